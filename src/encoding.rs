@@ -1,0 +1,231 @@
+//! Tolerant readers for what people paste into variables and players put on the wire:
+//! base64, hex, PEM, and JSON that must not repeat a member.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use zeroize::{Zeroize, Zeroizing};
+
+/// Base64 (RFC 4648 section 4) as this server writes it: padded.
+pub use base64::engine::general_purpose::STANDARD as BASE64;
+
+const TOLERANT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// Decodes base64 in the standard or the URL-safe alphabet (RFC 4648 sections 4 and 5), padded or
+/// not, with white space anywhere. `None` when it is not that.
+pub fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut compact: Zeroizing<Vec<u8>> = Zeroizing::new(Vec::with_capacity(text.len()));
+    compact.extend(text.bytes().filter(|b| !b.is_ascii_whitespace()).map(|b| match b {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => other,
+    }));
+    TOLERANT.decode(&*compact).ok().map(Zeroizing::new)
+}
+
+/// Decodes hexadecimal text of either case, with or without `0x`. `None` when it is not that.
+pub fn hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let text = text.trim();
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    hex::decode(digits).ok().map(Zeroizing::new)
+}
+
+/// Decodes exactly `N` bytes from hex or base64. Hex is tried first: 32 hex digits are base64 too.
+pub fn fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let decode = |bytes: Option<Zeroizing<Vec<u8>>>| <[u8; N]>::try_from(bytes?.as_slice()).ok();
+    decode(hex(text)).or_else(|| decode(base64(text)))
+}
+
+/// One PEM block (RFC 7468).
+pub struct Pem {
+    /// What stands after `BEGIN`, such as `PRIVATE KEY`.
+    pub label: String,
+    /// The encapsulated headers of the older form (RFC 1421), such as `DEK-Info`, are present.
+    pub has_headers: bool,
+    /// The decoded content; empty when it has headers.
+    pub der: Zeroizing<Vec<u8>>,
+}
+
+/// Reads every PEM block of `text`. Text around the blocks is skipped, and line breaks may have
+/// become spaces or the two characters `\n`, as happens in environment variables.
+///
+/// # Errors
+/// `None` when a block does not end or does not decode.
+pub fn pem(text: &str) -> Option<Vec<Pem>> {
+    let text = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
+    let mut blocks = Vec::new();
+    let mut rest = text.as_str();
+    while let Some((_, after)) = rest.split_once("-----BEGIN ") {
+        let (label, after) = after.split_once("-----")?;
+        let (body, after) = after.split_once("-----END ")?;
+        rest = after.strip_prefix(label)?.strip_prefix("-----")?;
+        let has_headers = body.contains(':');
+        blocks.push(Pem {
+            label: label.to_owned(),
+            has_headers,
+            der: if has_headers { Zeroizing::default() } else { base64(body)? },
+        });
+    }
+    Some(blocks)
+}
+
+/// Parses a JSON object and refuses a member that occurs twice, at any depth.
+///
+/// RFC 8259 section 4 leaves repeated names open and parsers differ about which one counts; what
+/// is signed or configured must mean one thing to everybody.
+///
+/// # Errors
+/// The parser's message, which names a position and an expectation but quotes no value.
+pub fn json_object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+    match json(bytes)? {
+        Value::Object(map) => Ok(map),
+        _ => Err("it is not a JSON object".to_owned()),
+    }
+}
+
+/// Parses any JSON value as [`json_object`] does.
+///
+/// # Errors
+/// As [`json_object`].
+pub fn json(bytes: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice::<Unique>(bytes)
+        .map(|unique| unique.0)
+        .map_err(|e| json_message(&e))
+}
+
+/// A JSON error without any text of the document: what kind, and where.
+pub fn json_message(error: &serde_json::Error) -> String {
+    use serde_json::error::Category;
+    let kind = match error.classify() {
+        Category::Eof => "it ends too early",
+        Category::Syntax => "it is not JSON",
+        Category::Data | Category::Io if error.to_string().contains(DUPLICATE) => "a member occurs twice",
+        Category::Data | Category::Io => "a member is missing, unknown or of the wrong type",
+    };
+    format!("{kind} (line {}, column {})", error.line(), error.column())
+}
+
+const DUPLICATE: &str = "duplicate field";
+
+/// A JSON value without repeated members.
+struct Unique(Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor).map(Unique)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Unique(value)) = seq.next_element()? {
+            values.push(value);
+        }
+        Ok(values.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some((name, Unique(value))) = map.next_entry::<String, Unique>()? {
+            if members.insert(name, value).is_some() {
+                return Err(A::Error::custom(DUPLICATE));
+            }
+        }
+        Ok(members.into())
+    }
+}
+
+/// Overwrites every string of a JSON value that held secrets.
+pub fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(values) => values.iter_mut().for_each(wipe),
+        Value::Object(members) => members.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_in_every_form_that_people_paste() {
+        for text in ["+/+/", "-_-_", " +/\n+/ ", "+/+/\r\n"] {
+            assert_eq!(base64(text).unwrap().as_slice(), [0xfb, 0xff, 0xbf], "{text:?}");
+        }
+        for text in ["AQ==", "AQ", "AQ="] {
+            assert_eq!(base64(text).unwrap().as_slice(), [1], "{text:?}");
+        }
+        assert!(base64("not base64!").is_none());
+    }
+
+    #[test]
+    fn hex_wins_over_base64_when_both_fit() {
+        assert_eq!(fixed::<16>("000102030405060708090a0b0c0d0e0f").unwrap()[15], 15);
+        assert_eq!(fixed::<16>("AAECAwQFBgcICQoLDA0ODw==").unwrap()[15], 15);
+        assert!(fixed::<16>("0001").is_none());
+    }
+
+    #[test]
+    fn pem_survives_what_environment_variables_do_to_line_breaks() {
+        for text in [
+            "-----BEGIN A B-----\nAQID\n-----END A B-----\n",
+            "junk -----BEGIN A B-----\\nAQID\\n-----END A B-----",
+            "-----BEGIN A B----- AQ ID -----END A B-----",
+        ] {
+            let blocks = pem(text).unwrap();
+            assert_eq!((blocks[0].label.as_str(), blocks[0].der.as_slice()), ("A B", &[1, 2, 3][..]));
+        }
+        assert!(pem("-----BEGIN A-----\nAQID").is_none());
+        assert!(pem("-----BEGIN A-----\nAQID\n-----END B-----").is_none());
+    }
+
+    #[test]
+    fn repeated_members_are_refused_at_any_depth() {
+        assert!(json_object(br#"{"a":1,"b":[{"c":1}]}"#).is_ok());
+        assert!(json_object(br#"{"a":1,"a":1}"#).unwrap_err().contains("twice"));
+        assert!(json_object(br#"{"b":[{"c":1,"c":2}]}"#).is_err());
+        assert!(json_object("[".repeat(500).as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! The error vocabulary: every refusal that a client can receive, in one table.
+
+/// One kind of refusal: a stable name, the HTTP status that it is sent with, and a sentence.
+///
+/// The name is a contract: clients and operators match on it, so it is never changed or reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// Stable identifier, sent as `code` and in the header `x-keylet-code`.
+    pub name: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// What happened, in a sentence that holds no data of the request.
+    pub title: &'static str,
+}
+
+macro_rules! codes {
+    ($($constant:ident = $status:literal $name:literal $title:literal;)*) => {
+        impl Code {
+            $(#[doc = $title] pub const $constant: Code = Code { name: $name, status: $status, title: $title };)*
+            /// Every code, in the order of the table.
+            pub const ALL: &'static [Code] = &[$(Code::$constant),*];
+        }
+    };
+}
+
+codes! {
+    BODY_EMPTY = 400 "body_empty" "The request has no body.";
+    BODY_MALFORMED = 400 "body_malformed" "The request body holds no SPC in a form that this server reads.";
+    BODY_TOO_LARGE = 413 "body_too_large" "The request body is larger than this server accepts.";
+    ROUTE_NOT_FOUND = 404 "route_not_found" "There is nothing at this path.";
+    METHOD_NOT_ALLOWED = 405 "method_not_allowed" "This path does not serve this method.";
+
+    TOKEN_MISSING = 401 "token_missing" "No token came with the request.";
+    TOKEN_AMBIGUOUS = 400 "token_ambiguous" "Two different tokens came with the request.";
+    TOKEN_TOO_LARGE = 401 "token_too_large" "The token is larger than 8 KiB.";
+    TOKEN_MALFORMED = 401 "token_malformed" "The token is not a well-formed JWT.";
+    TOKEN_CRITICAL = 401 "token_critical_header" "The token's header has critical extensions, and this server knows none.";
+    TOKEN_ALGORITHM = 401 "token_algorithm" "The token's algorithm is none that this server verifies.";
+    TOKEN_KEY_UNKNOWN = 401 "token_key_unknown" "No configured key fits the token's algorithm and key id.";
+    TOKEN_SIGNATURE = 401 "token_signature" "The token's signature does not verify.";
+    TOKEN_CLAIMS = 401 "token_claims" "A registered claim of the token is missing or of the wrong type.";
+    TOKEN_EXPIRED = 401 "token_expired" "The token has expired.";
+    TOKEN_NOT_YET_VALID = 401 "token_not_yet_valid" "The token is not valid yet.";
+    TOKEN_ISSUER = 401 "token_issuer" "The token's issuer is not accepted.";
+    TOKEN_AUDIENCE = 401 "token_audience" "The token is not meant for this server.";
+
+    ENTITLEMENT_MISSING = 403 "entitlement_missing" "The token entitles its bearer to nothing.";
+    ENTITLEMENT_INVALID = 403 "entitlement_invalid" "The token's entitlements are not of the documented shape.";
+    TERM_UNSUPPORTED = 403 "term_unsupported" "The entitlement has a term that this server cannot honour.";
+    TERMS_INVALID = 403 "terms_invalid" "The terms contradict each other or hold a value that is not allowed.";
+    NOT_ENTITLED = 403 "not_entitled" "No entitlement of the token reaches the requested key.";
+    ENTITLEMENT_NOT_YET_VALID = 403 "entitlement_not_yet_valid" "The entitlement starts later.";
+    ENTITLEMENT_ENDED = 403 "entitlement_ended" "The entitlement has ended.";
+    DURATION_UNSUPPORTED = 403 "duration_unsupported" "The device did not say what it is playing, so it cannot keep to a duration.";
+    DEVICE_OFFLINE_UNSUPPORTED = 403 "device_offline_unsupported" "The device cannot keep to a playback duration offline.";
+    DEVICE_HDCP_UNSUPPORTED = 403 "device_hdcp_unsupported" "The device cannot enforce HDCP type 1.";
+    KEY_NOT_FOUND = 404 "key_not_found" "This server has no key for the requested asset.";
+
+    SPC_TRUNCATED = 400 "spc_truncated" "The SPC ends before its fields do.";
+    SPC_VERSION = 400 "spc_version" "The SPC container version is none of 1, 2 and 3.";
+    SPC_LENGTH = 400 "spc_length" "The SPC payload length does not fit the message.";
+    SPC_TRANSPORT = 400 "spc_transport" "The transport of the version 3 SPC is not known.";
+    SPC_CERTIFICATE_UNKNOWN = 400 "spc_certificate_unknown" "The SPC was made for a certificate that this server does not hold.";
+    SPC_UNDECRYPTABLE = 400 "spc_undecryptable" "The SPC key does not decrypt with the private key of its certificate.";
+    SPC_INTEGRITY = 400 "spc_integrity" "The integrity of the SPC could not be confirmed.";
+    SPC_TLLV = 400 "spc_tllv" "The SPC payload is not a sequence of TLLV blocks.";
+    SPC_DUPLICATE_TAG = 400 "spc_duplicate_tag" "A tag occurs twice in the SPC.";
+    SPC_MISSING_TAG = 400 "spc_missing_tag" "A required or requested tag is missing from the SPC.";
+    SPC_TAG_VALUE = 400 "spc_tag_value" "A tag of the SPC has a value of the wrong size or content.";
+    SPC_PROTOCOL_VERSION = 400 "spc_protocol_version" "The protocol version used is not 1.";
+    SPC_KEY_FORMAT = 501 "spc_key_format" "The device takes no key format that is public.";
+    ASK_MISSING = 501 "ask_missing" "The credential has no application secret key, so no CKC can be made for it.";
+
+    CONFIGURATION_INVALID = 503 "configuration_invalid" "The server's configuration does not load; its health page names what is wrong.";
+    FAIRPLAY_OFF = 503 "fairplay_off" "FairPlay is not configured on this server.";
+    PLATFORM_UNAVAILABLE = 503 "platform_unavailable" "The host did not answer.";
+}
+
+/// What kind of problem a setting has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// It is not set, and nothing works without it.
+    Missing,
+    /// It is not of the documented form.
+    Malformed,
+    /// It is of a form that is not read here.
+    Unsupported,
+    /// It does not belong to another setting.
+    Mismatch,
+    /// Two entries claim the same.
+    Collision,
+    /// It is refused for safety.
+    Refused,
+}
+
+impl Problem {
+    /// Stable identifier, as on the health page.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "setting_missing",
+            Self::Malformed => "setting_malformed",
+            Self::Unsupported => "setting_unsupported",
+            Self::Mismatch => "setting_mismatch",
+            Self::Collision => "setting_collision",
+            Self::Refused => "setting_refused",
+        }
+    }
+}
+
+/// A problem with a setting: which variable, and what is wrong with it. Never its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {message}")]
+pub struct SettingError {
+    /// Name of the variable.
+    pub variable: &'static str,
+    /// What kind of problem.
+    pub problem: Problem,
+    /// What is wrong, in a sentence for the operator.
+    pub message: String,
+}
+
+impl SettingError {
+    /// A problem with `variable`.
+    pub fn new(variable: &'static str, problem: Problem, message: impl Into<String>) -> Self {
+        Self { variable, problem, message: message.into() }
+    }
+}
+
+/// Why a room could not read its settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// Settings are wrong; every problem found is named.
+    #[error("{} settings are wrong", .0.len())]
+    Invalid(Vec<SettingError>),
+    /// The host did not answer.
+    #[error(transparent)]
+    Platform(#[from] crate::platform::Error),
+}
+
+impl From<SettingError> for SettingsError {
+    fn from(error: SettingError) -> Self {
+        Self::Invalid(vec![error])
+    }
+}
+
+impl SettingsError {
+    /// The code of this error.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Invalid(_) => Code::CONFIGURATION_INVALID,
+            Self::Platform(_) => Code::PLATFORM_UNAVAILABLE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        for (i, code) in Code::ALL.iter().enumerate() {
+            assert!(Code::ALL[..i].iter().all(|other| other.name != code.name), "{}", code.name);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Application certificates: one certificate, or the bundle `fps_certificate.bin`.
+
+use der::Decode;
+use pkcs1::RsaPublicKeyRef;
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
+
+use crate::encoding;
+
+/// Why bytes are no application certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Neither base64 nor PEM.
+    #[error("it is neither base64 nor PEM")]
+    Encoding,
+    /// Not X.509 in DER.
+    #[error("it is not an X.509 certificate")]
+    Malformed,
+    /// The key is not RSA.
+    #[error("its key is not an RSA key")]
+    NotRsa,
+    /// The key has a size that no SPC has room for.
+    #[error("its key has {0} bits; FairPlay has 1024 and 2048")]
+    KeySize(usize),
+    /// More than one certificate, and not a bundle.
+    #[error("a bundle is a 1024-bit certificate followed by a 2048-bit one")]
+    Bundle,
+}
+
+/// One X.509 certificate.
+pub struct Certificate {
+    /// RSA modulus, big-endian, without leading zeros.
+    pub modulus: Vec<u8>,
+    /// SHA-1 of the DER encoding: what an SPC of version 1 or 2 names it by.
+    pub sha1: [u8; 20],
+    /// SHA-256 of the DER encoding: what an SPC of version 3 names it by.
+    pub sha256: [u8; 32],
+}
+
+impl Certificate {
+    /// Reads one certificate from the front of `der` and returns what follows it.
+    ///
+    /// Its validity dates are not looked at: FairPlay does not enforce them.
+    fn split_from_der(der: &[u8]) -> Result<(Self, &[u8]), Error> {
+        let (certificate, rest) =
+            x509_cert::Certificate::from_der_partial(der).map_err(|_| Error::Malformed)?;
+        let own = der.get(..der.len() - rest.len()).ok_or(Error::Malformed)?;
+        let key = certificate.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes();
+        let modulus = RsaPublicKeyRef::from_der(key).map_err(|_| Error::NotRsa)?.modulus;
+        let this = Self {
+            modulus: modulus.as_bytes().to_vec(),
+            sha1: Sha1::digest(own).into(),
+            sha256: Sha256::digest(own).into(),
+        };
+        match this.bits() {
+            1024 | 2048 => Ok((this, rest)),
+            other => Err(Error::KeySize(other)),
+        }
+    }
+
+    /// Size of the key: 1024 or 2048.
+    pub fn bits(&self) -> usize {
+        let leading = self.modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+        self.modulus.len() * 8 - leading
+    }
+}
+
+/// What a provider gives to players: one certificate, or a bundle of a 1024-bit and a 2048-bit one.
+pub struct ApplicationCertificate {
+    /// The bytes to hand out.
+    pub der: Vec<u8>,
+    /// The certificate, or the two of a bundle.
+    pub certificates: Vec<Certificate>,
+}
+
+impl ApplicationCertificate {
+    /// Reads PEM, or base64 of DER or of `fps_certificate.bin`.
+    ///
+    /// # Errors
+    /// [`Error`] says what it is instead.
+    pub fn from_text(text: &str) -> Result<Self, Error> {
+        let der = if text.contains("-----BEGIN") {
+            let blocks = encoding::pem(text).ok_or(Error::Encoding)?;
+            blocks.iter().filter(|pem| pem.label == "CERTIFICATE").flat_map(|pem| pem.der.to_vec()).collect()
+        } else {
+            encoding::base64(text).ok_or(Error::Encoding)?.to_vec()
+        };
+        Self::from_der(der)
+    }
+
+    /// Reads DER: one certificate, or two back to back, the 1024-bit one first.
+    ///
+    /// # Errors
+    /// [`Error`] says what it is instead.
+    pub fn from_der(der: Vec<u8>) -> Result<Self, Error> {
+        let (first, rest) = Certificate::split_from_der(&der)?;
+        let certificates = if rest.is_empty() {
+            vec![first]
+        } else {
+            let (second, rest) = Certificate::split_from_der(rest)?;
+            if (first.bits(), second.bits(), rest.len()) != (1024, 2048, 0) {
+                return Err(Error::Bundle);
+            }
+            vec![first, second]
+        };
+        Ok(Self { der, certificates })
+    }
+
+    /// Every hash that an SPC may name this by, with the place of the certificate whose private key
+    /// opens it. A system that reads only the first certificate of a bundle hashes the whole file
+    /// and encrypts to that first one.
+    pub fn hashes(&self) -> Vec<(Vec<u8>, usize)> {
+        let each = self
+            .certificates
+            .iter()
+            .enumerate()
+            .flat_map(|(place, c)| [(c.sha1.to_vec(), place), (c.sha256.to_vec(), place)]);
+        let whole = [(Sha1::digest(&self.der).to_vec(), 0), (Sha256::digest(&self.der).to_vec(), 0)];
+        each.chain(whole).collect()
+    }
+}

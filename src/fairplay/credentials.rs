@@ -1,0 +1,383 @@
+//! FairPlay credentials: certificate, private keys, application secret key.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use der::{Decode, SliceReader};
+use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::encoding;
+use crate::error::{Problem, SettingError, SettingsError};
+use crate::fairplay::certificate::ApplicationCertificate;
+use crate::fairplay::error::Error;
+use crate::platform::Platform;
+use crate::rsa_key::{self, PrivateKey};
+use crate::secret::Key128;
+
+/// Variables of the single credential.
+pub const CERTIFICATE: &str = "fairplay_certificate";
+/// Its private keys.
+pub const PRIVATE_KEY: &str = "fairplay_private_key";
+/// The password of encrypted private keys.
+pub const PRIVATE_KEY_PASSWORD: &str = "fairplay_private_key_password";
+/// Its application secret key.
+pub const ASK: &str = "fairplay_ask";
+/// A JSON array of further credentials.
+pub const CREDENTIALS: &str = "fairplay_credentials";
+/// Allows the SDK's development certificate.
+pub const TEST_CREDENTIALS: &str = "fairplay_test_credentials";
+
+/// SHA-256 of the development certificate that the FairPlay SDK publishes with its private key.
+const DEVELOPMENT_CERTIFICATE_SHA256: [u8; 32] = [
+    0xe5, 0xb7, 0x62, 0xea, 0x35, 0x35, 0x05, 0x90, 0xe5, 0x56, 0xf6, 0xe7, 0xf3, 0xfc, 0xbc, 0x39,
+    0x2f, 0xed, 0xa6, 0x63, 0x61, 0x83, 0x42, 0x1b, 0xaf, 0x10, 0x4c, 0x2f, 0x40, 0xee, 0xa6, 0x71,
+];
+
+/// The one DASk that the SDK's own SPCs use for every R2; no ASk is published for them.
+const DEVELOPMENT_DASK: [u8; 16] = 0xd87c_e7a2_6081_de2e_8eb8_acef_3a6d_c179_u128.to_be_bytes();
+
+/// One credential.
+pub struct Credential {
+    /// Its name: `default`, or as written in `fairplay_credentials`.
+    pub name: String,
+    /// What players get.
+    pub certificate: ApplicationCertificate,
+    /// What opens \[SK..R1\].
+    pub secret: ApplicationSecret,
+    /// One for each certificate, in the same order.
+    private_keys: Vec<StoredKey>,
+}
+
+/// Where the DASk of a credential comes from.
+pub enum ApplicationSecret {
+    /// The ASk, through the D function.
+    Ask(Key128),
+    /// The development certificate's fixed DASk.
+    Development(Key128),
+    /// There is none: SPCs are opened and checked as far as they can be, and get no CKC.
+    Missing,
+}
+
+/// Every credential of a deployment.
+pub struct Credentials {
+    credentials: Vec<Credential>,
+    by_hash: HashMap<Vec<u8>, (usize, usize)>,
+}
+
+impl Credentials {
+    /// Reads the credentials from the variable store. `None` when FairPlay is off.
+    ///
+    /// # Errors
+    /// Every setting that is wrong, by variable.
+    pub async fn load(platform: &impl Platform) -> Result<Option<Self>, SettingsError> {
+        let certificate = platform.variable(CERTIFICATE).await?;
+        let list = platform.variable(CREDENTIALS).await?;
+        if certificate.is_none() && list.is_none() {
+            return Ok(None);
+        }
+        let mut problems = Vec::new();
+        let allow_test = match platform.variable(TEST_CREDENTIALS).await?.as_deref().map(String::as_str) {
+            Some("true") => true,
+            None | Some("false") => false,
+            Some(_) => {
+                problems.push(SettingError::new(TEST_CREDENTIALS, Problem::Malformed, "it is neither `true` nor `false`"));
+                false
+            }
+        };
+
+        let mut written = Vec::new();
+        if let Some(certificate) = certificate {
+            let credential = WrittenCredential {
+                name: "default".to_owned(),
+                certificate: certificate.to_string(),
+                private_key: platform.variable(PRIVATE_KEY).await?.unwrap_or_default(),
+                private_key_2048: None,
+                private_key_password: platform.variable(PRIVATE_KEY_PASSWORD).await?,
+                ask: platform.variable(ASK).await?,
+            };
+            written.push((Source::Variables, credential));
+        }
+        if let Some(list) = list {
+            match serde_json::from_str::<Vec<WrittenCredential>>(&list) {
+                Ok(list) => written.extend(list.into_iter().enumerate().map(|(i, w)| (Source::List(i), w))),
+                Err(e) => problems.push(SettingError::new(CREDENTIALS, Problem::Malformed, encoding::json_message(&e))),
+            }
+        }
+
+        let mut this = Self {
+            credentials: Vec::new(),
+            by_hash: HashMap::new(),
+        };
+        for (source, written) in written {
+            match written.read(source, allow_test) {
+                Ok(credential) => this.add(credential, source, &mut problems),
+                Err(found) => problems.extend(found),
+            }
+        }
+        if problems.is_empty() { Ok(Some(this)) } else { Err(SettingsError::Invalid(problems)) }
+    }
+
+    fn add(&mut self, credential: Credential, source: Source, problems: &mut Vec<SettingError>) {
+        if self.named(Some(&credential.name)).is_some() {
+            problems.push(source.problem(CERTIFICATE, Problem::Collision, "another credential has the same name"));
+        }
+        let place = self.credentials.len();
+        for (hash, key) in credential.certificate.hashes() {
+            let known = *self.by_hash.entry(hash).or_insert((place, key));
+            if known.0 != place {
+                problems.push(source.problem(CERTIFICATE, Problem::Collision, "another credential has the same certificate"));
+                break;
+            }
+        }
+        self.credentials.push(credential);
+    }
+
+    /// The credential that an SPC names by hash, and the private key that opens it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownCertificate`] names the hash and those that are known; both are public.
+    /// [`Error::SpcKey`] when the private key is not sound.
+    pub fn find(&self, hash: &[u8]) -> Result<(&Credential, &PrivateKey), Error> {
+        let (credential, key) = self
+            .by_hash
+            .get(hash)
+            .and_then(|(place, key)| {
+                let credential = self.credentials.get(*place)?;
+                Some((credential, credential.private_keys.get(*key)?))
+            })
+            .ok_or_else(|| Error::UnknownCertificate {
+                requested: hex::encode(hash),
+                known: self
+                    .iter()
+                    .flat_map(|credential| &credential.certificate.certificates)
+                    .map(|certificate| hex::encode(certificate.sha1))
+                    .collect(),
+            })?;
+        Ok((credential, key.get().map_err(|_| Error::SpcKey)?))
+    }
+
+    /// The credential with this name, or the first.
+    pub fn named(&self, name: Option<&str>) -> Option<&Credential> {
+        self.iter().find(|credential| name.is_none_or(|name| credential.name == name))
+    }
+
+    /// Every credential, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Credential> {
+        self.credentials.iter()
+    }
+
+    /// Does the work that is otherwise left until a key is used.
+    ///
+    /// # Errors
+    /// Names each private key whose parts do not belong together.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let problems: Vec<SettingError> = self
+            .iter()
+            .filter(|credential| credential.private_keys.iter().any(|key| key.get().is_err()))
+            .map(|credential| {
+                let message = format!("a private key of credential `{}` is not a sound RSA key", credential.name);
+                SettingError::new(PRIVATE_KEY, Problem::Malformed, message)
+            })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(SettingsError::Invalid(problems)) }
+    }
+}
+
+/// A private key as stored: checked against its certificate at once, made ready on first use.
+struct StoredKey {
+    pkcs1: Zeroizing<Vec<u8>>,
+    modulus: Vec<u8>,
+    ready: OnceCell<PrivateKey>,
+}
+
+impl StoredKey {
+    /// Reads `RSAPrivateKey` in DER.
+    fn from_pkcs1(der: &[u8]) -> Option<Self> {
+        let modulus = pkcs1::RsaPrivateKeyRef::from_der(der).ok()?.modulus.as_bytes().to_vec();
+        Some(Self {
+            pkcs1: Zeroizing::new(der.to_vec()),
+            modulus,
+            ready: OnceCell::new(),
+        })
+    }
+
+    fn get(&self) -> Result<&PrivateKey, rsa_key::InvalidKey> {
+        if let Some(key) = self.ready.get() {
+            return Ok(key);
+        }
+        let key = PrivateKey::from_pkcs1_der(&self.pkcs1)?;
+        Ok(self.ready.get_or_init(|| key))
+    }
+}
+
+/// Where a credential is written; what problems are blamed on.
+#[derive(Clone, Copy)]
+enum Source {
+    Variables,
+    List(usize),
+}
+
+impl Source {
+    fn problem(self, variable: &'static str, problem: Problem, message: impl Into<String>) -> SettingError {
+        match self {
+            Self::Variables => SettingError::new(variable, problem, message),
+            Self::List(place) => {
+                let member = variable.strip_prefix("fairplay_").unwrap_or(variable);
+                SettingError::new(CREDENTIALS, problem, format!("entry {place}, `{member}`: {}", message.into()))
+            }
+        }
+    }
+}
+
+/// A credential as it is written, in variables or in the list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenCredential {
+    name: String,
+    certificate: String,
+    #[serde(default)]
+    private_key: Zeroizing<String>,
+    private_key_2048: Option<Zeroizing<String>>,
+    private_key_password: Option<Zeroizing<String>>,
+    ask: Option<Zeroizing<String>>,
+}
+
+impl WrittenCredential {
+    fn read(self, source: Source, allow_test: bool) -> Result<Credential, Vec<SettingError>> {
+        let mut problems = Vec::new();
+        if self.name.is_empty() || !self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+            problems.push(source.problem(CERTIFICATE, Problem::Malformed, "the name is not made of letters, digits, `-`, `_` and `.`"));
+        }
+
+        let mut keys = Vec::new();
+        let password = self.private_key_password.as_deref().map(String::as_str);
+        for text in [Some(&self.private_key), self.private_key_2048.as_ref()].into_iter().flatten() {
+            match private_keys(text, password) {
+                Ok(found) => keys.extend(found),
+                Err((problem, reason)) => problems.push(source.problem(PRIVATE_KEY, problem, reason)),
+            }
+        }
+        let keys_are_readable = problems.is_empty();
+
+        let certificate = match ApplicationCertificate::from_text(&self.certificate) {
+            Ok(certificate) => certificate,
+            Err(e) => {
+                problems.push(source.problem(CERTIFICATE, Problem::Malformed, e.to_string()));
+                return Err(problems);
+            }
+        };
+        let mut private_keys = Vec::new();
+        for wanted in &certificate.certificates {
+            match keys.iter().position(|key| key.modulus == wanted.modulus) {
+                Some(place) => private_keys.push(keys.swap_remove(place)),
+                None if keys_are_readable => problems.push(source.problem(
+                    PRIVATE_KEY,
+                    Problem::Mismatch,
+                    format!("no private key belongs to the {}-bit certificate", wanted.bits()),
+                )),
+                None => {}
+            }
+        }
+        if !keys.is_empty() {
+            problems.push(source.problem(
+                PRIVATE_KEY,
+                Problem::Mismatch,
+                "a private key belongs to no certificate of this credential",
+            ));
+        }
+
+        let is_development =
+            certificate.certificates.iter().any(|c| c.sha256 == DEVELOPMENT_CERTIFICATE_SHA256);
+        let secret = if is_development {
+            if !allow_test {
+                problems.push(source.problem(
+                    CERTIFICATE,
+                    Problem::Refused,
+                    "this is the development certificate of the FairPlay SDK, whose private key is public; \
+                     it is refused unless `fairplay_test_credentials` is `true`",
+                ));
+            }
+            ApplicationSecret::Development(DEVELOPMENT_DASK.into())
+        } else {
+            match self.ask.as_deref().filter(|ask| !ask.is_empty()).map(|ask| encoding::fixed::<16>(ask)) {
+                Some(Some(ask)) => ApplicationSecret::Ask(ask.into()),
+                Some(None) => {
+                    problems.push(source.problem(ASK, Problem::Malformed, "it is not 16 bytes in hex or base64"));
+                    ApplicationSecret::Missing
+                }
+                None => ApplicationSecret::Missing,
+            }
+        };
+
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Credential {
+            name: self.name,
+            certificate,
+            secret,
+            private_keys,
+        })
+    }
+}
+
+/// Why a private key is not taken.
+type Unreadable = (Problem, &'static str);
+
+/// Reads private keys: PEM blocks in any number, or one base64 DER.
+fn private_keys(text: &str, password: Option<&str>) -> Result<Vec<StoredKey>, Unreadable> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !text.contains("-----BEGIN") {
+        let der = encoding::base64(text).ok_or((Problem::Malformed, "it is neither PEM nor base64"))?;
+        return Ok(vec![private_key(&der, password)?]);
+    }
+    encoding::pem(text)
+        .ok_or((Problem::Malformed, "a PEM block is incomplete"))?
+        .iter()
+        .filter(|pem| pem.label.ends_with("PRIVATE KEY"))
+        .map(|pem| match pem.has_headers {
+            true => Err((
+                Problem::Unsupported,
+                "it has the traditional encryption of OpenSSL (`DEK-Info`), which is not read here; \
+                 convert it with `openssl pkcs8 -topk8`",
+            )),
+            false => private_key(&pem.der, password),
+        })
+        .collect()
+}
+
+/// Reads one private key in DER: PKCS#1, PKCS#8, or PKCS#8 encrypted with PBES2.
+fn private_key(der: &[u8], password: Option<&str>) -> Result<StoredKey, Unreadable> {
+    if is_pfx(der) {
+        return Err((
+            Problem::Unsupported,
+            "it is a PKCS#12 (PFX) container, which is not read here; take the key out with `openssl pkcs12`",
+        ));
+    }
+    if let Ok(encrypted) = EncryptedPrivateKeyInfoRef::from_der(der) {
+        let password =
+            password.ok_or((Problem::Missing, "it is encrypted, and `fairplay_private_key_password` is not set"))?;
+        let decrypted =
+            encrypted.decrypt(password).map_err(|_| (Problem::Mismatch, "the password does not decrypt it"))?;
+        return private_key(decrypted.as_bytes(), None);
+    }
+    match PrivateKeyInfoRef::from_der(der) {
+        Ok(info) => StoredKey::from_pkcs1(info.private_key.as_bytes()),
+        Err(_) => StoredKey::from_pkcs1(der),
+    }
+    .ok_or((Problem::Malformed, "it is not an RSA private key in PKCS#1 or PKCS#8"))
+}
+
+/// Whether this is a PKCS#12 `PFX`: a SEQUENCE that begins with INTEGER 3 (RFC 7292 section 4).
+fn is_pfx(der: &[u8]) -> bool {
+    let version = || -> der::Result<u8> {
+        let mut reader = SliceReader::new(der)?;
+        der::Header::decode(&mut reader)?;
+        u8::decode(&mut reader)
+    };
+    version() == Ok(3)
+}

@@ -1,0 +1,80 @@
+//! The Key Security Module: the eight steps of specification section 1, in order.
+
+use std::borrow::Cow;
+
+use rand_core::CryptoRng;
+
+use crate::content_key::ContentKey;
+use crate::entitlement::Granted;
+use crate::fairplay::ckc;
+use crate::fairplay::client::PlaybackState;
+use crate::fairplay::credentials::Credentials;
+use crate::fairplay::duration::Duration;
+use crate::fairplay::error::Error;
+use crate::fairplay::output_protection;
+use crate::fairplay::spc::{SpcContainer, VerifiedSpc};
+use crate::fairplay::tag::Tag;
+
+/// Steps 1 to 5: from the message to an SPC whose integrity is confirmed.
+///
+/// 1. Parse the container; choose the private key by certificate hash.
+/// 2. Decrypt the SPC key and, with it, the payload.
+/// 3. Walk the TLLVs, read every known tag, resolve the return request.
+/// 4. Check the protocol version used.
+/// 5. Derive the DASk, decrypt \[SK..R1\], compare integrity.
+///
+/// # Errors
+/// [`Error`] says which step failed, and where.
+pub fn open<'c>(
+    message: &[u8],
+    credentials: &'c Credentials,
+    rng: &mut dyn CryptoRng,
+) -> Result<VerifiedSpc<'c>, Error> {
+    SpcContainer::parse(message)?.open(credentials, rng)?.verify()
+}
+
+/// Whether the player reports the end of playback, which no CKC answers.
+pub fn is_stopped(spc: &VerifiedSpc<'_>) -> bool {
+    spc.opened.client.playback.is_some_and(|playback| playback.state == PlaybackState::Stopped)
+}
+
+/// Steps 6 to 8: from a verified SPC, a key and terms to a CKC.
+///
+/// 6. Hold the terms against the device.
+/// 7. Build the TLLVs: wrapped key, R1, returned tags, then the terms.
+/// 8. Derive the CKC key, encrypt with a fresh IV, write the container.
+///
+/// The TLLVs of the "video" session key are ignored: the generic one is used, with version 1.
+///
+/// # Errors
+/// [`Error`] when the device cannot take the key or keep to the terms.
+pub fn respond(
+    spc: &VerifiedSpc<'_>,
+    key: &ContentKey,
+    granted: &Granted,
+    rng: &mut dyn CryptoRng,
+) -> Result<Vec<u8>, Error> {
+    let client = &spc.opened.client;
+    if client.key_formats.as_ref().is_some_and(|formats| !formats.contains(&Tag::CONTENT_KEY.0)) {
+        return Err(Error::KeyFormat);
+    }
+    let duration = Duration::choose(&granted.use_, client, key)?;
+
+    let wrapped = ckc::content_key(&key.key, &key.iv, &spc.session_key.sk);
+    let mut tllvs: Vec<(Tag, Cow<'_, [u8]>)> = vec![
+        (Tag::CONTENT_KEY, Cow::Borrowed(&wrapped)),
+        (Tag::R1, Cow::Borrowed(spc.session_key.r1.expose())),
+    ];
+    tllvs.extend(spc.returned().map(|tllv| (tllv.tag, Cow::Borrowed(tllv.value))));
+    if let Some(duration) = duration {
+        let (tag, value) = duration.tllv();
+        tllvs.push((tag, Cow::Owned(value)));
+    }
+    if let Some(required) = granted.hdcp {
+        let value = output_protection::hdcp(required, client, rng)?;
+        tllvs.push((Tag::HDCP, Cow::Owned(value.to_vec())));
+    }
+
+    let key = ckc::anti_replay_key(&spc.session_key.r1, &spc.anti_replay_seed).ok_or(Error::Integrity)?;
+    ckc::seal(tllvs, &key, rng)
+}

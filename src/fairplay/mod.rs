@@ -1,0 +1,23 @@
+//! The FairPlay Streaming Key Security Module: SPC in, CKC out.
+//!
+//! Integers on the wire are big-endian. Types carry the state of the work: bytes become a
+//! [`spc::SpcContainer`], that an [`spc::OpenedSpc`], that an [`spc::VerifiedSpc`], and only the
+//! last can make a CKC. The eight steps in order are in [`ksm`].
+
+pub mod certificate;
+pub mod cipher;
+pub mod ckc;
+pub mod client;
+pub mod credentials;
+pub mod d_function;
+pub mod duration;
+pub mod error;
+pub mod ksm;
+pub mod output_protection;
+mod reader;
+pub mod session_key;
+pub mod spc;
+pub mod tag;
+pub mod tllv;
+
+pub use error::Error;

@@ -1,0 +1,150 @@
+//! Asset ids and key ids, compared the way that players and packagers spell them.
+
+use std::borrow::Cow;
+
+use crate::encoding;
+
+/// An asset id, alias or key id (KID) in the one spelling in which ids are compared.
+///
+/// An id is bytes: usually text, sometimes not. What is done to text, in this order:
+/// 1. UTF-16LE becomes UTF-8 (the legacy `com.apple.fps.1_0` initialisation data is UTF-16LE);
+/// 2. NULs at the end and white space at both ends are removed;
+/// 3. the scheme `skd://` (and the common misspelling `sdk://`) is removed, in any case;
+/// 4. a GUID loses its case, dashes and braces.
+///
+/// Normalising is idempotent, so two ids that share any spelling are equal here.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Id(Vec<u8>);
+
+impl Id {
+    /// Normalises an id from the wire.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let Some(text) = text(bytes) else {
+            return Self(bytes.to_vec());
+        };
+        let mut text = text.trim();
+        while let Some(rest) = strip_scheme(text) {
+            text = rest.trim();
+        }
+        Self(guid_digits(text).unwrap_or_else(|| text.as_bytes().to_vec()))
+    }
+
+    /// Normalises an id from a document: text, or `hex:` and the bytes in hexadecimal.
+    ///
+    /// `None` when it is empty or what follows `hex:` is not hexadecimal.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let id = match text.strip_prefix("hex:") {
+            Some(digits) => Self::from_bytes(&encoding::hex(digits)?),
+            None => Self::from_bytes(text.as_bytes()),
+        };
+        (!id.0.is_empty()).then_some(id)
+    }
+
+    /// Normalises a key id: a GUID with or without dashes. `None` when it is not a GUID.
+    pub fn from_guid(text: &str) -> Option<Self> {
+        guid_digits(text.trim()).map(Self)
+    }
+}
+
+impl std::fmt::Display for Id {
+    /// Text as it is, anything else as `hex:` and digits.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) if !text.chars().any(char::is_control) => f.write_str(text),
+            _ => write!(f, "hex:{}", hex::encode(&self.0)),
+        }
+    }
+}
+
+/// The id as text, when it is text. NULs between characters tell UTF-16LE from UTF-8.
+fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    let end = bytes.iter().rposition(|b| *b != 0)? + 1;
+    let (body, _) = bytes.split_at_checked(end)?;
+    if !body.contains(&0) {
+        return std::str::from_utf8(body).ok().map(Cow::Borrowed);
+    }
+    let units = body.chunks(2).map(|unit| match unit {
+        [low, high] => u16::from_le_bytes([*low, *high]),
+        [low, ..] => u16::from(*low),
+        [] => 0,
+    });
+    let text: String = char::decode_utf16(units).collect::<Result<_, _>>().ok()?;
+    (!text.chars().any(char::is_control)).then_some(Cow::Owned(text))
+}
+
+fn strip_scheme(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_at_checked("skd://".len())?;
+    (scheme.eq_ignore_ascii_case("skd://") || scheme.eq_ignore_ascii_case("sdk://")).then_some(rest)
+}
+
+/// The 32 lower-case digits of a GUID, from `8-4-4-4-12` or 32 digits, in braces or not.
+fn guid_digits(text: &str) -> Option<Vec<u8>> {
+    let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
+    let dashed = inner.len() == 36
+        && inner.bytes().enumerate().all(|(i, b)| matches!(i, 8 | 13 | 18 | 23) == (b == b'-'));
+    let plain = inner.len() == 32;
+    let digits: Vec<u8> = inner.bytes().filter(|b| *b != b'-').map(|b| b.to_ascii_lowercase()).collect();
+    ((dashed || plain) && digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit)).then_some(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn utf16(text: &str) -> Vec<u8> {
+        text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+    }
+
+    #[test]
+    fn every_spelling_of_one_id_is_equal() {
+        let expected = Id::from_text("movie-42").unwrap();
+        for bytes in [
+            b"movie-42".to_vec(),
+            b"skd://movie-42".to_vec(),
+            b"SKD://movie-42\0".to_vec(),
+            b"sdk://movie-42".to_vec(),
+            utf16("movie-42"),
+            utf16("skd://movie-42"),
+            utf16("skd://movie-42\0"),
+        ] {
+            assert_eq!(Id::from_bytes(&bytes), expected, "{bytes:02x?}");
+        }
+        let guid = Id::from_guid("339C45B5-FB6D-4BD9-994C-EABD9D41C95B").unwrap();
+        for text in ["skd://339c45b5fb6d4bd9994ceabd9d41c95b", "{339c45b5-fb6d-4bd9-994c-eabd9d41c95b}"] {
+            assert_eq!(Id::from_text(text).unwrap(), guid);
+        }
+    }
+
+    #[test]
+    fn different_ids_stay_different() {
+        let ids = ["movie-42", "Movie-42", "movie-42/", "hex:aabbccddeeff", "skd", "339c45b5-fb6d4bd9994ceabd9d41c95b"];
+        for (i, a) in ids.iter().enumerate() {
+            for b in &ids[i + 1..] {
+                assert_ne!(Id::from_text(a), Id::from_text(b));
+            }
+        }
+    }
+
+    #[test]
+    fn normalising_is_idempotent() {
+        let mut state = 1_u64;
+        for round in 0..20_000_u32 {
+            let bytes: Vec<u8> = (0..round % 24)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    b"skd:/\0\0aA1{}- \xff\x30"[(state >> 60) as usize % 17]
+                })
+                .collect();
+            let once = Id::from_bytes(&bytes);
+            assert_eq!(Id::from_bytes(&once.0), once, "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_id_is_refused() {
+        assert!(Id::from_text("").is_none());
+        assert!(Id::from_text("skd://").is_none());
+        assert!(Id::from_text("hex:zz").is_none());
+        assert!(Id::from_guid("movie-42").is_none());
+    }
+}

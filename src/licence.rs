@@ -1,0 +1,213 @@
+//! The use case: token → entitlement → key → DRM module → audit record. No HTTP in it.
+
+use std::cell::OnceCell;
+use std::future::Future;
+
+use serde::Serialize;
+
+use crate::content_key::ContentKeys;
+use crate::entitlement;
+use crate::error::{Code, SettingsError};
+use crate::fairplay;
+use crate::fairplay::credentials::Credentials;
+use crate::fairplay::ksm;
+use crate::id::Id;
+use crate::platform::{Platform, Random};
+use crate::token::{self, Acceptance, UntrustedToken};
+
+/// Why there is no licence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The token is not accepted.
+    #[error(transparent)]
+    Token(#[from] token::Error),
+    /// The token entitles to nothing here.
+    #[error(transparent)]
+    Entitlement(#[from] entitlement::Error),
+    /// The SPC, or what is asked for its device.
+    #[error(transparent)]
+    Fairplay(#[from] fairplay::Error),
+    /// There is no key for the asset.
+    #[error("there is no key for this asset id")]
+    KeyNotFound,
+    /// No FairPlay credential is configured.
+    #[error("no FairPlay credential is configured")]
+    FairplayOff,
+    /// The configuration does not load.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+}
+
+impl Error {
+    /// The code of this error.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Token(error) => error.code(),
+            Self::Entitlement(error) => error.code(),
+            Self::Fairplay(error) => error.code(),
+            Self::KeyNotFound => Code::KEY_NOT_FOUND,
+            Self::FairplayOff => Code::FAIRPLAY_OFF,
+            Self::Settings(error) => error.code(),
+        }
+    }
+
+    /// The status number of the FairPlay server SDK, where there is one.
+    pub fn fps_status(&self) -> Option<i32> {
+        match self {
+            Self::Fairplay(error) => Some(error.fps_status()),
+            _ => None,
+        }
+    }
+
+    /// What a client may read beyond the code: nothing that was learned by decrypting, and nothing
+    /// of the configuration.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Token(error) => Some(error.to_string()),
+            Self::Entitlement(error) => Some(error.to_string()),
+            Self::Fairplay(error) => error.is_public().then(|| error.to_string()),
+            Self::KeyNotFound | Self::FairplayOff | Self::Settings(_) => None,
+        }
+    }
+}
+
+/// What a player gets for its SPC.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FairplayLicence {
+    /// A Content Key Context.
+    Ckc(Vec<u8>),
+    /// Nothing: the player reported that playback stopped.
+    Stopped,
+}
+
+/// The rooms' settings, each read on first use and kept for the life of the instance.
+///
+/// Only what loaded is kept: after a failure the next request tries again.
+pub struct Licensing<P> {
+    platform: P,
+    acceptance: OnceCell<Acceptance>,
+    credentials: OnceCell<Option<Credentials>>,
+    content_keys: OnceCell<ContentKeys>,
+}
+
+impl<P: Platform> Licensing<P> {
+    /// Nothing is read yet.
+    pub fn new(platform: P) -> Self {
+        Self {
+            platform,
+            acceptance: OnceCell::new(),
+            credentials: OnceCell::new(),
+            content_keys: OnceCell::new(),
+        }
+    }
+
+    /// The host.
+    pub fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    /// Which tokens are accepted.
+    ///
+    /// # Errors
+    /// What is wrong with the `token_…` variables.
+    pub async fn acceptance(&self) -> Result<&Acceptance, SettingsError> {
+        once(&self.acceptance, Acceptance::load(&self.platform)).await
+    }
+
+    /// The FairPlay credentials; `None` when FairPlay is off.
+    ///
+    /// # Errors
+    /// What is wrong with the `fairplay_…` variables.
+    pub async fn credentials(&self) -> Result<Option<&Credentials>, SettingsError> {
+        Ok(once(&self.credentials, Credentials::load(&self.platform)).await?.as_ref())
+    }
+
+    /// The key records.
+    ///
+    /// # Errors
+    /// What is wrong with `content_keys`.
+    pub async fn content_keys(&self) -> Result<&ContentKeys, SettingsError> {
+        once(&self.content_keys, ContentKeys::load(&self.platform)).await
+    }
+
+    /// Answers an SPC for the bearer of a token, and writes the audit record.
+    ///
+    /// # Errors
+    /// [`Error`], which the audit record names by its code.
+    pub async fn fairplay(
+        &self,
+        request_id: &str,
+        token: Result<&str, token::Error>,
+        spc: &[u8],
+    ) -> Result<FairplayLicence, Error> {
+        let mut audit = Audit {
+            time: self.platform.now(),
+            request_id,
+            drm: "fairplay",
+            code: "ok",
+            fps_status: None,
+            spc_version: None,
+            key: None,
+        };
+        let result = self.decide_fairplay(token, spc, &mut audit).await;
+        if let Err(error) = &result {
+            audit.code = error.code().name;
+            audit.fps_status = error.fps_status();
+        }
+        self.platform.log(&serde_json::to_string(&audit).unwrap_or_default());
+        result
+    }
+
+    async fn decide_fairplay(
+        &self,
+        token: Result<&str, token::Error>,
+        spc: &[u8],
+        audit: &mut Audit<'_>,
+    ) -> Result<FairplayLicence, Error> {
+        let now = self.platform.now();
+        let mut rng = Random(&self.platform);
+
+        let token = UntrustedToken::parse(token?)?;
+        let entitlement = token.verify(self.acceptance().await?, now)?.entitlement()?;
+        let credentials = self.credentials().await?.ok_or(Error::FairplayOff)?;
+        let spc = ksm::open(spc, credentials, &mut rng)?;
+        audit.spc_version = Some(spc.opened.version.number());
+
+        let content_keys = self.content_keys().await?;
+        let key = content_keys.find(&Id::from_bytes(&spc.opened.asset_id)).ok_or(Error::KeyNotFound)?;
+        audit.key = Some(key.id.to_string());
+        let terms = entitlement.terms_for(&key.names)?;
+        let granted = terms.granted_at(now)?;
+        if ksm::is_stopped(&spc) {
+            return Ok(FairplayLicence::Stopped);
+        }
+        Ok(FairplayLicence::Ckc(ksm::respond(&spc, key, &granted, &mut rng)?))
+    }
+}
+
+/// The value, read at most once. Two requests at a time may both read; the first one's is kept.
+async fn once<T, E>(cell: &OnceCell<T>, load: impl Future<Output = Result<T, E>>) -> Result<&T, E> {
+    match cell.get() {
+        Some(value) => Ok(value),
+        None => {
+            let value = load.await?;
+            Ok(cell.get_or_init(|| value))
+        }
+    }
+}
+
+/// One line of the audit trail: what was decided, without token, secret or device id.
+#[derive(Serialize)]
+struct Audit<'a> {
+    time: u64,
+    request_id: &'a str,
+    drm: &'static str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fps_status: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spc_version: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}

@@ -1,0 +1,81 @@
+//! `GET /healthz`: everything is loaded, and everything that is wrong is named by variable.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{Reply, json};
+use crate::error::{Code, Problem, SettingError, SettingsError};
+use crate::fairplay::credentials::{self, ApplicationSecret, Credentials};
+use crate::licence::Licensing;
+use crate::platform::Platform;
+
+pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
+    let mut problems = Vec::new();
+    let fairplay = match licensing.credentials().await {
+        Ok(Some(credentials)) => {
+            collect(&mut problems, credentials.check());
+            Some(credentials)
+        }
+        Ok(None) => {
+            let message = "no DRM system is configured, so there is nothing to serve";
+            problems.push(problem(&SettingError::new(credentials::CERTIFICATE, Problem::Missing, message)));
+            None
+        }
+        Err(error) => {
+            collect(&mut problems, Err(error));
+            None
+        }
+    };
+    collect(&mut problems, licensing.content_keys().await.map(drop));
+    collect(&mut problems, licensing.acceptance().await.map(drop));
+
+    if problems.is_empty() {
+        let test_credentials = fairplay.is_some_and(|credentials| {
+            credentials.iter().any(|c| matches!(c.secret, ApplicationSecret::Development(_)))
+        });
+        json(
+            StatusCode::OK,
+            &json!({
+                "status": "ok",
+                "test_credentials": test_credentials,
+                "fairplay": fairplay.map(describe),
+            }),
+        )
+    } else {
+        json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "error", "problems": problems}))
+    }
+}
+
+/// What a player's SPC can be made for: public, and what a support team asks for first.
+fn describe(credentials: &Credentials) -> Value {
+    credentials
+        .iter()
+        .map(|credential| {
+            let certificates: Vec<Value> = credential
+                .certificate
+                .certificates
+                .iter()
+                .map(|c| json!({"bits": c.bits(), "sha1": hex::encode(c.sha1), "sha256": hex::encode(c.sha256)}))
+                .collect();
+            json!({
+                "name": credential.name,
+                "certificates": certificates,
+                "licences": !matches!(credential.secret, ApplicationSecret::Missing),
+            })
+        })
+        .collect()
+}
+
+fn collect(problems: &mut Vec<Value>, result: Result<(), SettingsError>) {
+    match result {
+        Ok(()) => {}
+        Err(SettingsError::Invalid(found)) => problems.extend(found.iter().map(problem)),
+        Err(error @ SettingsError::Platform(_)) => {
+            problems.push(json!({"code": Code::PLATFORM_UNAVAILABLE.name, "message": error.to_string()}));
+        }
+    }
+}
+
+fn problem(error: &SettingError) -> Value {
+    json!({"code": error.problem.code(), "variable": error.variable, "message": error.message})
+}

@@ -1,0 +1,26 @@
+//! `GET /`: the service document.
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::{Reply, json};
+use crate::licence::Licensing;
+use crate::platform::Platform;
+
+pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
+    let has_fairplay = matches!(licensing.credentials().await, Ok(Some(_)));
+    let drm: &[&str] = if has_fairplay { &["fairplay"] } else { &[] };
+    json(
+        StatusCode::OK,
+        &json!({
+            "name": "keylet",
+            "version": env!("CARGO_PKG_VERSION"),
+            "drm": drm,
+            "links": {
+                "health": "/healthz",
+                "fairplay": "/fairplay",
+                "fairplay_certificate": "/fairplay/certificate",
+            },
+        }),
+    )
+}

@@ -1,0 +1,209 @@
+//! Verification keys: a JWKS (RFC 7517), each key bound to one algorithm.
+
+use std::borrow::Cow;
+
+use jwt_compact::alg::{Ed25519, Es256, Hs256, Hs256Key, Hs384, Hs384Key, Hs512, Hs512Key};
+use jwt_compact::jwk::JsonWebKey;
+use jwt_compact::{Algorithm, AlgorithmExt, Empty, UntrustedToken, ValidationError};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::encoding;
+use crate::rsa_key::PublicKey;
+use crate::token::Error;
+use crate::token::rsa_algorithm::Rsa;
+
+/// The algorithms that are verified, by their names in RFC 7518 section 3.1 and RFC 8037.
+pub const ALGORITHMS: [&str; 9] =
+    ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA"];
+
+/// The keys of a deployment.
+pub struct VerificationKeys(Vec<VerificationKey>);
+
+impl VerificationKeys {
+    /// Reads a JWKS. Keys with `"use": "enc"` are passed over.
+    ///
+    /// # Errors
+    /// A sentence for each key that is wrong, by its place counted from 0; never its content.
+    pub fn from_json(json: &str) -> Result<Self, Vec<String>> {
+        let set: WrittenSet = serde_json::from_str(json).map_err(|e| vec![encoding::json_message(&e)])?;
+        let mut keys = Vec::new();
+        let mut reasons = Vec::new();
+        for (place, written) in set.keys.into_iter().enumerate() {
+            if written.use_.as_deref() == Some("enc") {
+                continue;
+            }
+            match written.read() {
+                Ok(key) => keys.push(key),
+                Err(reason) => reasons.push(format!("key {place}: {reason}")),
+            }
+        }
+        if keys.is_empty() && reasons.is_empty() {
+            reasons.push("the set has no key for signatures".to_owned());
+        }
+        if reasons.is_empty() { Ok(Self(keys)) } else { Err(reasons) }
+    }
+
+    /// Verifies a token with the keys that fit: those of its `alg` that have its `kid`, else those
+    /// that have none. Without `kid` in the token, every key of its `alg` fits.
+    ///
+    /// # Errors
+    /// [`Error::Algorithm`], [`Error::KeyUnknown`], [`Error::Signature`], or [`Error::Claims`] when
+    /// a registered claim is of the wrong type.
+    pub fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
+        if !ALGORITHMS.contains(&token.algorithm()) {
+            return Err(Error::Algorithm);
+        }
+        let of_algorithm = || self.0.iter().filter(|key| key.verifier.algorithm() == token.algorithm());
+        let fitting: Vec<&VerificationKey> = match token.header().key_id.as_deref() {
+            None => of_algorithm().collect(),
+            Some(kid) => {
+                let named: Vec<_> = of_algorithm().filter(|key| key.kid.as_deref() == Some(kid)).collect();
+                if named.is_empty() { of_algorithm().filter(|key| key.kid.is_none()).collect() } else { named }
+            }
+        };
+        fitting.iter().fold(Err(Error::KeyUnknown), |result, key| result.or_else(|_| key.verifier.verify(token)))
+    }
+}
+
+struct VerificationKey {
+    kid: Option<String>,
+    verifier: Verifier,
+}
+
+/// A key and the one algorithm that it is for.
+enum Verifier {
+    Hs256(Hs256Key),
+    Hs384(Hs384Key),
+    Hs512(Hs512Key),
+    Rsa(Rsa, PublicKey),
+    Es256(<Es256 as Algorithm>::VerifyingKey),
+    EdDsa(<Ed25519 as Algorithm>::VerifyingKey),
+}
+
+impl Verifier {
+    fn algorithm(&self) -> Cow<'static, str> {
+        match self {
+            Self::Hs256(_) => Hs256.name(),
+            Self::Hs384(_) => Hs384.name(),
+            Self::Hs512(_) => Hs512.name(),
+            Self::Rsa(algorithm, _) => algorithm.name(),
+            Self::Es256(_) => Es256.name(),
+            Self::EdDsa(_) => Ed25519.name(),
+        }
+    }
+
+    fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
+        fn with<A: Algorithm>(algorithm: &A, key: &A::VerifyingKey, token: &UntrustedToken<'_>) -> Result<(), Error> {
+            match algorithm.validator::<Empty>(key).validate(token) {
+                Ok(_) => Ok(()),
+                Err(ValidationError::MalformedClaims(e)) => Err(Error::Claims(encoding::json_message(&e))),
+                Err(_) => Err(Error::Signature),
+            }
+        }
+        match self {
+            Self::Hs256(key) => with(&Hs256, key, token),
+            Self::Hs384(key) => with(&Hs384, key, token),
+            Self::Hs512(key) => with(&Hs512, key, token),
+            Self::Rsa(algorithm, key) => with(algorithm, key, token),
+            Self::Es256(key) => with(&Es256, key, token),
+            Self::EdDsa(key) => with(&Ed25519, key, token),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct WrittenSet {
+    keys: Vec<WrittenKey>,
+}
+
+/// The members of a JWK that matter here (RFC 7517, RFC 7518 section 6, RFC 8037).
+#[derive(Deserialize)]
+struct WrittenKey {
+    kty: String,
+    kid: Option<String>,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    use_: Option<String>,
+    crv: Option<String>,
+    k: Option<Zeroizing<String>>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+impl WrittenKey {
+    fn read(self) -> Result<VerificationKey, String> {
+        let verifier = match self.kty.as_str() {
+            "oct" => self.symmetric(),
+            "RSA" => self.rsa(),
+            "EC" => self.elliptic_curve(),
+            "OKP" => self.octet_key_pair(),
+            _ => Err("`kty` is none of oct, RSA, EC and OKP".to_owned()),
+        }?;
+        Ok(VerificationKey { kid: self.kid, verifier })
+    }
+
+    fn symmetric(&self) -> Result<Verifier, String> {
+        let key = member("k", self.k.as_deref().map(String::as_str))?;
+        let (verifier, least): (fn(&[u8]) -> Verifier, usize) = match self.alg.as_deref() {
+            None | Some("HS256") => (|key| Verifier::Hs256(Hs256Key::new(key)), 32),
+            Some("HS384") => (|key| Verifier::Hs384(Hs384Key::new(key)), 48),
+            Some("HS512") => (|key| Verifier::Hs512(Hs512Key::new(key)), 64),
+            Some(_) => return Err("`alg` is none of HS256, HS384 and HS512".to_owned()),
+        };
+        // RFC 7518 section 3.2: a key at least as long as the hash.
+        if key.len() < least {
+            return Err(format!("`k` has {} bytes, and its algorithm needs {least}", key.len()));
+        }
+        Ok(verifier(&key))
+    }
+
+    fn rsa(&self) -> Result<Verifier, String> {
+        let algorithm = match self.alg.as_deref() {
+            None | Some("RS256") => Rsa::Rs256,
+            Some("RS384") => Rsa::Rs384,
+            Some("RS512") => Rsa::Rs512,
+            Some("PS256") => Rsa::Ps256,
+            Some(_) => return Err("`alg` is none of RS256, RS384, RS512 and PS256".to_owned()),
+        };
+        let key = PublicKey::from_components(&member("n", self.n.as_deref())?, &member("e", self.e.as_deref())?)
+            .map_err(|_| "it is not an RSA key of 2048 to 4096 bits".to_owned())?;
+        Ok(Verifier::Rsa(algorithm, key))
+    }
+
+    fn elliptic_curve(&self) -> Result<Verifier, String> {
+        if self.crv.as_deref() != Some("P-256") || self.alg.as_deref().is_some_and(|alg| alg != "ES256") {
+            return Err("an EC key is for ES256 on P-256".to_owned());
+        }
+        let jwk = JsonWebKey::EllipticCurve {
+            curve: "P-256".into(),
+            x: member("x", self.x.as_deref())?.to_vec().into(),
+            y: member("y", self.y.as_deref())?.to_vec().into(),
+            secret: None,
+        };
+        <Es256 as Algorithm>::VerifyingKey::try_from(&jwk)
+            .map(Verifier::Es256)
+            .map_err(|_| "it is not a point on P-256".to_owned())
+    }
+
+    fn octet_key_pair(&self) -> Result<Verifier, String> {
+        let algorithm_fits = matches!(self.alg.as_deref(), None | Some("EdDSA" | "Ed25519"));
+        if self.crv.as_deref() != Some("Ed25519") || !algorithm_fits {
+            return Err("an OKP key is for EdDSA on Ed25519".to_owned());
+        }
+        let jwk = JsonWebKey::KeyPair {
+            curve: "Ed25519".into(),
+            x: member("x", self.x.as_deref())?.to_vec().into(),
+            secret: None,
+        };
+        <Ed25519 as Algorithm>::VerifyingKey::try_from(&jwk)
+            .map(Verifier::EdDsa)
+            .map_err(|_| "it is not an Ed25519 public key".to_owned())
+    }
+}
+
+fn member(name: &str, value: Option<&str>) -> Result<Zeroizing<Vec<u8>>, String> {
+    value.and_then(encoding::base64).ok_or_else(|| format!("`{name}` is missing or not base64url"))
+}
