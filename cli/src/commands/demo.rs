@@ -1,0 +1,74 @@
+//! `keylet demo`: one whole exchange, and how to repeat it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use keylet::encoding;
+use keylet::fairplay::spc::Version;
+
+use super::device::post;
+use crate::device::{ApplicationKey, Licence, SpcOptions, Wrapping};
+use crate::fixtures::{self, Manifest};
+use crate::host::{Application, Options, Server};
+use crate::random;
+
+const MANIFEST: &str = include_str!("../../../fixtures/manifest.json");
+const TOKENS: &str = include_str!("../../../fixtures/tokens.json");
+
+pub fn run() -> Result<()> {
+    super::log_to_stderr();
+    let variables = fixtures::variables();
+    let server = Server::start(Application::built_in(&variables)?, &Options { listen: "127.0.0.1:3000".parse()? })
+        .or_else(|_| -> Result<_> {
+            let any = Options { listen: "127.0.0.1:0".parse()? };
+            Server::start(Application::built_in(&variables)?, &any)
+        })?;
+    let url = format!("{}/fairplay", server.url());
+
+    let variable = |name: &str| variables.get(name).with_context(|| format!("fixture variable {name}"));
+    let certificate = encoding::base64(variable("fairplay_certificate")?).context("the fixture certificate")?;
+    let ask: [u8; 16] = encoding::fixed(variable("fairplay_ask")?).context("the fixture ASk")?;
+    let device = ApplicationKey { certificate: certificate.to_vec(), ask: ask.into(), is_dask: false };
+    let tokens: std::collections::BTreeMap<String, String> = serde_json::from_str(TOKENS)?;
+    let token = tokens.get("hs256").context("the fixture token")?;
+    let manifest: Manifest = serde_json::from_str(MANIFEST)?;
+    let case = manifest.cases.iter().find(|case| case.name == "v1").context("the fixture case")?;
+
+    let version = Wrapping::Version(Version::V1);
+    let (spc, secrets) = device.spc(version, &SpcOptions::new("skd://movie-1"), &mut random::system())?;
+    let ckc = post(&url, Some(token), &spc)?;
+    let licence = Licence::open(&ckc, &secrets)?;
+    ensure!(case.expect.key.as_deref() == Some(&hex::encode(&licence.key)), "another content key came back");
+
+    println!(
+        "
+Keylet serves the fixtures at {url}
+
+  token  {token_head}… (HS256, entitled to every key)
+  SPC    version 1, {spc} bytes, asset skd://movie-1, from an emulated device
+  CKC    {ckc} bytes; R1 and the returned tags are the device's own
+  key    {key}, the one configured
+
+Fixture credentials are public: they protect nothing.
+",
+        token_head = token.chars().take(24).collect::<String>(),
+        spc = spc.len(),
+        ckc = ckc.len(),
+        key = hex::encode(&licence.key),
+    );
+    let fixtures = if Path::new("fixtures/manifest.json").exists() { "fixtures" } else { "<the project>/fixtures" };
+    println!(
+        "To repeat it with a ready-made SPC:
+
+  curl -sS -o ckc.bin -H 'authorization: Bearer {token}' \\
+    -H 'content-type: application/octet-stream' --data-binary @{fixtures}/spc/v1.bin {url}
+  cargo run --release -q -- device open ckc.bin --secrets {fixtures}/spc/v1.json
+
+  curl -sS {base}/healthz
+
+Ctrl-C ends it.
+",
+        base = server.url(),
+    );
+    server.run_until_interrupted()
+}

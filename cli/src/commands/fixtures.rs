@@ -1,0 +1,35 @@
+//! `keylet fixtures`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// Write or check the fixtures.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make every file anew, the same bytes each time
+    Write {
+        /// Where they are
+        #[arg(default_value = "fixtures")]
+        directory: PathBuf,
+    },
+    /// Compare every file with what would be written
+    Check {
+        /// Where they are
+        #[arg(default_value = "fixtures")]
+        directory: PathBuf,
+    },
+}
+
+pub fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Write { directory } => {
+            println!("{} files written to {}", crate::fixtures::write(directory)?, directory.display());
+        }
+        Command::Check { directory } => {
+            println!("{} files in {} are as written", crate::fixtures::check(directory)?, directory.display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! An emulated FairPlay client: it builds SPCs of every version and opens CKCs.
+//!
+//! What a real device computes from hardware keys, the session key and the device identifier,
+//! is random here; everything on the wire is as a device makes it.
+
+mod ckc;
+mod spc;
+
+pub use ckc::{Duration, Licence};
+pub use spc::{ApplicationKey, Draft, Secrets, SpcOptions, Wrapping};
