@@ -7,4 +7,4 @@ mod ckc;
 mod spc;
 
 pub use ckc::{Duration, Licence};
-pub use spc::{ApplicationKey, Draft, Secrets, SpcOptions, Wrapping};
+pub use spc::{ApplicationKey, Draft, Returned, Secrets, SpcOptions, Wrapping};

@@ -1,0 +1,117 @@
+//! Every case of the manifest, through the component.
+
+use base64::Engine;
+use keylet::error::Code;
+use keylet_cli::device::{Licence, Secrets};
+use keylet_cli::fixtures::Case;
+
+use crate::support::{Answer, FIXTURE_SERVER, fixture, fixture_path, manifest, send, token};
+
+#[test]
+fn every_case_of_the_manifest_is_answered_as_it_says() {
+    let manifest = manifest();
+    assert!(manifest.cases.len() > 150);
+    let failures: Vec<String> = manifest
+        .cases
+        .iter()
+        .filter_map(|case| {
+            let wrong = problems(case, &answer(case));
+            (!wrong.is_empty()).then(|| format!("{} ({}): {}", case.name, case.comment, wrong.join("; ")))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn every_code_has_a_case_or_a_test_that_names_it() {
+    let cases = manifest().cases;
+    let elsewhere = [include_str!("endpoints.rs"), include_str!("settings.rs")].concat();
+    // The host of this suite always answers.
+    let unreachable = [Code::PLATFORM_UNAVAILABLE];
+    for code in Code::ALL.iter().filter(|code| !unreachable.contains(code)) {
+        let in_case = cases.iter().any(|case| case.expect.code.as_deref() == Some(code.name));
+        assert!(in_case || elsewhere.contains(&format!("\"{}\"", code.name)), "no test for {}", code.name);
+    }
+}
+
+#[test]
+fn every_code_is_documented_with_its_status() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    for code in Code::ALL {
+        let row = format!("| `{}` | {} |", code.name, code.status);
+        assert!(document.contains(&row), "docs/errors.md has no row {row}");
+    }
+}
+
+#[test]
+fn case_names_are_unique() {
+    let mut names: Vec<String> = manifest().cases.into_iter().map(|case| case.name).collect();
+    names.sort();
+    assert!(names.array_windows().all(|[a, b]| a != b), "{names:?}");
+}
+
+#[test]
+fn the_fixtures_are_what_the_command_line_writes() {
+    keylet_cli::fixtures::check(&fixture_path("")).unwrap();
+}
+
+fn answer(case: &Case) -> Answer {
+    let mut request = http::Request::builder()
+        .method(case.method.as_deref().unwrap_or("POST"))
+        .header("content-type", &case.content_type);
+    if let Some(name) = &case.token {
+        request = request.header("authorization", format!("Bearer {}", token(name)));
+    }
+    let body = case.body.as_deref().map(fixture).unwrap_or_default();
+    send(&FIXTURE_SERVER, request, &case.path, &body)
+}
+
+fn problems(case: &Case, answer: &Answer) -> Vec<String> {
+    let expect = &case.expect;
+    let mut problems = Vec::new();
+    let mut check = |what: &str, actual: String, expected: String| {
+        if actual != expected {
+            problems.push(format!("{what} is {actual}, not {expected}"));
+        }
+    };
+    check("status", answer.status.to_string(), expect.status.to_string());
+    check("cache-control", format!("{:?}", answer.header("cache-control")), "Some(\"no-store\")".into());
+    if answer.status >= 400 {
+        let problem = answer.json();
+        let code = expect.code.clone().unwrap_or_default();
+        check("content-type", format!("{:?}", answer.header("content-type")), "Some(\"application/problem+json\")".into());
+        check("x-keylet-code", answer.header("x-keylet-code").unwrap_or_default().into(), code.clone());
+        check("code", problem["code"].to_string(), format!("\"{code}\""));
+        check("status member", problem["status"].to_string(), expect.status.to_string());
+        check("fps_status", problem["fps_status"].to_string(), expect.fps_status.map_or("null".into(), |s| s.to_string()));
+        check("request_id", problem["request_id"].as_str().unwrap_or_default().into(), answer.header("x-request-id").unwrap_or_default().into());
+    } else if let Some(secrets) = &expect.secrets {
+        let secrets: Secrets = serde_json::from_slice(&fixture(secrets)).unwrap();
+        match ckc(answer, expect.form.as_deref().unwrap_or("raw")).and_then(|ckc| Licence::open(&ckc, &secrets).ok()) {
+            None => problems.push("the CKC does not open".into()),
+            Some(licence) => {
+                check("key", hex::encode(&licence.key), expect.key.clone().unwrap_or_default());
+                check("iv", hex::encode(&licence.iv), expect.iv.clone().unwrap_or_default());
+                let duration = serde_json::to_value(&licence.duration).unwrap();
+                check("duration", duration.to_string(), expect.duration.clone().unwrap_or_default().to_string());
+                check("hdcp", licence.hdcp.unwrap_or_default().into(), expect.hdcp.clone().unwrap_or_default());
+            }
+        }
+    } else {
+        check("body length", answer.body.len().to_string(), "0".into());
+    }
+    problems
+}
+
+/// Undoes the form of a reply as a player does.
+fn ckc(answer: &Answer, form: &str) -> Option<Vec<u8>> {
+    let base64 = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).ok();
+    let text = std::str::from_utf8(&answer.body);
+    match (form, answer.header("content-type")?) {
+        ("raw", "application/octet-stream") => Some(answer.body.clone()),
+        ("ckc-xml", "text/plain") => base64(text.ok()?.strip_prefix("<ckc>")?.strip_suffix("</ckc>")?),
+        ("json", "application/json") => base64(answer.json()["ckc"].as_str()?),
+        _ => None,
+    }
+}

@@ -1,0 +1,11 @@
+//! What crosses module borders: the built component over HTTP, the published vectors, hostile input.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
+
+mod component;
+mod endpoints;
+mod fixtures;
+mod robustness;
+mod settings;
+mod support;
+mod vectors;

@@ -1,0 +1,155 @@
+//! Broken configurations: named by variable on the health page, never by value.
+
+use keylet::service::Service;
+use keylet_cli::fixtures::variables;
+use keylet_cli::host::Provided;
+
+use crate::support::{Native, fixture, get, post_spc, run, serve, variables_with};
+
+/// The problems on the health page of these variables, as `code variable: message`.
+fn problems(variables: Provided) -> Vec<String> {
+    let service = Service::new(Native(variables));
+    let reply = run(service.handle(http::Request::get("/healthz").body(Vec::new()).unwrap()));
+    let health: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
+    assert_eq!(reply.status() == 200, health["status"] == "ok");
+    let text = |problem: &serde_json::Value, member: &str| problem[member].as_str().unwrap().to_owned();
+    health["problems"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice)
+        .iter()
+        .map(|p| format!("{} {}: {}", text(p, "code"), text(p, "variable"), text(p, "message")))
+        .collect()
+}
+
+fn pem(name: &str) -> String {
+    String::from_utf8(fixture(&format!("credentials/{name}.pem"))).unwrap()
+}
+
+#[test]
+fn each_broken_setting_is_named_by_variable_and_cause() {
+    let other_key = pem("sdk26-1024");
+    let two_keys = format!("{}{}", pem("sdk4"), other_key);
+    let reversed = {
+        let bundle = fixture("credentials/fps_certificate.bin");
+        let first = usize::from(bundle[2]) * 256 + usize::from(bundle[3]) + 4;
+        to_base64(&[&bundle[first..], &bundle[..first]].concat())
+    };
+    let credentials = variables()["fairplay_credentials"].clone();
+    let record = r#"{"id":"a","key":"000102030405060708090a0b0c0d0e0f","iv":"000102030405060708090a0b0c0d0e0f"}"#;
+    let cases: Vec<(&str, String, &str)> = vec![
+        ("fairplay_certificate", "%%%".into(), "setting_malformed fairplay_certificate: it is neither base64 nor PEM"),
+        ("fairplay_certificate", "AAAA".into(), "setting_malformed fairplay_certificate: it is not an X.509"),
+        ("fairplay_certificate", reversed, "setting_malformed fairplay_certificate: a bundle is"),
+        ("fairplay_private_key", String::new(), "setting_mismatch fairplay_private_key: no private key belongs"),
+        ("fairplay_private_key", other_key, "setting_mismatch fairplay_private_key: a private key belongs to no certificate"),
+        ("fairplay_private_key", two_keys, "setting_mismatch fairplay_private_key: a private key belongs to no certificate"),
+        ("fairplay_private_key", "%%%".into(), "setting_malformed fairplay_private_key: it is neither PEM nor base64"),
+        ("fairplay_private_key", "AAAA".into(), "setting_malformed fairplay_private_key: it is not an RSA"),
+        ("fairplay_private_key", "-----BEGIN PRIVATE KEY-----\nAAAA".into(), "setting_malformed fairplay_private_key: a PEM block"),
+        (
+            "fairplay_private_key",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n".into(),
+            "setting_unsupported fairplay_private_key: it has the traditional encryption",
+        ),
+        ("fairplay_private_key", "MCACAQMwGwYJKoZIhvcNAQcBoA4EDAAAAAAAAAAAAAAAAA==".into(), "setting_unsupported fairplay_private_key: it is a PKCS#12"),
+        ("fairplay_ask", "0011".into(), "setting_malformed fairplay_ask: it is not 16 bytes"),
+        ("fairplay_ask", "zz".repeat(16), "setting_malformed fairplay_ask: it is not 16 bytes"),
+        ("fairplay_test_credentials", "yes".into(), "setting_malformed fairplay_test_credentials: it is neither"),
+        ("fairplay_credentials", "[{".into(), "setting_malformed fairplay_credentials: it ends too early"),
+        ("fairplay_credentials", r#"[{"name":"x"}]"#.into(), "setting_malformed fairplay_credentials: a member is missing"),
+        ("fairplay_credentials", credentials.replace("sdk26", "default"), "setting_collision fairplay_credentials: entry 0"),
+        ("fairplay_credentials", credentials.replace("sdk26", "a/b"), "setting_malformed fairplay_credentials: entry 0"),
+        ("content_keys", String::new(), "setting_missing content_keys"),
+        ("content_keys", "[".into(), "setting_malformed content_keys: it ends too early"),
+        ("content_keys", format!("[{record},{record}]"), "setting_collision content_keys: an id of record 1"),
+        ("content_keys", r#"[{"id":"a","key":"00","iv":"00"}]"#.into(), "setting_malformed content_keys: record 0: `key`"),
+        ("token_keys", String::new(), "setting_missing token_keys"),
+        ("token_keys", r#"{"keys":[]}"#.into(), "setting_malformed token_keys: the set has no key"),
+        ("token_keys", r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#.into(), "setting_malformed token_keys: key 0: `k` has 3 bytes"),
+        ("token_keys", r#"{"keys":[{"kty":"oct","k":"AAAA","alg":"none"}]}"#.into(), "setting_malformed token_keys: key 0: `alg`"),
+        ("token_keys", r#"{"keys":[{"kty":"RSA","n":"AAAA","e":"AQAB"}]}"#.into(), "setting_malformed token_keys: key 0: it is not an RSA"),
+        ("token_keys", r#"{"keys":[{"kty":"EC","crv":"P-384","x":"AA","y":"AA"}]}"#.into(), "setting_malformed token_keys: key 0: an EC"),
+        ("token_issuer", String::new(), "setting_missing token_issuer"),
+        ("token_audience", String::new(), "setting_missing token_audience"),
+        ("token_audience", "[]".into(), "setting_malformed token_audience: the list is empty"),
+        ("token_audience", r#"["*","a"]"#.into(), "setting_malformed token_audience: the list"),
+    ];
+    for (variable, value, expected) in cases {
+        let found = problems(variables_with(&[(variable, &value)]));
+        assert!(found.iter().any(|problem| problem.starts_with(expected)), "{variable}: {expected}\n{found:#?}");
+    }
+}
+
+#[test]
+fn no_problem_repeats_a_value() {
+    let secret = "deadbeefdeadbeefdeadbeefdeadbeefd";
+    for variable in ["fairplay_private_key", "fairplay_ask", "fairplay_credentials", "content_keys", "token_keys"] {
+        for value in [secret.to_owned(), format!("[\"{secret}\"]"), format!("{{\"{secret}\":\"{secret}\"}}")] {
+            let found = problems(variables_with(&[(variable, &value)])).join("\n");
+            assert!(found.contains(variable), "{variable}");
+            assert!(!found.contains("beef"), "{found}");
+        }
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_named_at_once() {
+    let found = problems(Provided::new()).join("\n");
+    for variable in ["fairplay_certificate", "content_keys", "token_keys", "token_issuer", "token_audience"] {
+        assert!(found.contains(&format!("setting_missing {variable}")), "{found}");
+    }
+}
+
+#[test]
+fn private_keys_are_read_in_every_form_that_openssl_writes() {
+    let encrypted = String::from_utf8(fixture("credentials/sdk4-encrypted.pem")).unwrap();
+    for (key, password) in [
+        (pem("sdk4"), ""),
+        (pem("sdk4").replace('\n', "\\n"), ""),
+        (pem("sdk4").replace('\n', " "), ""),
+        (String::from_utf8(fixture("credentials/sdk4-pkcs1.pem")).unwrap(), ""),
+        (encrypted.clone(), "fixture password"),
+    ] {
+        let changes = [("fairplay_private_key", key.as_str()), ("fairplay_private_key_password", password)];
+        assert_eq!(problems(variables_with(&changes)), Vec::<String>::new());
+    }
+    let wrong = [("fairplay_private_key", encrypted.as_str()), ("fairplay_private_key_password", "another")];
+    assert!(problems(variables_with(&wrong))[0].contains("the password does not decrypt it"));
+    let missing = [("fairplay_private_key", encrypted.as_str())];
+    assert!(problems(variables_with(&missing))[0].starts_with("setting_missing fairplay_private_key: it is encrypted"));
+}
+
+#[test]
+fn any_issuer_and_audience_are_accepted_when_that_is_said() {
+    let spc = fixture("spc/v1.bin");
+    let server = serve(&variables_with(&[("token_issuer", "*"), ("token_audience", "*")]));
+    let request = |name: &str| {
+        let request = http::Request::post("/").header("authorization", format!("Bearer {}", crate::support::token(name)));
+        crate::support::send(&server, request, "/fairplay", &spc).status
+    };
+    assert_eq!([request("other-issuer"), request("other-audience"), request("expired")], [200, 200, 401]);
+    server.stop();
+}
+
+#[test]
+fn a_broken_configuration_refuses_licences_and_points_to_the_health_page() {
+    let server = serve(&variables_with(&[("content_keys", "[")]));
+    let answer = post_spc(&server, &fixture("spc/v1.bin"));
+    assert_eq!((answer.status, answer.header("x-keylet-code")), (503, Some("configuration_invalid")));
+    assert_eq!(get(&server, "/healthz").status, 503);
+    server.stop();
+}
+
+#[test]
+fn without_a_certificate_fairplay_is_off() {
+    let server = serve(&variables_with(&[("fairplay_certificate", ""), ("fairplay_credentials", "")]));
+    let answer = post_spc(&server, &fixture("spc/v1.bin"));
+    assert_eq!((answer.status, answer.header("x-keylet-code")), (503, Some("fairplay_off")));
+    assert_eq!(get(&server, "/fairplay/certificate").status, 503);
+    assert_eq!(get(&server, "/").json()["drm"], serde_json::json!([]));
+    server.stop();
+}
+
+fn to_base64(bytes: &[u8]) -> String {
+    base64::Engine::encode(&keylet::encoding::BASE64, bytes)
+}

@@ -1,0 +1,113 @@
+//! A server on the built component, a client for it, and a platform without a host.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::LazyLock;
+use std::task::{Context, Poll, Waker};
+
+use keylet::platform::{Error, Platform};
+use keylet_cli::fixtures::{self, Manifest};
+use keylet_cli::host::{Application, Options, Provided, Server};
+use rand_core::{Rng, UnwrapErr};
+use zeroize::Zeroizing;
+
+/// The server with the fixture variables, shared by every test.
+pub static FIXTURE_SERVER: LazyLock<Server> = LazyLock::new(|| serve(&fixtures::variables()));
+
+/// Starts a server on the component that was built with this workspace.
+pub fn serve(variables: &Provided) -> Server {
+    let application = Application::built_in(variables).unwrap();
+    Server::start(application, &Options { listen: "127.0.0.1:0".parse().unwrap() }).unwrap()
+}
+
+/// The fixture variables with some of them changed.
+pub fn variables_with(changes: &[(&str, &str)]) -> Provided {
+    let mut variables = fixtures::variables();
+    variables.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    variables
+}
+
+pub fn fixture_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+pub fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(fixture_path(name)).unwrap()
+}
+
+pub fn manifest() -> Manifest {
+    serde_json::from_slice(&fixture("manifest.json")).unwrap()
+}
+
+/// A fixture token by name.
+pub fn token(name: &str) -> String {
+    let tokens: serde_json::Value = serde_json::from_slice(&fixture("tokens.json")).unwrap();
+    tokens[name].as_str().unwrap().to_owned()
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    headers: http::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+/// Sends a request; no status is an error.
+pub fn send(server: &Server, request: http::request::Builder, path: &str, body: &[u8]) -> Answer {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into();
+    let request = request.uri(format!("{}{path}", server.url())).body(body.to_vec()).unwrap();
+    let (parts, mut body) = agent.run(request).unwrap().into_parts();
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.read_to_vec().unwrap() }
+}
+
+pub fn get(server: &Server, path: &str) -> Answer {
+    send(server, http::Request::get("/"), path, &[])
+}
+
+/// Posts an SPC with the fixture token for every key.
+pub fn post_spc(server: &Server, spc: &[u8]) -> Answer {
+    let request = http::Request::post("/")
+        .header("authorization", format!("Bearer {}", token("hs256")))
+        .header("content-type", "application/octet-stream");
+    send(server, request, "/fairplay", spc)
+}
+
+/// A platform in this process, for what takes too many requests to go through a host.
+pub struct Native(pub Provided);
+
+impl Platform for Native {
+    async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
+        Ok(self.0.get(name).filter(|value| !value.is_empty()).cloned().map(Zeroizing::new))
+    }
+
+    fn now(&self) -> u64 {
+        1_800_000_000
+    }
+
+    fn fill_random(&self, buffer: &mut [u8]) {
+        UnwrapErr(getrandom::SysRng).fill_bytes(buffer);
+    }
+
+    fn log(&self, _line: &str) {}
+}
+
+/// Runs a future that never waits, as those on [`Native`] do.
+pub fn run<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("a future on the native platform waits"),
+    }
+}
