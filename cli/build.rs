@@ -17,17 +17,35 @@ fn main() {
 
     // <target directory>/<profile>/build/<package>/out
     let out = PathBuf::from(variable("OUT_DIR"));
-    let target_directory = out.ancestors().nth(4).expect("cargo's layout of OUT_DIR").join("component");
+    let target_directory = out
+        .ancestors()
+        .nth(4)
+        .expect("cargo's layout of OUT_DIR")
+        .join("component");
     let mut build = Command::new(variable("CARGO"));
     build
         .current_dir(&workspace)
-        .args(["build", "--package", "keylet", "--target", TARGET, "--profile", "component", "--target-dir"])
+        .args([
+            "build",
+            "--package",
+            "keylet",
+            "--target",
+            TARGET,
+            "--profile",
+            "component",
+            "--target-dir",
+        ])
         .arg(&target_directory);
     // What configures this build must not reach the other one.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
-        let is_flag = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WORKSPACE_WRAPPER"]
-            .contains(&name.as_ref());
+        let is_flag = [
+            "RUSTFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "CARGO_BUILD_TARGET",
+            "RUSTC_WORKSPACE_WRAPPER",
+        ]
+        .contains(&name.as_ref());
         if is_flag || name.starts_with("CARGO_PROFILE_") || name.starts_with("CARGO_FEATURE_") {
             build.env_remove(name.as_ref());
         }
@@ -35,7 +53,10 @@ fn main() {
     let status = build.status().expect("cargo runs");
     assert!(status.success(), "the component does not build");
 
-    let component = target_directory.join(TARGET).join("component").join("keylet.wasm");
+    let component = target_directory
+        .join(TARGET)
+        .join("component")
+        .join("keylet.wasm");
     println!("cargo:rustc-env=KEYLET_COMPONENT={}", component.display());
     println!("cargo:rerun-if-changed={}", component.display());
 }
@@ -43,14 +64,22 @@ fn main() {
 /// Adds the wasm target when it is missing.
 fn ensure_target() {
     let has_target = || {
-        let output = Command::new(variable("RUSTC")).args(["--print", "target-libdir", "--target", TARGET]).output();
-        output.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
+        let output = Command::new(variable("RUSTC"))
+            .args(["--print", "target-libdir", "--target", TARGET])
+            .output();
+        output
+            .is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
     };
     if has_target() {
         return;
     }
-    let _ = Command::new("rustup").args(["target", "add", TARGET]).status();
-    assert!(has_target(), "the target {TARGET} is missing: run `rustup target add {TARGET}`");
+    let _ = Command::new("rustup")
+        .args(["target", "add", TARGET])
+        .status();
+    assert!(
+        has_target(),
+        "the target {TARGET} is missing: run `rustup target add {TARGET}`"
+    );
 }
 
 fn variable(name: &str) -> String {

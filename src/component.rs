@@ -18,16 +18,23 @@ impl Platform for Spin {
         match variables::get(name) {
             Ok(value) => Ok((!value.is_empty()).then(|| Zeroizing::new(value))),
             Err(variables::Error::Undefined(_)) => Ok(None),
-            Err(_) => Err(Error::Variables { variable: name.to_owned() }),
+            Err(_) => Err(Error::Variables {
+                variable: name.to_owned(),
+            }),
         }
     }
 
     fn now(&self) -> u64 {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs())
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {
-        // WASI's random source cannot fail; a host without one must not serve licences.
+        #[expect(
+            clippy::expect_used,
+            reason = "WASI's random source cannot fail; without one no licence may be made"
+        )]
         getrandom::fill(buffer).expect("the host has a random source");
     }
 
@@ -70,7 +77,7 @@ async fn send(response: Response<Vec<u8>>, outparam: ResponseOutparam) {
     let (parts, body) = response.into_parts();
     let headers = Fields::new();
     for (name, value) in &parts.headers {
-        let _ = headers.append(&name.as_str().to_owned(), &value.as_bytes().to_vec());
+        let _ = headers.append(name.as_str(), value.as_bytes());
     }
     let reply = OutgoingResponse::new(headers);
     let _ = reply.set_status_code(parts.status.as_u16());

@@ -43,7 +43,12 @@ impl ContentKeys {
     /// Every record that is wrong, by its place in the list; never by its content.
     pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
         let Some(json) = platform.variable(VARIABLE).await? else {
-            return Err(SettingError::new(VARIABLE, Problem::Missing, "it is not set, so there is no key to deliver").into());
+            return Err(SettingError::new(
+                VARIABLE,
+                Problem::Missing,
+                "it is not set, so there is no key to deliver",
+            )
+            .into());
         };
         Self::from_json(&json).map_err(SettingsError::Invalid)
     }
@@ -66,7 +71,8 @@ impl ContentKeys {
                     for name in &record.names {
                         let other = *index.entry(name.clone()).or_insert(records.len());
                         if other != records.len() {
-                            let message = format!("an id of record {place} reaches another record too");
+                            let message =
+                                format!("an id of record {place} reaches another record too");
                             problems.push(SettingError::new(VARIABLE, Problem::Collision, message));
                         }
                     }
@@ -76,14 +82,22 @@ impl ContentKeys {
             }
         }
         if records.is_empty() && problems.is_empty() {
-            problems.push(malformed("the list is empty, so there is no key to deliver".to_owned()));
+            problems.push(malformed(
+                "the list is empty, so there is no key to deliver".to_owned(),
+            ));
         }
-        if problems.is_empty() { Ok(Self { records, index }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self { records, index })
+        } else {
+            Err(problems)
+        }
     }
 
     /// The record that an asset id or KID reaches.
     pub fn find(&self, id: &Id) -> Option<&ContentKey> {
-        self.index.get(id).and_then(|place| self.records.get(*place))
+        self.index
+            .get(id)
+            .and_then(|place| self.records.get(*place))
     }
 }
 
@@ -127,9 +141,14 @@ impl WrittenRecord {
             .collect::<Result<Vec<_>, _>>()?;
         let _: Option<Track> = self.track;
         Ok(ContentKey {
-            names: std::iter::once(id.clone()).chain(kid).chain(aliases).collect(),
+            names: std::iter::once(id.clone())
+                .chain(kid)
+                .chain(aliases)
+                .collect(),
             id,
-            key: encoding::fixed(&self.key).ok_or("`key` is not 16 bytes in hex or base64")?.into(),
+            key: encoding::fixed(&self.key)
+                .ok_or("`key` is not 16 bytes in hex or base64")?
+                .into(),
             iv: encoding::fixed(&self.iv).ok_or("`iv` is not 16 bytes in hex or base64")?,
             stream: self.stream.as_deref().map(offline_id).transpose()?,
             title: self.title.as_deref().map(offline_id).transpose()?,
@@ -147,7 +166,10 @@ fn offline_id(text: &str) -> Result<[u8; 16], &'static str> {
         None => Zeroizing::new(text.as_bytes().to_vec()),
     };
     let mut id = [0; 16];
-    id.get_mut(..bytes.len()).filter(|id| !id.is_empty()).ok_or(TOO_LONG)?.copy_from_slice(&bytes);
+    id.get_mut(..bytes.len())
+        .filter(|id| !id.is_empty())
+        .ok_or(TOO_LONG)?
+        .copy_from_slice(&bytes);
     Ok(id)
 }
 
@@ -159,7 +181,11 @@ mod tests {
 
     fn problems(json: &str) -> String {
         let problems = ContentKeys::from_json(json).err().unwrap();
-        problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ")
+        problems
+            .iter()
+            .map(|problem| problem.message.as_str())
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     #[test]
@@ -168,7 +194,12 @@ mod tests {
             r#"[{{"id":"movie-42","kid":"339C45B5-FB6D-4BD9-994C-EABD9D41C95B","aliases":["skd://m42","hex:aabb"],"title":"t","stream":"hex:01",{KEY}}}]"#
         );
         let keys = ContentKeys::from_json(&json).unwrap_or_else(|_| panic!());
-        let names: [&[u8]; 4] = [b"skd://movie-42", b"339c45b5fb6d4bd9994ceabd9d41c95b", b"m42", &[0xaa, 0xbb]];
+        let names: [&[u8]; 4] = [
+            b"skd://movie-42",
+            b"339c45b5fb6d4bd9994ceabd9d41c95b",
+            b"m42",
+            &[0xaa, 0xbb],
+        ];
         for name in names {
             assert_eq!(keys.find(&Id::from_bytes(name)).unwrap().iv[15], 15);
         }
@@ -185,7 +216,12 @@ mod tests {
                {{"id":"b","kid":"nope",{KEY}}},{{"id":"c","stream":"longer than sixteen bytes",{KEY}}}]"#
         );
         let problems = problems(&json);
-        for place in ["record 1: `key`", "an id of record 2", "record 3: `kid`", "record 4: `stream`"] {
+        for place in [
+            "record 1: `key`",
+            "an id of record 2",
+            "record 3: `kid`",
+            "record 4: `stream`",
+        ] {
             assert!(problems.contains(place), "{problems}");
         }
         assert!(!problems.contains("deadbeef") && !problems.contains("secret"));
@@ -193,7 +229,14 @@ mod tests {
 
     #[test]
     fn documents_that_are_no_list_of_records_are_refused() {
-        for json in ["", "{}", "[]", "[1]", r#"[{"id":"a"}]"#, &format!(r#"[{{"id":"a","more":1,{KEY}}}]"#)] {
+        for json in [
+            "",
+            "{}",
+            "[]",
+            "[1]",
+            r#"[{"id":"a"}]"#,
+            &format!(r#"[{{"id":"a","more":1,{KEY}}}]"#),
+        ] {
             assert!(!problems(json).is_empty(), "{json}");
         }
         assert!(problems(&format!(r#"[{{"id":"a","track":"4k",{KEY}}}]"#)).contains("wrong type"));

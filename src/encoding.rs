@@ -6,7 +6,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Base64 (RFC 4648 section 4) as this server writes it: padded.
 pub use base64::engine::general_purpose::STANDARD as BASE64;
@@ -22,18 +22,25 @@ const TOLERANT: GeneralPurpose = GeneralPurpose::new(
 /// not, with white space anywhere. `None` when it is not that.
 pub fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut compact: Zeroizing<Vec<u8>> = Zeroizing::new(Vec::with_capacity(text.len()));
-    compact.extend(text.bytes().filter(|b| !b.is_ascii_whitespace()).map(|b| match b {
-        b'-' => b'+',
-        b'_' => b'/',
-        other => other,
-    }));
+    compact.extend(
+        text.bytes()
+            .filter(|b| !b.is_ascii_whitespace())
+            .map(|b| match b {
+                b'-' => b'+',
+                b'_' => b'/',
+                other => other,
+            }),
+    );
     TOLERANT.decode(&*compact).ok().map(Zeroizing::new)
 }
 
 /// Decodes hexadecimal text of either case, with or without `0x`. `None` when it is not that.
 pub fn hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let text = text.trim();
-    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let digits = text
+        .strip_prefix("0x")
+        .or_else(|| text.strip_prefix("0X"))
+        .unwrap_or(text);
     hex::decode(digits).ok().map(Zeroizing::new)
 }
 
@@ -62,7 +69,7 @@ pub fn pem(text: &str) -> Option<Vec<Pem>> {
     let text = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
     let mut blocks = Vec::new();
     let mut rest = text.as_str();
-    while let Some((_, after)) = rest.split_once("-----BEGIN ") {
+    while let Some((_, after)) = rest.split_once(PEM_BEGIN) {
         let (label, after) = after.split_once("-----")?;
         let (body, after) = after.split_once("-----END ")?;
         rest = after.strip_prefix(label)?.strip_prefix("-----")?;
@@ -70,11 +77,38 @@ pub fn pem(text: &str) -> Option<Vec<Pem>> {
         blocks.push(Pem {
             label: label.to_owned(),
             has_headers,
-            der: if has_headers { Zeroizing::default() } else { base64(body)? },
+            der: if has_headers {
+                Zeroizing::default()
+            } else {
+                base64(body)?
+            },
         });
     }
     Some(blocks)
 }
+
+/// What a variable holds that takes PEM or base64 of DER.
+pub enum Armour {
+    /// PEM blocks.
+    Pem(Vec<Pem>),
+    /// The bytes of one base64 text.
+    Der(Zeroizing<Vec<u8>>),
+}
+
+/// Reads PEM, base64 of DER, or base64 of PEM, which is how some stores keep files. `None` when it
+/// is none of them.
+pub fn armour(text: &str) -> Option<Armour> {
+    if text.contains(PEM_BEGIN) {
+        return pem(text).map(Armour::Pem);
+    }
+    let der = base64(text)?;
+    match std::str::from_utf8(&der) {
+        Ok(inner) if inner.contains(PEM_BEGIN) => pem(inner).map(Armour::Pem),
+        _ => Some(Armour::Der(der)),
+    }
+}
+
+const PEM_BEGIN: &str = "-----BEGIN ";
 
 /// Parses a JSON object and refuses a member that occurs twice, at any depth.
 ///
@@ -106,7 +140,9 @@ pub fn json_message(error: &serde_json::Error) -> String {
     let kind = match error.classify() {
         Category::Eof => "it ends too early",
         Category::Syntax => "it is not JSON",
-        Category::Data | Category::Io if error.to_string().contains(DUPLICATE) => "a member occurs twice",
+        Category::Data | Category::Io if error.to_string().contains(DUPLICATE) => {
+            "a member occurs twice"
+        }
         Category::Data | Category::Io => "a member is missing, unknown or of the wrong type",
     };
     format!("{kind} (line {}, column {})", error.line(), error.column())
@@ -175,16 +211,6 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     }
 }
 
-/// Overwrites every string of a JSON value that held secrets.
-pub fn wipe(value: &mut Value) {
-    match value {
-        Value::String(text) => text.zeroize(),
-        Value::Array(values) => values.iter_mut().for_each(wipe),
-        Value::Object(members) => members.values_mut().for_each(wipe),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,7 +218,11 @@ mod tests {
     #[test]
     fn base64_is_read_in_every_form_that_people_paste() {
         for text in ["+/+/", "-_-_", " +/\n+/ ", "+/+/\r\n"] {
-            assert_eq!(base64(text).unwrap().as_slice(), [0xfb, 0xff, 0xbf], "{text:?}");
+            assert_eq!(
+                base64(text).unwrap().as_slice(),
+                [0xfb, 0xff, 0xbf],
+                "{text:?}"
+            );
         }
         for text in ["AQ==", "AQ", "AQ="] {
             assert_eq!(base64(text).unwrap().as_slice(), [1], "{text:?}");
@@ -202,7 +232,10 @@ mod tests {
 
     #[test]
     fn hex_wins_over_base64_when_both_fit() {
-        assert_eq!(fixed::<16>("000102030405060708090a0b0c0d0e0f").unwrap()[15], 15);
+        assert_eq!(
+            fixed::<16>("000102030405060708090a0b0c0d0e0f").unwrap()[15],
+            15
+        );
         assert_eq!(fixed::<16>("AAECAwQFBgcICQoLDA0ODw==").unwrap()[15], 15);
         assert!(fixed::<16>("0001").is_none());
     }
@@ -215,7 +248,10 @@ mod tests {
             "-----BEGIN A B----- AQ ID -----END A B-----",
         ] {
             let blocks = pem(text).unwrap();
-            assert_eq!((blocks[0].label.as_str(), blocks[0].der.as_slice()), ("A B", &[1, 2, 3][..]));
+            assert_eq!(
+                (blocks[0].label.as_str(), blocks[0].der.as_slice()),
+                ("A B", &[1, 2, 3][..])
+            );
         }
         assert!(pem("-----BEGIN A-----\nAQID").is_none());
         assert!(pem("-----BEGIN A-----\nAQID\n-----END B-----").is_none());
@@ -224,7 +260,11 @@ mod tests {
     #[test]
     fn repeated_members_are_refused_at_any_depth() {
         assert!(json_object(br#"{"a":1,"b":[{"c":1}]}"#).is_ok());
-        assert!(json_object(br#"{"a":1,"a":1}"#).unwrap_err().contains("twice"));
+        assert!(
+            json_object(br#"{"a":1,"a":1}"#)
+                .unwrap_err()
+                .contains("twice")
+        );
         assert!(json_object(br#"{"b":[{"c":1,"c":2}]}"#).is_err());
         assert!(json_object("[".repeat(500).as_bytes()).is_err());
     }

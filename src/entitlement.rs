@@ -70,7 +70,13 @@ impl Entitlement {
             .as_array()
             .ok_or(Error::Shape("it is not a list"))?
             .iter()
-            .map(|entry| Entry::from_json(entry.as_object().ok_or(Error::Shape("an entry is not an object"))?))
+            .map(|entry| {
+                Entry::from_json(
+                    entry
+                        .as_object()
+                        .ok_or(Error::Shape("an entry is not an object"))?,
+                )
+            })
             .collect::<Result<_, _>>()
             .map(Self)
     }
@@ -96,7 +102,11 @@ struct Entry {
 
 impl Entry {
     fn from_json(members: &Map<String, Value>) -> Result<Self, Error> {
-        let keys = Keys::from_json(members.get("keys").ok_or(Error::Shape("an entry has no `keys`"))?)?;
+        let keys = Keys::from_json(
+            members
+                .get("keys")
+                .ok_or(Error::Shape("an entry has no `keys`"))?,
+        )?;
         let terms = members
             .iter()
             .filter(|(name, _)| *name != "keys")
@@ -177,7 +187,11 @@ pub struct Terms {
 impl Terms {
     fn set(&mut self, name: &str, value: &Value) -> Result<(), Error> {
         match name {
-            "persist" => self.persist = value.as_bool().ok_or(Error::Shape("`persist` is not true or false"))?,
+            "persist" => {
+                self.persist = value
+                    .as_bool()
+                    .ok_or(Error::Shape("`persist` is not true or false"))?;
+            }
             "storage_seconds" => self.storage_seconds = Some(seconds("storage_seconds", value)?),
             "playback_seconds" => self.playback_seconds = Some(seconds("playback_seconds", value)?),
             "lease_seconds" => self.lease_seconds = Some(seconds("lease_seconds", value)?),
@@ -210,7 +224,10 @@ impl Terms {
                 return invalid("lease_seconds", "a lease cannot be stored (`persist`)");
             }
             if self.rental_seconds.is_some() {
-                return invalid("rental_seconds", "a streaming rental cannot be stored (`persist`)");
+                return invalid(
+                    "rental_seconds",
+                    "a streaming rental cannot be stored (`persist`)",
+                );
             }
         } else {
             if self.storage_seconds.is_some() {
@@ -251,7 +268,10 @@ impl Terms {
                 rental_seconds: self.rental_seconds.map(clip),
             }
         };
-        Ok(Granted { use_, hdcp: self.hdcp })
+        Ok(Granted {
+            use_,
+            hdcp: self.hdcp,
+        })
     }
 }
 
@@ -306,7 +326,9 @@ mod tests {
     fn terms(members: &Value) -> Result<Terms, Error> {
         let mut entry = members.clone();
         entry["keys"] = json!("*");
-        Entitlement::from_claim(&json!([entry]))?.terms_for(&[]).cloned()
+        Entitlement::from_claim(&json!([entry]))?
+            .terms_for(&[])
+            .cloned()
     }
 
     #[test]
@@ -318,7 +340,10 @@ mod tests {
         ]);
         let entitlement = Entitlement::from_claim(&claim).unwrap();
         let lease = |names: &[&str]| {
-            let names: Vec<Id> = names.iter().map(|name| Id::from_text(name).unwrap()).collect();
+            let names: Vec<Id> = names
+                .iter()
+                .map(|name| Id::from_text(name).unwrap())
+                .collect();
             entitlement.terms_for(&names).unwrap().lease_seconds
         };
         assert_eq!(lease(&["a"]), Some(1));
@@ -331,18 +356,51 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_refuses_in_any_entry() {
         let claim = json!([{"keys": "*"}, {"keys": ["other"], "max_streams": 3}]);
-        assert_eq!(Entitlement::from_claim(&claim), Err(Error::Unsupported("max_streams".into())));
-        for claim in [json!({}), json!([1]), json!([{}]), json!([{"keys": 1}]), json!([{"keys": [""]}])] {
-            assert!(matches!(Entitlement::from_claim(&claim), Err(Error::Shape(_))), "{claim}");
+        assert_eq!(
+            Entitlement::from_claim(&claim),
+            Err(Error::Unsupported("max_streams".into()))
+        );
+        for claim in [
+            json!({}),
+            json!([1]),
+            json!([{}]),
+            json!([{"keys": 1}]),
+            json!([{"keys": [""]}]),
+        ] {
+            assert!(
+                matches!(Entitlement::from_claim(&claim), Err(Error::Shape(_))),
+                "{claim}"
+            );
         }
     }
 
     #[test]
     fn a_duration_is_a_positive_number_of_32_bits() {
-        assert_eq!(terms(&json!({"lease_seconds": u32::MAX})).unwrap().lease_seconds, Some(u32::MAX));
-        for value in [json!(0), json!(-1), json!(1.5), json!("60"), json!(1_u64 << 32), json!(null)] {
+        assert_eq!(
+            terms(&json!({"lease_seconds": u32::MAX}))
+                .unwrap()
+                .lease_seconds,
+            Some(u32::MAX)
+        );
+        for value in [
+            json!(0),
+            json!(-1),
+            json!(1.5),
+            json!("60"),
+            json!(1_u64 << 32),
+            json!(null),
+        ] {
             let result = terms(&json!({"lease_seconds": value}));
-            assert!(matches!(result, Err(Error::Terms { term: "lease_seconds", .. })), "{value}");
+            assert!(
+                matches!(
+                    result,
+                    Err(Error::Terms {
+                        term: "lease_seconds",
+                        ..
+                    })
+                ),
+                "{value}"
+            );
         }
     }
 
@@ -354,23 +412,50 @@ mod tests {
             json!({"storage_seconds": 1}),
             json!({"persist": false, "playback_seconds": 1}),
         ] {
-            assert!(matches!(terms(&members), Err(Error::Terms { .. })), "{members}");
+            assert!(
+                matches!(terms(&members), Err(Error::Terms { .. })),
+                "{members}"
+            );
         }
     }
 
     #[test]
     fn not_after_clips_every_duration() {
         let grant = |members| terms(&members).unwrap().granted_at(1_000).unwrap().use_;
-        let streaming = |lease_seconds, rental_seconds| Use::Streaming { lease_seconds, rental_seconds };
+        let streaming = |lease_seconds, rental_seconds| Use::Streaming {
+            lease_seconds,
+            rental_seconds,
+        };
         assert_eq!(grant(json!({})), streaming(None, None));
-        assert_eq!(grant(json!({"not_after": 1_060})), streaming(Some(60), None));
-        assert_eq!(grant(json!({"not_after": 1_060, "lease_seconds": 90})), streaming(Some(60), None));
-        assert_eq!(grant(json!({"not_after": 1_060, "lease_seconds": 30})), streaming(Some(30), None));
-        assert_eq!(grant(json!({"not_after": 1_060, "rental_seconds": 90})), streaming(Some(60), Some(60)));
-        assert_eq!(grant(json!({"not_after": u64::MAX})), streaming(Some(u32::MAX), None));
         assert_eq!(
-            grant(json!({"persist": true, "not_after": 1_060, "storage_seconds": 90, "playback_seconds": 30})),
-            Use::Persistent { storage_seconds: Some(60), playback_seconds: Some(30), ends_in: Some(60) }
+            grant(json!({"not_after": 1_060})),
+            streaming(Some(60), None)
+        );
+        assert_eq!(
+            grant(json!({"not_after": 1_060, "lease_seconds": 90})),
+            streaming(Some(60), None)
+        );
+        assert_eq!(
+            grant(json!({"not_after": 1_060, "lease_seconds": 30})),
+            streaming(Some(30), None)
+        );
+        assert_eq!(
+            grant(json!({"not_after": 1_060, "rental_seconds": 90})),
+            streaming(Some(60), Some(60))
+        );
+        assert_eq!(
+            grant(json!({"not_after": u64::MAX})),
+            streaming(Some(u32::MAX), None)
+        );
+        assert_eq!(
+            grant(
+                json!({"persist": true, "not_after": 1_060, "storage_seconds": 90, "playback_seconds": 30})
+            ),
+            Use::Persistent {
+                storage_seconds: Some(60),
+                playback_seconds: Some(30),
+                ends_in: Some(60)
+            }
         );
     }
 

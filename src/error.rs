@@ -123,7 +123,11 @@ pub struct SettingError {
 impl SettingError {
     /// A problem with `variable`.
     pub fn new(variable: &'static str, problem: Problem, message: impl Into<String>) -> Self {
-        Self { variable, problem, message: message.into() }
+        Self {
+            variable,
+            problem,
+            message: message.into(),
+        }
     }
 }
 
@@ -162,7 +166,11 @@ mod tests {
     #[test]
     fn names_are_unique() {
         for (i, code) in Code::ALL.iter().enumerate() {
-            assert!(Code::ALL[..i].iter().all(|other| other.name != code.name), "{}", code.name);
+            assert!(
+                Code::ALL[..i].iter().all(|other| other.name != code.name),
+                "{}",
+                code.name
+            );
         }
     }
 }

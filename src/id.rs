@@ -79,12 +79,23 @@ fn strip_scheme(text: &str) -> Option<&str> {
 
 /// The 32 lower-case digits of a GUID, from `8-4-4-4-12` or 32 digits, in braces or not.
 fn guid_digits(text: &str) -> Option<Vec<u8>> {
-    let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
+    let inner = text
+        .strip_prefix('{')
+        .and_then(|t| t.strip_suffix('}'))
+        .unwrap_or(text);
     let dashed = inner.len() == 36
-        && inner.bytes().enumerate().all(|(i, b)| matches!(i, 8 | 13 | 18 | 23) == (b == b'-'));
+        && inner
+            .bytes()
+            .enumerate()
+            .all(|(i, b)| matches!(i, 8 | 13 | 18 | 23) == (b == b'-'));
     let plain = inner.len() == 32;
-    let digits: Vec<u8> = inner.bytes().filter(|b| *b != b'-').map(|b| b.to_ascii_lowercase()).collect();
-    ((dashed || plain) && digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit)).then_some(digits)
+    let digits: Vec<u8> = inner
+        .bytes()
+        .filter(|b| *b != b'-')
+        .map(|b| b.to_ascii_lowercase())
+        .collect();
+    ((dashed || plain) && digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit))
+        .then_some(digits)
 }
 
 #[cfg(test)]
@@ -110,14 +121,24 @@ mod tests {
             assert_eq!(Id::from_bytes(&bytes), expected, "{bytes:02x?}");
         }
         let guid = Id::from_guid("339C45B5-FB6D-4BD9-994C-EABD9D41C95B").unwrap();
-        for text in ["skd://339c45b5fb6d4bd9994ceabd9d41c95b", "{339c45b5-fb6d-4bd9-994c-eabd9d41c95b}"] {
+        for text in [
+            "skd://339c45b5fb6d4bd9994ceabd9d41c95b",
+            "{339c45b5-fb6d-4bd9-994c-eabd9d41c95b}",
+        ] {
             assert_eq!(Id::from_text(text).unwrap(), guid);
         }
     }
 
     #[test]
     fn different_ids_stay_different() {
-        let ids = ["movie-42", "Movie-42", "movie-42/", "hex:aabbccddeeff", "skd", "339c45b5-fb6d4bd9994ceabd9d41c95b"];
+        let ids = [
+            "movie-42",
+            "Movie-42",
+            "movie-42/",
+            "hex:aabbccddeeff",
+            "skd",
+            "339c45b5-fb6d4bd9994ceabd9d41c95b",
+        ];
         for (i, a) in ids.iter().enumerate() {
             for b in &ids[i + 1..] {
                 assert_ne!(Id::from_text(a), Id::from_text(b));
@@ -131,7 +152,9 @@ mod tests {
         for round in 0..20_000_u32 {
             let bytes: Vec<u8> = (0..round % 24)
                 .map(|_| {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
                     b"skd:/\0\0aA1{}- \xff\x30"[(state >> 60) as usize % 17]
                 })
                 .collect();

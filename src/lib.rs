@@ -11,6 +11,18 @@
 //! | 1 | [`entitlement`], [`content_key`] |
 //! | 0 | [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`error`] |
 
+// Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
+
 pub mod content_key;
 pub mod encoding;
 pub mod entitlement;
@@ -25,4 +37,5 @@ pub mod service;
 pub mod token;
 
 #[cfg(all(target_family = "wasm", feature = "component"))]
+#[expect(unsafe_code, reason = "the Spin SDK's macro exports the handler")]
 mod component;

@@ -120,7 +120,9 @@ impl<P: Platform> Licensing<P> {
     /// # Errors
     /// What is wrong with the `fairplay_…` variables.
     pub async fn credentials(&self) -> Result<Option<&Credentials>, SettingsError> {
-        Ok(once(&self.credentials, Credentials::load(&self.platform)).await?.as_ref())
+        Ok(once(&self.credentials, Credentials::load(&self.platform))
+            .await?
+            .as_ref())
     }
 
     /// The key records.
@@ -155,7 +157,8 @@ impl<P: Platform> Licensing<P> {
             audit.code = error.code().name;
             audit.fps_status = error.fps_status();
         }
-        self.platform.log(&serde_json::to_string(&audit).unwrap_or_default());
+        self.platform
+            .log(&serde_json::to_string(&audit).unwrap_or_default());
         result
     }
 
@@ -175,14 +178,18 @@ impl<P: Platform> Licensing<P> {
         audit.spc_version = Some(spc.opened.version.number());
 
         let content_keys = self.content_keys().await?;
-        let key = content_keys.find(&Id::from_bytes(&spc.opened.asset_id)).ok_or(Error::KeyNotFound)?;
+        let key = content_keys
+            .find(&Id::from_bytes(&spc.opened.asset_id))
+            .ok_or(Error::KeyNotFound)?;
         audit.key = Some(key.id.to_string());
         let terms = entitlement.terms_for(&key.names)?;
         let granted = terms.granted_at(now)?;
         if ksm::is_stopped(&spc) {
             return Ok(FairplayLicence::Stopped);
         }
-        Ok(FairplayLicence::Ckc(ksm::respond(&spc, key, &granted, &mut rng)?))
+        Ok(FairplayLicence::Ckc(ksm::respond(
+            &spc, key, &granted, &mut rng,
+        )?))
     }
 }
 

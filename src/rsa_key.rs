@@ -2,7 +2,7 @@
 //!
 //! The arithmetic is the `rsa` crate's on `crypto-bigint`: private operations are blinded.
 
-use ::rsa::traits::{PublicKeyParts};
+use ::rsa::traits::PublicKeyParts;
 use ::rsa::{BoxedUint, Oaep, Pkcs1v15Sign, Pss, RsaPrivateKey, RsaPublicKey};
 use der::Decode;
 use rand_core::CryptoRng;
@@ -54,7 +54,8 @@ impl PrivateKey {
         if key.other_prime_infos.is_some() {
             return Err(InvalidKey);
         }
-        let integer = |part: der::asn1::UintRef<'_>| BoxedUint::from_be_slice_vartime(part.as_bytes());
+        let integer =
+            |part: der::asn1::UintRef<'_>| BoxedUint::from_be_slice_vartime(part.as_bytes());
         RsaPrivateKey::from_components(
             integer(key.modulus),
             integer(key.public_exponent),
@@ -82,7 +83,9 @@ impl PrivateKey {
     ) -> Result<Zeroizing<Vec<u8>>, DecryptionFailed> {
         match hash {
             OaepHash::Sha1 => self.0.decrypt_blinded(rng, Oaep::<Sha1>::new(), ciphertext),
-            OaepHash::Sha256 => self.0.decrypt_blinded(rng, Oaep::<Sha256>::new(), ciphertext),
+            OaepHash::Sha256 => self
+                .0
+                .decrypt_blinded(rng, Oaep::<Sha256>::new(), ciphertext),
         }
         .map(Zeroizing::new)
         .map_err(|_| DecryptionFailed)
@@ -113,21 +116,29 @@ impl PublicKey {
     /// Verifies an RSASSA-PKCS1-v1_5 signature (RFC 8017 section 8.2.2).
     pub fn verify_pkcs1v15(&self, hash: SignatureHash, message: &[u8], signature: &[u8]) -> bool {
         match hash {
-            SignatureHash::Sha256 => {
-                self.0.verify(Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(message), signature)
-            }
-            SignatureHash::Sha384 => {
-                self.0.verify(Pkcs1v15Sign::new::<Sha384>(), &Sha384::digest(message), signature)
-            }
-            SignatureHash::Sha512 => {
-                self.0.verify(Pkcs1v15Sign::new::<Sha512>(), &Sha512::digest(message), signature)
-            }
+            SignatureHash::Sha256 => self.0.verify(
+                Pkcs1v15Sign::new::<Sha256>(),
+                &Sha256::digest(message),
+                signature,
+            ),
+            SignatureHash::Sha384 => self.0.verify(
+                Pkcs1v15Sign::new::<Sha384>(),
+                &Sha384::digest(message),
+                signature,
+            ),
+            SignatureHash::Sha512 => self.0.verify(
+                Pkcs1v15Sign::new::<Sha512>(),
+                &Sha512::digest(message),
+                signature,
+            ),
         }
         .is_ok()
     }
 
     /// Verifies an RSASSA-PSS signature with SHA-256 and a salt of 32 bytes (RFC 7518 section 3.5).
     pub fn verify_pss_sha256(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.0.verify(Pss::<Sha256>::new(), &Sha256::digest(message), signature).is_ok()
+        self.0
+            .verify(Pss::<Sha256>::new(), &Sha256::digest(message), signature)
+            .is_ok()
     }
 }

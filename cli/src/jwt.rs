@@ -3,7 +3,9 @@
 use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_compact::alg::{Ed25519, Es256, Hs256, Hs256Key, Hs384, Hs384Key, Hs512, Hs512Key, SigningKey};
+use jwt_compact::alg::{
+    Ed25519, Es256, Hs256, Hs256Key, Hs384, Hs384Key, Hs512, Hs512Key, SigningKey,
+};
 use jwt_compact::{Algorithm, AlgorithmSignature};
 use rand_core::CryptoRng;
 use rsa::traits::PublicKeyParts;
@@ -83,7 +85,12 @@ impl Signer {
     ///
     /// # Errors
     /// A key that does not sign.
-    pub fn token(&self, kid: Option<&str>, claims: &Value, rng: &mut dyn CryptoRng) -> Result<String> {
+    pub fn token(
+        &self,
+        kid: Option<&str>,
+        claims: &Value,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<String> {
         let mut header = json!({"typ": "JWT", "alg": self.algorithm()});
         if let Some(kid) = kid {
             header["kid"] = kid.into();
@@ -96,16 +103,31 @@ impl Signer {
     /// # Errors
     /// A key that does not sign.
     pub fn sign(&self, header: &str, claims: &str, rng: &mut dyn CryptoRng) -> Result<String> {
-        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let message = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims)
+        );
         let bytes = message.as_bytes();
         let signature = match self {
-            Self::Hs256(key) => Hs256.sign(&Hs256Key::new(key), bytes).as_bytes().into_owned(),
-            Self::Hs384(key) => Hs384.sign(&Hs384Key::new(key), bytes).as_bytes().into_owned(),
-            Self::Hs512(key) => Hs512.sign(&Hs512Key::new(key), bytes).as_bytes().into_owned(),
+            Self::Hs256(key) => Hs256
+                .sign(&Hs256Key::new(key), bytes)
+                .as_bytes()
+                .into_owned(),
+            Self::Hs384(key) => Hs384
+                .sign(&Hs384Key::new(key), bytes)
+                .as_bytes()
+                .into_owned(),
+            Self::Hs512(key) => Hs512
+                .sign(&Hs512Key::new(key), bytes)
+                .as_bytes()
+                .into_owned(),
             Self::Rs256(key) => key.sign(Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(bytes))?,
             Self::Rs384(key) => key.sign(Pkcs1v15Sign::new::<Sha384>(), &Sha384::digest(bytes))?,
             Self::Rs512(key) => key.sign(Pkcs1v15Sign::new::<Sha512>(), &Sha512::digest(bytes))?,
-            Self::Ps256(key) => key.sign_with_rng(rng, Pss::<Sha256>::new(), &Sha256::digest(bytes))?,
+            Self::Ps256(key) => {
+                key.sign_with_rng(rng, Pss::<Sha256>::new(), &Sha256::digest(bytes))?
+            }
             Self::Es256(scalar) => {
                 let key = es256_key(scalar)?;
                 AlgorithmSignature::as_bytes(&Es256.sign(&key, bytes)).into_owned()

@@ -5,7 +5,7 @@ use pkcs1::RsaPublicKeyRef;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
-use crate::encoding;
+use crate::encoding::{self, Armour};
 
 /// Why bytes are no application certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,8 +46,14 @@ impl Certificate {
         let (certificate, rest) =
             x509_cert::Certificate::from_der_partial(der).map_err(|_| Error::Malformed)?;
         let own = der.get(..der.len() - rest.len()).ok_or(Error::Malformed)?;
-        let key = certificate.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes();
-        let modulus = RsaPublicKeyRef::from_der(key).map_err(|_| Error::NotRsa)?.modulus;
+        let key = certificate
+            .tbs_certificate()
+            .subject_public_key_info()
+            .subject_public_key
+            .raw_bytes();
+        let modulus = RsaPublicKeyRef::from_der(key)
+            .map_err(|_| Error::NotRsa)?
+            .modulus;
         let this = Self {
             modulus: modulus.as_bytes().to_vec(),
             sha1: Sha1::digest(own).into(),
@@ -61,8 +67,11 @@ impl Certificate {
 
     /// Size of the key: 1024 or 2048.
     pub fn bits(&self) -> usize {
-        let leading = self.modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
-        self.modulus.len() * 8 - leading
+        let top = self
+            .modulus
+            .first()
+            .map_or(0, |byte| byte.checked_ilog2().map_or(0, |log| log + 1));
+        self.modulus.len().saturating_sub(1) * 8 + usize::try_from(top).unwrap_or(0)
     }
 }
 
@@ -80,11 +89,13 @@ impl ApplicationCertificate {
     /// # Errors
     /// [`Error`] says what it is instead.
     pub fn from_text(text: &str) -> Result<Self, Error> {
-        let der = if text.contains("-----BEGIN") {
-            let blocks = encoding::pem(text).ok_or(Error::Encoding)?;
-            blocks.iter().filter(|pem| pem.label == "CERTIFICATE").flat_map(|pem| pem.der.to_vec()).collect()
-        } else {
-            encoding::base64(text).ok_or(Error::Encoding)?.to_vec()
+        let der = match encoding::armour(text).ok_or(Error::Encoding)? {
+            Armour::Der(der) => der.to_vec(),
+            Armour::Pem(blocks) => blocks
+                .iter()
+                .filter(|pem| pem.label == "CERTIFICATE")
+                .flat_map(|pem| pem.der.to_vec())
+                .collect(),
         };
         Self::from_der(der)
     }
@@ -116,7 +127,10 @@ impl ApplicationCertificate {
             .iter()
             .enumerate()
             .flat_map(|(place, c)| [(c.sha1.to_vec(), place), (c.sha256.to_vec(), place)]);
-        let whole = [(Sha1::digest(&self.der).to_vec(), 0), (Sha256::digest(&self.der).to_vec(), 0)];
+        let whole = [
+            (Sha1::digest(&self.der).to_vec(), 0),
+            (Sha256::digest(&self.der).to_vec(), 0),
+        ];
         each.chain(whole).collect()
     }
 }

@@ -1,7 +1,9 @@
 //! AES-128 as the protocol uses it: whole blocks, no padding scheme.
 
 use aes::Aes128;
-use aes::cipher::{Array, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, KeyInit, KeyIvInit};
+use aes::cipher::{
+    Array, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, KeyInit, KeyIvInit,
+};
 
 use crate::secret::Key128;
 

@@ -64,7 +64,11 @@ pub fn seal(
     ckc.extend([0; 4]);
     ckc.extend(iv);
     // An SPC is at most 64 KiB, and so is what is returned of it: the length fits.
-    ckc.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
+    ckc.extend(
+        u32::try_from(payload.len())
+            .unwrap_or(u32::MAX)
+            .to_be_bytes(),
+    );
     ckc.extend(payload);
     Ok(ckc)
 }

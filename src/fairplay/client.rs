@@ -43,7 +43,9 @@ impl Client {
         for tllv in tllvs.iter() {
             match tllv.tag {
                 Tag::STREAMING_INDICATOR => client.streaming = Some(Streaming::read(&tllv)?),
-                Tag::MEDIA_PLAYBACK_STATE => client.playback = Some(MediaPlaybackState::read(&tllv)?),
+                Tag::MEDIA_PLAYBACK_STATE => {
+                    client.playback = Some(MediaPlaybackState::read(&tllv)?);
+                }
                 Tag::CAPABILITIES => client.capabilities = Some(Capabilities::read(&tllv)?),
                 Tag::SUPPORTED_KEY_FORMATS => client.key_formats = key_formats(&tllv)?,
                 Tag::SECURITY_LEVEL_REPORT => {
@@ -58,7 +60,9 @@ impl Client {
                 Tag::VM_DEVICE_INFO => client.vm_device_info = VmDeviceInfo::read(&tllv)?,
                 Tag::OFFLINE_SYNC => client.offline_sync = OfflineSync::read(&tllv)?,
                 // Their format is not public: they are echoed when asked for, and otherwise ignored.
-                Tag::VIDEO_SESSION_KEY_R1 if tllv.value.len() > 256 => return Err(tllv.wrong_size(PARSER)),
+                Tag::VIDEO_SESSION_KEY_R1 if tllv.value.len() > 256 => {
+                    return Err(tllv.wrong_size(PARSER));
+                }
                 Tag::VIDEO_R2 if tllv.value.len() > 64 => return Err(tllv.wrong_size(PARSER)),
                 _ => {}
             }
@@ -143,7 +147,11 @@ impl MediaPlaybackState {
             PlaybackState::STOPPED => PlaybackState::Stopped,
             _ => return Err(tllv.invalid(PARAM)),
         };
-        Ok(Self { date, state, session_id })
+        Ok(Self {
+            date,
+            state,
+            session_id,
+        })
     }
 }
 
@@ -206,7 +214,10 @@ fn key_formats(tllv: &Tllv<'_>) -> Result<Option<Vec<u64>>, Error> {
     if count > MOST {
         return Err(tllv.invalid(PARAM));
     }
-    (0..count).map(|_| reader.u64().ok_or_else(short)).collect::<Result<_, _>>().map(Some)
+    (0..count)
+        .map(|_| reader.u64().ok_or_else(short))
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 /// `[4] version | [4] reserved, 0 | [8] level | [4] KDL version`; other versions are ignored, and so
@@ -224,7 +235,10 @@ fn security_level_report(tllv: &Tllv<'_>) -> Result<Option<(u64, u32)>, Error> {
     if reader.u32().ok_or_else(short)? != 0 {
         return Err(tllv.invalid(PARAM));
     }
-    Ok(Some((reader.u64().ok_or_else(short)?, reader.u32().ok_or_else(short)?)))
+    Ok(Some((
+        reader.u64().ok_or_else(short)?,
+        reader.u32().ok_or_else(short)?,
+    )))
 }
 
 /// `[8] device type | [4] OS version: 0, major, minor, patch | [4] version`
@@ -243,7 +257,10 @@ impl DeviceInfo {
         let (Some(device_type), Some(os_version), Some(_)) = fields else {
             return Err(tllv.wrong_size(PARAM));
         };
-        Ok(Self { device_type, os_version })
+        Ok(Self {
+            device_type,
+            os_version,
+        })
     }
 }
 
@@ -375,9 +392,16 @@ impl OfflineSync {
                 if count > MOST {
                     return Err(tllv.invalid(INTERNAL));
                 }
-                let invalidated =
-                    (0..count).map(|_| reader.array().copied().ok_or_else(short)).collect::<Result<_, _>>()?;
-                Ok(Some(Self::V2 { server_challenge, flags, title_id, seconds_to_expiry, invalidated }))
+                let invalidated = (0..count)
+                    .map(|_| reader.array().copied().ok_or_else(short))
+                    .collect::<Result<_, _>>()?;
+                Ok(Some(Self::V2 {
+                    server_challenge,
+                    flags,
+                    title_id,
+                    seconds_to_expiry,
+                    invalidated,
+                }))
             }
             _ => Ok(None),
         }

@@ -1,10 +1,7 @@
 //! FairPlay credentials: certificate, private keys, application secret key.
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
 
-use der::{Decode, SliceReader};
-use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -12,8 +9,9 @@ use crate::encoding;
 use crate::error::{Problem, SettingError, SettingsError};
 use crate::fairplay::certificate::ApplicationCertificate;
 use crate::fairplay::error::Error;
+use crate::fairplay::private_key::StoredKey;
 use crate::platform::Platform;
-use crate::rsa_key::{self, PrivateKey};
+use crate::rsa_key::PrivateKey;
 use crate::secret::Key128;
 
 /// Variables of the single credential.
@@ -78,11 +76,20 @@ impl Credentials {
             return Ok(None);
         }
         let mut problems = Vec::new();
-        let allow_test = match platform.variable(TEST_CREDENTIALS).await?.as_deref().map(String::as_str) {
+        let allow_test = match platform
+            .variable(TEST_CREDENTIALS)
+            .await?
+            .as_deref()
+            .map(String::as_str)
+        {
             Some("true") => true,
             None | Some("false") => false,
             Some(_) => {
-                problems.push(SettingError::new(TEST_CREDENTIALS, Problem::Malformed, "it is neither `true` nor `false`"));
+                problems.push(SettingError::new(
+                    TEST_CREDENTIALS,
+                    Problem::Malformed,
+                    "it is neither `true` nor `false`",
+                ));
                 false
             }
         };
@@ -101,8 +108,16 @@ impl Credentials {
         }
         if let Some(list) = list {
             match serde_json::from_str::<Vec<WrittenCredential>>(&list) {
-                Ok(list) => written.extend(list.into_iter().enumerate().map(|(i, w)| (Source::List(i), w))),
-                Err(e) => problems.push(SettingError::new(CREDENTIALS, Problem::Malformed, encoding::json_message(&e))),
+                Ok(list) => written.extend(
+                    list.into_iter()
+                        .enumerate()
+                        .map(|(i, w)| (Source::List(i), w)),
+                ),
+                Err(e) => problems.push(SettingError::new(
+                    CREDENTIALS,
+                    Problem::Malformed,
+                    encoding::json_message(&e),
+                )),
             }
         }
 
@@ -116,18 +131,30 @@ impl Credentials {
                 Err(found) => problems.extend(found),
             }
         }
-        if problems.is_empty() { Ok(Some(this)) } else { Err(SettingsError::Invalid(problems)) }
+        if problems.is_empty() {
+            Ok(Some(this))
+        } else {
+            Err(SettingsError::Invalid(problems))
+        }
     }
 
     fn add(&mut self, credential: Credential, source: Source, problems: &mut Vec<SettingError>) {
         if self.named(Some(&credential.name)).is_some() {
-            problems.push(source.problem(CERTIFICATE, Problem::Collision, "another credential has the same name"));
+            problems.push(source.problem(
+                CERTIFICATE,
+                Problem::Collision,
+                "another credential has the same name",
+            ));
         }
         let place = self.credentials.len();
         for (hash, key) in credential.certificate.hashes() {
             let known = *self.by_hash.entry(hash).or_insert((place, key));
             if known.0 != place {
-                problems.push(source.problem(CERTIFICATE, Problem::Collision, "another credential has the same certificate"));
+                problems.push(source.problem(
+                    CERTIFICATE,
+                    Problem::Collision,
+                    "another credential has the same certificate",
+                ));
                 break;
             }
         }
@@ -160,7 +187,8 @@ impl Credentials {
 
     /// The credential with this name, or the first.
     pub fn named(&self, name: Option<&str>) -> Option<&Credential> {
-        self.iter().find(|credential| name.is_none_or(|name| credential.name == name))
+        self.iter()
+            .find(|credential| name.is_none_or(|name| credential.name == name))
     }
 
     /// Every credential, in the order of the configuration.
@@ -177,38 +205,18 @@ impl Credentials {
             .iter()
             .filter(|credential| credential.private_keys.iter().any(|key| key.get().is_err()))
             .map(|credential| {
-                let message = format!("a private key of credential `{}` is not a sound RSA key", credential.name);
+                let message = format!(
+                    "a private key of credential `{}` is not a sound RSA key",
+                    credential.name
+                );
                 SettingError::new(PRIVATE_KEY, Problem::Malformed, message)
             })
             .collect();
-        if problems.is_empty() { Ok(()) } else { Err(SettingsError::Invalid(problems)) }
-    }
-}
-
-/// A private key as stored: checked against its certificate at once, made ready on first use.
-struct StoredKey {
-    pkcs1: Zeroizing<Vec<u8>>,
-    modulus: Vec<u8>,
-    ready: OnceCell<PrivateKey>,
-}
-
-impl StoredKey {
-    /// Reads `RSAPrivateKey` in DER.
-    fn from_pkcs1(der: &[u8]) -> Option<Self> {
-        let modulus = pkcs1::RsaPrivateKeyRef::from_der(der).ok()?.modulus.as_bytes().to_vec();
-        Some(Self {
-            pkcs1: Zeroizing::new(der.to_vec()),
-            modulus,
-            ready: OnceCell::new(),
-        })
-    }
-
-    fn get(&self) -> Result<&PrivateKey, rsa_key::InvalidKey> {
-        if let Some(key) = self.ready.get() {
-            return Ok(key);
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(SettingsError::Invalid(problems))
         }
-        let key = PrivateKey::from_pkcs1_der(&self.pkcs1)?;
-        Ok(self.ready.get_or_init(|| key))
     }
 }
 
@@ -220,12 +228,21 @@ enum Source {
 }
 
 impl Source {
-    fn problem(self, variable: &'static str, problem: Problem, message: impl Into<String>) -> SettingError {
+    fn problem(
+        self,
+        variable: &'static str,
+        problem: Problem,
+        message: impl Into<String>,
+    ) -> SettingError {
         match self {
             Self::Variables => SettingError::new(variable, problem, message),
             Self::List(place) => {
                 let member = variable.strip_prefix("fairplay_").unwrap_or(variable);
-                SettingError::new(CREDENTIALS, problem, format!("entry {place}, `{member}`: {}", message.into()))
+                SettingError::new(
+                    CREDENTIALS,
+                    problem,
+                    format!("entry {place}, `{member}`: {}", message.into()),
+                )
             }
         }
     }
@@ -247,16 +264,30 @@ struct WrittenCredential {
 impl WrittenCredential {
     fn read(self, source: Source, allow_test: bool) -> Result<Credential, Vec<SettingError>> {
         let mut problems = Vec::new();
-        if self.name.is_empty() || !self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-            problems.push(source.problem(CERTIFICATE, Problem::Malformed, "the name is not made of letters, digits, `-`, `_` and `.`"));
+        if self.name.is_empty()
+            || !self
+                .name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        {
+            problems.push(source.problem(
+                CERTIFICATE,
+                Problem::Malformed,
+                "the name is not made of letters, digits, `-`, `_` and `.`",
+            ));
         }
 
         let mut keys = Vec::new();
         let password = self.private_key_password.as_deref().map(String::as_str);
-        for text in [Some(&self.private_key), self.private_key_2048.as_ref()].into_iter().flatten() {
-            match private_keys(text, password) {
+        for text in [Some(&self.private_key), self.private_key_2048.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            match StoredKey::read_all(text, password) {
                 Ok(found) => keys.extend(found),
-                Err((problem, reason)) => problems.push(source.problem(PRIVATE_KEY, problem, reason)),
+                Err((problem, reason)) => {
+                    problems.push(source.problem(PRIVATE_KEY, problem, reason));
+                }
             }
         }
         let keys_are_readable = problems.is_empty();
@@ -275,7 +306,10 @@ impl WrittenCredential {
                 None if keys_are_readable => problems.push(source.problem(
                     PRIVATE_KEY,
                     Problem::Mismatch,
-                    format!("no private key belongs to the {}-bit certificate", wanted.bits()),
+                    format!(
+                        "no private key belongs to the {}-bit certificate",
+                        wanted.bits()
+                    ),
                 )),
                 None => {}
             }
@@ -288,8 +322,10 @@ impl WrittenCredential {
             ));
         }
 
-        let is_development =
-            certificate.certificates.iter().any(|c| c.sha256 == DEVELOPMENT_CERTIFICATE_SHA256);
+        let is_development = certificate
+            .certificates
+            .iter()
+            .any(|c| c.sha256 == DEVELOPMENT_CERTIFICATE_SHA256);
         let secret = if is_development {
             if !allow_test {
                 problems.push(source.problem(
@@ -301,10 +337,19 @@ impl WrittenCredential {
             }
             ApplicationSecret::Development(DEVELOPMENT_DASK.into())
         } else {
-            match self.ask.as_deref().filter(|ask| !ask.is_empty()).map(|ask| encoding::fixed::<16>(ask)) {
+            match self
+                .ask
+                .as_deref()
+                .filter(|ask| !ask.is_empty())
+                .map(|ask| encoding::fixed::<16>(ask))
+            {
                 Some(Some(ask)) => ApplicationSecret::Ask(ask.into()),
                 Some(None) => {
-                    problems.push(source.problem(ASK, Problem::Malformed, "it is not 16 bytes in hex or base64"));
+                    problems.push(source.problem(
+                        ASK,
+                        Problem::Malformed,
+                        "it is not 16 bytes in hex or base64",
+                    ));
                     ApplicationSecret::Missing
                 }
                 None => ApplicationSecret::Missing,
@@ -321,63 +366,4 @@ impl WrittenCredential {
             private_keys,
         })
     }
-}
-
-/// Why a private key is not taken.
-type Unreadable = (Problem, &'static str);
-
-/// Reads private keys: PEM blocks in any number, or one base64 DER.
-fn private_keys(text: &str, password: Option<&str>) -> Result<Vec<StoredKey>, Unreadable> {
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
-    if !text.contains("-----BEGIN") {
-        let der = encoding::base64(text).ok_or((Problem::Malformed, "it is neither PEM nor base64"))?;
-        return Ok(vec![private_key(&der, password)?]);
-    }
-    encoding::pem(text)
-        .ok_or((Problem::Malformed, "a PEM block is incomplete"))?
-        .iter()
-        .filter(|pem| pem.label.ends_with("PRIVATE KEY"))
-        .map(|pem| match pem.has_headers {
-            true => Err((
-                Problem::Unsupported,
-                "it has the traditional encryption of OpenSSL (`DEK-Info`), which is not read here; \
-                 convert it with `openssl pkcs8 -topk8`",
-            )),
-            false => private_key(&pem.der, password),
-        })
-        .collect()
-}
-
-/// Reads one private key in DER: PKCS#1, PKCS#8, or PKCS#8 encrypted with PBES2.
-fn private_key(der: &[u8], password: Option<&str>) -> Result<StoredKey, Unreadable> {
-    if is_pfx(der) {
-        return Err((
-            Problem::Unsupported,
-            "it is a PKCS#12 (PFX) container, which is not read here; take the key out with `openssl pkcs12`",
-        ));
-    }
-    if let Ok(encrypted) = EncryptedPrivateKeyInfoRef::from_der(der) {
-        let password =
-            password.ok_or((Problem::Missing, "it is encrypted, and `fairplay_private_key_password` is not set"))?;
-        let decrypted =
-            encrypted.decrypt(password).map_err(|_| (Problem::Mismatch, "the password does not decrypt it"))?;
-        return private_key(decrypted.as_bytes(), None);
-    }
-    match PrivateKeyInfoRef::from_der(der) {
-        Ok(info) => StoredKey::from_pkcs1(info.private_key.as_bytes()),
-        Err(_) => StoredKey::from_pkcs1(der),
-    }
-    .ok_or((Problem::Malformed, "it is not an RSA private key in PKCS#1 or PKCS#8"))
-}
-
-/// Whether this is a PKCS#12 `PFX`: a SEQUENCE that begins with INTEGER 3 (RFC 7292 section 4).
-fn is_pfx(der: &[u8]) -> bool {
-    let version = || -> der::Result<u8> {
-        let mut reader = SliceReader::new(der)?;
-        der::Header::decode(&mut reader)?;
-        u8::decode(&mut reader)
-    };
-    version() == Ok(3)
 }

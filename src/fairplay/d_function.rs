@@ -35,7 +35,9 @@ pub fn hash(r2: &[u8]) -> Option<[u8; 16]> {
     let mut sha1 = Sha1::new_with_prefix(padded);
     for half in padded.chunks_exact(28) {
         let (words, _) = half.as_chunks::<4>();
-        let sum = words.iter().fold(0, |sum: u32, word| sum.wrapping_add(u32::from_be_bytes(*word)));
+        let sum = words.iter().fold(0, |sum: u32, word| {
+            sum.wrapping_add(u32::from_be_bytes(*word))
+        });
         sha1.update(mix(sum).to_le_bytes());
     }
     sha1.finalize().first_chunk().copied()
@@ -45,7 +47,11 @@ pub fn hash(r2: &[u8]) -> Option<[u8; 16]> {
 /// Both wraps at 2^32, here and in the sum, are part of the function.
 fn mix(sum: u32) -> u32 {
     (0..16).fold(sum, |m, _| {
-        if m & 1 == 1 { m >> 1 } else { m.wrapping_mul(3).wrapping_add(1) % PRIME }
+        if m & 1 == 1 {
+            m >> 1
+        } else {
+            m.wrapping_mul(3).wrapping_add(1) % PRIME
+        }
     })
 }
 
@@ -56,9 +62,15 @@ mod tests {
     #[test]
     fn figures_of_the_specification_hold() {
         let r2 = hex::decode("11f7be612ca95ef5e007ce51896ae4502ca3d8801b").unwrap();
-        assert_eq!(hex::encode(hash(&r2).unwrap()), "556e51572777a04a214bd419ed4ae2f0");
+        assert_eq!(
+            hex::encode(hash(&r2).unwrap()),
+            "556e51572777a04a214bd419ed4ae2f0"
+        );
         let ask = Key128::from(std::array::from_fn(|i| u8::try_from(i).unwrap()));
-        assert_eq!(hex::encode(dask(&r2, &ask).unwrap().expose()), "771038ea6613f51e7210e2c2eaf46177");
+        assert_eq!(
+            hex::encode(dask(&r2, &ask).unwrap().expose()),
+            "771038ea6613f51e7210e2c2eaf46177"
+        );
         for (r2, expected) in [
             (vec![0], "1df7bf25cf025fb820de429f86bd30a6"),
             (vec![0; 55], "f760d25ddc64e90bbddeaacb86c925f3"),

@@ -60,20 +60,39 @@ impl Duration {
         let Some(playback) = &client.playback else {
             // The device keeps to no duration. Permission to store is dropped; a limit refuses.
             return match terms {
-                Use::Streaming { lease_seconds: None, rental_seconds: None }
-                | Use::Persistent { storage_seconds: None, playback_seconds: None, ends_in: None } => Ok(None),
+                Use::Streaming {
+                    lease_seconds: None,
+                    rental_seconds: None,
+                }
+                | Use::Persistent {
+                    storage_seconds: None,
+                    playback_seconds: None,
+                    ends_in: None,
+                } => Ok(None),
                 _ => Err(Error::DurationUnsupported),
             };
         };
         match *terms {
-            Use::Streaming { lease_seconds, rental_seconds } => {
+            Use::Streaming {
+                lease_seconds,
+                rental_seconds,
+            } => {
                 // A rental bounds the start of playback: once it runs, there is nothing to restart.
                 let rental = rental_seconds.filter(|_| playback.state == PlaybackState::First);
                 Ok(Self::streaming(lease_seconds, rental))
             }
-            Use::Persistent { storage_seconds, playback_seconds, ends_in } => {
-                Self::persistent(storage_seconds, playback_seconds, ends_in, client.capabilities, key).map(Some)
-            }
+            Use::Persistent {
+                storage_seconds,
+                playback_seconds,
+                ends_in,
+            } => Self::persistent(
+                storage_seconds,
+                playback_seconds,
+                ends_in,
+                client.capabilities,
+                key,
+            )
+            .map(Some),
         }
     }
 
@@ -84,7 +103,11 @@ impl Duration {
             (None, Some(_)) => key_type::RENTAL,
             (Some(_), Some(_)) => key_type::LEASE_AND_RENTAL,
         };
-        Some(Self::Key { lease: lease.unwrap_or(0), rental: rental.unwrap_or(0), key_type })
+        Some(Self::Key {
+            lease: lease.unwrap_or(0),
+            rental: rental.unwrap_or(0),
+            key_type,
+        })
     }
 
     fn persistent(
@@ -95,16 +118,22 @@ impl Duration {
         key: &ContentKey,
     ) -> Result<Self, Error> {
         let has_offline_key = capabilities.map(|c| c.offline_key() || c.offline_key_v2());
-        let limited = |rental| Self::Key { lease: 0, rental, key_type: key_type::PERSISTENCE_LIMITED };
+        let limited = |rental| Self::Key {
+            lease: 0,
+            rental,
+            key_type: key_type::PERSISTENCE_LIMITED,
+        };
         match (storage, playback) {
             // An absolute end without a playback duration: an offline key would play on without
             // limit once it has started, so the key itself has to lapse.
-            (storage, None) if ends_in.is_some() => {
-                Ok(limited(storage.into_iter().chain(ends_in).min().unwrap_or(0)))
-            }
-            (None, None) if has_offline_key != Some(true) => {
-                Ok(Self::Key { lease: 0, rental: 0, key_type: key_type::PERSISTENCE })
-            }
+            (storage, None) if ends_in.is_some() => Ok(limited(
+                storage.into_iter().chain(ends_in).min().unwrap_or(0),
+            )),
+            (None, None) if has_offline_key != Some(true) => Ok(Self::Key {
+                lease: 0,
+                rental: 0,
+                key_type: key_type::PERSISTENCE,
+            }),
             (Some(storage), None) if has_offline_key != Some(true) => Ok(limited(storage)),
             (_, Some(_)) if has_offline_key == Some(false) => Err(Error::OfflineKeyUnsupported),
             (storage, playback) => {
@@ -124,11 +153,23 @@ impl Duration {
     /// The tag and the value of the TLLV.
     pub fn tllv(&self) -> (Tag, Vec<u8>) {
         match self {
-            Self::Key { lease, rental, key_type } => {
+            Self::Key {
+                lease,
+                rental,
+                key_type,
+            } => {
                 let words = [*lease, *rental, *key_type, RESERVED];
-                (Tag::KEY_DURATION, words.iter().flat_map(|word| word.to_be_bytes()).collect())
+                (
+                    Tag::KEY_DURATION,
+                    words.iter().flat_map(|word| word.to_be_bytes()).collect(),
+                )
             }
-            Self::Offline { stream, storage, playback, title } => {
+            Self::Offline {
+                stream,
+                storage,
+                playback,
+                title,
+            } => {
                 let version: u32 = if title.is_some() { 2 } else { 1 };
                 let mut value = Vec::with_capacity(48);
                 value.extend(version.to_be_bytes());
@@ -152,9 +193,17 @@ mod tests {
     const STREAM: [u8; 16] = [1; 16];
     const TITLE: [u8; 16] = [2; 16];
 
-    fn choose(terms: Use, state: Option<PlaybackState>, capabilities: Option<u64>) -> Result<Option<Duration>, Error> {
+    fn choose(
+        terms: Use,
+        state: Option<PlaybackState>,
+        capabilities: Option<u64>,
+    ) -> Result<Option<Duration>, Error> {
         let client = Client {
-            playback: state.map(|state| MediaPlaybackState { date: 0, state, session_id: 0 }),
+            playback: state.map(|state| MediaPlaybackState {
+                date: 0,
+                state,
+                session_id: 0,
+            }),
             capabilities: capabilities.map(Capabilities),
             ..Client::default()
         };
@@ -170,19 +219,43 @@ mod tests {
     }
 
     fn streaming(lease_seconds: Option<u32>, rental_seconds: Option<u32>) -> Use {
-        Use::Streaming { lease_seconds, rental_seconds }
+        Use::Streaming {
+            lease_seconds,
+            rental_seconds,
+        }
     }
 
-    fn persistent(storage_seconds: Option<u32>, playback_seconds: Option<u32>, ends_in: Option<u32>) -> Use {
-        Use::Persistent { storage_seconds, playback_seconds, ends_in }
+    fn persistent(
+        storage_seconds: Option<u32>,
+        playback_seconds: Option<u32>,
+        ends_in: Option<u32>,
+    ) -> Use {
+        Use::Persistent {
+            storage_seconds,
+            playback_seconds,
+            ends_in,
+        }
     }
 
     fn key(lease: u32, rental: u32, key_type: u32) -> Result<Option<Duration>, Error> {
-        Ok(Some(Duration::Key { lease, rental, key_type }))
+        Ok(Some(Duration::Key {
+            lease,
+            rental,
+            key_type,
+        }))
     }
 
-    fn offline(storage: u32, playback: u32, title: Option<[u8; 16]>) -> Result<Option<Duration>, Error> {
-        Ok(Some(Duration::Offline { stream: STREAM, storage, playback, title }))
+    fn offline(
+        storage: u32,
+        playback: u32,
+        title: Option<[u8; 16]>,
+    ) -> Result<Option<Duration>, Error> {
+        Ok(Some(Duration::Offline {
+            stream: STREAM,
+            storage,
+            playback,
+            title,
+        }))
     }
 
     const FIRST: Option<PlaybackState> = Some(PlaybackState::First);
@@ -191,15 +264,27 @@ mod tests {
     #[test]
     fn streaming_terms_become_a_key_duration() {
         assert_eq!(choose(streaming(None, None), FIRST, None), Ok(None));
-        assert_eq!(choose(streaming(Some(1), None), FIRST, None), key(1, 0, key_type::LEASE));
-        assert_eq!(choose(streaming(None, Some(2)), FIRST, None), key(0, 2, key_type::RENTAL));
-        assert_eq!(choose(streaming(Some(1), Some(2)), FIRST, None), key(1, 2, key_type::LEASE_AND_RENTAL));
+        assert_eq!(
+            choose(streaming(Some(1), None), FIRST, None),
+            key(1, 0, key_type::LEASE)
+        );
+        assert_eq!(
+            choose(streaming(None, Some(2)), FIRST, None),
+            key(0, 2, key_type::RENTAL)
+        );
+        assert_eq!(
+            choose(streaming(Some(1), Some(2)), FIRST, None),
+            key(1, 2, key_type::LEASE_AND_RENTAL)
+        );
     }
 
     #[test]
     fn a_renewal_renews_the_lease_and_does_not_restart_the_rental() {
         for state in [RENEWAL, Some(PlaybackState::KeyNotRequired)] {
-            assert_eq!(choose(streaming(Some(1), Some(2)), state, None), key(1, 0, key_type::LEASE));
+            assert_eq!(
+                choose(streaming(Some(1), Some(2)), state, None),
+                key(1, 0, key_type::LEASE)
+            );
             assert_eq!(choose(streaming(None, Some(2)), state, None), Ok(None));
         }
     }
@@ -207,7 +292,10 @@ mod tests {
     #[test]
     fn without_a_playback_state_permission_is_dropped_and_limits_refuse() {
         assert_eq!(choose(streaming(None, None), None, None), Ok(None));
-        assert_eq!(choose(persistent(None, None, None), None, Some(2)), Ok(None));
+        assert_eq!(
+            choose(persistent(None, None, None), None, Some(2)),
+            Ok(None)
+        );
         for terms in [
             streaming(Some(1), None),
             streaming(None, Some(1)),
@@ -215,20 +303,43 @@ mod tests {
             persistent(None, Some(1), None),
             persistent(None, None, Some(1)),
         ] {
-            assert_eq!(choose(terms, None, Some(2)), Err(Error::DurationUnsupported), "{terms:?}");
+            assert_eq!(
+                choose(terms, None, Some(2)),
+                Err(Error::DurationUnsupported),
+                "{terms:?}"
+            );
         }
     }
 
     #[test]
     fn stored_keys_take_the_form_that_the_device_has() {
         for none in [None, Some(0), Some(1)] {
-            assert_eq!(choose(persistent(None, None, None), FIRST, none), key(0, 0, key_type::PERSISTENCE));
-            assert_eq!(choose(persistent(Some(5), None, None), FIRST, none), key(0, 5, key_type::PERSISTENCE_LIMITED));
+            assert_eq!(
+                choose(persistent(None, None, None), FIRST, none),
+                key(0, 0, key_type::PERSISTENCE)
+            );
+            assert_eq!(
+                choose(persistent(Some(5), None, None), FIRST, none),
+                key(0, 5, key_type::PERSISTENCE_LIMITED)
+            );
         }
         for (capabilities, title) in [(2, None), (8, Some(TITLE)), (10, Some(TITLE))] {
-            assert_eq!(choose(persistent(None, None, None), FIRST, Some(capabilities)), offline(0, 0, title));
-            assert_eq!(choose(persistent(Some(5), None, None), FIRST, Some(capabilities)), offline(5, 0, title));
-            assert_eq!(choose(persistent(Some(5), Some(6), None), FIRST, Some(capabilities)), offline(5, 6, title));
+            assert_eq!(
+                choose(persistent(None, None, None), FIRST, Some(capabilities)),
+                offline(0, 0, title)
+            );
+            assert_eq!(
+                choose(persistent(Some(5), None, None), FIRST, Some(capabilities)),
+                offline(5, 0, title)
+            );
+            assert_eq!(
+                choose(
+                    persistent(Some(5), Some(6), None),
+                    FIRST,
+                    Some(capabilities)
+                ),
+                offline(5, 6, title)
+            );
         }
     }
 
@@ -237,7 +348,10 @@ mod tests {
         let terms = persistent(None, Some(6), None);
         assert_eq!(choose(terms, FIRST, None), offline(0, 6, None));
         for without in [0, 1, 4] {
-            assert_eq!(choose(terms, FIRST, Some(without)), Err(Error::OfflineKeyUnsupported));
+            assert_eq!(
+                choose(terms, FIRST, Some(without)),
+                Err(Error::OfflineKeyUnsupported)
+            );
         }
     }
 
@@ -245,25 +359,64 @@ mod tests {
     fn an_absolute_end_bounds_stored_keys_in_every_form() {
         for capabilities in [None, Some(0), Some(8)] {
             let limited = |seconds| key(0, seconds, key_type::PERSISTENCE_LIMITED);
-            assert_eq!(choose(persistent(None, None, Some(9)), FIRST, capabilities), limited(9));
-            assert_eq!(choose(persistent(Some(5), None, Some(9)), FIRST, capabilities), limited(5));
+            assert_eq!(
+                choose(persistent(None, None, Some(9)), FIRST, capabilities),
+                limited(9)
+            );
+            assert_eq!(
+                choose(persistent(Some(5), None, Some(9)), FIRST, capabilities),
+                limited(5)
+            );
         }
-        assert_eq!(choose(persistent(None, Some(4), Some(9)), FIRST, Some(2)), offline(9, 4, None));
+        assert_eq!(
+            choose(persistent(None, Some(4), Some(9)), FIRST, Some(2)),
+            offline(9, 4, None)
+        );
     }
 
     #[test]
     fn values_have_the_published_layout() {
-        let (tag, value) = Duration::Key { lease: 120, rental: 0, key_type: key_type::LEASE }.tllv();
-        assert_eq!((tag, hex::encode(value)), (Tag::KEY_DURATION, "00000078000000001a4bde7e86d34a3a".to_owned()));
-        let v1 = Duration::Offline { stream: STREAM, storage: 3, playback: 4, title: None }.tllv();
+        let (tag, value) = Duration::Key {
+            lease: 120,
+            rental: 0,
+            key_type: key_type::LEASE,
+        }
+        .tllv();
+        assert_eq!(
+            (tag, hex::encode(value)),
+            (
+                Tag::KEY_DURATION,
+                "00000078000000001a4bde7e86d34a3a".to_owned()
+            )
+        );
+        let v1 = Duration::Offline {
+            stream: STREAM,
+            storage: 3,
+            playback: 4,
+            title: None,
+        }
+        .tllv();
         assert_eq!(
             (v1.0, hex::encode(v1.1)),
-            (Tag::OFFLINE_KEY, format!("0000000100000000{}0000000300000004", "01".repeat(16)))
+            (
+                Tag::OFFLINE_KEY,
+                format!("0000000100000000{}0000000300000004", "01".repeat(16))
+            )
         );
-        let v2 = Duration::Offline { stream: STREAM, storage: 3, playback: 4, title: Some(TITLE) }.tllv();
+        let v2 = Duration::Offline {
+            stream: STREAM,
+            storage: 3,
+            playback: 4,
+            title: Some(TITLE),
+        }
+        .tllv();
         assert_eq!(
             hex::encode(v2.1),
-            format!("0000000200000000{}0000000300000004{}", "01".repeat(16), "02".repeat(16))
+            format!(
+                "0000000200000000{}0000000300000004{}",
+                "01".repeat(16),
+                "02".repeat(16)
+            )
         );
     }
 }

@@ -46,7 +46,9 @@ pub enum Error {
     #[error("the SPC container version at byte 0 is {0}, not 1, 2 or 3")]
     ContainerVersion(u32),
     /// The payload length does not fit the message.
-    #[error("the SPC payload length at byte {offset} is {declared}, and {available} bytes follow the header")]
+    #[error(
+        "the SPC payload length at byte {offset} is {declared}, and {available} bytes follow the header"
+    )]
     PayloadLength {
         /// Where the length stands.
         offset: usize,
@@ -171,7 +173,9 @@ impl Error {
             Self::Tllv { .. } => Code::SPC_TLLV,
             Self::DuplicateTag { .. } => Code::SPC_DUPLICATE_TAG,
             Self::MissingTag(_) => Code::SPC_MISSING_TAG,
-            Self::ValueSize { .. } | Self::Value { .. } | Self::ReturnRequest(_) => Code::SPC_TAG_VALUE,
+            Self::ValueSize { .. } | Self::Value { .. } | Self::ReturnRequest(_) => {
+                Code::SPC_TAG_VALUE
+            }
             Self::ProtocolVersion(_) => Code::SPC_PROTOCOL_VERSION,
             Self::KeyFormat => Code::SPC_KEY_FORMAT,
             Self::AskMissing(_) => Code::ASK_MISSING,

@@ -30,12 +30,17 @@ pub fn open<'c>(
     credentials: &'c Credentials,
     rng: &mut dyn CryptoRng,
 ) -> Result<VerifiedSpc<'c>, Error> {
-    SpcContainer::parse(message)?.open(credentials, rng)?.verify()
+    SpcContainer::parse(message)?
+        .open(credentials, rng)?
+        .verify()
 }
 
 /// Whether the player reports the end of playback, which no CKC answers.
 pub fn is_stopped(spc: &VerifiedSpc<'_>) -> bool {
-    spc.opened.client.playback.is_some_and(|playback| playback.state == PlaybackState::Stopped)
+    spc.opened
+        .client
+        .playback
+        .is_some_and(|playback| playback.state == PlaybackState::Stopped)
 }
 
 /// Steps 6 to 8: from a verified SPC, a key and terms to a CKC.
@@ -55,7 +60,11 @@ pub fn respond(
     rng: &mut dyn CryptoRng,
 ) -> Result<Vec<u8>, Error> {
     let client = &spc.opened.client;
-    if client.key_formats.as_ref().is_some_and(|formats| !formats.contains(&Tag::CONTENT_KEY.0)) {
+    if client
+        .key_formats
+        .as_ref()
+        .is_some_and(|formats| !formats.contains(&Tag::CONTENT_KEY.0))
+    {
         return Err(Error::KeyFormat);
     }
     let duration = Duration::choose(&granted.use_, client, key)?;
@@ -65,7 +74,10 @@ pub fn respond(
         (Tag::CONTENT_KEY, Cow::Borrowed(&wrapped)),
         (Tag::R1, Cow::Borrowed(spc.session_key.r1.expose())),
     ];
-    tllvs.extend(spc.returned().map(|tllv| (tllv.tag, Cow::Borrowed(tllv.value))));
+    tllvs.extend(
+        spc.returned()
+            .map(|tllv| (tllv.tag, Cow::Borrowed(tllv.value))),
+    );
     if let Some(duration) = duration {
         let (tag, value) = duration.tllv();
         tllvs.push((tag, Cow::Owned(value)));
@@ -75,6 +87,7 @@ pub fn respond(
         tllvs.push((Tag::HDCP, Cow::Owned(value.to_vec())));
     }
 
-    let key = ckc::anti_replay_key(&spc.session_key.r1, &spc.anti_replay_seed).ok_or(Error::Integrity)?;
+    let key =
+        ckc::anti_replay_key(&spc.session_key.r1, &spc.anti_replay_seed).ok_or(Error::Integrity)?;
     ckc::seal(tllvs, &key, rng)
 }

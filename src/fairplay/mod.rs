@@ -14,6 +14,7 @@ pub mod duration;
 pub mod error;
 pub mod ksm;
 pub mod output_protection;
+pub mod private_key;
 mod reader;
 pub mod session_key;
 pub mod spc;

@@ -3,7 +3,7 @@
 use rand_core::CryptoRng;
 
 use crate::entitlement::Hdcp;
-use crate::fairplay::client::Client;
+use crate::fairplay::client::{Capabilities, Client};
 use crate::fairplay::error::Error;
 
 /// Not required.
@@ -21,7 +21,7 @@ pub fn hdcp(required: Hdcp, client: &Client, rng: &mut dyn CryptoRng) -> Result<
     let requirement = match required {
         Hdcp::None => NOT_REQUIRED,
         Hdcp::Type0 => TYPE_0,
-        Hdcp::Type1 if client.capabilities.is_some_and(|c| c.hdcp_type1()) => TYPE_1,
+        Hdcp::Type1 if client.capabilities.is_some_and(Capabilities::hdcp_type1) => TYPE_1,
         Hdcp::Type1 => return Err(Error::HdcpUnsupported),
     };
     let mut value = [0; 16];

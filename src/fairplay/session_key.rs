@@ -41,7 +41,9 @@ impl SessionKeyR1 {
         plaintext.copy_from_slice(ciphertext);
         cipher::cbc_decrypt(dask, iv, &mut *plaintext);
 
-        let (sk, rest) = plaintext.split_first_chunk::<16>().ok_or(Error::Integrity)?;
+        let (sk, rest) = plaintext
+            .split_first_chunk::<16>()
+            .ok_or(Error::Integrity)?;
         let (hu, rest) = rest.split_first_chunk::<20>().ok_or(Error::Integrity)?;
         let (r1, claimed) = rest.split_first_chunk::<44>().ok_or(Error::Integrity)?;
         if !bool::from(claimed.ct_eq(integrity)) {

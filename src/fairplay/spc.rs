@@ -94,7 +94,12 @@ impl<'a> SpcContainer<'a> {
             Some(2) => Version::V2,
             Some(3) => Version::V3,
             Some(other) => return Err(Error::ContainerVersion(other)),
-            None => return Err(Error::Truncated { expected: 4, actual: message.len() }),
+            None => {
+                return Err(Error::Truncated {
+                    expected: 4,
+                    actual: message.len(),
+                });
+            }
         };
         let (key, hash, unread, tag) = match version {
             Version::V1 => (128, 20, 0, 0),
@@ -110,18 +115,32 @@ impl<'a> SpcContainer<'a> {
             reader.bytes(unread)?;
             Some((iv, wrapped_key, certificate_hash, reader.u32()?))
         };
-        let (iv, wrapped_key, certificate_hash, length) =
-            fields().ok_or(Error::Truncated { expected: header, actual: message.len() })?;
+        let (iv, wrapped_key, certificate_hash, length) = fields().ok_or(Error::Truncated {
+            expected: header,
+            actual: message.len(),
+        })?;
         if version == Version::V3 && *iv != TRANSPORT_V3 {
             return Err(Error::Transport);
         }
         let available = reader.0.len().saturating_sub(tag);
         let declared = usize::try_from(length).unwrap_or(usize::MAX);
-        if declared == 0 || declared % 16 != 0 || declared.checked_add(tag) != Some(reader.0.len()) {
-            return Err(Error::PayloadLength { offset: header - 4, declared: length, available });
+        if declared == 0 || declared % 16 != 0 || declared.checked_add(tag) != Some(reader.0.len())
+        {
+            return Err(Error::PayloadLength {
+                offset: header - 4,
+                declared: length,
+                available,
+            });
         }
         let (payload, tag) = reader.0.split_at_checked(declared).unwrap_or_default();
-        Ok(Self { version, iv, wrapped_key, certificate_hash, payload, tag })
+        Ok(Self {
+            version,
+            iv,
+            wrapped_key,
+            certificate_hash,
+            payload,
+            tag,
+        })
     }
 
     /// Decrypts the payload with the credential that the certificate hash names, and reads it.
@@ -168,7 +187,8 @@ impl<'a> SpcContainer<'a> {
         mac.update(self.certificate_hash);
         mac.update(&length.to_be_bytes());
         mac.update(self.payload);
-        mac.verify_slice(self.tag).map_err(|_| Error::ContainerIntegrity)
+        mac.verify_slice(self.tag)
+            .map_err(|_| Error::ContainerIntegrity)
     }
 }
 
@@ -235,9 +255,21 @@ impl<'c> OpenedSpc<'c> {
         if versions.len() >= MOST_VERSIONS {
             return Err(supported.wrong_size(PARAM));
         }
-        let protocol_versions = versions.iter().map(|version| u32::from_be_bytes(*version)).collect();
+        let protocol_versions = versions
+            .iter()
+            .map(|version| u32::from_be_bytes(*version))
+            .collect();
 
-        Ok(Self { version, credential, client, asset_id, protocol_version, protocol_versions, return_tags, tllvs })
+        Ok(Self {
+            version,
+            credential,
+            client,
+            asset_id,
+            protocol_version,
+            protocol_versions,
+            return_tags,
+            tllvs,
+        })
     }
 
     /// Confirms the protocol version and the integrity of \[SK..R1\].
@@ -246,7 +278,9 @@ impl<'c> OpenedSpc<'c> {
     /// [`Error::ProtocolVersion`]; [`Error::AskMissing`] when the credential has no secret to
     /// confirm with; [`Error::Integrity`].
     pub fn verify(self) -> Result<VerifiedSpc<'c>, Error> {
-        if self.protocol_version != PROTOCOL_VERSION || !self.protocol_versions.contains(&PROTOCOL_VERSION) {
+        if self.protocol_version != PROTOCOL_VERSION
+            || !self.protocol_versions.contains(&PROTOCOL_VERSION)
+        {
             return Err(Error::ProtocolVersion(self.protocol_version));
         }
         let r2 = self.tllvs.require(Tag::R2)?;
@@ -257,15 +291,23 @@ impl<'c> OpenedSpc<'c> {
                 &derived
             }
             ApplicationSecret::Development(dask) => dask,
-            ApplicationSecret::Missing => return Err(Error::AskMissing(self.credential.name.clone())),
+            ApplicationSecret::Missing => {
+                return Err(Error::AskMissing(self.credential.name.clone()));
+            }
         };
         let session_key = SessionKeyR1::open(
             self.tllvs.require(Tag::SESSION_KEY_R1)?.exactly(PARSER)?,
-            self.tllvs.require(Tag::SESSION_KEY_R1_INTEGRITY)?.exactly(PARSER)?,
+            self.tllvs
+                .require(Tag::SESSION_KEY_R1_INTEGRITY)?
+                .exactly(PARSER)?,
             dask,
         )?;
         let anti_replay_seed = *self.tllvs.require(Tag::ANTI_REPLAY_SEED)?.exactly(PARSER)?;
-        Ok(VerifiedSpc { opened: self, session_key, anti_replay_seed })
+        Ok(VerifiedSpc {
+            opened: self,
+            session_key,
+            anti_replay_seed,
+        })
     }
 }
 
@@ -275,7 +317,10 @@ fn return_tags(tllvs: &Tllvs) -> Result<Vec<Tag>, Error> {
     let (tags, []) = request.value.as_chunks::<8>() else {
         return Err(request.wrong_size(PARSER));
     };
-    let mut requested: Vec<Tag> = tags.iter().map(|tag| Tag(u64::from_be_bytes(*tag))).collect();
+    let mut requested: Vec<Tag> = tags
+        .iter()
+        .map(|tag| Tag(u64::from_be_bytes(*tag)))
+        .collect();
     requested.sort_unstable();
     requested.dedup();
     for tag in &requested {
@@ -285,7 +330,10 @@ fn return_tags(tllvs: &Tllvs) -> Result<Vec<Tag>, Error> {
     }
     let mut present: Vec<Tag> = tllvs.iter().map(|tllv| tllv.tag).collect();
     present.sort_unstable();
-    match requested.iter().find(|tag| present.binary_search(tag).is_err()) {
+    match requested
+        .iter()
+        .find(|tag| present.binary_search(tag).is_err())
+    {
         Some(absent) => Err(Error::MissingTag(*absent)),
         None => Ok(requested),
     }
@@ -304,6 +352,9 @@ pub struct VerifiedSpc<'c> {
 impl VerifiedSpc<'_> {
     /// The blocks to send back unchanged.
     pub fn returned(&self) -> impl Iterator<Item = Tllv<'_>> {
-        self.opened.tllvs.iter().filter(|tllv| self.opened.return_tags.binary_search(&tllv.tag).is_ok())
+        self.opened
+            .tllvs
+            .iter()
+            .filter(|tllv| self.opened.return_tags.binary_search(&tllv.tag).is_ok())
     }
 }

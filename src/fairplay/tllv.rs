@@ -57,7 +57,10 @@ impl Tllvs {
             blocks.push(Block::read(&mut reader, offset).ok_or(Error::Tllv { offset })?);
         }
         // 64 KiB hold up to 4,096 blocks: sorted, each is compared with one other.
-        let mut tags: Vec<(Tag, usize)> = blocks.iter().map(|block| (block.tag, block.offset)).collect();
+        let mut tags: Vec<(Tag, usize)> = blocks
+            .iter()
+            .map(|block| (block.tag, block.offset))
+            .collect();
         tags.sort_unstable();
         match tags.array_windows().find(|[a, b]| a.0 == b.0) {
             Some(&[_, (tag, offset)]) => Err(Error::DuplicateTag { tag, offset }),
@@ -100,7 +103,10 @@ impl Block {
 }
 
 impl<'a> Tllv<'a> {
-    /// The value as exactly `N` bytes, or the size error with `status`.
+    /// The value as exactly `N` bytes.
+    ///
+    /// # Errors
+    /// [`Error::ValueSize`] with `status`.
     pub fn exactly<const N: usize>(&self, status: i32) -> Result<&'a [u8; N], Error> {
         self.value.try_into().map_err(|_| self.wrong_size(status))
     }
@@ -133,7 +139,11 @@ pub fn write(payload: &mut Vec<u8>, tag: Tag, value: &[u8], rng: &mut dyn Crypto
     let extra = usize::try_from(rng.next_u32() % 4).unwrap_or(0) * 16;
     let block_length = value.len().next_multiple_of(16) + extra;
     payload.extend(tag.0.to_be_bytes());
-    payload.extend(u32::try_from(block_length).unwrap_or(u32::MAX).to_be_bytes());
+    payload.extend(
+        u32::try_from(block_length)
+            .unwrap_or(u32::MAX)
+            .to_be_bytes(),
+    );
     payload.extend(u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
     payload.extend(value);
     let padding = payload.len();

@@ -17,7 +17,7 @@ pub enum Form {
     /// The bytes themselves.
     Raw,
     /// `spc=` and base64; answered with base64 in `<ckc>`.
-    Form,
+    UrlEncoded,
     /// `{"spc": base64}`; answered with `{"ckc": base64}`.
     Json,
 }
@@ -40,9 +40,15 @@ impl SpcBody {
         if body.is_empty() {
             return Err(Code::BODY_EMPTY.into());
         }
-        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type = headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         let is_binary = body.first() == Some(&0);
-        let text = std::str::from_utf8(&body).ok().filter(|_| !is_binary).map(str::trim_ascii);
+        let text = std::str::from_utf8(&body)
+            .ok()
+            .filter(|_| !is_binary)
+            .map(str::trim_ascii);
         let (spc, form) = match text {
             Some(text) if text.starts_with('{') || content_type.starts_with("application/json") => {
                 (from_json(text)?, Form::Json)
@@ -52,15 +58,16 @@ impl SpcBody {
                     || text.contains("&spc=")
                     || content_type.starts_with("application/x-www-form-urlencoded") =>
             {
-                (from_form(text)?, Form::Form)
+                (from_form(text)?, Form::UrlEncoded)
             }
             _ => (Zeroizing::new(body), Form::Raw),
         };
         match spc.len() {
             0 => Err(Problem::new(Code::BODY_EMPTY, "the SPC is empty")),
-            length if length > MAX_SPC => {
-                Err(Problem::new(Code::BODY_TOO_LARGE, format!("the SPC has {length} bytes; {MAX_SPC} are the limit")))
-            }
+            length if length > MAX_SPC => Err(Problem::new(
+                Code::BODY_TOO_LARGE,
+                format!("the SPC has {length} bytes; {MAX_SPC} are the limit"),
+            )),
             _ => Ok(Self { spc, form }),
         }
     }
@@ -71,18 +78,28 @@ impl Form {
     pub fn reply(self, ckc: Vec<u8>) -> Reply {
         match self {
             Self::Raw => reply(StatusCode::OK, "application/octet-stream", ckc),
-            Self::Form => reply(StatusCode::OK, "text/plain", format!("<ckc>{}</ckc>", BASE64.encode(ckc))),
+            Self::UrlEncoded => reply(
+                StatusCode::OK,
+                "text/plain",
+                format!("<ckc>{}</ckc>", BASE64.encode(ckc)),
+            ),
             Self::Json => json(StatusCode::OK, &json!({ "ckc": BASE64.encode(ckc) })),
         }
     }
 }
 
 fn from_json(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let document = encoding::json_object(text.as_bytes()).map_err(|e| Problem::new(Code::BODY_MALFORMED, e))?;
+    let document = encoding::json_object(text.as_bytes())
+        .map_err(|e| Problem::new(Code::BODY_MALFORMED, e))?;
     let spc = document
         .get("spc")
         .and_then(|spc| spc.as_str())
-        .ok_or_else(|| Problem::new(Code::BODY_MALFORMED, "the JSON document has no string `spc`"))?;
+        .ok_or_else(|| {
+            Problem::new(
+                Code::BODY_MALFORMED,
+                "the JSON document has no string `spc`",
+            )
+        })?;
     from_base64(spc)
 }
 

@@ -4,7 +4,8 @@ use std::cell::OnceCell;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ORIGIN,
+    VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
@@ -29,7 +30,9 @@ impl Cors {
         match cell.get() {
             Some(cors) => cors,
             None => match platform.variable(VARIABLE).await {
-                Ok(setting) => cell.get_or_init(|| Self::from_setting(setting.as_deref().map(String::as_str))),
+                Ok(setting) => {
+                    cell.get_or_init(|| Self::from_setting(setting.as_deref().map(String::as_str)))
+                }
                 Err(_) => NOBODY,
             },
         }
@@ -42,7 +45,11 @@ impl Cors {
             .map(|origin| origin.trim().trim_end_matches('/').to_ascii_lowercase())
             .filter(|origin| !origin.is_empty())
             .collect();
-        if origins.iter().any(|origin| origin == "*") { Self::Any } else { Self::Listed(origins) }
+        if origins.iter().any(|origin| origin == "*") {
+            Self::Any
+        } else {
+            Self::Listed(origins)
+        }
     }
 
     /// Adds what lets a page at `origin` read the reply.
@@ -52,13 +59,20 @@ impl Cors {
             Self::Listed(origins) => {
                 headers.append(VARY, HeaderValue::from_name(ORIGIN));
                 origin
-                    .filter(|origin| origins.iter().any(|o| o.as_bytes().eq_ignore_ascii_case(origin.as_bytes())))
+                    .filter(|origin| {
+                        origins
+                            .iter()
+                            .any(|o| o.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+                    })
                     .cloned()
             }
         };
         if let Some(allowed) = allowed {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+            headers.insert(
+                ACCESS_CONTROL_EXPOSE_HEADERS,
+                HeaderValue::from_static(EXPOSED),
+            );
         }
     }
 }

@@ -18,7 +18,11 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
         }
         Ok(None) => {
             let message = "no DRM system is configured, so there is nothing to serve";
-            problems.push(problem(&SettingError::new(credentials::CERTIFICATE, Problem::Missing, message)));
+            problems.push(problem(&SettingError::new(
+                credentials::CERTIFICATE,
+                Problem::Missing,
+                message,
+            )));
             None
         }
         Err(error) => {
@@ -31,7 +35,9 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
 
     if problems.is_empty() {
         let test_credentials = fairplay.is_some_and(|credentials| {
-            credentials.iter().any(|c| matches!(c.secret, ApplicationSecret::Development(_)))
+            credentials
+                .iter()
+                .any(|c| matches!(c.secret, ApplicationSecret::Development(_)))
         });
         json(
             StatusCode::OK,
@@ -42,7 +48,10 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
             }),
         )
     } else {
-        json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "error", "problems": problems}))
+        json(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({"status": "error", "problems": problems}),
+        )
     }
 }
 
@@ -71,7 +80,9 @@ fn collect(problems: &mut Vec<Value>, result: Result<(), SettingsError>) {
         Ok(()) => {}
         Err(SettingsError::Invalid(found)) => problems.extend(found.iter().map(problem)),
         Err(error @ SettingsError::Platform(_)) => {
-            problems.push(json!({"code": Code::PLATFORM_UNAVAILABLE.name, "message": error.to_string()}));
+            problems.push(
+                json!({"code": Code::PLATFORM_UNAVAILABLE.name, "message": error.to_string()}),
+            );
         }
     }
 }

@@ -43,7 +43,10 @@ pub struct Service<P> {
 impl<P: Platform> Service<P> {
     /// A server that has read nothing yet.
     pub fn new(platform: P) -> Self {
-        Self { licensing: Licensing::new(platform), cors: OnceCell::new() }
+        Self {
+            licensing: Licensing::new(platform),
+            cors: OnceCell::new(),
+        }
     }
 
     /// Answers a request. There is no request that it does not answer.
@@ -57,11 +60,15 @@ impl<P: Platform> Service<P> {
             Err(problem) => problem.into_reply(&id),
         };
         let headers = reply.headers_mut();
-        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        headers
+            .entry(CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
         if let Ok(value) = HeaderValue::from_str(&id) {
             headers.insert(REQUEST_ID_HEADER, value);
         }
-        Cors::load(&self.cors, self.licensing.platform()).await.apply(origin.as_ref(), headers);
+        Cors::load(&self.cors, self.licensing.platform())
+            .await
+            .apply(origin.as_ref(), headers);
         if is_head {
             reply.body_mut().clear();
         }
@@ -105,7 +112,9 @@ impl<'a> Route<'a> {
             "/fairplay" => Some(Self::Fairplay),
             "/fairplay/certificate" => Some(Self::Certificate(None)),
             _ => match path.strip_prefix("/fairplay/certificate/") {
-                Some(name) if !name.is_empty() && !name.contains('/') => Some(Self::Certificate(Some(name))),
+                Some(name) if !name.is_empty() && !name.contains('/') => {
+                    Some(Self::Certificate(Some(name)))
+                }
                 _ => None,
             },
         }
@@ -122,9 +131,15 @@ impl<'a> Route<'a> {
 /// The client's `x-request-id` when it is short and plain, else 16 random hex digits.
 fn request_id(request: &Request<Vec<u8>>, platform: &impl Platform) -> String {
     let plain = |id: &&str| {
-        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        (1..=64).contains(&id.len())
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     };
-    let given = request.headers().get(REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
+    let given = request
+        .headers()
+        .get(REQUEST_ID_HEADER)
+        .and_then(|value| value.to_str().ok());
     given.filter(plain).map_or_else(
         || {
             let mut random = [0; 8];
@@ -139,7 +154,9 @@ fn request_id(request: &Request<Vec<u8>>, platform: &impl Platform) -> String {
 fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Vec<u8>>) -> Reply {
     let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
 }
 
@@ -150,6 +167,12 @@ fn json(status: StatusCode, document: &serde_json::Value) -> Reply {
 
 /// The `allow` header of a route (RFC 9110 section 10.2.1).
 fn allow(reply: &mut Reply, method: &Method) {
-    let methods = if *method == Method::GET { "GET, HEAD, OPTIONS" } else { "POST, OPTIONS" };
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    let methods = if *method == Method::GET {
+        "GET, HEAD, OPTIONS"
+    } else {
+        "POST, OPTIONS"
+    };
+    reply
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(methods));
 }

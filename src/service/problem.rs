@@ -1,7 +1,7 @@
 //! Refusals as RFC 9457 problem documents.
 
 use http::{HeaderValue, Method, StatusCode};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{CODE_HEADER, Reply, allow, reply};
 use crate::error::Code;
@@ -19,35 +19,43 @@ pub struct Problem {
 impl Problem {
     /// A refusal that says more than its code.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { detail: Some(detail.into()), ..code.into() }
+        Self {
+            detail: Some(detail.into()),
+            ..code.into()
+        }
     }
 
     /// A path that serves another method.
     pub fn method_not_allowed(allowed: &Method) -> Self {
-        Self { allow: Some(allowed.clone()), ..Code::METHOD_NOT_ALLOWED.into() }
+        Self {
+            allow: Some(allowed.clone()),
+            ..Code::METHOD_NOT_ALLOWED.into()
+        }
     }
 
     /// The document: `type`, `title`, `status`, `code`, `request_id`, and where there is such
     /// `detail` and `fps_status`.
     pub fn into_reply(self, request_id: &str) -> Reply {
-        let mut document = json!({
-            "type": "about:blank",
-            "title": self.code.title,
-            "status": self.code.status,
-            "code": self.code.name,
-            "request_id": request_id,
-        });
-        if let Some(detail) = self.detail {
-            document["detail"] = detail.into();
-        }
-        if let Some(status) = self.fps_status {
-            document["fps_status"] = status.into();
-        }
+        let document = Document {
+            type_: "about:blank",
+            title: self.code.title,
+            status: self.code.status,
+            code: self.code.name,
+            request_id,
+            detail: self.detail,
+            fps_status: self.fps_status,
+        };
         let status = StatusCode::from_u16(self.code.status).unwrap_or(StatusCode::BAD_REQUEST);
-        let mut reply = reply(status, "application/problem+json", document.to_string());
-        reply.headers_mut().insert(CODE_HEADER, HeaderValue::from_static(self.code.name));
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut reply = reply(status, "application/problem+json", body);
+        reply
+            .headers_mut()
+            .insert(CODE_HEADER, HeaderValue::from_static(self.code.name));
         if status == StatusCode::UNAUTHORIZED {
-            reply.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            reply.headers_mut().insert(
+                http::header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer"),
+            );
         }
         if let Some(method) = self.allow {
             allow(&mut reply, &method);
@@ -56,14 +64,38 @@ impl Problem {
     }
 }
 
+/// RFC 9457 section 3.1, and the extension members of this server.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    type_: &'static str,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fps_status: Option<i32>,
+}
+
 impl From<Code> for Problem {
     fn from(code: Code) -> Self {
-        Self { code, detail: None, fps_status: None, allow: None }
+        Self {
+            code,
+            detail: None,
+            fps_status: None,
+            allow: None,
+        }
     }
 }
 
 impl From<licence::Error> for Problem {
     fn from(error: licence::Error) -> Self {
-        Self { detail: error.detail(), fps_status: error.fps_status(), ..error.code().into() }
+        Self {
+            detail: error.detail(),
+            fps_status: error.fps_status(),
+            ..error.code().into()
+        }
     }
 }

@@ -14,8 +14,9 @@ use crate::token::Error;
 use crate::token::rsa_algorithm::Rsa;
 
 /// The algorithms that are verified, by their names in RFC 7518 section 3.1 and RFC 8037.
-pub const ALGORITHMS: [&str; 9] =
-    ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA"];
+pub const ALGORITHMS: [&str; 9] = [
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA",
+];
 
 /// The keys of a deployment.
 pub struct VerificationKeys(Vec<VerificationKey>);
@@ -26,7 +27,8 @@ impl VerificationKeys {
     /// # Errors
     /// A sentence for each key that is wrong, by its place counted from 0; never its content.
     pub fn from_json(json: &str) -> Result<Self, Vec<String>> {
-        let set: WrittenSet = serde_json::from_str(json).map_err(|e| vec![encoding::json_message(&e)])?;
+        let set: WrittenSet =
+            serde_json::from_str(json).map_err(|e| vec![encoding::json_message(&e)])?;
         let mut keys = Vec::new();
         let mut reasons = Vec::new();
         for (place, written) in set.keys.into_iter().enumerate() {
@@ -41,7 +43,11 @@ impl VerificationKeys {
         if keys.is_empty() && reasons.is_empty() {
             reasons.push("the set has no key for signatures".to_owned());
         }
-        if reasons.is_empty() { Ok(Self(keys)) } else { Err(reasons) }
+        if reasons.is_empty() {
+            Ok(Self(keys))
+        } else {
+            Err(reasons)
+        }
     }
 
     /// Verifies a token with the keys that fit: those of its `alg` that have its `kid`, else those
@@ -54,15 +60,32 @@ impl VerificationKeys {
         if !ALGORITHMS.contains(&token.algorithm()) {
             return Err(Error::Algorithm);
         }
-        let of_algorithm = || self.0.iter().filter(|key| key.verifier.algorithm() == token.algorithm());
+        let of_algorithm = || {
+            self.0
+                .iter()
+                .filter(|key| key.verifier.algorithm() == token.algorithm())
+        };
         let fitting: Vec<&VerificationKey> = match token.header().key_id.as_deref() {
             None => of_algorithm().collect(),
             Some(kid) => {
-                let named: Vec<_> = of_algorithm().filter(|key| key.kid.as_deref() == Some(kid)).collect();
-                if named.is_empty() { of_algorithm().filter(|key| key.kid.is_none()).collect() } else { named }
+                let named: Vec<_> = of_algorithm()
+                    .filter(|key| key.kid.as_deref() == Some(kid))
+                    .collect();
+                if named.is_empty() {
+                    of_algorithm().filter(|key| key.kid.is_none()).collect()
+                } else {
+                    named
+                }
             }
         };
-        fitting.iter().fold(Err(Error::KeyUnknown), |result, key| result.or_else(|_| key.verifier.verify(token)))
+        let mut result = Err(Error::KeyUnknown);
+        for key in fitting {
+            result = key.verifier.verify(token);
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
     }
 }
 
@@ -94,10 +117,16 @@ impl Verifier {
     }
 
     fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
-        fn with<A: Algorithm>(algorithm: &A, key: &A::VerifyingKey, token: &UntrustedToken<'_>) -> Result<(), Error> {
+        fn with<A: Algorithm>(
+            algorithm: &A,
+            key: &A::VerifyingKey,
+            token: &UntrustedToken<'_>,
+        ) -> Result<(), Error> {
             match algorithm.validator::<Empty>(key).validate(token) {
                 Ok(_) => Ok(()),
-                Err(ValidationError::MalformedClaims(e)) => Err(Error::Claims(encoding::json_message(&e))),
+                Err(ValidationError::MalformedClaims(e)) => {
+                    Err(Error::Claims(encoding::json_message(&e)))
+                }
                 Err(_) => Err(Error::Signature),
             }
         }
@@ -142,7 +171,10 @@ impl WrittenKey {
             "OKP" => self.octet_key_pair(),
             _ => Err("`kty` is none of oct, RSA, EC and OKP".to_owned()),
         }?;
-        Ok(VerificationKey { kid: self.kid, verifier })
+        Ok(VerificationKey {
+            kid: self.kid,
+            verifier,
+        })
     }
 
     fn symmetric(&self) -> Result<Verifier, String> {
@@ -155,7 +187,10 @@ impl WrittenKey {
         };
         // RFC 7518 section 3.2: a key at least as long as the hash.
         if key.len() < least {
-            return Err(format!("`k` has {} bytes, and its algorithm needs {least}", key.len()));
+            return Err(format!(
+                "`k` has {} bytes, and its algorithm needs {least}",
+                key.len()
+            ));
         }
         Ok(verifier(&key))
     }
@@ -168,13 +203,18 @@ impl WrittenKey {
             Some("PS256") => Rsa::Ps256,
             Some(_) => return Err("`alg` is none of RS256, RS384, RS512 and PS256".to_owned()),
         };
-        let key = PublicKey::from_components(&member("n", self.n.as_deref())?, &member("e", self.e.as_deref())?)
-            .map_err(|_| "it is not an RSA key of 2048 to 4096 bits".to_owned())?;
+        let key = PublicKey::from_components(
+            &member("n", self.n.as_deref())?,
+            &member("e", self.e.as_deref())?,
+        )
+        .map_err(|_| "it is not an RSA key of 2048 to 4096 bits".to_owned())?;
         Ok(Verifier::Rsa(algorithm, key))
     }
 
     fn elliptic_curve(&self) -> Result<Verifier, String> {
-        if self.crv.as_deref() != Some("P-256") || self.alg.as_deref().is_some_and(|alg| alg != "ES256") {
+        if self.crv.as_deref() != Some("P-256")
+            || self.alg.as_deref().is_some_and(|alg| alg != "ES256")
+        {
             return Err("an EC key is for ES256 on P-256".to_owned());
         }
         let jwk = JsonWebKey::EllipticCurve {
@@ -205,5 +245,7 @@ impl WrittenKey {
 }
 
 fn member(name: &str, value: Option<&str>) -> Result<Zeroizing<Vec<u8>>, String> {
-    value.and_then(encoding::base64).ok_or_else(|| format!("`{name}` is missing or not base64url"))
+    value
+        .and_then(encoding::base64)
+        .ok_or_else(|| format!("`{name}` is missing or not base64url"))
 }

@@ -13,7 +13,9 @@ use crate::token::Error;
 pub fn locate(headers: &HeaderMap, query: Option<&str>) -> Result<String, Error> {
     let in_headers = headers.get_all(AUTHORIZATION).iter().filter_map(|value| {
         let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| token.trim().to_owned())
     });
     let in_query = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .filter_map(|(name, value)| (name == "token").then(|| value.into_owned()));
@@ -42,11 +44,26 @@ mod tests {
     fn a_token_is_found_in_the_header_or_the_query() {
         assert_eq!(found(&["Bearer a.b.c"], None), Ok("a.b.c".to_owned()));
         assert_eq!(found(&["bearer  a.b.c "], None), Ok("a.b.c".to_owned()));
-        assert_eq!(found(&[], Some("x=1&token=a.b%2Ec")), Ok("a.b.c".to_owned()));
-        assert_eq!(found(&["Bearer a.b.c"], Some("token=a.b.c")), Ok("a.b.c".to_owned()));
-        assert_eq!(found(&["Basic dXNlcg=="], Some("token=")), Err(Error::Missing));
+        assert_eq!(
+            found(&[], Some("x=1&token=a.b%2Ec")),
+            Ok("a.b.c".to_owned())
+        );
+        assert_eq!(
+            found(&["Bearer a.b.c"], Some("token=a.b.c")),
+            Ok("a.b.c".to_owned())
+        );
+        assert_eq!(
+            found(&["Basic dXNlcg=="], Some("token=")),
+            Err(Error::Missing)
+        );
         assert_eq!(found(&[], None), Err(Error::Missing));
-        assert_eq!(found(&["Bearer a.b.c"], Some("token=d.e.f")), Err(Error::Ambiguous));
-        assert_eq!(found(&["Bearer a.b.c", "Bearer d.e.f"], None), Err(Error::Ambiguous));
+        assert_eq!(
+            found(&["Bearer a.b.c"], Some("token=d.e.f")),
+            Err(Error::Ambiguous)
+        );
+        assert_eq!(
+            found(&["Bearer a.b.c", "Bearer d.e.f"], None),
+            Err(Error::Ambiguous)
+        );
     }
 }

@@ -116,24 +116,41 @@ impl Acceptance {
         let issuer = platform.variable(ISSUER).await?;
         let audience = platform.variable(AUDIENCE).await?;
         let mut problems = Vec::new();
-        let keys = match keys.as_deref().map(|json| VerificationKeys::from_json(json)) {
+        let keys = match keys
+            .as_deref()
+            .map(|json| VerificationKeys::from_json(json))
+        {
             Some(Ok(keys)) => Some(keys),
             Some(Err(reasons)) => {
-                problems.extend(reasons.into_iter().map(|reason| SettingError::new(KEYS, Problem::Malformed, reason)));
+                problems.extend(
+                    reasons
+                        .into_iter()
+                        .map(|reason| SettingError::new(KEYS, Problem::Malformed, reason)),
+                );
                 None
             }
             None => {
-                problems.push(SettingError::new(KEYS, Problem::Missing, "it is not set, so no token can be verified"));
+                problems.push(SettingError::new(
+                    KEYS,
+                    Problem::Missing,
+                    "it is not set, so no token can be verified",
+                ));
                 None
             }
         };
         let mut accepted = |variable, value: Option<&str>| {
-            Accepted::from_setting(value).map_err(|reason| problems.push(SettingError::new(variable, reason.0, reason.1))).ok()
+            Accepted::from_setting(value)
+                .map_err(|reason| problems.push(SettingError::new(variable, reason.0, reason.1)))
+                .ok()
         };
         let issuer = accepted(ISSUER, issuer.as_deref().map(String::as_str));
         let audience = accepted(AUDIENCE, audience.as_deref().map(String::as_str));
         match (keys, issuer, audience) {
-            (Some(keys), Some(issuer), Some(audience)) => Ok(Self { keys, issuer, audience }),
+            (Some(keys), Some(issuer), Some(audience)) => Ok(Self {
+                keys,
+                issuer,
+                audience,
+            }),
             _ => Err(SettingsError::Invalid(problems)),
         }
     }
@@ -149,13 +166,26 @@ impl Accepted {
     /// `*`, a value, or a JSON list of values.
     fn from_setting(value: Option<&str>) -> Result<Self, (Problem, &'static str)> {
         match value {
-            None => Err((Problem::Missing, "it is not set; to accept any value, say `*`")),
+            None => Err((
+                Problem::Missing,
+                "it is not set; to accept any value, say `*`",
+            )),
             Some("*") => Ok(Self::Any),
-            Some(list) if list.trim_start().starts_with('[') => match serde_json::from_str::<Vec<String>>(list) {
-                Ok(list) if !list.is_empty() && list.iter().all(|value| value != "*") => Ok(Self::OneOf(list)),
-                Ok(_) => Err((Problem::Malformed, "the list is empty or has `*` in it; to accept any value, say `*` alone")),
-                Err(_) => Err((Problem::Malformed, "it starts like a JSON list and is no list of strings")),
-            },
+            Some(list) if list.trim_start().starts_with('[') => {
+                match serde_json::from_str::<Vec<String>>(list) {
+                    Ok(list) if !list.is_empty() && list.iter().all(|value| value != "*") => {
+                        Ok(Self::OneOf(list))
+                    }
+                    Ok(_) => Err((
+                        Problem::Malformed,
+                        "the list is empty or has `*` in it; to accept any value, say `*` alone",
+                    )),
+                    Err(_) => Err((
+                        Problem::Malformed,
+                        "it starts like a JSON list and is no list of strings",
+                    )),
+                }
+            }
             Some(one) => Ok(Self::OneOf(vec![one.to_owned()])),
         }
     }
@@ -188,8 +218,10 @@ impl<'a> UntrustedToken<'a> {
         let [header, claims, _signature] = parts.as_slice() else {
             return Err(Error::Malformed("a signed JWT has three parts".to_owned()));
         };
-        let header = encoding::base64(header).ok_or_else(|| Error::Malformed("the header is not base64url".to_owned()))?;
-        let header = encoding::json_object(&header).map_err(|e| Error::Malformed(format!("the header: {e}")))?;
+        let header = encoding::base64(header)
+            .ok_or_else(|| Error::Malformed("the header is not base64url".to_owned()))?;
+        let header = encoding::json_object(&header)
+            .map_err(|e| Error::Malformed(format!("the header: {e}")))?;
         if header.contains_key("crit") {
             return Err(Error::Critical);
         }
@@ -231,7 +263,11 @@ impl VerifiedToken {
     /// # Errors
     /// [`entitlement::Error::Missing`] when there is none, and what is wrong with it.
     pub fn entitlement(&self) -> Result<Entitlement, entitlement::Error> {
-        Entitlement::from_claim(self.claims.get("entitlements").ok_or(entitlement::Error::Missing)?)
+        Entitlement::from_claim(
+            self.claims
+                .get("entitlements")
+                .ok_or(entitlement::Error::Missing)?,
+        )
     }
 
     fn check_times(&self, now: u64) -> Result<(), Error> {
@@ -240,7 +276,10 @@ impl VerifiedToken {
             return Err(Error::Expired(expires));
         }
         for claim in ["nbf", "iat"] {
-            if let Some(start) = self.date(claim)?.filter(|start| *start > now.saturating_add(LEEWAY)) {
+            if let Some(start) = self
+                .date(claim)?
+                .filter(|start| *start > now.saturating_add(LEEWAY))
+            {
                 return Err(Error::NotYetValid(start));
             }
         }
@@ -260,9 +299,10 @@ impl VerifiedToken {
         match self.claims.get(claim) {
             None => Ok(Vec::new()),
             Some(Value::String(one)) => Ok(vec![one]),
-            Some(Value::Array(list)) if claim == "aud" => {
-                list.iter().map(|one| one.as_str().ok_or(Error::Claim(claim))).collect()
-            }
+            Some(Value::Array(list)) if claim == "aud" => list
+                .iter()
+                .map(|one| one.as_str().ok_or(Error::Claim(claim)))
+                .collect(),
             Some(_) => Err(Error::Claim(claim)),
         }
     }

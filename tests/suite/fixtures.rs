@@ -16,7 +16,8 @@ fn every_case_of_the_manifest_is_answered_as_it_says() {
         .iter()
         .filter_map(|case| {
             let wrong = problems(case, &answer(case));
-            (!wrong.is_empty()).then(|| format!("{} ({}): {}", case.name, case.comment, wrong.join("; ")))
+            (!wrong.is_empty())
+                .then(|| format!("{} ({}): {}", case.name, case.comment, wrong.join("; ")))
         })
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -29,8 +30,14 @@ fn every_code_has_a_case_or_a_test_that_names_it() {
     // The host of this suite always answers.
     let unreachable = [Code::PLATFORM_UNAVAILABLE];
     for code in Code::ALL.iter().filter(|code| !unreachable.contains(code)) {
-        let in_case = cases.iter().any(|case| case.expect.code.as_deref() == Some(code.name));
-        assert!(in_case || elsewhere.contains(&format!("\"{}\"", code.name)), "no test for {}", code.name);
+        let in_case = cases
+            .iter()
+            .any(|case| case.expect.code.as_deref() == Some(code.name));
+        assert!(
+            in_case || elsewhere.contains(&format!("\"{}\"", code.name)),
+            "no test for {}",
+            code.name
+        );
     }
 }
 
@@ -75,27 +82,73 @@ fn problems(case: &Case, answer: &Answer) -> Vec<String> {
             problems.push(format!("{what} is {actual}, not {expected}"));
         }
     };
-    check("status", answer.status.to_string(), expect.status.to_string());
-    check("cache-control", format!("{:?}", answer.header("cache-control")), "Some(\"no-store\")".into());
+    check(
+        "status",
+        answer.status.to_string(),
+        expect.status.to_string(),
+    );
+    check(
+        "cache-control",
+        format!("{:?}", answer.header("cache-control")),
+        "Some(\"no-store\")".into(),
+    );
     if answer.status >= 400 {
         let problem = answer.json();
         let code = expect.code.clone().unwrap_or_default();
-        check("content-type", format!("{:?}", answer.header("content-type")), "Some(\"application/problem+json\")".into());
-        check("x-keylet-code", answer.header("x-keylet-code").unwrap_or_default().into(), code.clone());
+        check(
+            "content-type",
+            format!("{:?}", answer.header("content-type")),
+            "Some(\"application/problem+json\")".into(),
+        );
+        check(
+            "x-keylet-code",
+            answer.header("x-keylet-code").unwrap_or_default().into(),
+            code.clone(),
+        );
         check("code", problem["code"].to_string(), format!("\"{code}\""));
-        check("status member", problem["status"].to_string(), expect.status.to_string());
-        check("fps_status", problem["fps_status"].to_string(), expect.fps_status.map_or("null".into(), |s| s.to_string()));
-        check("request_id", problem["request_id"].as_str().unwrap_or_default().into(), answer.header("x-request-id").unwrap_or_default().into());
+        check(
+            "status member",
+            problem["status"].to_string(),
+            expect.status.to_string(),
+        );
+        check(
+            "fps_status",
+            problem["fps_status"].to_string(),
+            expect.fps_status.map_or("null".into(), |s| s.to_string()),
+        );
+        check(
+            "request_id",
+            problem["request_id"].as_str().unwrap_or_default().into(),
+            answer.header("x-request-id").unwrap_or_default().into(),
+        );
     } else if let Some(secrets) = &expect.secrets {
         let secrets: Secrets = serde_json::from_slice(&fixture(secrets)).unwrap();
-        match ckc(answer, expect.form.as_deref().unwrap_or("raw")).and_then(|ckc| Licence::open(&ckc, &secrets).ok()) {
+        match ckc(answer, expect.form.as_deref().unwrap_or("raw"))
+            .and_then(|ckc| Licence::open(&ckc, &secrets).ok())
+        {
             None => problems.push("the CKC does not open".into()),
             Some(licence) => {
-                check("key", hex::encode(&licence.key), expect.key.clone().unwrap_or_default());
-                check("iv", hex::encode(&licence.iv), expect.iv.clone().unwrap_or_default());
+                check(
+                    "key",
+                    hex::encode(&licence.key),
+                    expect.key.clone().unwrap_or_default(),
+                );
+                check(
+                    "iv",
+                    hex::encode(&licence.iv),
+                    expect.iv.clone().unwrap_or_default(),
+                );
                 let duration = serde_json::to_value(&licence.duration).unwrap();
-                check("duration", duration.to_string(), expect.duration.clone().unwrap_or_default().to_string());
-                check("hdcp", licence.hdcp.unwrap_or_default().into(), expect.hdcp.clone().unwrap_or_default());
+                check(
+                    "duration",
+                    duration.to_string(),
+                    expect.duration.clone().unwrap_or_default().to_string(),
+                );
+                check(
+                    "hdcp",
+                    licence.hdcp.unwrap_or_default().into(),
+                    expect.hdcp.clone().unwrap_or_default(),
+                );
             }
         }
     } else {
@@ -110,7 +163,9 @@ fn ckc(answer: &Answer, form: &str) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(&answer.body);
     match (form, answer.header("content-type")?) {
         ("raw", "application/octet-stream") => Some(answer.body.clone()),
-        ("ckc-xml", "text/plain") => base64(text.ok()?.strip_prefix("<ckc>")?.strip_suffix("</ckc>")?),
+        ("ckc-xml", "text/plain") => {
+            base64(text.ok()?.strip_prefix("<ckc>")?.strip_suffix("</ckc>")?)
+        }
         ("json", "application/json") => base64(answer.json()["ckc"].as_str()?),
         _ => None,
     }

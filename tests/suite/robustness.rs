@@ -41,7 +41,12 @@ fn judge(status: u16, code: Option<&str>, body: &[u8], secrets: &Secrets) -> Out
 
 fn over_http(spc: &[u8], secrets: &Secrets) -> Outcome {
     let answer = post_spc(&FIXTURE_SERVER, spc);
-    judge(answer.status, answer.header("x-keylet-code"), &answer.body, secrets)
+    judge(
+        answer.status,
+        answer.header("x-keylet-code"),
+        &answer.body,
+        secrets,
+    )
 }
 
 fn fixture_case(name: &str) -> (Vec<u8>, Secrets) {
@@ -54,7 +59,11 @@ fn every_truncation_of_an_spc_is_refused_by_the_component() {
     for name in ["v1", "v3"] {
         let (spc, secrets) = fixture_case(name);
         for length in 1..spc.len() {
-            assert_eq!(over_http(&spc[..length], &secrets), Outcome::Refusal, "{name}, {length} bytes");
+            assert_eq!(
+                over_http(&spc[..length], &secrets),
+                Outcome::Refusal,
+                "{name}, {length} bytes"
+            );
         }
     }
 }
@@ -66,7 +75,11 @@ fn every_value_of_every_length_byte_is_answered_by_the_component() {
         for value in (0..=u8::MAX).filter(|value| *value != spc[place]) {
             let mut changed = spc.clone();
             changed[place] = value;
-            assert_eq!(over_http(&changed, &secrets), Outcome::Refusal, "byte {place} = {value}");
+            assert_eq!(
+                over_http(&changed, &secrets),
+                Outcome::Refusal,
+                "byte {place} = {value}"
+            );
         }
     }
 
@@ -76,10 +89,14 @@ fn every_value_of_every_length_byte_is_answered_by_the_component() {
     let payload = draft.payload(&mut rng);
     for place in length_bytes(&payload) {
         // All 256 values of 88 bytes would take a minute; these are the ones next to every limit.
-        for value in [0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 48, 112, 127, 128, 200, 201, 254, 255] {
+        for value in [
+            0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 48, 112, 127, 128, 200, 201, 254, 255,
+        ] {
             let mut changed = payload.clone();
             changed[place] = value;
-            let spc = device.seal(Wrapping::Version(Version::V1), &changed, &mut rng).unwrap();
+            let spc = device
+                .seal(Wrapping::Version(Version::V1), &changed, &mut rng)
+                .unwrap();
             over_http(&spc, &draft.secrets);
         }
     }
@@ -91,9 +108,15 @@ fn a_hundred_thousand_mutations_give_a_refusal_or_a_licence() {
     let service = Service::new(Native(variables()));
     let bearer = format!("Bearer {}", token("hs256"));
     let ask = |spc: Vec<u8>, secrets: &Secrets| {
-        let request = http::Request::post("/fairplay").header("authorization", &bearer).body(spc).unwrap();
+        let request = http::Request::post("/fairplay")
+            .header("authorization", &bearer)
+            .body(spc)
+            .unwrap();
         let reply = run(service.handle(request));
-        let code = reply.headers().get("x-keylet-code").map(|code| code.to_str().unwrap());
+        let code = reply
+            .headers()
+            .get("x-keylet-code")
+            .map(|code| code.to_str().unwrap());
         judge(reply.status().as_u16(), code, reply.body(), secrets)
     };
 
@@ -109,7 +132,9 @@ fn a_hundred_thousand_mutations_give_a_refusal_or_a_licence() {
     for round in 0..ROUNDS {
         // Half of them change what the device encrypts, which random ciphertext never reaches.
         let spc = if round % 2 == 0 {
-            device.seal(v1, &whole_blocks(mutate(&payload, &mut rng)), &mut rng).unwrap()
+            device
+                .seal(v1, &whole_blocks(mutate(&payload, &mut rng)), &mut rng)
+                .unwrap()
         } else {
             mutate(&sealed, &mut rng)
         };
@@ -118,7 +143,10 @@ fn a_hundred_thousand_mutations_give_a_refusal_or_a_licence() {
             Outcome::Refusal => refusals += 1,
         }
     }
-    assert!(licences > 1_000 && refusals > 10_000, "{licences} licences, {refusals} refusals: not both were tried");
+    assert!(
+        licences > 1_000 && refusals > 10_000,
+        "{licences} licences, {refusals} refusals: not both were tried"
+    );
 }
 
 #[test]
@@ -129,14 +157,20 @@ fn mutations_do_not_trap_the_component() {
     let payload = draft.payload(&mut rng);
     for _ in 0..1_500 {
         let changed = whole_blocks(mutate(&payload, &mut rng));
-        let spc = device.seal(Wrapping::Version(Version::V1), &changed, &mut rng).unwrap();
+        let spc = device
+            .seal(Wrapping::Version(Version::V1), &changed, &mut rng)
+            .unwrap();
         over_http(&spc, &draft.secrets);
     }
 }
 
 fn sdk4() -> ApplicationKey {
     let ask: [u8; 16] = keylet::encoding::fixed(&variables()["fairplay_ask"]).unwrap();
-    ApplicationKey { certificate: fixture("credentials/sdk4.cer"), ask: ask.into(), is_dask: false }
+    ApplicationKey {
+        certificate: fixture("credentials/sdk4.cer"),
+        ask: ask.into(),
+        is_dask: false,
+    }
 }
 
 /// An SPC with many of the optional tags, so that mutations reach their parsers.
@@ -145,11 +179,24 @@ fn options() -> SpcOptions {
     SpcOptions::new("skd://movie-1")
         .playing(PlaybackState::FIRST)
         .capable(0b11_1111)
-        .with(Tag::SUPPORTED_KEY_FORMATS, [&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], &Tag::CONTENT_KEY.0.to_be_bytes()].concat())
-        .with(Tag::SECURITY_LEVEL_REPORT, [&[0, 0, 0, 1, 0, 0, 0, 0][..], &[1; 12]].concat())
+        .with(
+            Tag::SUPPORTED_KEY_FORMATS,
+            [
+                &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..],
+                &Tag::CONTENT_KEY.0.to_be_bytes(),
+            ]
+            .concat(),
+        )
+        .with(
+            Tag::SECURITY_LEVEL_REPORT,
+            [&[0, 0, 0, 1, 0, 0, 0, 0][..], &[1; 12]].concat(),
+        )
         .with(Tag::DEVICE_IDENTITY, [0; 40])
         .with(Tag::VM_DEVICE_INFO, [&[0, 0, 0, 1][..], &[0; 24]].concat())
-        .with(Tag::OFFLINE_SYNC, [&[0, 0, 0, 2][..], &[0; 40], &[0, 0, 0, 1], &[5; 16]].concat())
+        .with(
+            Tag::OFFLINE_SYNC,
+            [&[0, 0, 0, 2][..], &[0; 40], &[0, 0, 0, 1], &[5; 16]].concat(),
+        )
 }
 
 /// Where the block lengths and value lengths of a payload stand.
@@ -158,7 +205,11 @@ fn length_bytes(payload: &[u8]) -> Vec<usize> {
     let mut at = 0;
     while at < payload.len() {
         places.extend(at + 8..at + 16);
-        at += 16 + usize::try_from(u32::from_be_bytes(payload[at + 8..at + 12].try_into().unwrap())).unwrap();
+        at += 16
+            + usize::try_from(u32::from_be_bytes(
+                payload[at + 8..at + 12].try_into().unwrap(),
+            ))
+            .unwrap();
     }
     places
 }
@@ -167,7 +218,9 @@ fn length_bytes(payload: &[u8]) -> Vec<usize> {
 fn mutate(bytes: &[u8], rng: &mut ChaCha20Rng) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=rng.next_u32() % 4 {
-        let below = |rng: &mut ChaCha20Rng, bound: usize| usize::try_from(rng.next_u64() % u64::try_from(bound).unwrap()).unwrap();
+        let below = |rng: &mut ChaCha20Rng, bound: usize| {
+            usize::try_from(rng.next_u64() % u64::try_from(bound).unwrap()).unwrap()
+        };
         let at = below(rng, bytes.len());
         match rng.next_u32() % 16 {
             0..=5 => bytes[at] ^= 1 << (rng.next_u32() % 8),
@@ -198,5 +251,9 @@ fn mutate(bytes: &[u8], rng: &mut ChaCha20Rng) -> Vec<u8> {
 /// A payload that can be encrypted.
 fn whole_blocks(mut payload: Vec<u8>) -> Vec<u8> {
     payload.truncate(payload.len() / 16 * 16);
-    if payload.is_empty() { vec![0; 16] } else { payload }
+    if payload.is_empty() {
+        vec![0; 16]
+    } else {
+        payload
+    }
 }

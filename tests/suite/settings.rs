@@ -12,12 +12,20 @@ fn problems(variables: Provided) -> Vec<String> {
     let reply = run(service.handle(http::Request::get("/healthz").body(Vec::new()).unwrap()));
     let health: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
     assert_eq!(reply.status() == 200, health["status"] == "ok");
-    let text = |problem: &serde_json::Value, member: &str| problem[member].as_str().unwrap().to_owned();
+    let text =
+        |problem: &serde_json::Value, member: &str| problem[member].as_str().unwrap().to_owned();
     health["problems"]
         .as_array()
         .map_or(&[][..], Vec::as_slice)
         .iter()
-        .map(|p| format!("{} {}: {}", text(p, "code"), text(p, "variable"), text(p, "message")))
+        .map(|p| {
+            format!(
+                "{} {}: {}",
+                text(p, "code"),
+                text(p, "variable"),
+                text(p, "message")
+            )
+        })
         .collect()
 }
 
@@ -43,9 +51,9 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
         ("fairplay_private_key", String::new(), "setting_mismatch fairplay_private_key: no private key belongs"),
         ("fairplay_private_key", other_key, "setting_mismatch fairplay_private_key: a private key belongs to no certificate"),
         ("fairplay_private_key", two_keys, "setting_mismatch fairplay_private_key: a private key belongs to no certificate"),
-        ("fairplay_private_key", "%%%".into(), "setting_malformed fairplay_private_key: it is neither PEM nor base64"),
+        ("fairplay_private_key", "%%%".into(), "setting_malformed fairplay_private_key: it is neither whole PEM"),
         ("fairplay_private_key", "AAAA".into(), "setting_malformed fairplay_private_key: it is not an RSA"),
-        ("fairplay_private_key", "-----BEGIN PRIVATE KEY-----\nAAAA".into(), "setting_malformed fairplay_private_key: a PEM block"),
+        ("fairplay_private_key", "-----BEGIN PRIVATE KEY-----\nAAAA".into(), "setting_malformed fairplay_private_key: it is neither whole PEM"),
         (
             "fairplay_private_key",
             "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n".into(),
@@ -76,15 +84,28 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
     ];
     for (variable, value, expected) in cases {
         let found = problems(variables_with(&[(variable, &value)]));
-        assert!(found.iter().any(|problem| problem.starts_with(expected)), "{variable}: {expected}\n{found:#?}");
+        assert!(
+            found.iter().any(|problem| problem.starts_with(expected)),
+            "{variable}: {expected}\n{found:#?}"
+        );
     }
 }
 
 #[test]
 fn no_problem_repeats_a_value() {
     let secret = "deadbeefdeadbeefdeadbeefdeadbeefd";
-    for variable in ["fairplay_private_key", "fairplay_ask", "fairplay_credentials", "content_keys", "token_keys"] {
-        for value in [secret.to_owned(), format!("[\"{secret}\"]"), format!("{{\"{secret}\":\"{secret}\"}}")] {
+    for variable in [
+        "fairplay_private_key",
+        "fairplay_ask",
+        "fairplay_credentials",
+        "content_keys",
+        "token_keys",
+    ] {
+        for value in [
+            secret.to_owned(),
+            format!("[\"{secret}\"]"),
+            format!("{{\"{secret}\":\"{secret}\"}}"),
+        ] {
             let found = problems(variables_with(&[(variable, &value)])).join("\n");
             assert!(found.contains(variable), "{variable}");
             assert!(!found.contains("beef"), "{found}");
@@ -95,8 +116,17 @@ fn no_problem_repeats_a_value() {
 #[test]
 fn everything_that_is_wrong_is_named_at_once() {
     let found = problems(Provided::new()).join("\n");
-    for variable in ["fairplay_certificate", "content_keys", "token_keys", "token_issuer", "token_audience"] {
-        assert!(found.contains(&format!("setting_missing {variable}")), "{found}");
+    for variable in [
+        "fairplay_certificate",
+        "content_keys",
+        "token_keys",
+        "token_issuer",
+        "token_audience",
+    ] {
+        assert!(
+            found.contains(&format!("setting_missing {variable}")),
+            "{found}"
+        );
     }
 }
 
@@ -107,27 +137,53 @@ fn private_keys_are_read_in_every_form_that_openssl_writes() {
         (pem("sdk4"), ""),
         (pem("sdk4").replace('\n', "\\n"), ""),
         (pem("sdk4").replace('\n', " "), ""),
-        (String::from_utf8(fixture("credentials/sdk4-pkcs1.pem")).unwrap(), ""),
+        (to_base64(pem("sdk4").as_bytes()), ""),
+        (
+            String::from_utf8(fixture("credentials/sdk4-pkcs1.pem")).unwrap(),
+            "",
+        ),
         (encrypted.clone(), "fixture password"),
     ] {
-        let changes = [("fairplay_private_key", key.as_str()), ("fairplay_private_key_password", password)];
+        let changes = [
+            ("fairplay_private_key", key.as_str()),
+            ("fairplay_private_key_password", password),
+        ];
         assert_eq!(problems(variables_with(&changes)), Vec::<String>::new());
     }
-    let wrong = [("fairplay_private_key", encrypted.as_str()), ("fairplay_private_key_password", "another")];
+    let wrong = [
+        ("fairplay_private_key", encrypted.as_str()),
+        ("fairplay_private_key_password", "another"),
+    ];
     assert!(problems(variables_with(&wrong))[0].contains("the password does not decrypt it"));
     let missing = [("fairplay_private_key", encrypted.as_str())];
-    assert!(problems(variables_with(&missing))[0].starts_with("setting_missing fairplay_private_key: it is encrypted"));
+    assert!(
+        problems(variables_with(&missing))[0]
+            .starts_with("setting_missing fairplay_private_key: it is encrypted")
+    );
 }
 
 #[test]
 fn any_issuer_and_audience_are_accepted_when_that_is_said() {
     let spc = fixture("spc/v1.bin");
-    let server = serve(&variables_with(&[("token_issuer", "*"), ("token_audience", "*")]));
+    let server = serve(&variables_with(&[
+        ("token_issuer", "*"),
+        ("token_audience", "*"),
+    ]));
     let request = |name: &str| {
-        let request = http::Request::post("/").header("authorization", format!("Bearer {}", crate::support::token(name)));
+        let request = http::Request::post("/").header(
+            "authorization",
+            format!("Bearer {}", crate::support::token(name)),
+        );
         crate::support::send(&server, request, "/fairplay", &spc).status
     };
-    assert_eq!([request("other-issuer"), request("other-audience"), request("expired")], [200, 200, 401]);
+    assert_eq!(
+        [
+            request("other-issuer"),
+            request("other-audience"),
+            request("expired")
+        ],
+        [200, 200, 401]
+    );
     server.stop();
 }
 
@@ -135,16 +191,25 @@ fn any_issuer_and_audience_are_accepted_when_that_is_said() {
 fn a_broken_configuration_refuses_licences_and_points_to_the_health_page() {
     let server = serve(&variables_with(&[("content_keys", "[")]));
     let answer = post_spc(&server, &fixture("spc/v1.bin"));
-    assert_eq!((answer.status, answer.header("x-keylet-code")), (503, Some("configuration_invalid")));
+    assert_eq!(
+        (answer.status, answer.header("x-keylet-code")),
+        (503, Some("configuration_invalid"))
+    );
     assert_eq!(get(&server, "/healthz").status, 503);
     server.stop();
 }
 
 #[test]
 fn without_a_certificate_fairplay_is_off() {
-    let server = serve(&variables_with(&[("fairplay_certificate", ""), ("fairplay_credentials", "")]));
+    let server = serve(&variables_with(&[
+        ("fairplay_certificate", ""),
+        ("fairplay_credentials", ""),
+    ]));
     let answer = post_spc(&server, &fixture("spc/v1.bin"));
-    assert_eq!((answer.status, answer.header("x-keylet-code")), (503, Some("fairplay_off")));
+    assert_eq!(
+        (answer.status, answer.header("x-keylet-code")),
+        (503, Some("fairplay_off"))
+    );
     assert_eq!(get(&server, "/fairplay/certificate").status, 503);
     assert_eq!(get(&server, "/").json()["drm"], serde_json::json!([]));
     server.stop();

@@ -18,18 +18,31 @@ pub static FIXTURE_SERVER: LazyLock<Server> = LazyLock::new(|| serve(&fixtures::
 /// Starts a server on the component that was built with this workspace.
 pub fn serve(variables: &Provided) -> Server {
     let application = Application::built_in(variables).unwrap();
-    Server::start(application, &Options { listen: "127.0.0.1:0".parse().unwrap() }).unwrap()
+    Server::start(
+        application,
+        &Options {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            show_output: false,
+        },
+    )
+    .unwrap()
 }
 
 /// The fixture variables with some of them changed.
 pub fn variables_with(changes: &[(&str, &str)]) -> Provided {
     let mut variables = fixtures::variables();
-    variables.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    variables.extend(
+        changes
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    );
     variables
 }
 
 pub fn fixture_path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name)
 }
 
 pub fn fixture(name: &str) -> Vec<u8> {
@@ -66,11 +79,21 @@ impl Answer {
 
 /// Sends a request; no status is an error.
 pub fn send(server: &Server, request: http::request::Builder, path: &str, body: &[u8]) -> Answer {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into();
-    let request = request.uri(format!("{}{path}", server.url())).body(body.to_vec()).unwrap();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .build()
+        .into();
+    let request = request
+        .uri(format!("{}{path}", server.url()))
+        .body(body.to_vec())
+        .unwrap();
     let (parts, mut body) = agent.run(request).unwrap().into_parts();
-    Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.read_to_vec().unwrap() }
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body: body.read_to_vec().unwrap(),
+    }
 }
 
 pub fn get(server: &Server, path: &str) -> Answer {
@@ -90,7 +113,12 @@ pub struct Native(pub Provided);
 
 impl Platform for Native {
     async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
-        Ok(self.0.get(name).filter(|value| !value.is_empty()).cloned().map(Zeroizing::new))
+        Ok(self
+            .0
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .cloned()
+            .map(Zeroizing::new))
     }
 
     fn now(&self) -> u64 {

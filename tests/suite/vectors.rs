@@ -24,7 +24,10 @@ fn folder(test: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("FPS_SDK_VECTORS").map(PathBuf::from);
     if folder.is_none() {
         // Not `eprintln`, which the test runner would keep to itself.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: FPS_SDK_VECTORS names no folder");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: FPS_SDK_VECTORS names no folder"
+        );
     }
     folder
 }
@@ -60,7 +63,10 @@ fn variables(folder: &Path, group: &Value) -> Provided {
     let records: Vec<Value> = records.into_iter().map(|(_, record)| record).collect();
     variables_with(&[
         ("fairplay_certificate", &BASE64.encode(file("certificate"))),
-        ("fairplay_private_key", std::str::from_utf8(&file("private_key")).unwrap()),
+        (
+            "fairplay_private_key",
+            std::str::from_utf8(&file("private_key")).unwrap(),
+        ),
         ("fairplay_ask", ""),
         ("fairplay_test_credentials", "true"),
         ("content_keys", &Value::from(records).to_string()),
@@ -75,29 +81,40 @@ fn secrets(vector: &Value, spc: &keylet::fairplay::spc::VerifiedSpc<'_>) -> Secr
         anti_replay_seed: bytes(vector, "ar_seed"),
         returned: spc
             .returned()
-            .map(|tllv| keylet_cli::device::Returned { tag: tllv.tag.to_string(), value: tllv.value.to_vec() })
+            .map(|tllv| keylet_cli::device::Returned {
+                tag: tllv.tag.to_string(),
+                value: tllv.value.to_vec(),
+            })
             .collect(),
     }
 }
 
 #[test]
 fn all_published_d_function_values_hold() {
-    let Some(folder) = folder("all_published_d_function_values_hold") else { return };
+    let Some(folder) = folder("all_published_d_function_values_hold") else {
+        return;
+    };
     let index = index(&folder, "dfunction.json");
     let vectors = index["vectors"].as_array().unwrap();
     assert_eq!(vectors.len(), 16);
     for vector in vectors {
-        assert_eq!(hex::encode(d_function::hash(&bytes(vector, "r2")).unwrap()), text(vector, "hash"));
+        assert_eq!(
+            hex::encode(d_function::hash(&bytes(vector, "r2")).unwrap()),
+            text(vector, "hash")
+        );
     }
 }
 
 #[test]
 fn every_published_spc_is_answered_by_the_component_and_every_value_in_it_is_as_indexed() {
-    let test = "every_published_spc_is_answered_by_the_component_and_every_value_in_it_is_as_indexed";
+    let test =
+        "every_published_spc_is_answered_by_the_component_and_every_value_in_it_is_as_indexed";
     let Some(folder) = folder(test) else { return };
     for group in index(&folder, "INDEX.json")["groups"].as_array().unwrap() {
         let variables = variables(&folder, group);
-        let credentials = run(Credentials::load(&Native(variables.clone()))).unwrap().unwrap();
+        let credentials = run(Credentials::load(&Native(variables.clone())))
+            .unwrap()
+            .unwrap();
         let server = serve(&variables);
         assert_eq!(get(&server, "/healthz").json()["test_credentials"], true);
         let vectors = group["vectors"].as_array().unwrap();
@@ -105,7 +122,10 @@ fn every_published_spc_is_answered_by_the_component_and_every_value_in_it_is_as_
         for vector in vectors {
             let message = std::fs::read(folder.join(text(vector, "spc"))).unwrap();
             check_container(&folder, group, vector, &message);
-            let spc = SpcContainer::parse(&message).unwrap().open(&credentials, &mut random::system()).unwrap();
+            let spc = SpcContainer::parse(&message)
+                .unwrap()
+                .open(&credentials, &mut random::system())
+                .unwrap();
             let spc = spc.verify().unwrap();
             check_contents(vector, &spc);
 
@@ -114,7 +134,10 @@ fn every_published_spc_is_answered_by_the_component_and_every_value_in_it_is_as_
             let published = Licence::open(&published, &secrets).unwrap();
             assert_eq!(published.key, bytes(&vector["ckc_opened"], "content_key"));
             if let Some(Duration::Lease { lease_seconds }) = published.duration {
-                assert_eq!(vector["ckc_opened"]["key_duration"]["lease_duration"], lease_seconds);
+                assert_eq!(
+                    vector["ckc_opened"]["key_duration"]["lease_duration"],
+                    lease_seconds
+                );
             }
 
             let answer = post_spc(&server, &message);
@@ -128,15 +151,26 @@ fn every_published_spc_is_answered_by_the_component_and_every_value_in_it_is_as_
 
 fn check_container(folder: &Path, group: &Value, vector: &Value, message: &[u8]) {
     let container = SpcContainer::parse(message).unwrap();
-    assert_eq!(u64::from(container.version.number()), vector["spc_version"].as_u64().unwrap());
-    assert_eq!(hex::encode(container.certificate_hash), text(vector, "certificate_hash"));
+    assert_eq!(
+        u64::from(container.version.number()),
+        vector["spc_version"].as_u64().unwrap()
+    );
+    assert_eq!(
+        hex::encode(container.certificate_hash),
+        text(vector, "certificate_hash")
+    );
     assert_eq!(hex::encode(&message[8..24]), text(vector, "spc_iv"));
-    assert_eq!(message.len() - 176, usize::try_from(vector["payload_length"].as_u64().unwrap()).unwrap());
+    assert_eq!(
+        message.len() - 176,
+        usize::try_from(vector["payload_length"].as_u64().unwrap()).unwrap()
+    );
 
     let pem = std::fs::read_to_string(folder.join(text(group, "private_key"))).unwrap();
     let der = &keylet::encoding::pem(&pem).unwrap()[0].der;
     let key = PrivateKey::from_pkcs1_der(der).unwrap();
-    let spck = key.decrypt_oaep(OaepHash::Sha1, &message[24..152], &mut random::system()).unwrap();
+    let spck = key
+        .decrypt_oaep(OaepHash::Sha1, &message[24..152], &mut random::system())
+        .unwrap();
     assert_eq!(hex::encode(&*spck), text(vector, "spck"));
 }
 
@@ -147,16 +181,32 @@ fn check_contents(vector: &Value, spc: &keylet::fairplay::spc::VerifiedSpc<'_>) 
     assert_eq!(hex::encode(spc.session_key.hu.expose()), text(vector, "hu"));
     assert_eq!(hex::encode(spc.session_key.r1.expose()), text(vector, "r1"));
     assert_eq!(hex::encode(spc.anti_replay_seed), text(vector, "ar_seed"));
-    assert_eq!(hex::encode(&value(Tag::SESSION_KEY_R1)[..16]), text(vector, "sk_r1_iv"));
-    assert_eq!(hex::encode(value(Tag::SESSION_KEY_R1_INTEGRITY)), text(vector, "integrity"));
+    assert_eq!(
+        hex::encode(&value(Tag::SESSION_KEY_R1)[..16]),
+        text(vector, "sk_r1_iv")
+    );
+    assert_eq!(
+        hex::encode(value(Tag::SESSION_KEY_R1_INTEGRITY)),
+        text(vector, "integrity")
+    );
     assert_eq!(hex::encode(value(Tag::R2)), text(vector, "r2"));
-    assert_eq!(hex::encode(value(Tag::TRANSACTION_ID)), text(vector, "transaction_id"));
+    assert_eq!(
+        hex::encode(value(Tag::TRANSACTION_ID)),
+        text(vector, "transaction_id")
+    );
     assert_eq!(hex::encode(&opened.asset_id), text(vector, "asset_id_hex"));
     assert_eq!(json!(opened.protocol_version), vector["protocol_used"]);
-    assert_eq!(json!(opened.protocol_versions), vector["protocol_supported"]);
+    assert_eq!(
+        json!(opened.protocol_versions),
+        vector["protocol_supported"]
+    );
 
-    let requested: Vec<String> =
-        value(Tag::RETURN_REQUEST).as_chunks::<8>().0.iter().map(|tag| format!("0x{}", hex::encode(tag))).collect();
+    let requested: Vec<String> = value(Tag::RETURN_REQUEST)
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|tag| format!("0x{}", hex::encode(tag)))
+        .collect();
     assert_eq!(json!(requested), vector["return_tags"]);
     assert_eq!(opened.return_tags.len(), requested.len());
     let expected = vector["tag_order"].as_array().unwrap();
@@ -176,11 +226,21 @@ fn check_contents(vector: &Value, spc: &keylet::fairplay::spc::VerifiedSpc<'_>) 
             let wire = hex::encode(value(Tag::MEDIA_PLAYBACK_STATE));
             let session = format!("{:016x}", playback.session_id);
             assert_eq!(wire, format!("{:08x}f4dee5a2{session}", playback.date));
-            assert_eq!(numbers(expected).iter().filter(|n| **n == u64::from(playback.date)).count(), 1, "{expected}");
+            assert_eq!(
+                numbers(expected)
+                    .iter()
+                    .filter(|n| **n == u64::from(playback.date))
+                    .count(),
+                1,
+                "{expected}"
+            );
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(opened.client.offline_sync.is_some(), !vector["offline_sync"].is_null());
+    assert_eq!(
+        opened.client.offline_sync.is_some(),
+        !vector["offline_sync"].is_null()
+    );
 }
 
 /// Every number of a JSON value.

@@ -1,5 +1,6 @@
 //! `keylet demo`: one whole exchange, and how to repeat it.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -18,27 +19,52 @@ const TOKENS: &str = include_str!("../../../fixtures/tokens.json");
 pub fn run() -> Result<()> {
     super::log_to_stderr();
     let variables = fixtures::variables();
-    let server = Server::start(Application::built_in(&variables)?, &Options { listen: "127.0.0.1:3000".parse()? })
-        .or_else(|_| -> Result<_> {
-            let any = Options { listen: "127.0.0.1:0".parse()? };
-            Server::start(Application::built_in(&variables)?, &any)
-        })?;
+    let start = |port| {
+        let listen = (Ipv4Addr::LOCALHOST, port).into();
+        let options = Options {
+            listen,
+            show_output: true,
+        };
+        Server::start(Application::built_in(&variables)?, &options)
+    };
+    // The usual port of Spin, or any that is free.
+    let server = start(3000).or_else(|_| start(0))?;
     let url = format!("{}/fairplay", server.url());
 
-    let variable = |name: &str| variables.get(name).with_context(|| format!("fixture variable {name}"));
-    let certificate = encoding::base64(variable("fairplay_certificate")?).context("the fixture certificate")?;
+    let variable = |name: &str| {
+        variables
+            .get(name)
+            .with_context(|| format!("fixture variable {name}"))
+    };
+    let certificate =
+        encoding::base64(variable("fairplay_certificate")?).context("the fixture certificate")?;
     let ask: [u8; 16] = encoding::fixed(variable("fairplay_ask")?).context("the fixture ASk")?;
-    let device = ApplicationKey { certificate: certificate.to_vec(), ask: ask.into(), is_dask: false };
+    let device = ApplicationKey {
+        certificate: certificate.to_vec(),
+        ask: ask.into(),
+        is_dask: false,
+    };
     let tokens: std::collections::BTreeMap<String, String> = serde_json::from_str(TOKENS)?;
     let token = tokens.get("hs256").context("the fixture token")?;
     let manifest: Manifest = serde_json::from_str(MANIFEST)?;
-    let case = manifest.cases.iter().find(|case| case.name == "v1").context("the fixture case")?;
+    let case = manifest
+        .cases
+        .iter()
+        .find(|case| case.name == "v1")
+        .context("the fixture case")?;
 
     let version = Wrapping::Version(Version::V1);
-    let (spc, secrets) = device.spc(version, &SpcOptions::new("skd://movie-1"), &mut random::system())?;
+    let (spc, secrets) = device.spc(
+        version,
+        &SpcOptions::new("skd://movie-1"),
+        &mut random::system(),
+    )?;
     let ckc = post(&url, Some(token), &spc)?;
     let licence = Licence::open(&ckc, &secrets)?;
-    ensure!(case.expect.key.as_deref() == Some(&hex::encode(&licence.key)), "another content key came back");
+    ensure!(
+        case.expect.key.as_deref() == Some(&hex::encode(&licence.key)),
+        "another content key came back"
+    );
 
     println!(
         "
@@ -56,7 +82,11 @@ Fixture credentials are public: they protect nothing.
         ckc = ckc.len(),
         key = hex::encode(&licence.key),
     );
-    let fixtures = if Path::new("fixtures/manifest.json").exists() { "fixtures" } else { "<the project>/fixtures" };
+    let fixtures = if Path::new("fixtures/manifest.json").exists() {
+        "fixtures"
+    } else {
+        "<the project>/fixtures"
+    };
     println!(
         "To repeat it with a ready-made SPC:
 

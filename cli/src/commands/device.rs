@@ -38,7 +38,7 @@ pub enum Command {
     },
     /// Ask a licence server for a licence, and print key and terms as JSON
     Play {
-        /// URL of the licence server, such as http://127.0.0.1:3000/fairplay
+        /// URL of the licence server, such as <http://127.0.0.1:3000/fairplay>
         url: String,
         #[command(flatten)]
         spc: SpcArguments,
@@ -105,16 +105,25 @@ pub fn run(command: Command) -> Result<()> {
             fs::write(&out, message).with_context(|| format!("writing {}", out.display()))
         }
         Command::Open { ckc, secrets } => {
-            let secrets: Secrets = serde_json::from_slice(&read(&secrets)?).context("the secrets")?;
+            let secrets: Secrets =
+                serde_json::from_slice(&read(&secrets)?).context("the secrets")?;
             print(&Licence::open(&read(&ckc)?, &secrets)?)
         }
-        Command::Play { url, spc, token_file, token } => {
+        Command::Play {
+            url,
+            spc,
+            token_file,
+            token,
+        } => {
             let token = match token_file {
                 Some(path) => Some(String::from_utf8(read(&path)?)?.trim().to_owned()),
                 None => token,
             };
             let (message, secrets) = spc.make()?;
-            print(&Licence::open(&post(&url, token.as_deref(), &message)?, &secrets)?)
+            print(&Licence::open(
+                &post(&url, token.as_deref(), &message)?,
+                &secrets,
+            )?)
         }
     }
 }
@@ -124,7 +133,10 @@ pub fn run(command: Command) -> Result<()> {
 /// # Errors
 /// A server that cannot be reached, or any status but 200, with what it said.
 pub fn post(url: &str, token: Option<&str>, spc: &[u8]) -> Result<Vec<u8>> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into();
     let mut request = agent.post(url).content_type("application/octet-stream");
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
@@ -132,7 +144,11 @@ pub fn post(url: &str, token: Option<&str>, spc: &[u8]) -> Result<Vec<u8>> {
     let mut response = request.send(spc)?;
     let body = response.body_mut().read_to_vec()?;
     if response.status() != 200 {
-        bail!("the server answered {}: {}", response.status(), String::from_utf8_lossy(&body));
+        bail!(
+            "the server answered {}: {}",
+            response.status(),
+            String::from_utf8_lossy(&body)
+        );
     }
     Ok(body)
 }
@@ -142,10 +158,17 @@ impl SpcArguments {
         let ask = match (&self.ask_file, &self.ask) {
             (Some(path), _) => String::from_utf8(read(path)?)?,
             (None, Some(ask)) => ask.clone(),
-            (None, None) => bail!("the application secret key is given with --ask-file or in KEYLET_ASK"),
+            (None, None) => {
+                bail!("the application secret key is given with --ask-file or in KEYLET_ASK")
+            }
         };
-        let ask: [u8; 16] = encoding::fixed(&ask).context("the application secret key is not 16 bytes")?;
-        let key = ApplicationKey { certificate: read(&self.certificate)?, ask: ask.into(), is_dask: false };
+        let ask: [u8; 16] =
+            encoding::fixed(&ask).context("the application secret key is not 16 bytes")?;
+        let key = ApplicationKey {
+            certificate: read(&self.certificate)?,
+            ask: ask.into(),
+            is_dask: false,
+        };
 
         let asset_id = match self.asset_id.strip_prefix("hex:") {
             Some(digits) => hex::decode(digits)?,
@@ -166,7 +189,11 @@ impl SpcArguments {
         if let Some(capabilities) = self.capabilities {
             options = options.capable(capabilities);
         }
-        let wrapping = if self.whole_bundle { Wrapping::WholeBundle } else { Wrapping::Version(self.spc_version) };
+        let wrapping = if self.whole_bundle {
+            Wrapping::WholeBundle
+        } else {
+            Wrapping::Version(self.spc_version)
+        };
         key.spc(wrapping, &options, &mut random::system())
     }
 }
@@ -181,7 +208,9 @@ fn version(text: &str) -> Result<Version> {
 }
 
 fn tag(text: &str) -> Result<Tag> {
-    u64::from_str_radix(text, 16).map(Tag).context("a tag has 16 hexadecimal digits")
+    u64::from_str_radix(text, 16)
+        .map(Tag)
+        .context("a tag has 16 hexadecimal digits")
 }
 
 fn tllv(text: &str) -> Result<(Tag, Vec<u8>)> {

@@ -25,10 +25,18 @@ pub enum Command {
 pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Write { directory } => {
-            println!("{} files written to {}", crate::fixtures::write(directory)?, directory.display());
+            println!(
+                "{} files written to {}",
+                crate::fixtures::write(directory)?,
+                directory.display()
+            );
         }
         Command::Check { directory } => {
-            println!("{} files in {} are as written", crate::fixtures::check(directory)?, directory.display());
+            println!(
+                "{} files in {} are as written",
+                crate::fixtures::check(directory)?,
+                directory.display()
+            );
         }
     }
     Ok(())

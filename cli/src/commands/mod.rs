@@ -41,5 +41,10 @@ impl Command {
 
 /// Structured log lines, JSON, on standard error.
 fn log_to_stderr() {
-    tracing_subscriber::fmt().json().flatten_event(true).with_target(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
 }

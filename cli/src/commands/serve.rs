@@ -14,11 +14,11 @@ pub struct Arguments {
     /// Address to listen at
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// A spin.toml whose component is built; without it, the application built into this program
+    /// A `spin.toml` whose component is built; without it, the application built into this program
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// An application variable: name=value, or name=@file. The environment has them too, as
-    /// SPIN_VARIABLE_NAME, which keeps secrets out of the argument list
+    /// `SPIN_VARIABLE_NAME`, which keeps secrets out of the argument list
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = parse_assignment)]
     variables: Vec<(String, String)>,
 }
@@ -31,5 +31,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(path) => Application::from_manifest(path, &provided)?,
         None => Application::built_in(&provided)?,
     };
-    Server::start(application, &Options { listen: arguments.listen })?.run_until_interrupted()
+    Server::start(
+        application,
+        &Options {
+            listen: arguments.listen,
+            show_output: true,
+        },
+    )?
+    .run_until_interrupted()
 }

@@ -81,12 +81,23 @@ impl Licence {
     /// What a device would refuse: another version, a wrong length, a tag twice, R1 or a returned
     /// tag that differs, both kinds of duration, a value of the wrong size.
     pub fn open(ckc: &[u8], secrets: &Secrets) -> Result<Self> {
-        let (header, payload) = ckc.split_first_chunk::<28>().context("the CKC is shorter than its header")?;
-        ensure!(header[..8] == [0, 0, 0, 1, 0, 0, 0, 0], "the CKC version is not 1");
+        let (header, payload) = ckc
+            .split_first_chunk::<28>()
+            .context("the CKC is shorter than its header")?;
+        ensure!(
+            header[..8] == [0, 0, 0, 1, 0, 0, 0, 0],
+            "the CKC version is not 1"
+        );
         let iv: [u8; 16] = header[8..24].try_into()?;
         let length = u32::from_be_bytes(header[24..].try_into()?);
-        ensure!(usize::try_from(length)? == payload.len(), "the CKC length does not fit");
-        ensure!(payload.len() % 16 == 0, "the CKC payload is not whole blocks");
+        ensure!(
+            usize::try_from(length)? == payload.len(),
+            "the CKC length does not fit"
+        );
+        ensure!(
+            payload.len() % 16 == 0,
+            "the CKC payload is not whole blocks"
+        );
 
         let digest = Sha1::digest(&secrets.r1);
         let seed: [u8; 16] = secrets.anti_replay_seed.as_slice().try_into()?;
@@ -99,10 +110,15 @@ impl Licence {
         ensure!(value(Tag::R1) == Some(&secrets.r1), "R1 differs");
         for returned in &secrets.returned {
             let tag = Tag(u64::from_str_radix(&returned.tag, 16)?);
-            ensure!(value(tag) == Some(&returned.value), "the returned tag {tag:?} differs or is missing");
+            ensure!(
+                value(tag) == Some(&returned.value),
+                "the returned tag {tag:?} differs or is missing"
+            );
         }
-        let content_key: &[u8; 32] =
-            value(Tag::CONTENT_KEY).context("there is no content key")?.try_into().context("content key size")?;
+        let content_key: &[u8; 32] = value(Tag::CONTENT_KEY)
+            .context("there is no content key")?
+            .try_into()
+            .context("content key size")?;
         let (iv, wrapped) = content_key.split_at(16);
         let duration = match (value(Tag::KEY_DURATION), value(Tag::OFFLINE_KEY)) {
             (None, None) => None,
@@ -112,12 +128,14 @@ impl Licence {
         };
         let hdcp = match value(Tag::HDCP) {
             None => None,
-            Some(value) => Some(match u64::from_be_bytes(*value.first_chunk().context("HDCP size")?) {
-                output_protection::NOT_REQUIRED => "none",
-                output_protection::TYPE_0 => "type0",
-                output_protection::TYPE_1 => "type1",
-                other => bail!("unknown HDCP requirement {other:016x}"),
-            }),
+            Some(value) => Some(
+                match u64::from_be_bytes(*value.first_chunk().context("HDCP size")?) {
+                    output_protection::NOT_REQUIRED => "none",
+                    output_protection::TYPE_0 => "type0",
+                    output_protection::TYPE_1 => "type1",
+                    other => bail!("unknown HDCP requirement {other:016x}"),
+                },
+            ),
         };
         Ok(Self {
             key: unwrap(wrapped.try_into()?, &secrets.session_key)?.to_vec(),
@@ -138,9 +156,14 @@ impl Duration {
         Ok(match key_type {
             key_type::LEASE => Self::Lease { lease_seconds },
             key_type::RENTAL => Self::Rental { rental_seconds },
-            key_type::LEASE_AND_RENTAL => Self::LeaseAndRental { lease_seconds, rental_seconds },
+            key_type::LEASE_AND_RENTAL => Self::LeaseAndRental {
+                lease_seconds,
+                rental_seconds,
+            },
             key_type::PERSISTENCE => Self::Persistence,
-            key_type::PERSISTENCE_LIMITED => Self::PersistenceLimited { seconds: rental_seconds },
+            key_type::PERSISTENCE_LIMITED => Self::PersistenceLimited {
+                seconds: rental_seconds,
+            },
             other => bail!("unknown key type {other:08x}"),
         })
     }
@@ -164,7 +187,12 @@ impl Duration {
 }
 
 fn words(value: &[u8]) -> Vec<u32> {
-    value.as_chunks::<4>().0.iter().map(|word| u32::from_be_bytes(*word)).collect()
+    value
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|word| u32::from_be_bytes(*word))
+        .collect()
 }
 
 /// One block under SK: CBC with an IV of zeros is ECB.

@@ -69,7 +69,12 @@ impl SpcOptions {
     /// Adds the media playback state.
     #[must_use]
     pub fn playing(self, state: u32) -> Self {
-        let value = [&1_700_000_000_u32.to_be_bytes()[..], &state.to_be_bytes(), &[7; 8]].concat();
+        let value = [
+            &1_700_000_000_u32.to_be_bytes()[..],
+            &state.to_be_bytes(),
+            &[7; 8],
+        ]
+        .concat();
         self.with(Tag::MEDIA_PLAYBACK_STATE, value)
     }
 
@@ -129,8 +134,11 @@ impl ApplicationKey {
         let seed: [u8; 16] = random(rng);
         let transaction: [u8; 8] = random(rng);
 
-        let dask =
-            if self.is_dask { self.ask.clone() } else { d_function::dask(&r2, &self.ask).expect("R2 has 21 bytes") };
+        let dask = if self.is_dask {
+            self.ask.clone()
+        } else {
+            d_function::dask(&r2, &self.ask).expect("R2 has 21 bytes")
+        };
         let iv: [u8; 16] = random(rng);
         let mut sealed = [&session_key[..], &hu, &r1, &integrity].concat();
         cipher::cbc_encrypt(&dask, &iv, &mut sealed);
@@ -140,10 +148,20 @@ impl ApplicationKey {
             (Tag::SESSION_KEY_R1_INTEGRITY, integrity.to_vec()),
             (Tag::ANTI_REPLAY_SEED, seed.to_vec()),
             (Tag::R2, r2.to_vec()),
-            (Tag::RETURN_REQUEST, options.return_request.iter().flat_map(|tag| tag.0.to_be_bytes()).collect()),
+            (
+                Tag::RETURN_REQUEST,
+                options
+                    .return_request
+                    .iter()
+                    .flat_map(|tag| tag.0.to_be_bytes())
+                    .collect(),
+            ),
             (Tag::ASSET_ID, options.asset_id.clone()),
             (Tag::TRANSACTION_ID, transaction.to_vec()),
-            (Tag::PROTOCOL_VERSIONS_SUPPORTED, 1_u32.to_be_bytes().to_vec()),
+            (
+                Tag::PROTOCOL_VERSIONS_SUPPORTED,
+                1_u32.to_be_bytes().to_vec(),
+            ),
             (Tag::PROTOCOL_VERSION_USED, 1_u32.to_be_bytes().to_vec()),
             (Tag::STREAMING_INDICATOR, vec![0; 8]),
             // Real SPCs carry tags that no specification names.
@@ -161,7 +179,10 @@ impl ApplicationKey {
             .return_request
             .iter()
             .filter_map(|tag| tllvs.iter().find(|(present, _)| present == tag))
-            .map(|(tag, value)| Returned { tag: tag.to_string(), value: value.clone() })
+            .map(|(tag, value)| Returned {
+                tag: tag.to_string(),
+                value: value.clone(),
+            })
             .collect();
         let secrets = Secrets {
             session_key: session_key.to_vec(),
@@ -176,13 +197,22 @@ impl ApplicationKey {
     ///
     /// # Errors
     /// A certificate that has no key of the size that the version needs.
-    pub fn seal(&self, wrapping: Wrapping, payload: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>> {
+    pub fn seal(
+        &self,
+        wrapping: Wrapping,
+        payload: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<u8>> {
         let (version, whole_bundle) = match wrapping {
             Wrapping::Version(version) => (version, false),
             Wrapping::WholeBundle => (Version::V1, true),
         };
         let (key, der) = self.recipient(if version == Version::V1 { 1024 } else { 2048 })?;
-        let hashed = if whole_bundle { &self.certificate } else { &der };
+        let hashed = if whole_bundle {
+            &self.certificate
+        } else {
+            &der
+        };
         let spck = Key128::from(random(rng));
         let wrapped = match version {
             Version::V1 => key.encrypt(rng, Oaep::<Sha1>::new(), spck.expose())?,
@@ -203,7 +233,11 @@ impl ApplicationKey {
             }
             Version::V3 => {
                 let derive = |block| cipher::ecb_encrypt(&spck, block);
-                cipher::cbc_encrypt(&derive(&derivation::ENCRYPTION).into(), &derive(&derivation::IV), &mut payload);
+                cipher::cbc_encrypt(
+                    &derive(&derivation::ENCRYPTION).into(),
+                    &derive(&derivation::IV),
+                    &mut payload,
+                );
                 let hash = Sha256::digest(hashed);
                 let long = u128::from(length).to_be_bytes();
                 let mut mac = Cmac::<Aes128>::new(&derive(&derivation::MAC).into());
@@ -225,7 +259,12 @@ impl ApplicationKey {
     ///
     /// # Errors
     /// As [`Self::seal`].
-    pub fn spc(&self, wrapping: Wrapping, options: &SpcOptions, rng: &mut dyn CryptoRng) -> Result<(Vec<u8>, Secrets)> {
+    pub fn spc(
+        &self,
+        wrapping: Wrapping,
+        options: &SpcOptions,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Vec<u8>, Secrets)> {
         let draft = self.draft(options, rng);
         let spc = self.seal(wrapping, &draft.payload(rng), rng)?;
         Ok((spc, draft.secrets))
@@ -238,7 +277,9 @@ impl ApplicationKey {
             .certificates
             .iter()
             .position(|certificate| certificate.bits() == bits)
-            .with_context(|| format!("there is no {bits}-bit certificate, which this SPC version needs"))?;
+            .with_context(|| {
+                format!("there is no {bits}-bit certificate, which this SPC version needs")
+            })?;
         let mut rest = self.certificate.as_slice();
         let mut certificate = None;
         for _ in 0..=place {
@@ -248,9 +289,15 @@ impl ApplicationKey {
             rest = after;
         }
         let (certificate, der) = certificate.context("a certificate")?;
-        let spki = certificate.tbs_certificate().subject_public_key_info().to_der()?;
-        let spki = rsa::pkcs8::SubjectPublicKeyInfoRef::from_der(&spki)?;
-        Ok((RsaPublicKey::from_pkcs1_der(spki.subject_public_key.raw_bytes())?, der))
+        let spki = certificate
+            .tbs_certificate()
+            .subject_public_key_info()
+            .to_der()?;
+        let spki = pkcs8::SubjectPublicKeyInfoRef::from_der(&spki)?;
+        Ok((
+            RsaPublicKey::from_pkcs1_der(spki.subject_public_key.raw_bytes())?,
+            der,
+        ))
     }
 }
 

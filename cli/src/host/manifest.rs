@@ -67,7 +67,10 @@ impl Manifest {
     /// What is not TOML, not version 2, or more than one component on the route `/...`.
     pub fn parse(text: &str) -> Result<Self> {
         let mut written: Written = toml::from_str(text)?;
-        ensure!(written.spin_manifest_version == 2, "the manifest version is not 2");
+        ensure!(
+            written.spin_manifest_version == 2,
+            "the manifest version is not 2"
+        );
         let [trigger] = written.trigger.http.as_slice() else {
             bail!("this host serves an application with one HTTP trigger");
         };
@@ -75,7 +78,15 @@ impl Manifest {
         let component = written
             .component
             .remove(&trigger.component)
-            .with_context(|| format!("the trigger names the component `{}`, and there is none", trigger.component))?;
-        Ok(Self { variables: written.variables, component })
+            .with_context(|| {
+                format!(
+                    "the trigger names the component `{}`, and there is none",
+                    trigger.component
+                )
+            })?;
+        Ok(Self {
+            variables: written.variables,
+            component,
+        })
     }
 }

@@ -31,7 +31,10 @@ impl Application {
     /// A variable that is required and not provided.
     pub fn built_in(provided: &Provided) -> Result<Self> {
         let manifest = Manifest::parse(crate::MANIFEST).context("the built-in spin.toml")?;
-        Ok(Self { component: crate::COMPONENT.to_vec(), variables: variables::resolve(&manifest, provided)? })
+        Ok(Self {
+            component: crate::COMPONENT.to_vec(),
+            variables: variables::resolve(&manifest, provided)?,
+        })
     }
 
     /// The application of a `spin.toml`, whose component was built before.
@@ -40,11 +43,22 @@ impl Application {
     /// A file that cannot be read, a manifest that this host does not serve, a variable that is
     /// required and not provided.
     pub fn from_manifest(path: &Path, provided: &Provided) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let manifest = Manifest::parse(&text).with_context(|| path.display().to_string())?;
-        let source = path.parent().unwrap_or(Path::new(".")).join(&manifest.component.source);
-        let component = std::fs::read(&source)
-            .with_context(|| format!("reading {}; has the component been built?", source.display()))?;
-        Ok(Self { component, variables: variables::resolve(&manifest, provided)? })
+        let source = path
+            .parent()
+            .unwrap_or(Path::new("."))
+            .join(&manifest.component.source);
+        let component = std::fs::read(&source).with_context(|| {
+            format!(
+                "reading {}; has the component been built?",
+                source.display()
+            )
+        })?;
+        Ok(Self {
+            component,
+            variables: variables::resolve(&manifest, provided)?,
+        })
     }
 }

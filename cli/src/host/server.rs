@@ -25,6 +25,8 @@ use wasmtime_wasi_http::WasiBody;
 pub struct Options {
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// Whether what the component writes, the audit trail, goes to this process's standard output.
+    pub show_output: bool,
 }
 
 /// A server that runs until it is stopped.
@@ -44,7 +46,10 @@ impl Server {
     pub fn start(application: Application, options: &Options) -> Result<Self> {
         let runtime = Runtime::new()?;
         let started = Instant::now();
-        let world = Arc::new(World::new(application).map_err(|error| anyhow!("the component: {error:#}"))?);
+        let world = Arc::new(
+            World::new(application, options.show_output)
+                .map_err(|error| anyhow!("the component: {error:#}"))?,
+        );
         let listener = runtime
             .block_on(TcpListener::bind(options.listen))
             .with_context(|| format!("listening on {}", options.listen))?;
@@ -52,7 +57,12 @@ impl Server {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let accepting = runtime.spawn(accept(listener, world, stopped));
         tracing::info!(%address, ready_ms = millis(started), "listening");
-        Ok(Self { address, stop, accepting, runtime })
+        Ok(Self {
+            address,
+            stop,
+            accepting,
+            runtime,
+        })
     }
 
     /// Where it listens.
@@ -71,7 +81,8 @@ impl Server {
     /// Signals that cannot be waited for.
     pub fn run_until_interrupted(self) -> Result<()> {
         self.runtime.block_on(async {
-            let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+            let mut terminate =
+                tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
             tokio::select! {
                 interrupted = tokio::signal::ctrl_c() => interrupted,
                 _ = terminate.recv() => Ok(()),
@@ -89,9 +100,15 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, world: Arc<World>, mut stopped: tokio::sync::watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    world: Arc<World>,
+    mut stopped: tokio::sync::watch::Receiver<bool>,
+) {
     let connections = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(usize::try_from(CONCURRENCY).unwrap_or(usize::MAX)));
+    let slots = Arc::new(Semaphore::new(
+        usize::try_from(CONCURRENCY).unwrap_or(usize::MAX),
+    ));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -133,7 +150,11 @@ fn connection(
 
 /// Answers a request and logs it: method, path, status, time. The query may hold a token, so it
 /// is not logged.
-async fn respond(world: &World, mut request: Request<Incoming>, client: SocketAddr) -> Response<WasiBody> {
+async fn respond(
+    world: &World,
+    mut request: Request<Incoming>,
+    client: SocketAddr,
+) -> Response<WasiBody> {
     let started = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     if let Ok(address) = client.to_string().parse() {
@@ -143,7 +164,11 @@ async fn respond(world: &World, mut request: Request<Incoming>, client: SocketAd
         Ok(response) => response,
         Err(error) => {
             tracing::error!(%method, path, error = format!("{error:#}"), "the component failed");
-            let mut response = Response::new(Full::default().map_err(|never| match never {}).boxed_unsync());
+            let mut response = Response::new(
+                Full::default()
+                    .map_err(|never| match never {})
+                    .boxed_unsync(),
+            );
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             response
         }

@@ -17,7 +17,12 @@ const ENVIRONMENT_PREFIX: &str = "SPIN_VARIABLE_";
 /// Application variables from the environment: `SPIN_VARIABLE_TOKEN_KEYS` is `token_keys`.
 pub fn from_environment() -> Provided {
     std::env::vars()
-        .filter_map(|(name, value)| Some((name.strip_prefix(ENVIRONMENT_PREFIX)?.to_ascii_lowercase(), value)))
+        .filter_map(|(name, value)| {
+            Some((
+                name.strip_prefix(ENVIRONMENT_PREFIX)?.to_ascii_lowercase(),
+                value,
+            ))
+        })
         .collect()
 }
 
@@ -26,9 +31,12 @@ pub fn from_environment() -> Provided {
 /// # Errors
 /// What has no `=`, or a file that cannot be read. The value is not part of the message.
 pub fn parse_assignment(argument: &str) -> Result<(String, String)> {
-    let (name, value) = argument.split_once('=').context("a variable is given as name=value or name=@file")?;
+    let (name, value) = argument
+        .split_once('=')
+        .context("a variable is given as name=value or name=@file")?;
     let value = match value.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("variable {name}: reading {path}"))?,
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("variable {name}: reading {path}"))?,
         None => value.to_owned(),
     };
     Ok((name.to_owned(), value))
@@ -42,7 +50,10 @@ pub fn parse_assignment(argument: &str) -> Result<(String, String)> {
 pub fn resolve(manifest: &Manifest, provided: &Provided) -> Result<Resolved> {
     let mut values = BTreeMap::new();
     for (name, variable) in &manifest.variables {
-        match (provided.get(name).or(variable.default.as_ref()), variable.required) {
+        match (
+            provided.get(name).or(variable.default.as_ref()),
+            variable.required,
+        ) {
             (Some(value), _) => {
                 values.insert(name.as_str(), value.as_str());
             }
@@ -55,7 +66,8 @@ pub fn resolve(manifest: &Manifest, provided: &Provided) -> Result<Resolved> {
         .variables
         .iter()
         .map(|(name, template)| {
-            let value = expand(template, &values).with_context(|| format!("component variable `{name}`"))?;
+            let value = expand(template, &values)
+                .with_context(|| format!("component variable `{name}`"))?;
             Ok((name.clone(), value))
         })
         .collect()
@@ -68,7 +80,9 @@ fn expand(template: &str, values: &BTreeMap<&str, &str>) -> Result<String> {
     while let Some((literal, after)) = rest.split_once("{{") {
         let (name, after) = after.split_once("}}").context("a `{{` is not closed")?;
         let name = name.trim();
-        let value = values.get(name).with_context(|| format!("there is no variable `{name}`, or it has no value"))?;
+        let value = values
+            .get(name)
+            .with_context(|| format!("there is no variable `{name}`, or it has no value"))?;
         expanded.push_str(literal);
         expanded.push_str(value);
         rest = after;
@@ -100,16 +114,25 @@ mod tests {
     "#;
 
     fn resolved(provided: &[(&str, &str)]) -> Result<Resolved> {
-        let provided = provided.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let provided = provided
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         resolve(&Manifest::parse(MANIFEST).unwrap(), &provided)
     }
 
     #[test]
     fn templates_take_provided_values_before_defaults() {
         let values = resolved(&[("needed", "n")]).unwrap();
-        assert_eq!((values["one"].as_str(), values["two"].as_str()), ("d", "<n-d>"));
+        assert_eq!(
+            (values["one"].as_str(), values["two"].as_str()),
+            ("d", "<n-d>")
+        );
         assert_eq!(values["three"], "plain");
-        assert_eq!(resolved(&[("needed", "n"), ("with_default", "p")]).unwrap()["two"], "<n-p>");
+        assert_eq!(
+            resolved(&[("needed", "n"), ("with_default", "p")]).unwrap()["two"],
+            "<n-p>"
+        );
     }
 
     #[test]

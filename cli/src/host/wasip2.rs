@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wasmtime::component::{Component, ComponentType, Linker, Lower, ResourceTable};
 use wasmtime::{
-    Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result, Store,
+    Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Result, Store,
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -27,23 +28,27 @@ pub const CONCURRENCY: u32 = 128;
 pub struct World {
     instance: ProxyPre<State>,
     variables: Arc<Resolved>,
+    show_output: bool,
 }
 
 impl World {
     /// Compiles the component, or takes it from the cache on disk.
-    pub fn new(application: Application) -> Result<Self> {
+    pub fn new(application: Application, show_output: bool) -> Result<Self> {
         let engine = Engine::new(&config()?)?;
         let component = Component::new(&engine, &application.component)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-        linker.instance(VARIABLES)?.func_wrap("get", |store, (name,): (String,)| {
-            let state: &State = store.data();
-            Ok((state.variable(&name),))
-        })?;
+        linker
+            .instance(VARIABLES)?
+            .func_wrap("get", |store, (name,): (String,)| {
+                let state: &State = store.data();
+                Ok((state.variable(&name),))
+            })?;
         Ok(Self {
             instance: ProxyPre::new(linker.instantiate_pre(&component)?)?,
             variables: Arc::new(application.variables),
+            show_output,
         })
     }
 
@@ -55,8 +60,12 @@ impl World {
     where
         B: http_body::Body<Data = Bytes, Error = hyper::Error> + Send + 'static,
     {
+        let mut wasi = WasiCtx::builder();
+        if self.show_output {
+            wasi.inherit_stdout().inherit_stderr();
+        }
         let state = State {
-            wasi: WasiCtx::builder().inherit_stdout().inherit_stderr().build(),
+            wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             table: ResourceTable::new(),
             hooks: NoOutbound,
@@ -64,13 +73,19 @@ impl World {
         };
         let mut store = Store::new(self.instance.engine(), state);
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
+        let request = store
+            .data_mut()
+            .http()
+            .new_incoming_request(Scheme::Http, request)?;
         let outparam = store.data_mut().http().new_response_outparam(sender)?;
 
         let instance = self.instance.clone();
         let task = tokio::spawn(async move {
             let proxy = instance.instantiate_async(&mut store).await?;
-            proxy.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await
+            proxy
+                .wasi_http_incoming_handler()
+                .call_handle(&mut store, request, outparam)
+                .await
         });
         match receiver.await {
             Ok(response) => Ok(response?),
@@ -116,7 +131,10 @@ impl State {
         if name.is_empty() || !name.chars().all(is_name) {
             return Err(VariableError::InvalidName(name.to_owned()));
         }
-        self.variables.get(name).cloned().ok_or_else(|| VariableError::Undefined(name.to_owned()))
+        self.variables
+            .get(name)
+            .cloned()
+            .ok_or_else(|| VariableError::Undefined(name.to_owned()))
     }
 }
 
@@ -129,7 +147,10 @@ enum VariableError {
     #[component(name = "undefined")]
     Undefined(String),
     #[component(name = "provider")]
-    #[expect(dead_code, reason = "a case of the interface: this host's providers do not fail")]
+    #[expect(
+        dead_code,
+        reason = "a case of the interface: this host's providers do not fail"
+    )]
     Provider(String),
     #[component(name = "other")]
     #[expect(dead_code, reason = "a case of the interface")]
@@ -138,13 +159,20 @@ enum VariableError {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
     }
 }
 

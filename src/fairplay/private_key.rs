@@ -1,0 +1,113 @@
+//! Private keys in the forms in which providers store them.
+
+use std::cell::OnceCell;
+
+use der::{Decode, SliceReader};
+use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
+use zeroize::Zeroizing;
+
+use crate::encoding::{self, Armour};
+use crate::error::Problem;
+use crate::rsa_key::{InvalidKey, PrivateKey};
+
+/// A private key as stored: checked against its certificate at once, made ready on first use.
+pub struct StoredKey {
+    /// RSA modulus, big-endian, without leading zeros.
+    pub modulus: Vec<u8>,
+    pkcs1: Zeroizing<Vec<u8>>,
+    ready: OnceCell<PrivateKey>,
+}
+
+/// Why a private key is not taken: the kind of problem, and a sentence.
+pub type Unreadable = (Problem, &'static str);
+
+impl StoredKey {
+    /// Reads private keys: PEM blocks in any number, or base64 of one in DER. Empty text has none.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for the first that is not an RSA key in PKCS#1, PKCS#8, or PKCS#8 encrypted
+    /// with PBES2.
+    pub fn read_all(text: &str, password: Option<&str>) -> Result<Vec<Self>, Unreadable> {
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        match encoding::armour(text) {
+            None => Err((
+                Problem::Malformed,
+                "it is neither whole PEM blocks nor base64",
+            )),
+            Some(Armour::Der(der)) => Ok(vec![Self::from_der(&der, password)?]),
+            Some(Armour::Pem(blocks)) => blocks
+                .iter()
+                .filter(|pem| pem.label.ends_with("PRIVATE KEY"))
+                .map(|pem| {
+                    if pem.has_headers {
+                        return Err((
+                            Problem::Unsupported,
+                            "it has the traditional encryption of OpenSSL (`DEK-Info`), which is not \
+                             read here; convert it with `openssl pkcs8 -topk8`",
+                        ));
+                    }
+                    Self::from_der(&pem.der, password)
+                })
+                .collect(),
+        }
+    }
+
+    fn from_der(der: &[u8], password: Option<&str>) -> Result<Self, Unreadable> {
+        if is_pfx(der) {
+            return Err((
+                Problem::Unsupported,
+                "it is a PKCS#12 (PFX) container, which is not read here; take the key out with \
+                 `openssl pkcs12`",
+            ));
+        }
+        if let Ok(encrypted) = EncryptedPrivateKeyInfoRef::from_der(der) {
+            let password = password.ok_or((
+                Problem::Missing,
+                "it is encrypted, and `fairplay_private_key_password` is not set",
+            ))?;
+            let decrypted = encrypted
+                .decrypt(password)
+                .map_err(|_| (Problem::Mismatch, "the password does not decrypt it"))?;
+            return Self::from_der(decrypted.as_bytes(), None);
+        }
+        let pkcs1 = match PrivateKeyInfoRef::from_der(der) {
+            Ok(info) => info.private_key.as_bytes(),
+            Err(_) => der,
+        };
+        let key = pkcs1::RsaPrivateKeyRef::from_der(pkcs1).map_err(|_| {
+            (
+                Problem::Malformed,
+                "it is not an RSA private key in PKCS#1 or PKCS#8",
+            )
+        })?;
+        Ok(Self {
+            modulus: key.modulus.as_bytes().to_vec(),
+            pkcs1: Zeroizing::new(pkcs1.to_vec()),
+            ready: OnceCell::new(),
+        })
+    }
+
+    /// The key, ready for use.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] when its parts do not belong together.
+    pub fn get(&self) -> Result<&PrivateKey, InvalidKey> {
+        if let Some(key) = self.ready.get() {
+            return Ok(key);
+        }
+        let key = PrivateKey::from_pkcs1_der(&self.pkcs1)?;
+        Ok(self.ready.get_or_init(|| key))
+    }
+}
+
+/// Whether this is a PKCS#12 `PFX`: a SEQUENCE that begins with INTEGER 3 (RFC 7292 section 4).
+fn is_pfx(der: &[u8]) -> bool {
+    let version = || -> der::Result<u8> {
+        let mut reader = SliceReader::new(der)?;
+        der::Header::decode(&mut reader)?;
+        u8::decode(&mut reader)
+    };
+    version() == Ok(3)
+}
