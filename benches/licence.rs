@@ -1,8 +1,8 @@
-//! `cargo bench --bench licence`: what a licence costs in the component, beside the same code
-//! compiled for this machine.
+//! `cargo bench --bench licence`: what a licence costs in each world, beside the same code compiled
+//! for this machine.
 //!
-//! Each request gets a fresh instance, as under Spin with WASI 0.2: variables, keys and token are
-//! read anew in both columns.
+//! Under WASI 0.2 each request gets a fresh instance, which reads variables, keys and token anew;
+//! the native column does so too. Under WASI 0.3 an instance is used for 128 requests.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark ends where it cannot go on")]
 
@@ -14,73 +14,92 @@ use std::time::{Duration, Instant};
 
 use keylet::service::Service;
 use keylet_cli::fixtures;
+use keylet_cli::host::Server;
 
-use support::{Native, fixture, run, serve, token};
+use support::{Native, WORLDS, fixture, run, serve_in, token};
 
 const ROUNDS: usize = 2_000;
 
 fn main() {
-    println!("component: {} KiB", keylet_cli::COMPONENT.len() / 1024);
     let before = peak_memory();
-    let started = Instant::now();
-    let server = serve(&fixtures::variables());
-    println!(
-        "start of the host, component compiled or cached: {:.1} ms",
-        ms(started.elapsed())
-    );
-
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .build()
-        .into();
-    let url = format!("{}/fairplay", server.url());
     let bearer = format!("Bearer {}", token("hs256"));
-    let over_http = |spc: &[u8]| {
+    let natively = |spc: &[u8]| {
+        let service = Service::new(Native::new(fixtures::variables()));
+        let request = http::Request::post("/fairplay").header("authorization", &bearer);
+        let reply = run(service.handle(request.body(spc.to_vec()).unwrap()));
+        assert_eq!(reply.status(), 200);
+    };
+    println!(
+        "{ROUNDS} licences each, HS256 token, one client; milliseconds; ratio to native at p50\n"
+    );
+    println!(
+        "{:<10}{:<6}{:>8}{:>8}{:>8}{:>8}",
+        "", "SPC", "p50", "p99", "mean", "ratio"
+    );
+    let native: Vec<f64> = ["v1", "v2", "v3"]
+        .iter()
+        .map(|name| {
+            let spc = fixture(&format!("spc/{name}.bin"));
+            let times = measure(|| natively(&spc));
+            row("native", name, &times, percentile(&times, 50));
+            percentile(&times, 50)
+        })
+        .collect();
+    let mut notes = Vec::new();
+    for world in WORLDS {
+        let started = Instant::now();
+        let server = serve_in(world, &fixtures::variables());
+        let start = ms(started.elapsed());
+        let over_http = client(&server, &bearer);
+        let first = Instant::now();
+        over_http(&fixture("spc/v1.bin"));
+        notes.push(format!(
+            "{world:?}: component {} KiB; host ready in {start:.1} ms with its code cached or compiled; \
+             first licence {:.2} ms",
+            keylet_cli::component(world).len() / 1024,
+            ms(first.elapsed()),
+        ));
+        for (name, native) in ["v1", "v2", "v3"].iter().zip(&native) {
+            let spc = fixture(&format!("spc/{name}.bin"));
+            row(
+                &format!("{world:?}"),
+                name,
+                &measure(|| over_http(&spc)),
+                *native,
+            );
+        }
+        server.stop();
+    }
+    println!("\n{}", notes.join("\n"));
+    if let (Some(before), Some(after)) = (before, peak_memory()) {
+        println!(
+            "peak memory of the process with all of it: {after} KiB, of which {before} KiB at its start"
+        );
+    }
+}
+
+/// What asks a server for a licence, over one connection.
+fn client(server: &Server, bearer: &str) -> impl Fn(&[u8]) + use<> {
+    let agent = ureq::Agent::new_with_defaults();
+    let (url, bearer) = (format!("{}/fairplay", server.url()), bearer.to_owned());
+    move |spc| {
         let request = agent.post(&url).header("authorization", &bearer);
         let mut response = request
             .content_type("application/octet-stream")
             .send(spc)
             .unwrap();
-        assert_eq!(response.status(), 200);
         response.body_mut().read_to_vec().unwrap();
-    };
-    let natively = |spc: &[u8]| {
-        let service = Service::new(Native(fixtures::variables()));
-        let request = http::Request::post("/fairplay").header("authorization", &bearer);
-        let reply = run(service.handle(request.body(spc.to_vec()).unwrap()));
-        assert_eq!(reply.status(), 200);
-    };
-
-    let first = Instant::now();
-    over_http(&fixture("spc/v1.bin"));
-    println!("first licence: {:.2} ms\n", ms(first.elapsed()));
-
-    println!(
-        "HS256 token, {ROUNDS} licences each, ms   component over HTTP        native, no HTTP       ratio"
-    );
-    println!(
-        "                                         p50      p99      mean     p50      mean     of p50"
-    );
-    for name in ["v1", "v2", "v3"] {
-        let spc = fixture(&format!("spc/{name}.bin"));
-        let component = measure(|| over_http(&spc));
-        let native = measure(|| natively(&spc));
-        println!(
-            "SPC {name:<37} {:<8.2} {:<8.2} {:<8.2} {:<8.2} {:<8.2} {:.1}",
-            percentile(&component, 50),
-            percentile(&component, 99),
-            mean(&component),
-            percentile(&native, 50),
-            mean(&native),
-            percentile(&component, 50) / percentile(&native, 50),
-        );
     }
-    if let (Some(before), Some(after)) = (before, peak_memory()) {
-        println!(
-            "\npeak memory of the process: {after} KiB, of which {before} KiB before the host started"
-        );
-    }
-    server.stop();
+}
+
+fn row(column: &str, name: &str, times: &[f64], native: f64) {
+    let median = percentile(times, 50);
+    println!(
+        "{column:<10}{name:<6}{median:>8.2}{:>8.2}{:>8.2}{:>8.1}",
+        percentile(times, 99),
+        mean(times),
+        median / native,
+    );
 }
 
 /// Times in milliseconds, sorted.

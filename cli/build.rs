@@ -1,6 +1,6 @@
-//! Builds the component, which the command line carries with it.
+//! Builds the components, which the command line carries with it: one for each world.
 //!
-//! It has a target directory of its own, since cargo holds a lock on the one that is in use.
+//! They have a target directory of their own, since cargo holds a lock on the one that is in use.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,14 @@ const TARGET: &str = "wasm32-wasip2";
 
 fn main() {
     let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("..");
-    for input in ["src", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+    for input in [
+        "src",
+        "wit",
+        "hosts",
+        "Cargo.toml",
+        "Cargo.lock",
+        "rust-toolchain.toml",
+    ] {
         println!("cargo:rerun-if-changed={}", workspace.join(input).display());
     }
     ensure_target();
@@ -22,20 +29,29 @@ fn main() {
         .nth(4)
         .expect("cargo's layout of OUT_DIR")
         .join("component");
+    for (package, name) in [
+        ("keylet-wasip2", "WASIP2"),
+        ("keylet-wasip3", "WASIP3"),
+        ("keylet-wasi", "WASI"),
+    ] {
+        build(&workspace, package, &target_directory);
+        let file = format!("{}.wasm", package.replace('-', "_"));
+        let component = target_directory.join(TARGET).join("component").join(file);
+        println!(
+            "cargo:rustc-env=KEYLET_COMPONENT_{name}={}",
+            component.display()
+        );
+        println!("cargo:rerun-if-changed={}", component.display());
+    }
+}
+
+fn build(workspace: &Path, package: &str, target_directory: &Path) {
     let mut build = Command::new(variable("CARGO"));
     build
-        .current_dir(&workspace)
-        .args([
-            "build",
-            "--package",
-            "keylet",
-            "--target",
-            TARGET,
-            "--profile",
-            "component",
-            "--target-dir",
-        ])
-        .arg(&target_directory);
+        .current_dir(workspace)
+        .args(["build", "--package", package, "--target", TARGET])
+        .args(["--profile", "component", "--target-dir"])
+        .arg(target_directory);
     // What configures this build must not reach the other one.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
@@ -51,14 +67,7 @@ fn main() {
         }
     }
     let status = build.status().expect("cargo runs");
-    assert!(status.success(), "the component does not build");
-
-    let component = target_directory
-        .join(TARGET)
-        .join("component")
-        .join("keylet.wasm");
-    println!("cargo:rustc-env=KEYLET_COMPONENT={}", component.display());
-    println!("cargo:rerun-if-changed={}", component.display());
+    assert!(status.success(), "the component {package} does not build");
 }
 
 /// Adds the wasm target when it is missing.

@@ -4,10 +4,10 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 5 | `component` (wasm only): the Spin SDK meets [`platform::Platform`] |
+//! | 5 | `hosts/`, one crate a world: a host meets [`platform::Platform`] |
 //! | 4 | [`service`]: HTTP |
 //! | 3 | [`licence`]: token → entitlement → key → DRM |
-//! | 2 | [`fairplay`], [`token`] |
+//! | 2 | [`fairplay`], [`token`], [`session`] |
 //! | 1 | [`entitlement`], [`content_key`] |
 //! | 0 | [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`error`] |
 
@@ -34,8 +34,8 @@ pub mod platform;
 pub mod rsa_key;
 pub mod secret;
 pub mod service;
+pub mod session;
 pub mod token;
 
-#[cfg(all(target_family = "wasm", feature = "component"))]
-#[expect(unsafe_code, reason = "the Spin SDK's macro exports the handler")]
-mod component;
+#[cfg(target_family = "wasm")]
+pub mod wasi;

@@ -13,6 +13,7 @@ use crate::fairplay::credentials::Credentials;
 use crate::fairplay::ksm;
 use crate::id::Id;
 use crate::platform::{Platform, Random};
+use crate::session;
 use crate::token::{self, Acceptance, UntrustedToken};
 
 /// Why there is no licence.
@@ -25,6 +26,9 @@ pub enum Error {
     /// The token entitles to nothing here.
     #[error(transparent)]
     Entitlement(#[from] entitlement::Error),
+    /// A use was not granted.
+    #[error(transparent)]
+    Session(#[from] session::Error),
     /// The SPC, or what is asked for its device.
     #[error(transparent)]
     Fairplay(#[from] fairplay::Error),
@@ -45,6 +49,7 @@ impl Error {
         match self {
             Self::Token(error) => error.code(),
             Self::Entitlement(error) => error.code(),
+            Self::Session(error) => error.code(),
             Self::Fairplay(error) => error.code(),
             Self::KeyNotFound => Code::KEY_NOT_FOUND,
             Self::FairplayOff => Code::FAIRPLAY_OFF,
@@ -67,7 +72,8 @@ impl Error {
             Self::Token(error) => Some(error.to_string()),
             Self::Entitlement(error) => Some(error.to_string()),
             Self::Fairplay(error) => error.is_public().then(|| error.to_string()),
-            Self::KeyNotFound | Self::FairplayOff | Self::Settings(_) => None,
+            Self::Session(session::Error::Spent(_)) => Some(self.to_string()),
+            Self::Session(_) | Self::KeyNotFound | Self::FairplayOff | Self::Settings(_) => None,
         }
     }
 }
@@ -172,7 +178,8 @@ impl<P: Platform> Licensing<P> {
         let mut rng = Random(&self.platform);
 
         let token = UntrustedToken::parse(token?)?;
-        let entitlement = token.verify(self.acceptance().await?, now)?.entitlement()?;
+        let token = token.verify(self.acceptance().await?, now)?;
+        let entitlement = token.entitlement()?;
         let credentials = self.credentials().await?.ok_or(Error::FairplayOff)?;
         let spc = ksm::open(spc, credentials, &mut rng)?;
         audit.spc_version = Some(spc.opened.version.number());
@@ -187,9 +194,12 @@ impl<P: Platform> Licensing<P> {
         if ksm::is_stopped(&spc) {
             return Ok(FairplayLicence::Stopped);
         }
-        Ok(FairplayLicence::Ckc(ksm::respond(
-            &spc, key, &granted, &mut rng,
-        )?))
+        let ckc = ksm::respond(&spc, key, &granted, &mut rng)?;
+        // Counted once nothing else can refuse, and before anything is sent.
+        if let Some(limit) = granted.max_uses {
+            session::claim_use(&self.platform, &token.identity(), token.expires, limit).await?;
+        }
+        Ok(FairplayLicence::Ckc(ckc))
     }
 }
 

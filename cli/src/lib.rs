@@ -9,8 +9,14 @@ pub mod host;
 pub mod jwt;
 pub mod random;
 
-/// The component that was built with this program.
-pub const COMPONENT: &[u8] = include_bytes!(env!("KEYLET_COMPONENT"));
-
-/// The Spin manifest that goes with it.
+/// The Spin manifest that goes with the component of WASI 0.2.
 pub const MANIFEST: &str = include_str!("../../spin.toml");
+
+/// The component for a world, as it was built with this program.
+pub fn component(world: host::World) -> &'static [u8] {
+    match world {
+        host::World::Wasip2 => include_bytes!(env!("KEYLET_COMPONENT_WASIP2")),
+        host::World::Wasip3 => include_bytes!(env!("KEYLET_COMPONENT_WASIP3")),
+        host::World::Wasi => include_bytes!(env!("KEYLET_COMPONENT_WASI")),
+    }
+}

@@ -202,6 +202,7 @@ impl Accepted {
 pub struct UntrustedToken<'a> {
     jwt: jwt_compact::UntrustedToken<'a>,
     claims: &'a str,
+    signed: &'a str,
 }
 
 impl<'a> UntrustedToken<'a> {
@@ -227,20 +228,29 @@ impl<'a> UntrustedToken<'a> {
         }
         let jwt = jwt_compact::UntrustedToken::new(text)
             .map_err(|_| Error::Malformed("it is not a JWT in compact serialisation".to_owned()))?;
-        Ok(Self { jwt, claims })
+        let signed = text.rsplit_once('.').map_or(text, |(signed, _)| signed);
+        Ok(Self {
+            jwt,
+            claims,
+            signed,
+        })
     }
 
     /// Verifies signature, times, issuer and audience at `now` (seconds since 1970).
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn verify(&self, acceptance: &Acceptance, now: u64) -> Result<VerifiedToken, Error> {
+    pub fn verify(&self, acceptance: &Acceptance, now: u64) -> Result<VerifiedToken<'a>, Error> {
         acceptance.keys.verify(&self.jwt)?;
 
         let claims = encoding::base64(self.claims)
             .ok_or_else(|| Error::Claims("they are not base64url".to_owned()))?;
         let claims = encoding::json_object(&claims).map_err(Error::Claims)?;
-        let token = VerifiedToken { claims };
+        let token = VerifiedToken {
+            expires: date(&claims, "exp")?.ok_or(Error::Claim("exp"))?,
+            claims,
+            signed: self.signed,
+        };
         token.check_times(now)?;
         if !acceptance.issuer.accepts(&token.strings("iss")?) {
             return Err(Error::Issuer);
@@ -253,11 +263,14 @@ impl<'a> UntrustedToken<'a> {
 }
 
 /// The claims of a token that was signed by an accepted issuer for this server and is valid now.
-pub struct VerifiedToken {
+pub struct VerifiedToken<'a> {
     claims: Map<String, Value>,
+    signed: &'a str,
+    /// `exp`, in seconds since 1970.
+    pub expires: u64,
 }
 
-impl VerifiedToken {
+impl VerifiedToken<'_> {
     /// The claim `entitlements`.
     ///
     /// # Errors
@@ -270,28 +283,31 @@ impl VerifiedToken {
         )
     }
 
+    /// What tells this token from every other: issuer and `jti` where there is one, else what was
+    /// signed. The signature is no part of it, since one message has many valid ones in ECDSA.
+    pub fn identity(&self) -> Vec<u8> {
+        match (self.claims.get("iss"), self.claims.get("jti")) {
+            (issuer, Some(Value::String(id))) => {
+                let issuer = issuer.and_then(Value::as_str).unwrap_or_default();
+                [issuer.as_bytes(), b"\0", id.as_bytes()].concat()
+            }
+            _ => self.signed.as_bytes().to_vec(),
+        }
+    }
+
     fn check_times(&self, now: u64) -> Result<(), Error> {
-        let expires = self.date("exp")?.ok_or(Error::Claim("exp"))?;
-        if now >= expires.saturating_add(LEEWAY) {
-            return Err(Error::Expired(expires));
+        if now >= self.expires.saturating_add(LEEWAY) {
+            return Err(Error::Expired(self.expires));
         }
         for claim in ["nbf", "iat"] {
-            if let Some(start) = self
-                .date(claim)?
-                .filter(|start| *start > now.saturating_add(LEEWAY))
-            {
-                return Err(Error::NotYetValid(start));
+            match date(&self.claims, claim)? {
+                Some(start) if start > now.saturating_add(LEEWAY) => {
+                    return Err(Error::NotYetValid(start));
+                }
+                _ => {}
             }
         }
         Ok(())
-    }
-
-    /// A `NumericDate` in whole seconds (RFC 7519 section 2).
-    fn date(&self, claim: &'static str) -> Result<Option<u64>, Error> {
-        match self.claims.get(claim) {
-            None => Ok(None),
-            Some(value) => value.as_u64().map(Some).ok_or(Error::Claim(claim)),
-        }
     }
 
     /// A string, or a list of them (RFC 7519 section 4.1.3). Empty when the claim is absent.
@@ -305,5 +321,13 @@ impl VerifiedToken {
                 .collect(),
             Some(_) => Err(Error::Claim(claim)),
         }
+    }
+}
+
+/// A `NumericDate` in whole seconds (RFC 7519 section 2).
+fn date(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<u64>, Error> {
+    match claims.get(claim) {
+        None => Ok(None),
+        Some(value) => value.as_u64().map(Some).ok_or(Error::Claim(claim)),
     }
 }

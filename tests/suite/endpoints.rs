@@ -3,130 +3,135 @@
 use http::Request;
 use keylet_cli::fixtures::variables;
 
-use crate::support::{FIXTURE_SERVER, fixture, get, post_spc, send, serve, token, variables_with};
+use crate::support::{fixture, get, in_every_world, post_spc, send, serve, token, variables_with};
 
 #[test]
 fn the_service_document_names_version_and_systems() {
-    let answer = get(&FIXTURE_SERVER, "/");
-    assert_eq!(answer.status, 200);
-    let document = answer.json();
-    assert_eq!(document["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(document["drm"], serde_json::json!(["fairplay"]));
-    assert_eq!(document["links"]["fairplay"], "/fairplay");
+    in_every_world(|server| {
+        let answer = get(server, "/");
+        assert_eq!(answer.status, 200);
+        let document = answer.json();
+        assert_eq!(document["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(document["drm"], serde_json::json!(["fairplay"]));
+        assert_eq!(document["links"]["fairplay"], "/fairplay");
+    });
 }
 
 #[test]
 fn the_health_page_says_which_certificates_players_may_use() {
-    let answer = get(&FIXTURE_SERVER, "/healthz");
-    assert_eq!(answer.status, 200);
-    let health = answer.json();
-    assert_eq!(health["status"], "ok");
-    assert_eq!(health["test_credentials"], false);
-    let names: Vec<_> = health["fairplay"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|c| &c["name"])
-        .collect();
-    assert_eq!(names, ["default", "sdk26", "no-ask"]);
-    assert_eq!(health["fairplay"][1]["certificates"][1]["bits"], 2048);
-    assert_eq!(health["fairplay"][2]["licences"], false);
+    in_every_world(|server| {
+        let answer = get(server, "/healthz");
+        assert_eq!(answer.status, 200);
+        let health = answer.json();
+        assert_eq!(health["status"], "ok");
+        assert_eq!(health["test_credentials"], false);
+        let names: Vec<_> = health["fairplay"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| &c["name"])
+            .collect();
+        assert_eq!(names, ["default", "sdk26", "no-ask"]);
+        assert_eq!(health["fairplay"][1]["certificates"][1]["bits"], 2048);
+        assert_eq!(health["fairplay"][2]["licences"], false);
+    });
 }
 
 #[test]
 fn certificates_are_handed_out_as_the_provider_got_them() {
-    for (path, file) in [
-        ("/fairplay/certificate", "credentials/sdk4.cer"),
-        ("/fairplay/certificate/default", "credentials/sdk4.cer"),
-        (
-            "/fairplay/certificate/sdk26",
-            "credentials/fps_certificate.bin",
-        ),
-    ] {
-        let answer = get(&FIXTURE_SERVER, path);
+    in_every_world(|server| {
+        for (path, file) in [
+            ("/fairplay/certificate", "credentials/sdk4.cer"),
+            ("/fairplay/certificate/default", "credentials/sdk4.cer"),
+            (
+                "/fairplay/certificate/sdk26",
+                "credentials/fps_certificate.bin",
+            ),
+        ] {
+            let answer = get(server, path);
+            assert_eq!(
+                (answer.status, &answer.body),
+                (200, &fixture(file)),
+                "{path}"
+            );
+            assert_eq!(answer.header("content-type"), Some("application/pkix-cert"));
+            assert!(answer.header("cache-control").unwrap().contains("max-age"));
+        }
+        let answer = get(server, "/fairplay/certificate/nobody");
         assert_eq!(
-            (answer.status, &answer.body),
-            (200, &fixture(file)),
-            "{path}"
+            (answer.status, answer.header("x-keylet-code")),
+            (404, Some("route_not_found"))
         );
-        assert_eq!(answer.header("content-type"), Some("application/pkix-cert"));
-        assert!(answer.header("cache-control").unwrap().contains("max-age"));
-    }
-    let answer = get(&FIXTURE_SERVER, "/fairplay/certificate/nobody");
-    assert_eq!(
-        (answer.status, answer.header("x-keylet-code")),
-        (404, Some("route_not_found"))
-    );
+    });
 }
 
 #[test]
 fn paths_and_methods_that_are_not_served_say_so() {
-    for path in [
-        "/nothing",
-        "/fairplay/",
-        "/fairplay/certificate/",
-        "/fairplay/certificate/a/b",
-        "//",
-    ] {
-        let answer = get(&FIXTURE_SERVER, path);
-        assert_eq!(
-            (answer.status, answer.header("x-keylet-code")),
-            (404, Some("route_not_found")),
-            "{path}"
-        );
-    }
-    for (method, path, allow) in [
-        ("GET", "/fairplay", "POST, OPTIONS"),
-        ("PUT", "/fairplay", "POST, OPTIONS"),
-        ("POST", "/healthz", "GET, HEAD, OPTIONS"),
-        ("DELETE", "/", "GET, HEAD, OPTIONS"),
-    ] {
-        let answer = send(
-            &FIXTURE_SERVER,
-            Request::builder().method(method),
-            path,
-            &[],
-        );
-        assert_eq!(
-            (answer.status, answer.header("x-keylet-code")),
-            (405, Some("method_not_allowed"))
-        );
-        assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
-    }
-    let head = send(&FIXTURE_SERVER, Request::head("/"), "/healthz", &[]);
-    assert_eq!((head.status, head.body.len()), (200, 0));
+    in_every_world(|server| {
+        for path in [
+            "/nothing",
+            "/fairplay/",
+            "/fairplay/certificate/",
+            "/fairplay/certificate/a/b",
+            "//",
+        ] {
+            let answer = get(server, path);
+            assert_eq!(
+                (answer.status, answer.header("x-keylet-code")),
+                (404, Some("route_not_found")),
+                "{path}"
+            );
+        }
+        for (method, path, allow) in [
+            ("GET", "/fairplay", "POST, OPTIONS"),
+            ("PUT", "/fairplay", "POST, OPTIONS"),
+            ("POST", "/healthz", "GET, HEAD, OPTIONS"),
+            ("DELETE", "/", "GET, HEAD, OPTIONS"),
+        ] {
+            let answer = send(server, Request::builder().method(method), path, &[]);
+            assert_eq!(
+                (answer.status, answer.header("x-keylet-code")),
+                (405, Some("method_not_allowed"))
+            );
+            assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+        }
+        let head = send(server, Request::head("/"), "/healthz", &[]);
+        assert_eq!((head.status, head.body.len()), (200, 0));
+    });
 }
 
 #[test]
 fn a_browser_may_read_answers_and_refusals() {
-    let preflight = Request::options("/")
-        .header("origin", "https://player.example")
-        .header("access-control-request-method", "POST")
-        .header(
-            "access-control-request-headers",
-            "authorization,content-type,cmcd-session",
+    in_every_world(|server| {
+        let preflight = Request::options("/")
+            .header("origin", "https://player.example")
+            .header("access-control-request-method", "POST")
+            .header(
+                "access-control-request-headers",
+                "authorization,content-type,cmcd-session",
+            );
+        let answer = send(server, preflight, "/fairplay", &[]);
+        assert_eq!(answer.status, 204);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(answer.header("access-control-allow-methods"), Some("POST"));
+        assert_eq!(
+            answer.header("access-control-allow-headers"),
+            Some("authorization,content-type,cmcd-session")
         );
-    let answer = send(&FIXTURE_SERVER, preflight, "/fairplay", &[]);
-    assert_eq!(answer.status, 204);
-    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    assert_eq!(answer.header("access-control-allow-methods"), Some("POST"));
-    assert_eq!(
-        answer.header("access-control-allow-headers"),
-        Some("authorization,content-type,cmcd-session")
-    );
 
-    let request = Request::post("/").header("origin", "https://player.example");
-    let answer = send(&FIXTURE_SERVER, request, "/fairplay", b"spc=");
-    assert_eq!(
-        (answer.status, answer.header("access-control-allow-origin")),
-        (400, Some("*"))
-    );
-    assert!(
-        answer
-            .header("access-control-expose-headers")
-            .unwrap()
-            .contains("x-keylet-code")
-    );
+        let request = Request::post("/").header("origin", "https://player.example");
+        let answer = send(server, request, "/fairplay", b"spc=");
+        assert_eq!(
+            (answer.status, answer.header("access-control-allow-origin")),
+            (400, Some("*"))
+        );
+        assert!(
+            answer
+                .header("access-control-expose-headers")
+                .unwrap()
+                .contains("x-keylet-code")
+        );
+    });
 }
 
 #[test]
@@ -157,127 +162,140 @@ fn listed_origins_are_the_only_ones_that_may_read() {
 
 #[test]
 fn a_plain_request_id_is_kept_and_any_other_replaced() {
-    let id = |sent: &str| {
-        let answer = send(
-            &FIXTURE_SERVER,
-            Request::get("/").header("x-request-id", sent),
-            "/",
-            &[],
-        );
-        answer.header("x-request-id").unwrap().to_owned()
-    };
-    assert_eq!(id("trace-1.2_3"), "trace-1.2_3");
-    for sent in ["two words", "a\"b", &"x".repeat(65)] {
-        let made = id(sent);
-        assert!(
-            made.len() == 16 && made.bytes().all(|b| b.is_ascii_hexdigit()),
-            "{made}"
-        );
-    }
+    in_every_world(|server| {
+        let id = |sent: &str| {
+            let answer = send(
+                server,
+                Request::get("/").header("x-request-id", sent),
+                "/",
+                &[],
+            );
+            answer.header("x-request-id").unwrap().to_owned()
+        };
+        assert_eq!(id("trace-1.2_3"), "trace-1.2_3");
+        for sent in ["two words", "a\"b", &"x".repeat(65)] {
+            let made = id(sent);
+            assert!(
+                made.len() == 16 && made.bytes().all(|b| b.is_ascii_hexdigit()),
+                "{made}"
+            );
+        }
+    });
 }
 
 #[test]
 fn a_token_may_come_in_the_query_and_two_that_differ_are_refused() {
-    let spc = fixture("spc/v1.bin");
-    let in_query = format!("/fairplay?token={}", token("hs256"));
-    assert_eq!(
-        send(&FIXTURE_SERVER, Request::post("/"), &in_query, &spc).status,
-        200
-    );
-    let request = Request::post("/").header("authorization", format!("Bearer {}", token("lease")));
-    let answer = send(&FIXTURE_SERVER, request, &in_query, &spc);
-    assert_eq!(
-        (answer.status, answer.header("x-keylet-code")),
-        (400, Some("token_ambiguous"))
-    );
+    in_every_world(|server| {
+        let spc = fixture("spc/v1.bin");
+        let in_query = format!("/fairplay?token={}", token("hs256"));
+        assert_eq!(
+            send(server, Request::post("/"), &in_query, &spc).status,
+            200
+        );
+        let request =
+            Request::post("/").header("authorization", format!("Bearer {}", token("lease")));
+        let answer = send(server, request, &in_query, &spc);
+        assert_eq!(
+            (answer.status, answer.header("x-keylet-code")),
+            (400, Some("token_ambiguous"))
+        );
+    });
 }
 
 #[test]
 fn bodies_beyond_the_limit_are_refused_at_any_size() {
-    for size in [64 * 1024 + 1, 256 * 1024 + 1, 3 * 1024 * 1024] {
-        let answer = post_spc(&FIXTURE_SERVER, &vec![0; size]);
-        assert_eq!(
-            (answer.status, answer.header("x-keylet-code")),
-            (413, Some("body_too_large")),
-            "{size}"
-        );
-    }
+    in_every_world(|server| {
+        for size in [64 * 1024 + 1, 256 * 1024 + 1, 3 * 1024 * 1024] {
+            let answer = post_spc(server, &vec![0; size]);
+            assert_eq!(
+                (answer.status, answer.header("x-keylet-code")),
+                (413, Some("body_too_large")),
+                "{size}"
+            );
+        }
+    });
 }
 
 #[test]
 fn every_ckc_is_encrypted_anew() {
-    let spc = fixture("spc/v1.bin");
-    let ivs: std::collections::HashSet<Vec<u8>> = (0..8)
-        .map(|_| post_spc(&FIXTURE_SERVER, &spc).body[8..24].to_vec())
-        .collect();
-    assert_eq!(
-        ivs.len(),
-        8,
-        "an IV came twice: the random source is not wired to the host"
-    );
+    in_every_world(|server| {
+        let spc = fixture("spc/v1.bin");
+        let ivs: std::collections::HashSet<Vec<u8>> = (0..8)
+            .map(|_| post_spc(server, &spc).body[8..24].to_vec())
+            .collect();
+        assert_eq!(
+            ivs.len(),
+            8,
+            "an IV came twice: the random source is not wired to the host"
+        );
+    });
 }
 
 #[test]
 fn refusals_say_what_was_found_before_decryption_and_nothing_of_what_was_found_after() {
-    let detail = |name: &str| {
-        post_spc(&FIXTURE_SERVER, &fixture(&format!("spc/{name}.bin"))).json()["detail"].clone()
-    };
-    let unknown = detail("bad-certificate");
-    let known =
-        get(&FIXTURE_SERVER, "/healthz").json()["fairplay"][0]["certificates"][0]["sha1"].clone();
-    assert!(
-        unknown.as_str().unwrap().contains(known.as_str().unwrap()),
-        "{unknown}"
-    );
-    assert!(
-        detail("bad-truncated-header")
-            .as_str()
-            .unwrap()
-            .contains("175")
-    );
-    for after in [
-        "bad-wrapped-key",
-        "bad-v3-tag",
-        "twice-known",
-        "value-r2",
-        "missing-r2",
-        "bad-ask",
-    ] {
-        assert_eq!(detail(after), serde_json::Value::Null, "{after}");
-    }
+    in_every_world(|server| {
+        let detail = |name: &str| {
+            post_spc(server, &fixture(&format!("spc/{name}.bin"))).json()["detail"].clone()
+        };
+        let unknown = detail("bad-certificate");
+        let known =
+            get(server, "/healthz").json()["fairplay"][0]["certificates"][0]["sha1"].clone();
+        assert!(
+            unknown.as_str().unwrap().contains(known.as_str().unwrap()),
+            "{unknown}"
+        );
+        assert!(
+            detail("bad-truncated-header")
+                .as_str()
+                .unwrap()
+                .contains("175")
+        );
+        for after in [
+            "bad-wrapped-key",
+            "bad-v3-tag",
+            "twice-known",
+            "value-r2",
+            "missing-r2",
+            "bad-ask",
+        ] {
+            assert_eq!(detail(after), serde_json::Value::Null, "{after}");
+        }
+    });
 }
 
 #[test]
 fn a_wrong_spc_key_size_and_an_oaep_failure_are_one_answer() {
-    use keylet_cli::device::{ApplicationKey, SpcOptions, Wrapping};
-    // A version 2 container for the legacy certificate: its RSA block has the wrong size.
-    let variables = variables();
-    let certificate = keylet::encoding::base64(&variables["fairplay_certificate"])
-        .unwrap()
-        .to_vec();
-    let bundle = fixture("credentials/fps_certificate.bin");
-    let device = ApplicationKey {
-        certificate: bundle,
-        ask: [0; 16].into(),
-        is_dask: false,
-    };
-    let mut rng = keylet_cli::random::system();
-    let version = Wrapping::Version(keylet::fairplay::spc::Version::V2);
-    let (mut spc, _) = device
-        .spc(version, &SpcOptions::new("skd://movie-1"), &mut rng)
-        .unwrap();
-    spc[280..300].copy_from_slice(&<sha1::Sha1 as sha1::Digest>::digest(&certificate));
+    in_every_world(|server| {
+        use keylet_cli::device::{ApplicationKey, SpcOptions, Wrapping};
+        // A version 2 container for the legacy certificate: its RSA block has the wrong size.
+        let variables = variables();
+        let certificate = keylet::encoding::base64(&variables["fairplay_certificate"])
+            .unwrap()
+            .to_vec();
+        let bundle = fixture("credentials/fps_certificate.bin");
+        let device = ApplicationKey {
+            certificate: bundle,
+            ask: [0; 16].into(),
+            is_dask: false,
+        };
+        let mut rng = keylet_cli::random::system();
+        let version = Wrapping::Version(keylet::fairplay::spc::Version::V2);
+        let (mut spc, _) = device
+            .spc(version, &SpcOptions::new("skd://movie-1"), &mut rng)
+            .unwrap();
+        spc[280..300].copy_from_slice(&<sha1::Sha1 as sha1::Digest>::digest(&certificate));
 
-    let wrong_size = post_spc(&FIXTURE_SERVER, &spc);
-    let wrong_padding = post_spc(&FIXTURE_SERVER, &fixture("spc/bad-wrapped-key.bin"));
-    let without_id = |answer: &crate::support::Answer| {
-        let mut problem = answer.json();
-        problem["request_id"] = serde_json::Value::Null;
-        problem
-    };
-    assert_eq!(
-        wrong_size.header("x-keylet-code"),
-        Some("spc_undecryptable")
-    );
-    assert_eq!(without_id(&wrong_size), without_id(&wrong_padding));
+        let wrong_size = post_spc(server, &spc);
+        let wrong_padding = post_spc(server, &fixture("spc/bad-wrapped-key.bin"));
+        let without_id = |answer: &crate::support::Answer| {
+            let mut problem = answer.json();
+            problem["request_id"] = serde_json::Value::Null;
+            problem
+        };
+        assert_eq!(
+            wrong_size.header("x-keylet-code"),
+            Some("spc_undecryptable")
+        );
+        assert_eq!(without_id(&wrong_size), without_id(&wrong_padding));
+    });
 }

@@ -4,29 +4,37 @@ use base64::Engine;
 use keylet::error::Code;
 use keylet_cli::device::{Licence, Secrets};
 use keylet_cli::fixtures::Case;
+use keylet_cli::host::Server;
 
-use crate::support::{Answer, FIXTURE_SERVER, fixture, fixture_path, manifest, send, token};
+use crate::support::{Answer, fixture, fixture_path, in_every_world, manifest, send, token};
 
 #[test]
 fn every_case_of_the_manifest_is_answered_as_it_says() {
     let manifest = manifest();
     assert!(manifest.cases.len() > 150);
-    let failures: Vec<String> = manifest
-        .cases
-        .iter()
-        .filter_map(|case| {
-            let wrong = problems(case, &answer(case));
-            (!wrong.is_empty())
-                .then(|| format!("{} ({}): {}", case.name, case.comment, wrong.join("; ")))
-        })
-        .collect();
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    in_every_world(|server| {
+        let failures: Vec<String> = manifest
+            .cases
+            .iter()
+            .filter_map(|case| {
+                let wrong = problems(case, &answer(server, case));
+                (!wrong.is_empty())
+                    .then(|| format!("{} ({}): {}", case.name, case.comment, wrong.join("; ")))
+            })
+            .collect();
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+    });
 }
 
 #[test]
 fn every_code_has_a_case_or_a_test_that_names_it() {
     let cases = manifest().cases;
-    let elsewhere = [include_str!("endpoints.rs"), include_str!("settings.rs")].concat();
+    let elsewhere = [
+        include_str!("endpoints.rs"),
+        include_str!("settings.rs"),
+        include_str!("uses.rs"),
+    ]
+    .concat();
     // The host of this suite always answers.
     let unreachable = [Code::PLATFORM_UNAVAILABLE];
     for code in Code::ALL.iter().filter(|code| !unreachable.contains(code)) {
@@ -63,7 +71,7 @@ fn the_fixtures_are_what_the_command_line_writes() {
     keylet_cli::fixtures::check(&fixture_path("")).unwrap();
 }
 
-fn answer(case: &Case) -> Answer {
+fn answer(server: &Server, case: &Case) -> Answer {
     let mut request = http::Request::builder()
         .method(case.method.as_deref().unwrap_or("POST"))
         .header("content-type", &case.content_type);
@@ -71,7 +79,7 @@ fn answer(case: &Case) -> Answer {
         request = request.header("authorization", format!("Bearer {}", token(name)));
     }
     let body = case.body.as_deref().map(fixture).unwrap_or_default();
-    send(&FIXTURE_SERVER, request, &case.path, &body)
+    send(server, request, &case.path, &body)
 }
 
 fn problems(case: &Case, answer: &Answer) -> Vec<String> {

@@ -8,4 +8,5 @@ mod fixtures;
 mod robustness;
 mod settings;
 mod support;
+mod uses;
 mod vectors;

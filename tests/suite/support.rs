@@ -8,24 +8,38 @@ use std::task::{Context, Poll, Waker};
 
 use keylet::platform::{Error, Platform};
 use keylet_cli::fixtures::{self, Manifest};
-use keylet_cli::host::{Application, Options, Provided, Server};
+use keylet_cli::host::{Application, Options, Provided, Server, World};
 use rand_core::{Rng, UnwrapErr};
 use zeroize::Zeroizing;
 
-/// The server with the fixture variables, shared by every test.
-pub static FIXTURE_SERVER: LazyLock<Server> = LazyLock::new(|| serve(&fixtures::variables()));
+/// Every world, with the name that failures are told by.
+pub const WORLDS: [World; 3] = [World::Wasip2, World::Wasip3, World::Wasi];
 
-/// Starts a server on the component that was built with this workspace.
+/// The servers with the fixture variables, one for each world, shared by every test.
+static FIXTURE_SERVERS: LazyLock<[Server; 3]> =
+    LazyLock::new(|| WORLDS.map(|world| serve_in(world, &fixtures::variables())));
+
+/// The fixture server of the world that every Spin has.
+pub static FIXTURE_SERVER: LazyLock<&'static Server> = LazyLock::new(|| &FIXTURE_SERVERS[0]);
+
+/// Holds a promise against the fixture server of every world.
+pub fn in_every_world(promise: impl Fn(&Server)) {
+    for (world, server) in WORLDS.iter().zip(FIXTURE_SERVERS.iter()) {
+        // Shown only when the promise does not hold.
+        println!("in the world {world:?}:");
+        promise(server);
+    }
+}
+
+/// Starts a server on the component of WASI 0.2 that was built with this workspace.
 pub fn serve(variables: &Provided) -> Server {
-    let application = Application::built_in(variables).unwrap();
-    Server::start(
-        application,
-        &Options {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            show_output: false,
-        },
-    )
-    .unwrap()
+    serve_in(World::Wasip2, variables)
+}
+
+/// Starts a server on the component for a world.
+pub fn serve_in(world: World, variables: &Provided) -> Server {
+    let application = Application::built_in(world, variables).unwrap();
+    Server::start(application, &Options::quiet()).unwrap()
 }
 
 /// The fixture variables with some of them changed.
@@ -109,12 +123,33 @@ pub fn post_spc(server: &Server, spc: &[u8]) -> Answer {
 }
 
 /// A platform in this process, for what takes too many requests to go through a host.
-pub struct Native(pub Provided);
+pub struct Native {
+    variables: Provided,
+    store: Error,
+}
+
+impl Native {
+    /// A platform without a store.
+    pub fn new(variables: Provided) -> Self {
+        Self {
+            variables,
+            store: Error::StoreUnsupported,
+        }
+    }
+
+    /// A platform whose store fails.
+    pub fn with_broken_store(variables: Provided) -> Self {
+        Self {
+            variables,
+            store: Error::Store("as the test wants it".to_owned()),
+        }
+    }
+}
 
 impl Platform for Native {
     async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
         Ok(self
-            .0
+            .variables
             .get(name)
             .filter(|value| !value.is_empty())
             .cloned()
@@ -130,6 +165,26 @@ impl Platform for Native {
     }
 
     fn log(&self, _line: &str) {}
+
+    async fn get(&self, _key: &str) -> Result<Option<Vec<u8>>, Error> {
+        Err(self.store.clone())
+    }
+
+    async fn set(&self, _key: &str, _value: &[u8]) -> Result<(), Error> {
+        Err(self.store.clone())
+    }
+
+    async fn delete(&self, _key: &str) -> Result<(), Error> {
+        Err(self.store.clone())
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, Error> {
+        Err(self.store.clone())
+    }
+
+    async fn increment(&self, _key: &str, _delta: i64) -> Result<i64, Error> {
+        Err(self.store.clone())
+    }
 }
 
 /// Runs a future that never waits, as those on [`Native`] do.

@@ -13,11 +13,11 @@ use keylet::fairplay::spc::SpcContainer;
 use keylet::fairplay::tag::Tag;
 use keylet::rsa_key::{OaepHash, PrivateKey};
 use keylet_cli::device::{Duration, Licence, Secrets};
-use keylet_cli::host::Provided;
+use keylet_cli::host::{Provided, Server};
 use keylet_cli::random;
 use serde_json::{Value, json};
 
-use crate::support::{Native, get, post_spc, run, serve, variables_with};
+use crate::support::{Native, WORLDS, get, post_spc, run, serve, serve_in, variables_with};
 
 /// The folder with the vectors; without it the test says that it does nothing.
 fn folder(test: &str) -> Option<PathBuf> {
@@ -112,11 +112,13 @@ fn every_published_spc_is_answered_by_the_component_and_every_value_in_it_is_as_
     let Some(folder) = folder(test) else { return };
     for group in index(&folder, "INDEX.json")["groups"].as_array().unwrap() {
         let variables = variables(&folder, group);
-        let credentials = run(Credentials::load(&Native(variables.clone())))
+        let credentials = run(Credentials::load(&Native::new(variables.clone())))
             .unwrap()
             .unwrap();
-        let server = serve(&variables);
-        assert_eq!(get(&server, "/healthz").json()["test_credentials"], true);
+        let servers = WORLDS.map(|world| serve_in(world, &variables));
+        for server in &servers {
+            assert_eq!(get(server, "/healthz").json()["test_credentials"], true);
+        }
         let vectors = group["vectors"].as_array().unwrap();
         assert_eq!(vectors.len(), 6);
         for vector in vectors {
@@ -140,12 +142,14 @@ fn every_published_spc_is_answered_by_the_component_and_every_value_in_it_is_as_
                 );
             }
 
-            let answer = post_spc(&server, &message);
-            assert_eq!(answer.status, 200, "{answer:?}");
-            let licence = Licence::open(&answer.body, &secrets).unwrap();
-            assert_eq!((&licence.key, &licence.iv), (&published.key, &published.iv));
+            for server in &servers {
+                let answer = post_spc(server, &message);
+                assert_eq!(answer.status, 200, "{answer:?}");
+                let licence = Licence::open(&answer.body, &secrets).unwrap();
+                assert_eq!((&licence.key, &licence.iv), (&published.key, &published.iv));
+            }
         }
-        server.stop();
+        servers.into_iter().for_each(Server::stop);
     }
 }
 

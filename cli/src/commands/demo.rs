@@ -10,7 +10,7 @@ use keylet::fairplay::spc::Version;
 use super::device::post;
 use crate::device::{ApplicationKey, Licence, SpcOptions, Wrapping};
 use crate::fixtures::{self, Manifest};
-use crate::host::{Application, Options, Server};
+use crate::host::{Application, Options, Server, World};
 use crate::random;
 
 const MANIFEST: &str = include_str!("../../../fixtures/manifest.json");
@@ -24,8 +24,9 @@ pub fn run() -> Result<()> {
         let options = Options {
             listen,
             show_output: true,
+            ..Options::quiet()
         };
-        Server::start(Application::built_in(&variables)?, &options)
+        Server::start(Application::built_in(World::Wasip2, &variables)?, &options)
     };
     // The usual port of Spin, or any that is free.
     let server = start(3000).or_else(|_| start(0))?;

@@ -235,6 +235,11 @@ fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 fn print(licence: &Licence) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(licence)?);
+    // Whoever reads may stop reading.
+    let _ = writeln!(
+        std::io::stdout(),
+        "{}",
+        serde_json::to_string_pretty(licence)?
+    );
     Ok(())
 }

@@ -2,11 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::host::{Application, Options, Server, from_environment, parse_assignment};
+use crate::host::{
+    Application, Options, Reuse, Server, StoreChoice, World, from_environment, parse_assignment,
+};
+
+/// Where the key-value store is when nothing is said, below the state directory.
+const STORE: &str = "key_value.redb";
 
 /// Serve an application in the embedded host.
 #[derive(Args)]
@@ -14,6 +20,9 @@ pub struct Arguments {
     /// Address to listen at
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
+    /// What the host provides to the component
+    #[arg(long, value_enum, default_value_t)]
+    world: World,
     /// A `spin.toml` whose component is built; without it, the application built into this program
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
@@ -21,6 +30,24 @@ pub struct Arguments {
     /// `SPIN_VARIABLE_NAME`, which keeps secrets out of the argument list
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = parse_assignment)]
     variables: Vec<(String, String)>,
+    /// A runtime configuration file of Spin: `[key_value_store.default]` chooses the store
+    #[arg(long, value_name = "FILE")]
+    runtime_config_file: Option<PathBuf>,
+    /// Directory of the key-value store when no file says where it is
+    #[arg(long, value_name = "DIRECTORY", default_value = ".spin")]
+    state_dir: PathBuf,
+    /// Keep the key-value store in memory, and forget it at the end
+    #[arg(long, conflicts_with_all = ["runtime_config_file", "state_dir"])]
+    in_memory: bool,
+    /// Requests that an instance answers in all [default: 128 on WASI 0.3, else 1]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    max_instance_reuse_count: Option<u32>,
+    /// Requests that an instance answers at a moment [default: 16 on WASI 0.3, else 1]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    max_instance_concurrent_reuse_count: Option<u32>,
+    /// How long an instance waits for another request, such as 500ms or 1s [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    idle_instance_timeout: Option<Duration>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -28,15 +55,55 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut provided = from_environment();
     provided.extend(arguments.variables.iter().cloned());
     let application = match &arguments.from {
-        Some(path) => Application::from_manifest(path, &provided)?,
-        None => Application::built_in(&provided)?,
+        Some(path) => Application::from_manifest(path, arguments.world, &provided)?,
+        None => Application::built_in(arguments.world, &provided)?,
     };
-    Server::start(
-        application,
-        &Options {
-            listen: arguments.listen,
-            show_output: true,
-        },
-    )?
-    .run_until_interrupted()
+    let options = Options {
+        listen: arguments.listen,
+        show_output: true,
+        store: arguments.store()?,
+        reuse: Some(arguments.reuse()?),
+    };
+    Server::start(application, &options)?.run_until_interrupted()
+}
+
+impl Arguments {
+    fn store(&self) -> Result<StoreChoice> {
+        if self.in_memory {
+            return Ok(StoreChoice::Memory);
+        }
+        let configured = match &self.runtime_config_file {
+            Some(path) => StoreChoice::from_runtime_config(path)?,
+            None => None,
+        };
+        Ok(configured.unwrap_or_else(|| StoreChoice::File(self.state_dir.join(STORE))))
+    }
+
+    fn reuse(&self) -> Result<Reuse> {
+        let default = self.world.default_reuse();
+        let number = |given: Option<u32>, default| given.map_or(Ok(default), usize::try_from);
+        let reuse = Reuse {
+            total: number(self.max_instance_reuse_count, default.total)?,
+            concurrent: number(self.max_instance_concurrent_reuse_count, default.concurrent)?,
+            idle: self.idle_instance_timeout.unwrap_or(default.idle),
+        };
+        if self.world != World::Wasip3 && (reuse.total, reuse.concurrent) != (1, 1) {
+            bail!("instances of WASI 0.2 are made for one request each");
+        }
+        Ok(reuse)
+    }
+}
+
+/// Reads a duration in seconds or milliseconds.
+fn duration(text: &str) -> Result<Duration> {
+    let (number, unit): (&str, fn(u64) -> Duration) =
+        match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+            (Some(number), _) => (number, Duration::from_millis),
+            (None, Some(number)) => (number, Duration::from_secs),
+            (None, None) => (text, Duration::from_secs),
+        };
+    number
+        .parse()
+        .map(unit)
+        .context("a duration is a whole number and `s` or `ms`")
 }

@@ -1,12 +1,16 @@
 //! The embedded host: a Spin application on wasmtime, for a machine that has no Spin.
 //!
-//! It reads the application from `spin.toml` and serves what Spin serves: a fresh instance of a
-//! WASI 0.2 component for each request, with Spin's variables.
+//! It reads the application from `spin.toml` and serves what Spin serves: instances of a component
+//! with Spin's variables and Spin's key-value store. Beside Spin's two worlds it has that of plain
+//! hosts.
 
+mod imports;
 mod manifest;
 mod server;
+mod state;
+mod store;
 mod variables;
-mod wasip2;
+mod world;
 
 use std::path::Path;
 
@@ -14,10 +18,14 @@ use anyhow::{Context, Result};
 
 pub use manifest::Manifest;
 pub use server::{Options, Server};
+pub use store::{Store, StoreChoice};
 pub use variables::{Provided, from_environment, parse_assignment};
+pub use world::{Reuse, World};
 
 /// An application ready to be served: a component and the variables that it sees.
 pub struct Application {
+    /// The world that the component is for.
+    pub world: World,
     /// The component, as a WebAssembly binary.
     pub component: Vec<u8>,
     /// Its variables, resolved.
@@ -25,24 +33,25 @@ pub struct Application {
 }
 
 impl Application {
-    /// The application that was built with this program.
+    /// The application that was built with this program, for a world.
     ///
     /// # Errors
     /// A variable that is required and not provided.
-    pub fn built_in(provided: &Provided) -> Result<Self> {
+    pub fn built_in(world: World, provided: &Provided) -> Result<Self> {
         let manifest = Manifest::parse(crate::MANIFEST).context("the built-in spin.toml")?;
         Ok(Self {
-            component: crate::COMPONENT.to_vec(),
+            world,
+            component: crate::component(world).to_vec(),
             variables: variables::resolve(&manifest, provided)?,
         })
     }
 
-    /// The application of a `spin.toml`, whose component was built before.
+    /// The application of a `spin.toml`, whose component was built before for a world.
     ///
     /// # Errors
     /// A file that cannot be read, a manifest that this host does not serve, a variable that is
     /// required and not provided.
-    pub fn from_manifest(path: &Path, provided: &Provided) -> Result<Self> {
+    pub fn from_manifest(path: &Path, world: World, provided: &Provided) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let manifest = Manifest::parse(&text).with_context(|| path.display().to_string())?;
@@ -57,6 +66,7 @@ impl Application {
             )
         })?;
         Ok(Self {
+            world,
             component,
             variables: variables::resolve(&manifest, provided)?,
         })

@@ -1,7 +1,7 @@
 //! The HTTP server in front of the component.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,9 +17,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::Application;
-use super::wasip2::{CONCURRENCY, World};
 use wasmtime_wasi_http::WasiBody;
+
+use super::Application;
+use super::state::Shared;
+use super::store::{Store, StoreChoice};
+use super::world::{INSTANCES, Instances, Reuse};
 
 /// How an application is served.
 pub struct Options {
@@ -27,6 +30,22 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Whether what the component writes, the audit trail, goes to this process's standard output.
     pub show_output: bool,
+    /// The key-value store, in a world that has one.
+    pub store: StoreChoice,
+    /// How often an instance is used; `None`: as the world does.
+    pub reuse: Option<Reuse>,
+}
+
+impl Options {
+    /// Loopback at a free port, nothing shown, nothing kept: what tests want.
+    pub fn quiet() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            show_output: false,
+            store: StoreChoice::Memory,
+            reuse: None,
+        }
+    }
 }
 
 /// A server that runs until it is stopped.
@@ -46,16 +65,26 @@ impl Server {
     pub fn start(application: Application, options: &Options) -> Result<Self> {
         let runtime = Runtime::new()?;
         let started = Instant::now();
-        let world = Arc::new(
-            World::new(application, options.show_output)
-                .map_err(|error| anyhow!("the component: {error:#}"))?,
-        );
+        let world = application.world;
+        let store = match world.has_store() {
+            true => Some(runtime.block_on(Store::open(&options.store))?),
+            false => None,
+        };
+        let shared = Shared {
+            variables: application.variables,
+            store,
+            show_output: options.show_output,
+        };
+        let reuse = options.reuse.unwrap_or(world.default_reuse());
+        let instances = Instances::new(world, &application.component, shared, reuse)
+            .map_err(|error| anyhow!("the component: {error:#}"))?;
+        let instances = Arc::new(instances);
         let listener = runtime
             .block_on(TcpListener::bind(options.listen))
             .with_context(|| format!("listening on {}", options.listen))?;
         let address = listener.local_addr()?;
         let (stop, stopped) = tokio::sync::watch::channel(false);
-        let accepting = runtime.spawn(accept(listener, world, stopped));
+        let accepting = runtime.spawn(accept(listener, Arc::clone(&instances), stopped));
         tracing::info!(%address, ready_ms = millis(started), "listening");
         Ok(Self {
             address,
@@ -102,12 +131,12 @@ impl Server {
 
 async fn accept(
     listener: TcpListener,
-    world: Arc<World>,
+    instances: Arc<Instances>,
     mut stopped: tokio::sync::watch::Receiver<bool>,
 ) {
     let connections = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(
-        usize::try_from(CONCURRENCY).unwrap_or(usize::MAX),
+        usize::try_from(INSTANCES).unwrap_or(usize::MAX),
     ));
     loop {
         let accepted = tokio::select! {
@@ -116,7 +145,8 @@ async fn accept(
         };
         match accepted {
             Ok((stream, client)) => {
-                let connection = connection(stream, client, Arc::clone(&world), Arc::clone(&slots));
+                let connection =
+                    connection(stream, client, Arc::clone(&instances), Arc::clone(&slots));
                 let connection = connections.watch(connection);
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {
@@ -134,15 +164,15 @@ async fn accept(
 fn connection(
     stream: TcpStream,
     client: SocketAddr,
-    world: Arc<World>,
+    instances: Arc<Instances>,
     slots: Arc<Semaphore>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let (world, slots) = (Arc::clone(&world), Arc::clone(&slots));
+        let (instances, slots) = (Arc::clone(&instances), Arc::clone(&slots));
         async move {
             let _slot = slots.acquire().await;
-            Ok::<_, Infallible>(respond(&world, request, client).await)
+            Ok::<_, Infallible>(respond(&instances, request, client).await)
         }
     });
     hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service)
@@ -151,7 +181,7 @@ fn connection(
 /// Answers a request and logs it: method, path, status, time. The query may hold a token, so it
 /// is not logged.
 async fn respond(
-    world: &World,
+    instances: &Instances,
     mut request: Request<Incoming>,
     client: SocketAddr,
 ) -> Response<WasiBody> {
@@ -160,7 +190,10 @@ async fn respond(
     if let Ok(address) = client.to_string().parse() {
         request.headers_mut().insert("spin-client-addr", address);
     }
-    let response = match world.handle(request).await {
+    let response = match instances
+        .handle(request.map(|body| body.map_err(Into::into).boxed_unsync()))
+        .await
+    {
         Ok(response) => response,
         Err(error) => {
             tracing::error!(%method, path, error = format!("{error:#}"), "the component failed");

@@ -1,15 +1,15 @@
-//! The WASI 0.2 component: a host request becomes [`http::Request`], Spin's variables become
-//! [`Platform`]. Nothing else knows the Spin SDK.
+//! Keylet for every Spin, on WASI 0.2: a fresh instance answers each request.
 
-use std::time::SystemTime;
+#![cfg(target_family = "wasm")]
+#![expect(unsafe_code, reason = "the Spin SDK's macro exports the handler")]
 
 use http::{Request, Response};
+use keylet::platform::{Error, Platform};
+use keylet::service::{MAX_BODY, Service};
+use keylet::wasi::{self, Store};
 use spin_sdk::http::{Fields, IncomingRequest, OutgoingResponse, ResponseOutparam};
 use spin_sdk::variables;
 use zeroize::Zeroizing;
-
-use crate::platform::{Error, Platform};
-use crate::service::{MAX_BODY, Service};
 
 struct Spin;
 
@@ -25,21 +25,35 @@ impl Platform for Spin {
     }
 
     fn now(&self) -> u64 {
-        SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs())
+        wasi::now()
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {
-        #[expect(
-            clippy::expect_used,
-            reason = "WASI's random source cannot fail; without one no licence may be made"
-        )]
-        getrandom::fill(buffer).expect("the host has a random source");
+        wasi::fill_random(buffer);
     }
 
     fn log(&self, line: &str) {
         println!("{line}");
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        Store::open()?.get(key)
+    }
+
+    async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
+        Store::open()?.set(key, value)
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        Store::open()?.delete(key)
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, Error> {
+        Store::open()?.keys()
+    }
+
+    async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
+        Store::open()?.increment(key, delta)
     }
 }
 

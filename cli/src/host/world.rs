@@ -1,0 +1,261 @@
+//! The worlds that a component can be made for, and the instances that serve it.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use wasmtime::component::{Component, GuestTaskId, Linker};
+use wasmtime::{
+    Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Result, Store, StoreContextMut,
+};
+use wasmtime_wasi_http::handler::{
+    HandlerState, Instance, ProxyHandler, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState,
+    WorkerStatus,
+};
+use wasmtime_wasi_http::{WasiHttpView, p2, p3};
+
+use super::imports;
+use super::state::{Shared, State};
+
+/// Requests at a moment; more wait.
+pub const INSTANCES: u32 = 128;
+
+/// Instances that there is room for: those that answer, and as many that wait for a request.
+const ROOM: u32 = INSTANCES * 2;
+
+/// What a host provides to a component.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum World {
+    /// Every Spin: WASI 0.2, Spin's variables and store
+    #[default]
+    Wasip2,
+    /// Spin 4.1 and later: WASI 0.3, Spin's variables and store, instances reused
+    Wasip3,
+    /// Plain hosts such as `wasmtime serve`: WASI 0.2, configuration, no store
+    Wasi,
+}
+
+impl World {
+    /// The variables and the store of this world, beside WASI and WASI HTTP.
+    fn link(self, linker: &mut Linker<State>) -> Result<()> {
+        wasmtime_wasi::p2::add_to_linker_async(linker)?;
+        match self {
+            Self::Wasip2 => {
+                p2::add_only_http_to_linker_async(linker)?;
+                imports::variables_v2(linker)?;
+                imports::key_value(linker)
+            }
+            Self::Wasip3 => {
+                wasmtime_wasi::p3::add_to_linker(linker)?;
+                p3::add_to_linker(linker)?;
+                imports::variables_v3(linker)?;
+                imports::key_value(linker)
+            }
+            Self::Wasi => {
+                p2::add_only_http_to_linker_async(linker)?;
+                imports::config(linker)
+            }
+        }
+    }
+
+    /// Whether the world has a key-value store that keeps what is written.
+    pub fn has_store(self) -> bool {
+        self != Self::Wasi
+    }
+
+    /// How often an instance is used in this world when nothing is said.
+    pub fn default_reuse(self) -> Reuse {
+        match self {
+            Self::Wasip2 | Self::Wasi => Reuse {
+                total: 1,
+                concurrent: 1,
+                idle: Duration::from_secs(1),
+            },
+            Self::Wasip3 => Reuse {
+                total: 128,
+                concurrent: 16,
+                idle: Duration::from_secs(1),
+            },
+        }
+    }
+}
+
+/// How often an instance is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reuse {
+    /// Requests in all.
+    pub total: usize,
+    /// Requests at a moment.
+    pub concurrent: usize,
+    /// How long an instance waits for another request.
+    pub idle: Duration,
+}
+
+/// Numbers that grow while a component is served.
+#[derive(Default)]
+pub struct Figures {
+    /// Instances made.
+    pub instances: AtomicU64,
+    /// Requests handed to instances.
+    pub requests: AtomicU64,
+}
+
+/// A compiled component and its instances.
+pub struct Instances(ProxyHandler<Handler>);
+
+struct Handler {
+    engine: Engine,
+    component: ProxyPre<State>,
+    shared: Arc<Shared>,
+    reuse: Reuse,
+    figures: Arc<Figures>,
+}
+
+impl Instances {
+    /// Compiles a component for a world, or takes it from the cache on disk.
+    ///
+    /// # Errors
+    /// A component that does not compile, or that asks for what the world has not.
+    pub fn new(world: World, component: &[u8], shared: Shared, reuse: Reuse) -> Result<Self> {
+        let engine = Engine::new(&config()?)?;
+        let component = Component::new(&engine, component)?;
+        let mut linker = Linker::new(&engine);
+        world.link(&mut linker)?;
+        let instance = linker.instantiate_pre(&component)?;
+        let component = match world {
+            World::Wasip2 | World::Wasi => ProxyPre::P2(p2::bindings::ProxyPre::new(instance)?),
+            World::Wasip3 => ProxyPre::P3(p3::bindings::ServicePre::new(instance)?),
+        };
+        Ok(Self(ProxyHandler::new(Handler {
+            engine,
+            component,
+            shared: Arc::new(shared),
+            reuse,
+            figures: Arc::default(),
+        })))
+    }
+
+    /// Hands a request to an instance.
+    ///
+    /// # Errors
+    /// A trap, or an instance that ends without an answer.
+    pub async fn handle(
+        &self,
+        request: wasmtime_wasi_http::handler::Request,
+    ) -> Result<wasmtime_wasi_http::handler::Response> {
+        self.figures().requests.fetch_add(1, Ordering::Relaxed);
+        self.0.handle((), request).await
+    }
+
+    /// What has been counted.
+    pub fn figures(&self) -> &Figures {
+        &self.0.state().figures
+    }
+}
+
+impl HandlerState for Handler {
+    type StoreData = State;
+    type WorkerExpiration = Expiration;
+    type WorkerState = Limits;
+
+    async fn instantiate(&self) -> Result<Instance<State, Expiration, Limits>> {
+        self.figures.instances.fetch_add(1, Ordering::Relaxed);
+        let mut store = Store::new(&self.engine, State::new(&self.shared));
+        let proxy = self.component.instantiate_async(&mut store).await?;
+        Ok(Instance {
+            store,
+            proxy,
+            view: <State as WasiHttpView>::http,
+            expiration: Expiration {
+                idle: self.reuse.idle,
+                sleep: None,
+            },
+            state: Limits(self.reuse),
+        })
+    }
+}
+
+/// Ends an instance that has waited for too long.
+struct Expiration {
+    idle: Duration,
+    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl WorkerExpiration for Expiration {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        status: WorkerStatus,
+        start: Instant,
+    ) -> Poll<()> {
+        if status != WorkerStatus::Idle {
+            self.sleep = None;
+            return Poll::Pending;
+        }
+        let deadline = tokio::time::Instant::from_std(start + self.idle);
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        pin!(sleep).poll(cx)
+    }
+}
+
+/// Takes requests as often as the limits allow.
+struct Limits(Reuse);
+
+impl WorkerState for Limits {
+    type StoreData = State;
+    type RequestData = ();
+
+    fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
+        if total >= self.0.total {
+            ShouldAccept::Never
+        } else if concurrent >= self.0.concurrent {
+            ShouldAccept::No
+        } else {
+            ShouldAccept::Yes
+        }
+    }
+
+    fn on_request_start(
+        &self,
+        _store: StoreContextMut<'_, State>,
+        _request: (),
+        _task: GuestTaskId,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn drop(&self, _store: Store<State>, result: Result<()>) {
+        if let Err(error) = result {
+            tracing::error!(error = format!("{error:#}"), "an instance failed");
+        }
+    }
+}
+
+fn config() -> Result<Config> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(ROOM)
+        .total_core_instances(ROOM * 4)
+        .total_memories(ROOM)
+        .total_tables(ROOM * 4)
+        .total_stacks(ROOM)
+        .max_memory_size(64 << 20);
+    let mut config = Config::new();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    // A machine without a home directory has no cache, and compiles each time.
+    match Cache::new(CacheConfig::new()) {
+        Ok(cache) => {
+            config.cache(Some(cache));
+        }
+        Err(error) => tracing::warn!(%error, "compiled code is not cached"),
+    }
+    Ok(config)
+}

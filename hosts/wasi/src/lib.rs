@@ -1,0 +1,155 @@
+//! Keylet for plain WASI 0.2 hosts such as `wasmtime serve`.
+//!
+//! Such a host's key-value store forgets every write, so this build has none: terms that need
+//! counters are refused. Variables come from `wasi:config`, else from the environment, where they
+//! have the names that Spin gives them.
+
+#![cfg(target_family = "wasm")]
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use ::wasi::http::types::{
+    Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
+};
+use http::{Request, Response};
+use keylet::platform::{Error, Platform};
+use keylet::service::{MAX_BODY, Service};
+use keylet::wasi;
+use zeroize::Zeroizing;
+
+mod bindings {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "imports",
+        generate_all,
+    });
+}
+
+use bindings::wasi::config::store;
+
+struct Plain;
+
+impl Platform for Plain {
+    async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
+        let configured = store::get(name).map_err(|_| Error::Variables {
+            variable: name.to_owned(),
+        })?;
+        let value = configured.filter(|value| !value.is_empty()).or_else(|| {
+            let name = format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase());
+            std::env::var(name).ok().filter(|value| !value.is_empty())
+        });
+        Ok(value.map(Zeroizing::new))
+    }
+
+    fn now(&self) -> u64 {
+        wasi::now()
+    }
+
+    fn fill_random(&self, buffer: &mut [u8]) {
+        wasi::fill_random(buffer);
+    }
+
+    fn log(&self, line: &str) {
+        println!("{line}");
+    }
+
+    async fn get(&self, _key: &str) -> Result<Option<Vec<u8>>, Error> {
+        Err(Error::StoreUnsupported)
+    }
+
+    async fn set(&self, _key: &str, _value: &[u8]) -> Result<(), Error> {
+        Err(Error::StoreUnsupported)
+    }
+
+    async fn delete(&self, _key: &str) -> Result<(), Error> {
+        Err(Error::StoreUnsupported)
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, Error> {
+        Err(Error::StoreUnsupported)
+    }
+
+    async fn increment(&self, _key: &str, _delta: i64) -> Result<i64, Error> {
+        Err(Error::StoreUnsupported)
+    }
+}
+
+struct Component;
+
+::wasi::http::proxy::export!(Component);
+
+impl ::wasi::exports::http::incoming_handler::Guest for Component {
+    fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
+        let service = Service::new(Plain);
+        let mut answer = pin!(service.handle(read(request)));
+        // Nothing that this platform provides makes a future wait.
+        if let Poll::Ready(response) = answer
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            send(response, outparam);
+        }
+    }
+}
+
+/// Reads the request, and of its body one byte more than the service takes at most.
+fn read(request: IncomingRequest) -> Request<Vec<u8>> {
+    use ::wasi::http::types::Method;
+
+    let method = match request.method() {
+        Method::Get => "GET".to_owned(),
+        Method::Head => "HEAD".to_owned(),
+        Method::Post => "POST".to_owned(),
+        Method::Put => "PUT".to_owned(),
+        Method::Delete => "DELETE".to_owned(),
+        Method::Connect => "CONNECT".to_owned(),
+        Method::Options => "OPTIONS".to_owned(),
+        Method::Trace => "TRACE".to_owned(),
+        Method::Patch => "PATCH".to_owned(),
+        Method::Other(other) => other,
+    };
+    let mut builder = Request::builder()
+        .method(method.as_str())
+        .uri(request.path_with_query().unwrap_or_else(|| "/".to_owned()));
+    for (name, value) in request.headers().entries() {
+        builder = builder.header(name, value);
+    }
+    let mut body = Vec::new();
+    if let Ok(incoming) = request.consume()
+        && let Ok(stream) = incoming.stream()
+    {
+        while let Ok(chunk) = stream.blocking_read(64 * 1024) {
+            body.extend(chunk);
+            if body.len() > MAX_BODY {
+                body.truncate(MAX_BODY + 1);
+                break;
+            }
+        }
+    }
+    // A host hands over only what HTTP allows, which is what the builder takes.
+    builder.body(body).unwrap_or_default()
+}
+
+fn send(response: Response<Vec<u8>>, outparam: ResponseOutparam) {
+    let (parts, body) = response.into_parts();
+    let headers = Fields::new();
+    for (name, value) in &parts.headers {
+        let _ = headers.append(name.as_str(), value.as_bytes());
+    }
+    let reply = OutgoingResponse::new(headers);
+    let _ = reply.set_status_code(parts.status.as_u16());
+    let outgoing = reply.body();
+    ResponseOutparam::set(outparam, Ok(reply));
+    if let Ok(outgoing) = outgoing {
+        // A client that has gone away needs no answer.
+        if let Ok(stream) = outgoing.write() {
+            for chunk in body.chunks(4096) {
+                if stream.blocking_write_and_flush(chunk).is_err() {
+                    break;
+                }
+            }
+        }
+        let _ = OutgoingBody::finish(outgoing, None);
+    }
+}
