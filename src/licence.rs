@@ -13,7 +13,6 @@ use crate::fairplay::credentials::Credentials;
 use crate::fairplay::ksm;
 use crate::id::Id;
 use crate::platform::{Platform, Random};
-use crate::session;
 use crate::token::{self, Acceptance, UntrustedToken};
 
 /// Why there is no licence.
@@ -26,9 +25,6 @@ pub enum Error {
     /// The token entitles to nothing here.
     #[error(transparent)]
     Entitlement(#[from] entitlement::Error),
-    /// A use was not granted.
-    #[error(transparent)]
-    Session(#[from] session::Error),
     /// The SPC, or what is asked for its device.
     #[error(transparent)]
     Fairplay(#[from] fairplay::Error),
@@ -49,7 +45,6 @@ impl Error {
         match self {
             Self::Token(error) => error.code(),
             Self::Entitlement(error) => error.code(),
-            Self::Session(error) => error.code(),
             Self::Fairplay(error) => error.code(),
             Self::KeyNotFound => Code::KEY_NOT_FOUND,
             Self::FairplayOff => Code::FAIRPLAY_OFF,
@@ -72,8 +67,7 @@ impl Error {
             Self::Token(error) => Some(error.to_string()),
             Self::Entitlement(error) => Some(error.to_string()),
             Self::Fairplay(error) => error.is_public().then(|| error.to_string()),
-            Self::Session(session::Error::Spent(_)) => Some(self.to_string()),
-            Self::Session(_) | Self::KeyNotFound | Self::FairplayOff | Self::Settings(_) => None,
+            Self::KeyNotFound | Self::FairplayOff | Self::Settings(_) => None,
         }
     }
 }
@@ -195,10 +189,6 @@ impl<P: Platform> Licensing<P> {
             return Ok(FairplayLicence::Stopped);
         }
         let ckc = ksm::respond(&spc, key, &granted, &mut rng)?;
-        // Counted once nothing else can refuse, and before anything is sent.
-        if let Some(limit) = granted.max_uses {
-            session::claim_use(&self.platform, &token.identity(), token.expires, limit).await?;
-        }
         Ok(FairplayLicence::Ckc(ckc))
     }
 }

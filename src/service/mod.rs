@@ -5,6 +5,7 @@ mod certificate;
 mod cors;
 mod fairplay;
 mod health;
+mod incoming;
 mod problem;
 mod root;
 
@@ -17,11 +18,8 @@ use crate::error::Code;
 use crate::licence::Licensing;
 use crate::platform::Platform;
 use cors::Cors;
+pub use incoming::{IncomingBody, MAX_BODY};
 use problem::Problem;
-
-/// The largest request body, in bytes. A host reads at most one more and hands that over, so that
-/// the answer is given here.
-pub const MAX_BODY: usize = 256 * 1024;
 
 /// The largest SPC, in bytes.
 pub const MAX_SPC: usize = 64 * 1024;

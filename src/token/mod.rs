@@ -202,7 +202,6 @@ impl Accepted {
 pub struct UntrustedToken<'a> {
     jwt: jwt_compact::UntrustedToken<'a>,
     claims: &'a str,
-    signed: &'a str,
 }
 
 impl<'a> UntrustedToken<'a> {
@@ -228,19 +227,14 @@ impl<'a> UntrustedToken<'a> {
         }
         let jwt = jwt_compact::UntrustedToken::new(text)
             .map_err(|_| Error::Malformed("it is not a JWT in compact serialisation".to_owned()))?;
-        let signed = text.rsplit_once('.').map_or(text, |(signed, _)| signed);
-        Ok(Self {
-            jwt,
-            claims,
-            signed,
-        })
+        Ok(Self { jwt, claims })
     }
 
     /// Verifies signature, times, issuer and audience at `now` (seconds since 1970).
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn verify(&self, acceptance: &Acceptance, now: u64) -> Result<VerifiedToken<'a>, Error> {
+    pub fn verify(&self, acceptance: &Acceptance, now: u64) -> Result<VerifiedToken, Error> {
         acceptance.keys.verify(&self.jwt)?;
 
         let claims = encoding::base64(self.claims)
@@ -249,7 +243,6 @@ impl<'a> UntrustedToken<'a> {
         let token = VerifiedToken {
             expires: date(&claims, "exp")?.ok_or(Error::Claim("exp"))?,
             claims,
-            signed: self.signed,
         };
         token.check_times(now)?;
         if !acceptance.issuer.accepts(&token.strings("iss")?) {
@@ -263,14 +256,12 @@ impl<'a> UntrustedToken<'a> {
 }
 
 /// The claims of a token that was signed by an accepted issuer for this server and is valid now.
-pub struct VerifiedToken<'a> {
+pub struct VerifiedToken {
     claims: Map<String, Value>,
-    signed: &'a str,
-    /// `exp`, in seconds since 1970.
-    pub expires: u64,
+    expires: u64,
 }
 
-impl VerifiedToken<'_> {
+impl VerifiedToken {
     /// The claim `entitlements`.
     ///
     /// # Errors
@@ -281,18 +272,6 @@ impl VerifiedToken<'_> {
                 .get("entitlements")
                 .ok_or(entitlement::Error::Missing)?,
         )
-    }
-
-    /// What tells this token from every other: issuer and `jti` where there is one, else what was
-    /// signed. The signature is no part of it, since one message has many valid ones in ECDSA.
-    pub fn identity(&self) -> Vec<u8> {
-        match (self.claims.get("iss"), self.claims.get("jti")) {
-            (issuer, Some(Value::String(id))) => {
-                let issuer = issuer.and_then(Value::as_str).unwrap_or_default();
-                [issuer.as_bytes(), b"\0", id.as_bytes()].concat()
-            }
-            _ => self.signed.as_bytes().to_vec(),
-        }
     }
 
     fn check_times(&self, now: u64) -> Result<(), Error> {

@@ -38,20 +38,10 @@ fn assert_imports(imports: &[String], versions: &[&str], others: &[&str]) {
     }
 }
 
-const KEY_VALUE: [&str; 2] = [
-    "wasi:keyvalue/store@0.2.0-draft2",
-    "wasi:keyvalue/atomics@0.2.0-draft2",
-];
-
 #[test]
-fn the_component_for_every_spin_imports_wasi_0_2_and_spins_variables_and_store() {
+fn the_component_for_every_spin_imports_wasi_0_2_http_and_spins_variables_only() {
     let (imports, exports) = interfaces(World::Wasip2);
-    let [store, atomics] = KEY_VALUE;
-    assert_imports(
-        &imports,
-        &["0.2."],
-        &["fermyon:spin/variables@2.0.0", store, atomics],
-    );
+    assert_imports(&imports, &["0.2."], &["fermyon:spin/variables@2.0.0"]);
     assert!(
         exports
             .iter()
@@ -63,11 +53,10 @@ fn the_component_for_every_spin_imports_wasi_0_2_and_spins_variables_and_store()
 #[test]
 fn the_component_for_wasi_0_3_imports_spins_newer_variables() {
     let (imports, exports) = interfaces(World::Wasip3);
-    let [store, atomics] = KEY_VALUE;
     assert_imports(
         &imports,
         &["0.2.", "0.3.0"],
-        &["spin:variables/variables@3.0.0", store, atomics],
+        &["spin:variables/variables@3.0.0"],
     );
     assert!(
         exports

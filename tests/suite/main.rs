@@ -8,5 +8,5 @@ mod fixtures;
 mod robustness;
 mod settings;
 mod support;
-mod uses;
 mod vectors;
+mod worlds;

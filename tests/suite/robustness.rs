@@ -105,7 +105,7 @@ fn every_value_of_every_length_byte_is_answered_by_the_component() {
 #[test]
 fn a_hundred_thousand_mutations_give_a_refusal_or_a_licence() {
     const ROUNDS: u32 = 100_000;
-    let service = Service::new(Native::new(variables()));
+    let service = Service::new(Native(variables()));
     let bearer = format!("Bearer {}", token("hs256"));
     let ask = |spc: Vec<u8>, secrets: &Secrets| {
         let request = http::Request::post("/fairplay")

@@ -123,33 +123,12 @@ pub fn post_spc(server: &Server, spc: &[u8]) -> Answer {
 }
 
 /// A platform in this process, for what takes too many requests to go through a host.
-pub struct Native {
-    variables: Provided,
-    store: Error,
-}
-
-impl Native {
-    /// A platform without a store.
-    pub fn new(variables: Provided) -> Self {
-        Self {
-            variables,
-            store: Error::StoreUnsupported,
-        }
-    }
-
-    /// A platform whose store fails.
-    pub fn with_broken_store(variables: Provided) -> Self {
-        Self {
-            variables,
-            store: Error::Store("as the test wants it".to_owned()),
-        }
-    }
-}
+pub struct Native(pub Provided);
 
 impl Platform for Native {
     async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
         Ok(self
-            .variables
+            .0
             .get(name)
             .filter(|value| !value.is_empty())
             .cloned()
@@ -165,26 +144,6 @@ impl Platform for Native {
     }
 
     fn log(&self, _line: &str) {}
-
-    async fn get(&self, _key: &str) -> Result<Option<Vec<u8>>, Error> {
-        Err(self.store.clone())
-    }
-
-    async fn set(&self, _key: &str, _value: &[u8]) -> Result<(), Error> {
-        Err(self.store.clone())
-    }
-
-    async fn delete(&self, _key: &str) -> Result<(), Error> {
-        Err(self.store.clone())
-    }
-
-    async fn keys(&self) -> Result<Vec<String>, Error> {
-        Err(self.store.clone())
-    }
-
-    async fn increment(&self, _key: &str, _delta: i64) -> Result<i64, Error> {
-        Err(self.store.clone())
-    }
 }
 
 /// Runs a future that never waits, as those on [`Native`] do.

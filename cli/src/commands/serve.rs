@@ -7,12 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::host::{
-    Application, Options, Reuse, Server, StoreChoice, World, from_environment, parse_assignment,
-};
-
-/// Where the key-value store is when nothing is said, below the state directory.
-const STORE: &str = "key_value.redb";
+use crate::host::{Application, Options, Reuse, Server, World, from_environment, parse_assignment};
 
 /// Serve an application in the embedded host.
 #[derive(Args)]
@@ -30,15 +25,10 @@ pub struct Arguments {
     /// `SPIN_VARIABLE_NAME`, which keeps secrets out of the argument list
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = parse_assignment)]
     variables: Vec<(String, String)>,
-    /// A runtime configuration file of Spin: `[key_value_store.default]` chooses the store
-    #[arg(long, value_name = "FILE")]
-    runtime_config_file: Option<PathBuf>,
-    /// Directory of the key-value store when no file says where it is
-    #[arg(long, value_name = "DIRECTORY", default_value = ".spin")]
-    state_dir: PathBuf,
-    /// Keep the key-value store in memory, and forget it at the end
-    #[arg(long, conflicts_with_all = ["runtime_config_file", "state_dir"])]
-    in_memory: bool,
+    /// An environment variable of the component, in the world `wasi`: NAME takes it over from this
+    /// process, which keeps secrets out of the argument list
+    #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = environment)]
+    environment: Vec<(String, String)>,
     /// Requests that an instance answers in all [default: 128 on WASI 0.3, else 1]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     max_instance_reuse_count: Option<u32>,
@@ -54,31 +44,23 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     super::log_to_stderr();
     let mut provided = from_environment();
     provided.extend(arguments.variables.iter().cloned());
-    let application = match &arguments.from {
+    if !arguments.environment.is_empty() && arguments.world != World::Wasi {
+        bail!("Spin gives a component no environment: use --variable");
+    }
+    let mut application = match &arguments.from {
         Some(path) => Application::from_manifest(path, arguments.world, &provided)?,
         None => Application::built_in(arguments.world, &provided)?,
     };
+    application.environment.clone_from(&arguments.environment);
     let options = Options {
         listen: arguments.listen,
         show_output: true,
-        store: arguments.store()?,
         reuse: Some(arguments.reuse()?),
     };
     Server::start(application, &options)?.run_until_interrupted()
 }
 
 impl Arguments {
-    fn store(&self) -> Result<StoreChoice> {
-        if self.in_memory {
-            return Ok(StoreChoice::Memory);
-        }
-        let configured = match &self.runtime_config_file {
-            Some(path) => StoreChoice::from_runtime_config(path)?,
-            None => None,
-        };
-        Ok(configured.unwrap_or_else(|| StoreChoice::File(self.state_dir.join(STORE))))
-    }
-
     fn reuse(&self) -> Result<Reuse> {
         let default = self.world.default_reuse();
         let number = |given: Option<u32>, default| given.map_or(Ok(default), usize::try_from);
@@ -92,6 +74,18 @@ impl Arguments {
         }
         Ok(reuse)
     }
+}
+
+/// Reads the argument of `--env`.
+fn environment(argument: &str) -> Result<(String, String)> {
+    let (name, value) = match argument.split_once('=') {
+        Some((name, value)) => (name, value.to_owned()),
+        None => (
+            argument,
+            std::env::var(argument).with_context(|| format!("{argument} is not set"))?,
+        ),
+    };
+    Ok((name.to_owned(), value))
 }
 
 /// Reads a duration in seconds or milliseconds.

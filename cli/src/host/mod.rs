@@ -1,14 +1,12 @@
 //! The embedded host: a Spin application on wasmtime, for a machine that has no Spin.
 //!
 //! It reads the application from `spin.toml` and serves what Spin serves: instances of a component
-//! with Spin's variables and Spin's key-value store. Beside Spin's two worlds it has that of plain
-//! hosts.
+//! with Spin's variables. Beside Spin's two worlds it has that of plain hosts.
 
 mod imports;
 mod manifest;
 mod server;
 mod state;
-mod store;
 mod variables;
 mod world;
 
@@ -18,7 +16,6 @@ use anyhow::{Context, Result};
 
 pub use manifest::Manifest;
 pub use server::{Options, Server};
-pub use store::{Store, StoreChoice};
 pub use variables::{Provided, from_environment, parse_assignment};
 pub use world::{Reuse, World};
 
@@ -30,6 +27,8 @@ pub struct Application {
     pub component: Vec<u8>,
     /// Its variables, resolved.
     pub variables: variables::Resolved,
+    /// Its environment. Spin gives a component none.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Application {
@@ -43,6 +42,7 @@ impl Application {
             world,
             component: crate::component(world).to_vec(),
             variables: variables::resolve(&manifest, provided)?,
+            environment: Vec::new(),
         })
     }
 
@@ -69,6 +69,7 @@ impl Application {
             world,
             component,
             variables: variables::resolve(&manifest, provided)?,
+            environment: Vec::new(),
         })
     }
 }

@@ -21,7 +21,6 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::Application;
 use super::state::Shared;
-use super::store::{Store, StoreChoice};
 use super::world::{INSTANCES, Instances, Reuse};
 
 /// How an application is served.
@@ -30,19 +29,16 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Whether what the component writes, the audit trail, goes to this process's standard output.
     pub show_output: bool,
-    /// The key-value store, in a world that has one.
-    pub store: StoreChoice,
     /// How often an instance is used; `None`: as the world does.
     pub reuse: Option<Reuse>,
 }
 
 impl Options {
-    /// Loopback at a free port, nothing shown, nothing kept: what tests want.
+    /// Loopback at a free port, and nothing shown: what tests want.
     pub fn quiet() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             show_output: false,
-            store: StoreChoice::Memory,
             reuse: None,
         }
     }
@@ -66,13 +62,9 @@ impl Server {
         let runtime = Runtime::new()?;
         let started = Instant::now();
         let world = application.world;
-        let store = match world.has_store() {
-            true => Some(runtime.block_on(Store::open(&options.store))?),
-            false => None,
-        };
         let shared = Shared {
             variables: application.variables,
-            store,
+            environment: application.environment,
             show_output: options.show_output,
         };
         let reuse = options.reuse.unwrap_or(world.default_reuse());

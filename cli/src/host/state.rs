@@ -8,15 +8,14 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use super::store::Store;
 use super::variables::Resolved;
 
 /// What every instance of an application shares.
 pub struct Shared {
     /// Its variables.
     pub variables: Resolved,
-    /// Its key-value store; `None` in a world that has none.
-    pub store: Option<Store>,
+    /// Its environment.
+    pub environment: Vec<(String, String)>,
     /// Whether what it writes goes to the host's standard output.
     pub show_output: bool,
 }
@@ -35,6 +34,7 @@ impl State {
     /// The state of a fresh instance.
     pub fn new(shared: &Arc<Shared>) -> Self {
         let mut wasi = WasiCtx::builder();
+        wasi.envs(&shared.environment);
         if shared.show_output {
             wasi.inherit_stdout().inherit_stderr();
         }
@@ -45,11 +45,6 @@ impl State {
             hooks: NoOutbound,
             shared: Arc::clone(shared),
         }
-    }
-
-    /// The resources of this instance.
-    pub fn table(&mut self) -> &mut ResourceTable {
-        &mut self.table
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -30,41 +29,34 @@ const ROOM: u32 = INSTANCES * 2;
 /// What a host provides to a component.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum World {
-    /// Every Spin: WASI 0.2, Spin's variables and store
+    /// Every Spin: WASI 0.2 and Spin's variables
     #[default]
     Wasip2,
-    /// Spin 4.1 and later: WASI 0.3, Spin's variables and store, instances reused
+    /// Spin 4.1 and later: WASI 0.3 and Spin's variables, instances reused
     Wasip3,
-    /// Plain hosts such as `wasmtime serve`: WASI 0.2, configuration, no store
+    /// Plain hosts such as `wasmtime serve`: WASI 0.2 and its configuration
     Wasi,
 }
 
 impl World {
-    /// The variables and the store of this world, beside WASI and WASI HTTP.
+    /// The variables of this world, beside WASI and WASI HTTP.
     fn link(self, linker: &mut Linker<State>) -> Result<()> {
         wasmtime_wasi::p2::add_to_linker_async(linker)?;
         match self {
             Self::Wasip2 => {
                 p2::add_only_http_to_linker_async(linker)?;
-                imports::variables_v2(linker)?;
-                imports::key_value(linker)
+                imports::variables_v2(linker)
             }
             Self::Wasip3 => {
                 wasmtime_wasi::p3::add_to_linker(linker)?;
                 p3::add_to_linker(linker)?;
-                imports::variables_v3(linker)?;
-                imports::key_value(linker)
+                imports::variables_v3(linker)
             }
             Self::Wasi => {
                 p2::add_only_http_to_linker_async(linker)?;
                 imports::config(linker)
             }
         }
-    }
-
-    /// Whether the world has a key-value store that keeps what is written.
-    pub fn has_store(self) -> bool {
-        self != Self::Wasi
     }
 
     /// How often an instance is used in this world when nothing is said.
@@ -95,15 +87,6 @@ pub struct Reuse {
     pub idle: Duration,
 }
 
-/// Numbers that grow while a component is served.
-#[derive(Default)]
-pub struct Figures {
-    /// Instances made.
-    pub instances: AtomicU64,
-    /// Requests handed to instances.
-    pub requests: AtomicU64,
-}
-
 /// A compiled component and its instances.
 pub struct Instances(ProxyHandler<Handler>);
 
@@ -112,7 +95,6 @@ struct Handler {
     component: ProxyPre<State>,
     shared: Arc<Shared>,
     reuse: Reuse,
-    figures: Arc<Figures>,
 }
 
 impl Instances {
@@ -135,7 +117,6 @@ impl Instances {
             component,
             shared: Arc::new(shared),
             reuse,
-            figures: Arc::default(),
         })))
     }
 
@@ -147,13 +128,7 @@ impl Instances {
         &self,
         request: wasmtime_wasi_http::handler::Request,
     ) -> Result<wasmtime_wasi_http::handler::Response> {
-        self.figures().requests.fetch_add(1, Ordering::Relaxed);
         self.0.handle((), request).await
-    }
-
-    /// What has been counted.
-    pub fn figures(&self) -> &Figures {
-        &self.0.state().figures
     }
 }
 
@@ -163,7 +138,6 @@ impl HandlerState for Handler {
     type WorkerState = Limits;
 
     async fn instantiate(&self) -> Result<Instance<State, Expiration, Limits>> {
-        self.figures.instances.fetch_add(1, Ordering::Relaxed);
         let mut store = Store::new(&self.engine, State::new(&self.shared));
         let proxy = self.component.instantiate_async(&mut store).await?;
         Ok(Instance {

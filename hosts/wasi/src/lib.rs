@@ -1,8 +1,7 @@
 //! Keylet for plain WASI 0.2 hosts such as `wasmtime serve`.
 //!
-//! Such a host's key-value store forgets every write, so this build has none: terms that need
-//! counters are refused. Variables come from `wasi:config`, else from the environment, where they
-//! have the names that Spin gives them.
+//! Variables come from `wasi:config`, else from the environment, where they have the names that
+//! Spin gives them.
 
 #![cfg(target_family = "wasm")]
 
@@ -14,7 +13,7 @@ use ::wasi::http::types::{
 };
 use http::{Request, Response};
 use keylet::platform::{Error, Platform};
-use keylet::service::{MAX_BODY, Service};
+use keylet::service::{IncomingBody, Service};
 use keylet::wasi;
 use zeroize::Zeroizing;
 
@@ -53,26 +52,6 @@ impl Platform for Plain {
     fn log(&self, line: &str) {
         println!("{line}");
     }
-
-    async fn get(&self, _key: &str) -> Result<Option<Vec<u8>>, Error> {
-        Err(Error::StoreUnsupported)
-    }
-
-    async fn set(&self, _key: &str, _value: &[u8]) -> Result<(), Error> {
-        Err(Error::StoreUnsupported)
-    }
-
-    async fn delete(&self, _key: &str) -> Result<(), Error> {
-        Err(Error::StoreUnsupported)
-    }
-
-    async fn keys(&self) -> Result<Vec<String>, Error> {
-        Err(Error::StoreUnsupported)
-    }
-
-    async fn increment(&self, _key: &str, _delta: i64) -> Result<i64, Error> {
-        Err(Error::StoreUnsupported)
-    }
 }
 
 struct Component;
@@ -93,7 +72,6 @@ impl ::wasi::exports::http::incoming_handler::Guest for Component {
     }
 }
 
-/// Reads the request, and of its body one byte more than the service takes at most.
 fn read(request: IncomingRequest) -> Request<Vec<u8>> {
     use ::wasi::http::types::Method;
 
@@ -115,20 +93,18 @@ fn read(request: IncomingRequest) -> Request<Vec<u8>> {
     for (name, value) in request.headers().entries() {
         builder = builder.header(name, value);
     }
-    let mut body = Vec::new();
+    let mut body = IncomingBody::default();
     if let Ok(incoming) = request.consume()
         && let Ok(stream) = incoming.stream()
     {
-        while let Ok(chunk) = stream.blocking_read(64 * 1024) {
-            body.extend(chunk);
-            if body.len() > MAX_BODY {
-                body.truncate(MAX_BODY + 1);
+        while let Ok(piece) = stream.blocking_read(64 * 1024) {
+            if body.push(&piece).is_break() {
                 break;
             }
         }
     }
     // A host hands over only what HTTP allows, which is what the builder takes.
-    builder.body(body).unwrap_or_default()
+    builder.body(body.into_bytes()).unwrap_or_default()
 }
 
 fn send(response: Response<Vec<u8>>, outparam: ResponseOutparam) {

@@ -5,8 +5,8 @@
 
 use http::{Request, Response};
 use keylet::platform::{Error, Platform};
-use keylet::service::{MAX_BODY, Service};
-use keylet::wasi::{self, Store};
+use keylet::service::{IncomingBody, Service};
+use keylet::wasi;
 use spin_sdk::http::{Fields, IncomingRequest, OutgoingResponse, ResponseOutparam};
 use spin_sdk::variables;
 use zeroize::Zeroizing;
@@ -35,26 +35,6 @@ impl Platform for Spin {
     fn log(&self, line: &str) {
         println!("{line}");
     }
-
-    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        Store::open()?.get(key)
-    }
-
-    async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
-        Store::open()?.set(key, value)
-    }
-
-    async fn delete(&self, key: &str) -> Result<(), Error> {
-        Store::open()?.delete(key)
-    }
-
-    async fn keys(&self) -> Result<Vec<String>, Error> {
-        Store::open()?.keys()
-    }
-
-    async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
-        Store::open()?.increment(key, delta)
-    }
 }
 
 #[spin_sdk::http_component]
@@ -64,7 +44,6 @@ async fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
     send(response, outparam).await;
 }
 
-/// Reads the request, and of its body one byte more than the service takes at most.
 async fn read(request: IncomingRequest) -> Request<Vec<u8>> {
     use futures::TryStreamExt;
 
@@ -74,17 +53,15 @@ async fn read(request: IncomingRequest) -> Request<Vec<u8>> {
     for (name, value) in request.headers().entries() {
         builder = builder.header(name, value);
     }
-    let mut body = Vec::new();
+    let mut body = IncomingBody::default();
     let mut stream = std::pin::pin!(request.into_body_stream());
-    while let Ok(Some(chunk)) = stream.try_next().await {
-        body.extend(chunk);
-        if body.len() > MAX_BODY {
-            body.truncate(MAX_BODY + 1);
+    while let Ok(Some(piece)) = stream.try_next().await {
+        if body.push(&piece).is_break() {
             break;
         }
     }
     // A host hands over only what HTTP allows, which is what the builder takes.
-    builder.body(body).unwrap_or_default()
+    builder.body(body.into_bytes()).unwrap_or_default()
 }
 
 async fn send(response: Response<Vec<u8>>, outparam: ResponseOutparam) {

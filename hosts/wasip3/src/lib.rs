@@ -10,8 +10,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use keylet::platform::{Error, Platform};
-use keylet::service::{MAX_BODY, Service};
-use keylet::wasi::{self, Store};
+use keylet::service::{IncomingBody, Service};
+use keylet::wasi;
 use spin_sdk::http::{FullBody, IntoResponse, Request};
 use spin_sdk::{http_service, variables};
 use zeroize::Zeroizing;
@@ -40,26 +40,6 @@ impl Platform for Spin {
     fn log(&self, line: &str) {
         println!("{line}");
     }
-
-    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        Store::open()?.get(key)
-    }
-
-    async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
-        Store::open()?.set(key, value)
-    }
-
-    async fn delete(&self, key: &str) -> Result<(), Error> {
-        Store::open()?.delete(key)
-    }
-
-    async fn keys(&self) -> Result<Vec<String>, Error> {
-        Store::open()?.keys()
-    }
-
-    async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
-        Store::open()?.increment(key, delta)
-    }
 }
 
 thread_local! {
@@ -69,16 +49,16 @@ thread_local! {
 #[http_service]
 async fn handle(request: Request) -> impl IntoResponse {
     let (parts, mut incoming) = request.into_parts();
-    // One byte more than the service takes at most: it gives the answer to that.
-    let mut body = Vec::new();
+    let mut body = IncomingBody::default();
     while let Some(Ok(frame)) = incoming.frame().await {
-        body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-        if body.len() > MAX_BODY {
-            body.truncate(MAX_BODY + 1);
+        let piece = frame.data_ref().map_or(&[][..], |data| data);
+        if body.push(piece).is_break() {
             break;
         }
     }
     let service = SERVICE.with(Rc::clone);
-    let response = service.handle(http::Request::from_parts(parts, body)).await;
+    let response = service
+        .handle(http::Request::from_parts(parts, body.into_bytes()))
+        .await;
     response.map(|body| FullBody::new(Bytes::from(body)))
 }

@@ -1,0 +1,87 @@
+//! What differs between the worlds, and what must not.
+
+use http::Request;
+use keylet_cli::device::{Duration, Licence, Secrets};
+use keylet_cli::fixtures::variables;
+use keylet_cli::host::{Application, Options, Provided, Reuse, Server, World};
+
+use crate::support::{fixture, get, in_every_world, post_spc, send, token};
+
+/// Terms by the name of their token, and the case whose device takes them.
+const TERMS: [(&str, &str, Duration); 3] = [
+    (
+        "lease",
+        "terms-lease",
+        Duration::Lease { lease_seconds: 120 },
+    ),
+    (
+        "rental",
+        "terms-rental",
+        Duration::Rental {
+            rental_seconds: 3600,
+        },
+    ),
+    ("persist", "terms-persist", Duration::Persistence),
+];
+
+#[test]
+fn requests_at_one_time_do_not_disturb_each_other() {
+    in_every_world(|server| {
+        std::thread::scope(|scope| {
+            for client in 0..24 {
+                let (name, case, expected) = &TERMS[client % TERMS.len()];
+                scope.spawn(move || {
+                    let spc = fixture(&format!("spc/{case}.bin"));
+                    let secrets: Secrets =
+                        serde_json::from_slice(&fixture(&format!("spc/{case}.json"))).unwrap();
+                    let bearer = format!("Bearer {}", token(name));
+                    for round in 0..10 {
+                        let id = format!("client-{client}-{round}");
+                        let request = Request::post("/")
+                            .header("authorization", &bearer)
+                            .header("x-request-id", &id);
+                        let answer = send(server, request, "/fairplay", &spc);
+                        assert_eq!(
+                            (answer.status, answer.header("x-request-id")),
+                            (200, Some(id.as_str()))
+                        );
+                        let licence = Licence::open(&answer.body, &secrets).unwrap();
+                        assert_eq!(licence.duration.as_ref(), Some(expected));
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[test]
+fn an_instance_of_wasi_0_3_serves_as_many_requests_as_it_may_and_then_another_does() {
+    let application = Application::built_in(World::Wasip3, &variables()).unwrap();
+    let reuse = Reuse {
+        total: 3,
+        concurrent: 1,
+        idle: std::time::Duration::from_secs(1),
+    };
+    let options = Options {
+        reuse: Some(reuse),
+        ..Options::quiet()
+    };
+    let server = Server::start(application, &options).unwrap();
+    for _ in 0..10 {
+        assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
+    }
+    server.stop();
+}
+
+#[test]
+fn on_a_plain_host_the_environment_has_what_its_configuration_has_not() {
+    let mut application = Application::built_in(World::Wasi, &Provided::new()).unwrap();
+    application.environment = variables()
+        .into_iter()
+        .map(|(name, value)| (format!("SPIN_VARIABLE_{}", name.to_uppercase()), value))
+        .collect();
+    let server = Server::start(application, &Options::quiet()).unwrap();
+    assert_eq!(get(&server, "/healthz").status, 200);
+    assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
+    server.stop();
+}
