@@ -24,6 +24,8 @@ pub struct ContentKey {
     pub key: Key128,
     /// CBC initialisation vector that travels with it (CK-IV).
     pub iv: [u8; 16],
+    /// The kind of track that it encrypts, when that is said.
+    pub track: Option<Track>,
     /// Stream id of the offline key TLLV, zero-extended.
     pub stream: Option<[u8; 16]>,
     /// Title id of the offline key TLLV, zero-extended.
@@ -116,14 +118,17 @@ struct WrittenRecord {
     title: Option<String>,
 }
 
-/// The tracks that a record can be marked with. The mark is checked when it is read; what differs
-/// between tracks is said in terms.
-#[derive(Deserialize)]
+/// The kinds of track that a record can be marked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Track {
+pub enum Track {
+    /// Sound.
     Audio,
+    /// Standard definition.
     Sd,
+    /// High definition.
     Hd,
+    /// Ultra high definition.
     Uhd,
 }
 
@@ -139,7 +144,6 @@ impl WrittenRecord {
             .iter()
             .map(|alias| Id::from_text(alias).ok_or("an alias is empty or not hexadecimal"))
             .collect::<Result<Vec<_>, _>>()?;
-        let _: Option<Track> = self.track;
         Ok(ContentKey {
             names: std::iter::once(id.clone())
                 .chain(kid)
@@ -150,6 +154,7 @@ impl WrittenRecord {
                 .ok_or("`key` is not 16 bytes in hex or base64")?
                 .into(),
             iv: encoding::fixed(&self.iv).ok_or("`iv` is not 16 bytes in hex or base64")?,
+            track: self.track,
             stream: self.stream.as_deref().map(offline_id).transpose()?,
             title: self.title.as_deref().map(offline_id).transpose()?,
         })

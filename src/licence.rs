@@ -188,8 +188,9 @@ impl<P: Platform> Licensing<P> {
         if ksm::is_stopped(&spc) {
             return Ok(FairplayLicence::Stopped);
         }
-        let ckc = ksm::respond(&spc, key, &granted, &mut rng)?;
-        Ok(FairplayLicence::Ckc(ckc))
+        Ok(FairplayLicence::Ckc(ksm::respond(
+            &spc, key, &granted, &mut rng,
+        )?))
     }
 }
 

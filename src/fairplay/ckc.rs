@@ -47,12 +47,14 @@ pub fn seal(
     key: &Key128,
     rng: &mut dyn CryptoRng,
 ) -> Result<Vec<u8>, Error> {
+    let mut tags: Vec<Tag> = tllvs.iter().map(|(tag, _)| *tag).collect();
+    tags.sort_unstable();
+    if let Some([twice, _]) = tags.array_windows().find(|[a, b]| a == b) {
+        return Err(Error::ReturnRequest(*twice));
+    }
     shuffle(&mut tllvs, rng);
     let mut payload = Vec::with_capacity(2048);
-    for (place, (tag, value)) in tllvs.iter().enumerate() {
-        if tllvs.iter().skip(place + 1).any(|(other, _)| other == tag) {
-            return Err(Error::ReturnRequest(*tag));
-        }
+    for (tag, value) in &tllvs {
         tllv::write(&mut payload, *tag, value, rng);
     }
     let mut iv = [0; 16];

@@ -60,6 +60,8 @@ pub enum ApplicationSecret {
 
 /// Every credential of a deployment.
 pub struct Credentials {
+    /// `fairplay_test_credentials` is on: the development certificate would be accepted.
+    pub test_credentials: bool,
     credentials: Vec<Credential>,
     by_hash: HashMap<Vec<u8>, (usize, usize)>,
 }
@@ -122,6 +124,7 @@ impl Credentials {
         }
 
         let mut this = Self {
+            test_credentials: allow_test,
             credentials: Vec::new(),
             by_hash: HashMap::new(),
         };

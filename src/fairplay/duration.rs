@@ -212,6 +212,7 @@ mod tests {
             names: Vec::new(),
             key: [0; 16].into(),
             iv: [0; 16],
+            track: None,
             stream: Some(STREAM),
             title: Some(TITLE),
         };

@@ -34,11 +34,7 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
     collect(&mut problems, licensing.acceptance().await.map(drop));
 
     if problems.is_empty() {
-        let test_credentials = fairplay.is_some_and(|credentials| {
-            credentials
-                .iter()
-                .any(|c| matches!(c.secret, ApplicationSecret::Development(_)))
-        });
+        let test_credentials = fairplay.is_some_and(|credentials| credentials.test_credentials);
         json(
             StatusCode::OK,
             &json!({

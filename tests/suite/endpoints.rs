@@ -38,6 +38,17 @@ fn the_health_page_says_which_certificates_players_may_use() {
 }
 
 #[test]
+fn the_health_page_says_when_test_credentials_are_allowed() {
+    let server = serve(&variables_with(&[("fairplay_test_credentials", "true")]));
+    let health = get(&server, "/healthz");
+    assert_eq!(
+        (health.status, &health.json()["test_credentials"]),
+        (200, &true.into())
+    );
+    server.stop();
+}
+
+#[test]
 fn certificates_are_handed_out_as_the_provider_got_them() {
     in_every_world(|server| {
         for (path, file) in [

@@ -82,44 +82,48 @@ fn every_value_of_every_length_byte_is_answered_by_the_component() {
             );
         }
     }
+}
 
-    let device = sdk4();
-    let mut rng = ChaCha20Rng::from_seed([1; 32]);
+#[test]
+fn every_value_of_every_length_byte_in_the_payload_is_answered() {
+    let (device, mut rng) = (sdk4(), ChaCha20Rng::from_seed([1; 32]));
     let draft = device.draft(&options(), &mut rng);
     let payload = draft.payload(&mut rng);
+    let (ask, v1) = (natively(), Wrapping::Version(Version::V1));
+    // The values next to every limit go through the component as well.
+    let limits = [
+        0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 48, 112, 127, 128, 200, 201, 254, 255,
+    ];
     for place in length_bytes(&payload) {
-        // All 256 values of 88 bytes would take a minute; these are the ones next to every limit.
-        for value in [
-            0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 48, 112, 127, 128, 200, 201, 254, 255,
-        ] {
+        for value in (0..=u8::MAX).filter(|value| *value != payload[place]) {
             let mut changed = payload.clone();
             changed[place] = value;
-            let spc = device
-                .seal(Wrapping::Version(Version::V1), &changed, &mut rng)
-                .unwrap();
-            over_http(&spc, &draft.secrets);
+            let spc = device.seal(v1, &changed, &mut rng).unwrap();
+            if limits.contains(&value) {
+                over_http(&spc, &draft.secrets);
+            }
+            ask(spc, &draft.secrets);
         }
+    }
+}
+
+/// The service in this process: many times as fast as through a host.
+fn natively() -> impl Fn(Vec<u8>, &Secrets) -> Outcome {
+    let service = Service::new(Native(variables()));
+    let bearer = format!("Bearer {}", token("hs256"));
+    move |spc, secrets| {
+        let request = http::Request::post("/fairplay").header("authorization", &bearer);
+        let reply = run(service.handle(request.body(spc).unwrap()));
+        let code = reply.headers().get("x-keylet-code");
+        let code = code.map(|code| code.to_str().unwrap());
+        judge(reply.status().as_u16(), code, reply.body(), secrets)
     }
 }
 
 #[test]
 fn a_hundred_thousand_mutations_give_a_refusal_or_a_licence() {
     const ROUNDS: u32 = 100_000;
-    let service = Service::new(Native(variables()));
-    let bearer = format!("Bearer {}", token("hs256"));
-    let ask = |spc: Vec<u8>, secrets: &Secrets| {
-        let request = http::Request::post("/fairplay")
-            .header("authorization", &bearer)
-            .body(spc)
-            .unwrap();
-        let reply = run(service.handle(request));
-        let code = reply
-            .headers()
-            .get("x-keylet-code")
-            .map(|code| code.to_str().unwrap());
-        judge(reply.status().as_u16(), code, reply.body(), secrets)
-    };
-
+    let ask = natively();
     let device = sdk4();
     let mut rng = ChaCha20Rng::from_seed([2; 32]);
     let draft = device.draft(&options(), &mut rng);

@@ -3,25 +3,27 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-
 use wasmtime_wasi_http::WasiBody;
 
 use super::Application;
 use super::state::Shared;
 use super::world::{INSTANCES, Instances, Reuse};
+
+/// How long requests under way may take once the server stops.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// How an application is served.
 pub struct Options {
@@ -150,7 +152,12 @@ async fn accept(
         }
     }
     drop(listener);
-    connections.shutdown().await;
+    if tokio::time::timeout(GRACE, connections.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!("requests under way are cut off");
+    }
 }
 
 fn connection(
@@ -167,7 +174,10 @@ fn connection(
             Ok::<_, Infallible>(respond(&instances, request, client).await)
         }
     });
-    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service)
+    // With a timer, a client that does not finish its headers is cut off.
+    hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service)
 }
 
 /// Answers a request and logs it: method, path, status, time. The query may hold a token, so it

@@ -12,10 +12,9 @@ use ::wasi::http::types::{
     Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
 use http::{Request, Response};
-use keylet::platform::{Error, Platform};
+use keylet::platform::Error;
 use keylet::service::{IncomingBody, Service};
-use keylet::wasi;
-use zeroize::Zeroizing;
+use keylet::wasi::{Variables, Wasi};
 
 mod bindings {
     wit_bindgen::generate!({
@@ -29,28 +28,14 @@ use bindings::wasi::config::store;
 
 struct Plain;
 
-impl Platform for Plain {
-    async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
+impl Variables for Plain {
+    async fn variable(&self, name: &str) -> Result<Option<String>, Error> {
         let configured = store::get(name).map_err(|_| Error::Variables {
             variable: name.to_owned(),
         })?;
-        let value = configured.filter(|value| !value.is_empty()).or_else(|| {
-            let name = format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase());
-            std::env::var(name).ok().filter(|value| !value.is_empty())
-        });
-        Ok(value.map(Zeroizing::new))
-    }
-
-    fn now(&self) -> u64 {
-        wasi::now()
-    }
-
-    fn fill_random(&self, buffer: &mut [u8]) {
-        wasi::fill_random(buffer);
-    }
-
-    fn log(&self, line: &str) {
-        println!("{line}");
+        Ok(configured
+            .filter(|value| !value.is_empty())
+            .or_else(|| std::env::var(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())).ok()))
     }
 }
 
@@ -60,7 +45,7 @@ struct Component;
 
 impl ::wasi::exports::http::incoming_handler::Guest for Component {
     fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
-        let service = Service::new(Plain);
+        let service = Service::new(Wasi(Plain));
         let mut answer = pin!(service.handle(read(request)));
         // Nothing that this platform provides makes a future wait.
         if let Poll::Ready(response) = answer

@@ -4,42 +4,29 @@
 #![expect(unsafe_code, reason = "the Spin SDK's macro exports the handler")]
 
 use http::{Request, Response};
-use keylet::platform::{Error, Platform};
+use keylet::platform::Error;
 use keylet::service::{IncomingBody, Service};
-use keylet::wasi;
+use keylet::wasi::{Variables, Wasi};
 use spin_sdk::http::{Fields, IncomingRequest, OutgoingResponse, ResponseOutparam};
 use spin_sdk::variables;
-use zeroize::Zeroizing;
 
 struct Spin;
 
-impl Platform for Spin {
-    async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
+impl Variables for Spin {
+    async fn variable(&self, name: &str) -> Result<Option<String>, Error> {
         match variables::get(name) {
-            Ok(value) => Ok((!value.is_empty()).then(|| Zeroizing::new(value))),
+            Ok(value) => Ok(Some(value)),
             Err(variables::Error::Undefined(_)) => Ok(None),
             Err(_) => Err(Error::Variables {
                 variable: name.to_owned(),
             }),
         }
     }
-
-    fn now(&self) -> u64 {
-        wasi::now()
-    }
-
-    fn fill_random(&self, buffer: &mut [u8]) {
-        wasi::fill_random(buffer);
-    }
-
-    fn log(&self, line: &str) {
-        println!("{line}");
-    }
 }
 
 #[spin_sdk::http_component]
 async fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
-    let service = Service::new(Spin);
+    let service = Service::new(Wasi(Spin));
     let response = service.handle(read(request).await).await;
     send(response, outparam).await;
 }

@@ -9,41 +9,28 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use keylet::platform::{Error, Platform};
+use keylet::platform::Error;
 use keylet::service::{IncomingBody, Service};
-use keylet::wasi;
+use keylet::wasi::{Variables, Wasi};
 use spin_sdk::http::{FullBody, IntoResponse, Request};
 use spin_sdk::{http_service, variables};
-use zeroize::Zeroizing;
 
 struct Spin;
 
-impl Platform for Spin {
-    async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
+impl Variables for Spin {
+    async fn variable(&self, name: &str) -> Result<Option<String>, Error> {
         match variables::get(name).await {
-            Ok(value) => Ok((!value.is_empty()).then(|| Zeroizing::new(value))),
+            Ok(value) => Ok(Some(value)),
             Err(variables::Error::Undefined(_)) => Ok(None),
             Err(_) => Err(Error::Variables {
                 variable: name.to_owned(),
             }),
         }
     }
-
-    fn now(&self) -> u64 {
-        wasi::now()
-    }
-
-    fn fill_random(&self, buffer: &mut [u8]) {
-        wasi::fill_random(buffer);
-    }
-
-    fn log(&self, line: &str) {
-        println!("{line}");
-    }
 }
 
 thread_local! {
-    static SERVICE: Rc<Service<Spin>> = Rc::new(Service::new(Spin));
+    static SERVICE: Rc<Service<Wasi<Spin>>> = Rc::new(Service::new(Wasi(Spin)));
 }
 
 #[http_service]
