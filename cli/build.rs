@@ -3,6 +3,7 @@
 //! They have a target directory of their own, since cargo holds a lock on the one that is in use.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,7 +13,6 @@ fn main() {
     let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("..");
     for input in [
         "src",
-        "wit",
         "hosts",
         "Cargo.toml",
         "Cargo.lock",
@@ -36,12 +36,14 @@ fn main() {
     ] {
         build(&workspace, package, &target_directory);
         let file = format!("{}.wasm", package.replace('-', "_"));
-        let component = target_directory.join(TARGET).join("component").join(file);
+        // Its own copy, so that nothing depends on what becomes of the target directory.
+        let built = target_directory.join(TARGET).join("component").join(&file);
+        let component = out.join(&file);
+        fs::copy(&built, &component).expect("the component was built");
         println!(
             "cargo:rustc-env=KEYLET_COMPONENT_{name}={}",
             component.display()
         );
-        println!("cargo:rerun-if-changed={}", component.display());
     }
 }
 
