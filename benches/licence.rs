@@ -18,7 +18,7 @@ use keylet_cli::host::Server;
 
 use support::{Native, WORLDS, fixture, run, serve_in, token};
 
-const ROUNDS: usize = 2_000;
+const ROUNDS: usize = 500;
 
 fn main() {
     let before = peak_memory();
