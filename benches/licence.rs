@@ -24,7 +24,7 @@ fn main() {
     let before = peak_memory();
     let bearer = format!("Bearer {}", token("hs256"));
     let natively = |spc: &[u8]| {
-        let service = Service::new(Native(fixtures::variables()));
+        let service = Service::new(Native::new(fixtures::variables()));
         let request = http::Request::post("/fairplay").header("authorization", &bearer);
         let reply = run(service.handle(request.body(spc.to_vec()).unwrap()));
         assert_eq!(reply.status(), 200);

@@ -13,6 +13,7 @@ fn main() {
     let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("..");
     for input in [
         "src",
+        "wit",
         "hosts",
         "Cargo.toml",
         "Cargo.lock",

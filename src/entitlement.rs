@@ -182,6 +182,8 @@ pub struct Terms {
     pub not_after: Option<u64>,
     /// Output protection.
     pub hdcp: Option<Hdcp>,
+    /// How many licences the token is good for.
+    pub max_uses: Option<u32>,
 }
 
 impl Terms {
@@ -196,6 +198,10 @@ impl Terms {
             "playback_seconds" => self.playback_seconds = Some(seconds("playback_seconds", value)?),
             "lease_seconds" => self.lease_seconds = Some(seconds("lease_seconds", value)?),
             "rental_seconds" => self.rental_seconds = Some(seconds("rental_seconds", value)?),
+            "max_uses" => {
+                let reason = "it is a whole number from 1 to 4294967295";
+                self.max_uses = Some(positive("max_uses", value, reason)?);
+            }
             "not_before" => self.not_before = Some(date("not_before", value)?),
             "not_after" => self.not_after = Some(date("not_after", value)?),
             "hdcp" => {
@@ -271,6 +277,7 @@ impl Terms {
         Ok(Granted {
             use_,
             hdcp: self.hdcp,
+            max_uses: self.max_uses,
         })
     }
 }
@@ -282,6 +289,8 @@ pub struct Granted {
     pub use_: Use,
     /// Output protection.
     pub hdcp: Option<Hdcp>,
+    /// How many licences the token is good for.
+    pub max_uses: Option<u32>,
 }
 
 /// The two ways to use a key, each with its durations in seconds.
@@ -307,8 +316,12 @@ pub enum Use {
 
 fn seconds(term: &'static str, value: &Value) -> Result<u32, Error> {
     let reason = "a duration is a whole number of seconds from 1 to 4294967295";
+    positive(term, value, reason)
+}
+
+fn positive(term: &'static str, value: &Value, reason: &'static str) -> Result<u32, Error> {
     match value.as_u64().map(u32::try_from) {
-        Some(Ok(seconds)) if seconds > 0 => Ok(seconds),
+        Some(Ok(number)) if number > 0 => Ok(number),
         _ => Err(Error::Terms { term, reason }),
     }
 }

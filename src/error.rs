@@ -71,6 +71,10 @@ codes! {
     SPC_KEY_FORMAT = 501 "spc_key_format" "The device takes no key format that is public.";
     ASK_MISSING = 501 "ask_missing" "The credential has no application secret key, so no CKC can be made for it.";
 
+    USES_SPENT = 403 "uses_spent" "The token has been used as often as it allows.";
+    STORE_UNSUPPORTED = 503 "store_unsupported" "The terms need a key-value store, and this host has none that keeps what is written.";
+    STORE_UNAVAILABLE = 503 "store_unavailable" "The terms need the key-value store, and it did not answer.";
+
     CONFIGURATION_INVALID = 503 "configuration_invalid" "The server's configuration does not load; its health page names what is wrong.";
     FAIRPLAY_OFF = 503 "fairplay_off" "FairPlay is not configured on this server.";
     PLATFORM_UNAVAILABLE = 503 "platform_unavailable" "The host did not answer.";

@@ -7,7 +7,7 @@
 //! | 5 | `hosts/`, one crate a world: a host meets [`platform::Platform`] |
 //! | 4 | [`service`]: HTTP |
 //! | 3 | [`licence`]: token → entitlement → key → DRM |
-//! | 2 | [`fairplay`], [`token`] |
+//! | 2 | [`fairplay`], [`token`], [`session`] |
 //! | 1 | [`entitlement`], [`content_key`] |
 //! | 0 | [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`error`] |
 
@@ -34,6 +34,7 @@ pub mod platform;
 pub mod rsa_key;
 pub mod secret;
 pub mod service;
+pub mod session;
 pub mod token;
 
 #[cfg(target_family = "wasm")]

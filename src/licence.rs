@@ -13,6 +13,7 @@ use crate::fairplay::credentials::Credentials;
 use crate::fairplay::ksm;
 use crate::id::Id;
 use crate::platform::{Platform, Random};
+use crate::session;
 use crate::token::{self, Acceptance, UntrustedToken};
 
 /// Why there is no licence.
@@ -25,6 +26,9 @@ pub enum Error {
     /// The token entitles to nothing here.
     #[error(transparent)]
     Entitlement(#[from] entitlement::Error),
+    /// The token's uses.
+    #[error(transparent)]
+    Session(#[from] session::Error),
     /// The SPC, or what is asked for its device.
     #[error(transparent)]
     Fairplay(#[from] fairplay::Error),
@@ -45,6 +49,7 @@ impl Error {
         match self {
             Self::Token(error) => error.code(),
             Self::Entitlement(error) => error.code(),
+            Self::Session(error) => error.code(),
             Self::Fairplay(error) => error.code(),
             Self::KeyNotFound => Code::KEY_NOT_FOUND,
             Self::FairplayOff => Code::FAIRPLAY_OFF,
@@ -67,7 +72,8 @@ impl Error {
             Self::Token(error) => Some(error.to_string()),
             Self::Entitlement(error) => Some(error.to_string()),
             Self::Fairplay(error) => error.is_public().then(|| error.to_string()),
-            Self::KeyNotFound | Self::FairplayOff | Self::Settings(_) => None,
+            Self::Session(session::Error::Spent(_)) => Some(self.to_string()),
+            Self::Session(_) | Self::KeyNotFound | Self::FairplayOff | Self::Settings(_) => None,
         }
     }
 }
@@ -105,6 +111,11 @@ impl<P: Platform> Licensing<P> {
     /// The host.
     pub fn platform(&self) -> &P {
         &self.platform
+    }
+
+    /// The host, given back.
+    pub fn into_platform(self) -> P {
+        self.platform
     }
 
     /// Which tokens are accepted.
@@ -151,6 +162,7 @@ impl<P: Platform> Licensing<P> {
             fps_status: None,
             spc_version: None,
             key: None,
+            use_: None,
         };
         let result = self.decide_fairplay(token, spc, &mut audit).await;
         if let Err(error) = &result {
@@ -188,9 +200,19 @@ impl<P: Platform> Licensing<P> {
         if ksm::is_stopped(&spc) {
             return Ok(FairplayLicence::Stopped);
         }
-        Ok(FairplayLicence::Ckc(ksm::respond(
-            &spc, key, &granted, &mut rng,
-        )?))
+        let ckc = ksm::respond(&spc, key, &granted, &mut rng)?;
+        // Counted once nothing else can refuse, and before anything is sent.
+        if let Some(limit) = granted.max_uses {
+            let claim = session::Claim {
+                token: &token.identity(),
+                expires: token.accepted_until(),
+                device: &spc.session_key.hu,
+                limit,
+                now,
+            };
+            audit.use_ = Some(claim.make(&self.platform).await?);
+        }
+        Ok(FairplayLicence::Ckc(ckc))
     }
 }
 
@@ -218,4 +240,6 @@ struct Audit<'a> {
     spc_version: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    use_: Option<session::Use>,
 }

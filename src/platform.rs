@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::time::Duration;
 
+use http::{Request, Response};
 use rand_core::{TryCryptoRng, TryRng};
 use zeroize::Zeroizing;
 
@@ -16,9 +18,37 @@ pub enum Error {
         /// Name of the variable.
         variable: String,
     },
+    /// The host has no key-value store that keeps what is written.
+    #[error("the host has no key-value store that keeps what is written")]
+    StoreUnsupported,
+    /// The key-value store failed. Holds what the host said, never a value.
+    #[error("the key-value store failed: {0}")]
+    Store(String),
+    /// The host lets no request go to this scheme, host and port. Holds no path, which may hold a
+    /// secret.
+    #[error("the host allows no request to {0}")]
+    OutboundDenied(String),
+    /// A request was sent and not answered. Holds no path either.
+    #[error("the request to {authority} failed: {reason}")]
+    Outbound {
+        /// Scheme, host and port.
+        authority: String,
+        /// What the host said.
+        reason: String,
+    },
 }
 
+/// How long a request to another server may take: to connect, until the first byte, between two
+/// pieces of the answer, and for all pieces of it.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest answer of another server, in bytes.
+pub const MAX_ANSWER: usize = 256 * 1024;
+
 /// What the host provides.
+///
+/// Keys of the key-value store are text. A counter's key has a prefix of its own and is only ever
+/// incremented: a store may stop the instance that increments anything else.
 pub trait Platform {
     /// The value of a variable. `None` when it is undefined or empty: empty equals unset.
     ///
@@ -37,6 +67,47 @@ pub trait Platform {
 
     /// Writes one line to the host's log: the audit trail.
     fn log(&self, line: &str);
+
+    /// The value of a key, `None` when it is not there.
+    ///
+    /// # Errors
+    /// [`Error::StoreUnsupported`] or [`Error::Store`], as for every access to the store.
+    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Vec<u8>>, Error>>;
+
+    /// Sets a key.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    fn set(&self, key: &str, value: &[u8]) -> impl Future<Output = Result<(), Error>>;
+
+    /// Deletes a key, whether or not it is there.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    fn delete(&self, key: &str) -> impl Future<Output = Result<(), Error>>;
+
+    /// Every key of the store: there is no narrower question in the interface.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    fn keys(&self) -> impl Future<Output = Result<Vec<String>, Error>>;
+
+    /// Adds to a counter, which begins at 0, in one step, and returns what it comes to.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    fn increment(&self, key: &str, delta: i64) -> impl Future<Output = Result<i64, Error>>;
+
+    /// Sends a request to another server, by an absolute URI, and reads its answer whole. Redirects
+    /// are not followed, and every status is an answer.
+    ///
+    /// # Errors
+    /// [`Error::OutboundDenied`]; [`Error::Outbound`], also when the answer takes longer than
+    /// [`SEND_TIMEOUT`] or has more than [`MAX_ANSWER`] bytes.
+    fn send(
+        &self,
+        request: Request<Vec<u8>>,
+    ) -> impl Future<Output = Result<Response<Vec<u8>>, Error>>;
 }
 
 /// A platform's random source in the shape that cryptographic code takes.

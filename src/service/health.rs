@@ -7,7 +7,8 @@ use super::{Reply, json};
 use crate::error::{Code, Problem, SettingError, SettingsError};
 use crate::fairplay::credentials::{self, ApplicationSecret, Credentials};
 use crate::licence::Licensing;
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
+use crate::session::StoreFailure;
 
 pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
     let mut problems = Vec::new();
@@ -32,6 +33,8 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
     };
     collect(&mut problems, licensing.content_keys().await.map(drop));
     collect(&mut problems, licensing.acceptance().await.map(drop));
+    let store_failure = StoreFailure::load(licensing.platform()).await;
+    collect(&mut problems, store_failure.map(drop));
 
     if problems.is_empty() {
         let test_credentials = fairplay.is_some_and(|credentials| credentials.test_credentials);
@@ -40,6 +43,7 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
             &json!({
                 "status": "ok",
                 "test_credentials": test_credentials,
+                "store": store(licensing.platform()).await,
                 "fairplay": fairplay.map(describe),
             }),
         )
@@ -48,6 +52,16 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
             StatusCode::SERVICE_UNAVAILABLE,
             &json!({"status": "error", "problems": problems}),
         )
+    }
+}
+
+/// Whether the key-value store answers. The configuration loads without it, so a store that is down
+/// makes no server unhealthy: only terms that need it are refused.
+async fn store(platform: &impl Platform) -> &'static str {
+    match platform.get("health").await {
+        Ok(_) => "available",
+        Err(platform::Error::StoreUnsupported) => "unsupported",
+        Err(_) => "unavailable",
     }
 }
 

@@ -47,6 +47,11 @@ impl<P: Platform> Service<P> {
         }
     }
 
+    /// The host, given back.
+    pub fn into_platform(self) -> P {
+        self.licensing.into_platform()
+    }
+
     /// Answers a request. There is no request that it does not answer.
     pub async fn handle(&self, request: Request<Vec<u8>>) -> Reply {
         let id = request_id(&request, self.licensing.platform());
@@ -91,6 +96,19 @@ impl<P: Platform> Service<P> {
             Route::Certificate(name) => certificate::reply(&self.licensing, name).await,
             Route::Fairplay => fairplay::reply(&self.licensing, request, id).await,
         }
+    }
+}
+
+/// The pattern of the route that a path takes, such as `/fairplay/certificate/{name}`; `other` for
+/// a path that has none. There are few of them, whatever clients ask for.
+pub fn route_name(path: &str) -> &'static str {
+    match Route::of(path) {
+        Some(Route::Root) => "/",
+        Some(Route::Health) => "/healthz",
+        Some(Route::Fairplay) => "/fairplay",
+        Some(Route::Certificate(None)) => "/fairplay/certificate",
+        Some(Route::Certificate(Some(_))) => "/fairplay/certificate/{name}",
+        None => "other",
     }
 }
 

@@ -202,6 +202,7 @@ impl Accepted {
 pub struct UntrustedToken<'a> {
     jwt: jwt_compact::UntrustedToken<'a>,
     claims: &'a str,
+    signed: &'a str,
 }
 
 impl<'a> UntrustedToken<'a> {
@@ -227,14 +228,19 @@ impl<'a> UntrustedToken<'a> {
         }
         let jwt = jwt_compact::UntrustedToken::new(text)
             .map_err(|_| Error::Malformed("it is not a JWT in compact serialisation".to_owned()))?;
-        Ok(Self { jwt, claims })
+        let signed = text.rsplit_once('.').map_or(text, |(signed, _)| signed);
+        Ok(Self {
+            jwt,
+            claims,
+            signed,
+        })
     }
 
     /// Verifies signature, times, issuer and audience at `now` (seconds since 1970).
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn verify(&self, acceptance: &Acceptance, now: u64) -> Result<VerifiedToken, Error> {
+    pub fn verify(&self, acceptance: &Acceptance, now: u64) -> Result<VerifiedToken<'a>, Error> {
         acceptance.keys.verify(&self.jwt)?;
 
         let claims = encoding::base64(self.claims)
@@ -243,6 +249,7 @@ impl<'a> UntrustedToken<'a> {
         let token = VerifiedToken {
             expires: date(&claims, "exp")?.ok_or(Error::Claim("exp"))?,
             claims,
+            signed: self.signed,
         };
         token.check_times(now)?;
         if !acceptance.issuer.accepts(&token.strings("iss")?) {
@@ -256,12 +263,13 @@ impl<'a> UntrustedToken<'a> {
 }
 
 /// The claims of a token that was signed by an accepted issuer for this server and is valid now.
-pub struct VerifiedToken {
+pub struct VerifiedToken<'a> {
     claims: Map<String, Value>,
+    signed: &'a str,
     expires: u64,
 }
 
-impl VerifiedToken {
+impl VerifiedToken<'_> {
     /// The claim `entitlements`.
     ///
     /// # Errors
@@ -274,8 +282,25 @@ impl VerifiedToken {
         )
     }
 
+    /// What tells this token from every other: issuer and `jti` where there is one, else what was
+    /// signed. The signature is no part of it, since one message has many valid ones in ECDSA.
+    pub fn identity(&self) -> Vec<u8> {
+        match (self.claims.get("iss"), self.claims.get("jti")) {
+            (issuer, Some(Value::String(id))) => {
+                let issuer = issuer.and_then(Value::as_str).unwrap_or_default();
+                [issuer.as_bytes(), b"\0", id.as_bytes()].concat()
+            }
+            _ => self.signed.as_bytes().to_vec(),
+        }
+    }
+
+    /// When it is accepted no more, in seconds since 1970.
+    pub fn accepted_until(&self) -> u64 {
+        self.expires.saturating_add(LEEWAY)
+    }
+
     fn check_times(&self, now: u64) -> Result<(), Error> {
-        if now >= self.expires.saturating_add(LEEWAY) {
+        if now >= self.accepted_until() {
             return Err(Error::Expired(self.expires));
         }
         for claim in ["nbf", "iat"] {

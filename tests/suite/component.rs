@@ -46,20 +46,31 @@ fn assert_exports(exports: &[String], name: &str) {
     );
 }
 
+const KEY_VALUE: [&str; 2] = [
+    "wasi:keyvalue/store@0.2.0-draft2",
+    "wasi:keyvalue/atomics@0.2.0-draft2",
+];
+
 #[test]
-fn the_component_for_every_spin_imports_wasi_0_2_http_and_spins_variables_only() {
+fn the_component_for_every_spin_imports_wasi_0_2_and_spins_variables_and_store() {
     let (imports, exports) = interfaces(World::Wasip2);
-    assert_imports(&imports, &["0.2."], &["fermyon:spin/variables@2.0.0"]);
+    let [store, atomics] = KEY_VALUE;
+    assert_imports(
+        &imports,
+        &["0.2."],
+        &["fermyon:spin/variables@2.0.0", store, atomics],
+    );
     assert_exports(&exports, "wasi:http/incoming-handler@0.2.");
 }
 
 #[test]
-fn the_component_for_wasi_0_3_imports_spins_newer_variables() {
+fn the_component_for_wasi_0_3_imports_spins_newer_variables_and_the_same_store() {
     let (imports, exports) = interfaces(World::Wasip3);
+    let [store, atomics] = KEY_VALUE;
     assert_imports(
         &imports,
         &["0.2.", "0.3.0"],
-        &["spin:variables/variables@3.0.0"],
+        &["spin:variables/variables@3.0.0", store, atomics],
     );
     assert!(
         exports

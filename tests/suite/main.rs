@@ -5,8 +5,10 @@
 mod component;
 mod endpoints;
 mod fixtures;
+mod platform;
 mod robustness;
 mod settings;
 mod support;
+mod uses;
 mod vectors;
 mod worlds;

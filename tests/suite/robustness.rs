@@ -109,7 +109,7 @@ fn every_value_of_every_length_byte_in_the_payload_is_answered() {
 
 /// The service in this process: many times as fast as through a host.
 fn natively() -> impl Fn(Vec<u8>, &Secrets) -> Outcome {
-    let service = Service::new(Native(variables()));
+    let service = Service::new(Native::new(variables()));
     let bearer = format!("Bearer {}", token("hs256"));
     move |spc, secrets| {
         let request = http::Request::post("/fairplay").header("authorization", &bearer);

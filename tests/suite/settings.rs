@@ -8,7 +8,7 @@ use crate::support::{Native, fixture, get, post_spc, run, serve, variables_with}
 
 /// The problems on the health page of these variables, as `code variable: message`.
 fn problems(variables: Provided) -> Vec<String> {
-    let service = Service::new(Native(variables));
+    let service = Service::new(Native::new(variables));
     let reply = run(service.handle(http::Request::get("/healthz").body(Vec::new()).unwrap()));
     let health: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
     assert_eq!(reply.status() == 200, health["status"] == "ok");

@@ -1,5 +1,7 @@
 //! A server on the built component, a client for it, and a platform without a host.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -38,7 +40,7 @@ pub fn serve(variables: &Provided) -> Server {
 
 /// Starts a server on the component for a world.
 pub fn serve_in(world: World, variables: &Provided) -> Server {
-    let application = Application::built_in(world, variables).unwrap();
+    let application = Application::built_in(world, variables.clone()).unwrap();
     Server::start(application, &Options::quiet()).unwrap()
 }
 
@@ -95,6 +97,7 @@ impl Answer {
 pub fn send(server: &Server, request: http::request::Builder, path: &str, body: &[u8]) -> Answer {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
+        .max_redirects(0)
         .allow_non_standard_methods(true)
         .build()
         .into();
@@ -122,13 +125,46 @@ pub fn post_spc(server: &Server, spc: &[u8]) -> Answer {
     send(server, request, "/fairplay", spc)
 }
 
-/// A platform in this process, for what takes too many requests to go through a host.
-pub struct Native(pub Provided);
+/// A platform in this process, for what takes too many requests to go through a host, and for what
+/// no host can be made to do.
+pub struct Native {
+    pub variables: Provided,
+    /// Seconds since 1970.
+    pub now: u64,
+    pub store: RefCell<Result<BTreeMap<String, Vec<u8>>, Error>>,
+}
+
+impl Native {
+    /// A platform with an empty store.
+    pub fn new(variables: Provided) -> Self {
+        Self {
+            variables,
+            now: 1_800_000_000,
+            store: RefCell::new(Ok(BTreeMap::new())),
+        }
+    }
+
+    /// A platform whose store fails.
+    pub fn with_broken_store(variables: Provided) -> Self {
+        Self {
+            store: RefCell::new(Err(Error::Store("as the test wants it".to_owned()))),
+            ..Self::new(variables)
+        }
+    }
+
+    fn values<T>(&self, act: impl FnOnce(&mut BTreeMap<String, Vec<u8>>) -> T) -> Result<T, Error> {
+        self.store
+            .borrow_mut()
+            .as_mut()
+            .map(act)
+            .map_err(|error| error.clone())
+    }
+}
 
 impl Platform for Native {
     async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
         Ok(self
-            .0
+            .variables
             .get(name)
             .filter(|value| !value.is_empty())
             .cloned()
@@ -136,7 +172,7 @@ impl Platform for Native {
     }
 
     fn now(&self) -> u64 {
-        1_800_000_000
+        self.now
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {
@@ -144,6 +180,38 @@ impl Platform for Native {
     }
 
     fn log(&self, _line: &str) {}
+
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.values(|values| values.get(key).cloned())
+    }
+
+    async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
+        self.values(|values| drop(values.insert(key.to_owned(), value.to_vec())))
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.values(|values| drop(values.remove(key)))
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, Error> {
+        self.values(|values| values.keys().cloned().collect())
+    }
+
+    async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
+        self.values(|values| {
+            let value = values.entry(key.to_owned()).or_insert_with(|| vec![0; 8]);
+            let sum = i64::from_le_bytes(value.as_slice().try_into().unwrap()) + delta;
+            *value = sum.to_le_bytes().to_vec();
+            sum
+        })
+    }
+
+    async fn send(
+        &self,
+        _request: http::Request<Vec<u8>>,
+    ) -> Result<http::Response<Vec<u8>>, Error> {
+        panic!("this platform sends nothing")
+    }
 }
 
 /// Runs a future that never waits, as those on [`Native`] do.

@@ -112,7 +112,7 @@ fn every_published_spc_is_answered_by_the_component_and_every_value_in_it_is_as_
     let Some(folder) = folder(test) else { return };
     for group in index(&folder, "INDEX.json")["groups"].as_array().unwrap() {
         let variables = variables(&folder, group);
-        let credentials = run(Credentials::load(&Native(variables.clone())))
+        let credentials = run(Credentials::load(&Native::new(variables.clone())))
             .unwrap()
             .unwrap();
         let servers = WORLDS.map(|world| serve_in(world, &variables));

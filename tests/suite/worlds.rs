@@ -56,7 +56,7 @@ fn requests_at_one_time_do_not_disturb_each_other() {
 
 #[test]
 fn an_instance_of_wasi_0_3_serves_as_many_requests_as_it_may_and_then_another_does() {
-    let application = Application::built_in(World::Wasip3, &variables()).unwrap();
+    let application = Application::built_in(World::Wasip3, variables()).unwrap();
     let reuse = Reuse {
         total: 3,
         concurrent: 1,
@@ -75,7 +75,7 @@ fn an_instance_of_wasi_0_3_serves_as_many_requests_as_it_may_and_then_another_do
 
 #[test]
 fn on_a_plain_host_the_environment_has_what_its_configuration_has_not() {
-    let mut application = Application::built_in(World::Wasi, &Provided::new()).unwrap();
+    let mut application = Application::built_in(World::Wasi, Provided::new()).unwrap();
     application.environment = variables()
         .into_iter()
         .map(|(name, value)| (format!("SPIN_VARIABLE_{}", name.to_uppercase()), value))

@@ -26,7 +26,10 @@ pub fn run() -> Result<()> {
             show_output: true,
             ..Options::quiet()
         };
-        Server::start(Application::built_in(World::Wasip2, &variables)?, &options)
+        Server::start(
+            Application::built_in(World::Wasip2, variables.clone())?,
+            &options,
+        )
     };
     // The usual port of Spin, or any that is free.
     let server = start(3000).or_else(|_| start(0))?;
@@ -101,5 +104,5 @@ Ctrl-C ends it.
 ",
         base = server.url(),
     );
-    server.run_until_interrupted()
+    server.run_until_interrupted(|| Ok(fixtures::variables()))
 }

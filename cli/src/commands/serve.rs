@@ -7,7 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::host::{Application, Options, Reuse, Server, World, from_environment, parse_assignment};
+use crate::host::{
+    Application, Assignment, Options, Provided, Reuse, Server, StoreChoice, World, from_environment,
+};
+
+/// Where the key-value store is when nothing is said, below the state directory.
+const STORE: &str = "key_value.redb";
 
 /// Serve an application in the embedded host.
 #[derive(Args)]
@@ -22,13 +27,26 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// An application variable: name=value, or name=@file. The environment has them too, as
-    /// `SPIN_VARIABLE_NAME`, which keeps secrets out of the argument list
-    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = parse_assignment)]
-    variables: Vec<(String, String)>,
+    /// `SPIN_VARIABLE_NAME`, which keeps secrets out of the argument list. Files are read again at
+    /// SIGHUP
+    #[arg(long = "variable", value_name = "NAME=VALUE|NAME=@FILE")]
+    variables: Vec<Assignment>,
     /// An environment variable of the component, in the world `wasi`: NAME takes it over from this
     /// process, which keeps secrets out of the argument list
     #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = environment)]
     environment: Vec<(String, String)>,
+    /// A runtime configuration file of Spin: `[key_value_store.default]` chooses the store
+    #[arg(long, value_name = "FILE")]
+    runtime_config_file: Option<PathBuf>,
+    /// Directory of the key-value store when no file says where it is
+    #[arg(long, value_name = "DIRECTORY", default_value = ".keylet")]
+    state_dir: PathBuf,
+    /// Keep the key-value store in memory, and forget it at the end
+    #[arg(long, conflicts_with_all = ["runtime_config_file", "state_dir"])]
+    in_memory: bool,
+    /// Address of the figures for Prometheus, at /metrics. Nobody is asked for a password there
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
     /// Requests that an instance answers in all [default: 128 on WASI 0.3, else 1]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     max_instance_reuse_count: Option<u32>,
@@ -42,25 +60,45 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     super::log_to_stderr();
-    let mut provided = from_environment();
-    provided.extend(arguments.variables.iter().cloned());
     if !arguments.environment.is_empty() && arguments.world != World::Wasi {
         bail!("Spin gives a component no environment: use --variable");
     }
     let mut application = match &arguments.from {
-        Some(path) => Application::from_manifest(path, arguments.world, &provided)?,
-        None => Application::built_in(arguments.world, &provided)?,
+        Some(path) => Application::from_manifest(path, arguments.world, arguments.provided()?)?,
+        None => Application::built_in(arguments.world, arguments.provided()?)?,
     };
     application.environment.clone_from(&arguments.environment);
     let options = Options {
         listen: arguments.listen,
         show_output: true,
+        figures: arguments.metrics,
+        store: arguments.store()?,
         reuse: Some(arguments.reuse()?),
     };
-    Server::start(application, &options)?.run_until_interrupted()
+    Server::start(application, &options)?.run_until_interrupted(|| arguments.provided())
 }
 
 impl Arguments {
+    /// The application's variables: those of the command line before those of the environment.
+    fn provided(&self) -> Result<Provided> {
+        let mut provided = from_environment();
+        for variable in &self.variables {
+            provided.extend([variable.read()?]);
+        }
+        Ok(provided)
+    }
+
+    fn store(&self) -> Result<StoreChoice> {
+        if self.in_memory {
+            return Ok(StoreChoice::Memory);
+        }
+        let configured = match &self.runtime_config_file {
+            Some(path) => StoreChoice::from_runtime_config(path)?,
+            None => None,
+        };
+        Ok(configured.unwrap_or_else(|| StoreChoice::File(self.state_dir.join(STORE))))
+    }
+
     fn reuse(&self) -> Result<Reuse> {
         let default = self.world.default_reuse();
         let number = |given: Option<u32>, default| given.map_or(Ok(default), usize::try_from);

@@ -1,11 +1,13 @@
-//! The interfaces beside WASI and WASI HTTP: variables.
+//! The interfaces beside WASI and WASI HTTP: variables and key-value store.
 
 use std::sync::Arc;
 
 use wasmtime::Result;
-use wasmtime::component::{ComponentType, Lift, Linker, Lower};
+use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
 
+use super::manifest::DEFAULT_STORE;
 use super::state::{Shared, State};
+use super::store::{NotACounter, Store};
 
 /// Variables on every Spin since 2.0.
 pub fn variables_v2(linker: &mut Linker<State>) -> Result<()> {
@@ -32,9 +34,108 @@ pub fn variables_v3(linker: &mut Linker<State>) -> Result<()> {
 pub fn config(linker: &mut Linker<State>) -> Result<()> {
     let mut config = linker.instance("wasi:config/store@0.2.0-rc.1")?;
     config.func_wrap("get", |store, (name,): (String,)| {
-        let value = store.data().shared.variables.get(&name).cloned();
+        let value = store.data().shared.variable(&name);
         Ok((Ok::<_, ConfigError>(value),))
     })
+}
+
+/// The key-value store, with its atomic counter.
+pub fn key_value(linker: &mut Linker<State>) -> Result<()> {
+    let mut store = linker.instance("wasi:keyvalue/store@0.2.0-draft2")?;
+    store.resource(
+        "bucket",
+        ResourceType::host::<Bucket>(),
+        |mut store, handle| {
+            store
+                .data_mut()
+                .table()
+                .delete(Resource::<Bucket>::new_own(handle))?;
+            Ok(())
+        },
+    )?;
+    store.func_wrap("open", |mut store, (name,): (String,)| {
+        let state: &mut State = store.data_mut();
+        if name != DEFAULT_STORE || state.shared.store.is_none() {
+            return Ok((Err(StoreError::AccessDenied),));
+        }
+        Ok((Ok(state.table().push(Bucket)?),))
+    })?;
+    store.func_wrap_async("[method]bucket.get", |store, (_, key): (Handle, String)| {
+        let shared = Arc::clone(&store.data().shared);
+        Box::new(async move { Ok((failed(open(&shared)?.get(&key).await),)) })
+    })?;
+    store.func_wrap_async(
+        "[method]bucket.set",
+        |store, (_, key, value): (Handle, String, Vec<u8>)| {
+            let shared = Arc::clone(&store.data().shared);
+            Box::new(async move { Ok((failed(open(&shared)?.set(&key, value).await),)) })
+        },
+    )?;
+    store.func_wrap_async(
+        "[method]bucket.delete",
+        |store, (_, key): (Handle, String)| {
+            let shared = Arc::clone(&store.data().shared);
+            Box::new(async move { Ok((failed(open(&shared)?.delete(&key).await),)) })
+        },
+    )?;
+    store.func_wrap_async(
+        "[method]bucket.exists",
+        |store, (_, key): (Handle, String)| {
+            let shared = Arc::clone(&store.data().shared);
+            Box::new(async move {
+                let value = open(&shared)?.get(&key).await;
+                Ok((failed(value.map(|value| value.is_some())),))
+            })
+        },
+    )?;
+    store.func_wrap_async(
+        "[method]bucket.list-keys",
+        |store, (_, cursor): (Handle, Option<String>)| {
+            let shared = Arc::clone(&store.data().shared);
+            Box::new(async move {
+                if cursor.is_some() {
+                    return Ok((Err(StoreError::Other(
+                        "this host has no cursors".to_owned(),
+                    )),));
+                }
+                let keys = failed(open(&shared)?.keys().await);
+                Ok((keys.map(|keys| KeyResponse { keys, cursor: None }),))
+            })
+        },
+    )?;
+    linker
+        .instance("wasi:keyvalue/atomics@0.2.0-draft2")?
+        .func_wrap_async(
+            "increment",
+            |store, (_, key, delta): (Handle, String, i64)| {
+                let shared = Arc::clone(&store.data().shared);
+                // A value that is no counter stops the instance, as it does in Spin.
+                Box::new(async move {
+                    match open(&shared)?.increment(&key, delta).await {
+                        Err(error) if error.is::<NotACounter>() => {
+                            Err(wasmtime::format_err!("incrementing a key: {error}"))
+                        }
+                        sum => Ok((failed(sum),)),
+                    }
+                })
+            },
+        )
+}
+
+/// An open store, as the guest holds it. There is one store, so there is nothing in it.
+struct Bucket;
+
+type Handle = Resource<Bucket>;
+
+fn open(shared: &Shared) -> Result<&Store> {
+    shared
+        .store
+        .as_ref()
+        .ok_or_else(|| wasmtime::format_err!("a handle to a store that is not there"))
+}
+
+fn failed<T>(result: anyhow::Result<T>) -> Result<T, StoreError> {
+    result.map_err(|error| StoreError::Other(format!("{error:#}")))
 }
 
 fn variable(shared: &Shared, name: String) -> Result<String, VariableError> {
@@ -42,11 +143,7 @@ fn variable(shared: &Shared, name: String) -> Result<String, VariableError> {
     if name.is_empty() || !name.chars().all(is_name) {
         return Err(VariableError::InvalidName(name));
     }
-    shared
-        .variables
-        .get(&name)
-        .cloned()
-        .ok_or(VariableError::Undefined(name))
+    shared.variable(&name).ok_or(VariableError::Undefined(name))
 }
 
 /// The error of Spin's variables, in both versions.
@@ -71,4 +168,24 @@ enum ConfigError {
     Upstream(String),
     #[component(name = "io")]
     Io(String),
+}
+
+/// The error of `wasi:keyvalue`.
+#[derive(ComponentType, Lift, Lower)]
+#[component(variant)]
+enum StoreError {
+    #[component(name = "no-such-store")]
+    NoSuchStore,
+    #[component(name = "access-denied")]
+    AccessDenied,
+    #[component(name = "other")]
+    Other(String),
+}
+
+/// A page of keys: all of them.
+#[derive(ComponentType, Lift, Lower)]
+#[component(record)]
+struct KeyResponse {
+    keys: Vec<String>,
+    cursor: Option<String>,
 }

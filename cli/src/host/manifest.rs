@@ -37,6 +37,12 @@ pub struct Component {
     /// Component variables: templates over application variables.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// Where it may send requests to: templates over application variables.
+    #[serde(default)]
+    pub allowed_outbound_hosts: Vec<String>,
+    /// The key-value stores that it may open.
+    #[serde(default)]
+    pub key_value_stores: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -60,11 +66,15 @@ struct HttpTrigger {
     component: String,
 }
 
+/// The one key-value store of this host, which every Spin has too.
+pub const DEFAULT_STORE: &str = "default";
+
 impl Manifest {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// What is not TOML, not version 2, or more than one component on the route `/...`.
+    /// What is not TOML, not version 2, or more than one component on the route `/...`; a store
+    /// that this host has not.
     pub fn parse(text: &str) -> Result<Self> {
         let mut written: Written = toml::from_str(text)?;
         ensure!(
@@ -84,9 +94,21 @@ impl Manifest {
                     trigger.component
                 )
             })?;
+        if let Some(other) = component
+            .key_value_stores
+            .iter()
+            .find(|store| *store != DEFAULT_STORE)
+        {
+            bail!("this host has the key-value store `{DEFAULT_STORE}` and no `{other}`");
+        }
         Ok(Self {
             variables: written.variables,
             component,
         })
+    }
+
+    /// Whether the component may open the store [`DEFAULT_STORE`].
+    pub fn opens_store(&self) -> bool {
+        !self.component.key_value_stores.is_empty()
     }
 }

@@ -1,12 +1,16 @@
 //! The embedded host: a Spin application on wasmtime, for a machine that has no Spin.
 //!
 //! It reads the application from `spin.toml` and serves what Spin serves: instances of a component
-//! with Spin's variables. Beside Spin's two worlds it has that of plain hosts.
+//! with Spin's variables, Spin's key-value store and the outbound requests that the manifest
+//! allows. Beside Spin's two worlds it has that of plain hosts.
 
+mod figures;
 mod imports;
 mod manifest;
+mod outbound;
 mod server;
 mod state;
+mod store;
 mod variables;
 mod world;
 
@@ -16,17 +20,20 @@ use anyhow::{Context, Result};
 
 pub use manifest::Manifest;
 pub use server::{Options, Server};
-pub use variables::{Provided, from_environment, parse_assignment};
+pub use store::{NotACounter, Store, StoreChoice};
+pub use variables::{Assignment, Provided, from_environment};
 pub use world::{Reuse, World};
 
-/// An application ready to be served: a component and the variables that it sees.
+/// An application ready to be served: a component, and what it is given.
 pub struct Application {
     /// The world that the component is for.
     pub world: World,
     /// The component, as a WebAssembly binary.
     pub component: Vec<u8>,
-    /// Its variables, resolved.
-    pub variables: variables::Resolved,
+    /// What it may have.
+    pub manifest: Manifest,
+    /// Values of the application's variables.
+    pub provided: Provided,
     /// Its environment. Spin gives a component none.
     pub environment: Vec<(String, String)>,
 }
@@ -35,13 +42,13 @@ impl Application {
     /// The application that was built with this program, for a world.
     ///
     /// # Errors
-    /// A variable that is required and not provided.
-    pub fn built_in(world: World, provided: &Provided) -> Result<Self> {
-        let manifest = Manifest::parse(crate::MANIFEST).context("the built-in spin.toml")?;
+    /// A manifest that this host does not serve.
+    pub fn built_in(world: World, provided: Provided) -> Result<Self> {
         Ok(Self {
             world,
             component: crate::component(world).to_vec(),
-            variables: variables::resolve(&manifest, provided)?,
+            manifest: Manifest::parse(crate::MANIFEST).context("the built-in spin.toml")?,
+            provided,
             environment: Vec::new(),
         })
     }
@@ -49,9 +56,8 @@ impl Application {
     /// The application of a `spin.toml`, whose component was built before for a world.
     ///
     /// # Errors
-    /// A file that cannot be read, a manifest that this host does not serve, a variable that is
-    /// required and not provided.
-    pub fn from_manifest(path: &Path, world: World, provided: &Provided) -> Result<Self> {
+    /// A file that cannot be read, a manifest that this host does not serve.
+    pub fn from_manifest(path: &Path, world: World, provided: Provided) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let manifest = Manifest::parse(&text).with_context(|| path.display().to_string())?;
@@ -68,7 +74,8 @@ impl Application {
         Ok(Self {
             world,
             component,
-            variables: variables::resolve(&manifest, provided)?,
+            manifest,
+            provided,
             environment: Vec::new(),
         })
     }

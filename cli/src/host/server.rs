@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -14,13 +14,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use wasmtime_wasi_http::WasiBody;
 
-use super::Application;
+use super::figures::Figures;
+use super::outbound::AllowedHosts;
 use super::state::Shared;
+use super::store::{Store, StoreChoice};
+use super::variables::{Provided, outbound_hosts, resolve};
 use super::world::{INSTANCES, Instances, Reuse};
+use super::{Application, Manifest};
 
 /// How long requests under way may take once the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -31,16 +36,22 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Whether what the component writes, the audit trail, goes to this process's standard output.
     pub show_output: bool,
+    /// Where the figures are told; `None`: nowhere.
+    pub figures: Option<SocketAddr>,
+    /// The key-value store, in a world that has one.
+    pub store: StoreChoice,
     /// How often an instance is used; `None`: as the world does.
     pub reuse: Option<Reuse>,
 }
 
 impl Options {
-    /// Loopback at a free port, and nothing shown: what tests want.
+    /// Loopback at a free port, nothing shown, nothing kept: what tests want.
     pub fn quiet() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             show_output: false,
+            figures: None,
+            store: StoreChoice::Memory,
             reuse: None,
         }
     }
@@ -49,8 +60,11 @@ impl Options {
 /// A server that runs until it is stopped.
 pub struct Server {
     address: SocketAddr,
-    stop: tokio::sync::watch::Sender<bool>,
-    accepting: JoinHandle<()>,
+    figures_address: Option<SocketAddr>,
+    manifest: Manifest,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    accepting: Vec<JoinHandle<()>>,
     runtime: Runtime,
 }
 
@@ -58,30 +72,66 @@ impl Server {
     /// Compiles the component and begins to listen.
     ///
     /// # Errors
-    /// A component that does not compile or asks for what this host has not; an address that
-    /// cannot be listened at.
+    /// A required variable without a value; a component that does not compile or asks for what this
+    /// host has not; a store that does not open; an address that cannot be listened at.
     pub fn start(application: Application, options: &Options) -> Result<Self> {
         let runtime = Runtime::new()?;
         let started = Instant::now();
-        let world = application.world;
-        let shared = Shared {
-            variables: application.variables,
-            environment: application.environment,
-            show_output: options.show_output,
+        let Application {
+            world,
+            component,
+            manifest,
+            provided,
+            environment,
+        } = application;
+        let store = match world.is_spin() && manifest.opens_store() {
+            true => Some(runtime.block_on(Store::open(&options.store))?),
+            false => None,
         };
+        let outbound = match world.is_spin() {
+            true => AllowedHosts::parse(
+                outbound_hosts(&manifest, &provided)?
+                    .iter()
+                    .map(String::as_str),
+            )?,
+            false => AllowedHosts::any(),
+        };
+        let figures = Arc::new(Figures::default());
+        let shared = Arc::new(Shared {
+            variables: RwLock::new(resolve(&manifest, &provided)?),
+            environment,
+            store,
+            outbound: Arc::new(outbound),
+            show_output: options.show_output,
+            figures: Arc::clone(&figures),
+        });
         let reuse = options.reuse.unwrap_or(world.default_reuse());
-        let instances = Instances::new(world, &application.component, shared, reuse)
+        let instances = Instances::new(world, &component, Arc::clone(&shared), reuse)
             .map_err(|error| anyhow!("the component: {error:#}"))?;
-        let instances = Arc::new(instances);
-        let listener = runtime
-            .block_on(TcpListener::bind(options.listen))
-            .with_context(|| format!("listening on {}", options.listen))?;
-        let address = listener.local_addr()?;
-        let (stop, stopped) = tokio::sync::watch::channel(false);
-        let accepting = runtime.spawn(accept(listener, Arc::clone(&instances), stopped));
+        let front = Arc::new(Front {
+            instances,
+            slots: Semaphore::new(usize::try_from(INSTANCES).unwrap_or(usize::MAX)),
+            figures: Arc::clone(&figures),
+        });
+
+        let (stop, stopped) = watch::channel(false);
+        let mut accepting = Vec::new();
+        let mut serve = |address, answer: Answer| {
+            let (address, task) = listen(&runtime, address, answer, stopped.clone())?;
+            accepting.push(task);
+            Ok::<_, anyhow::Error>(address)
+        };
+        let address = serve(options.listen, Answer::Component(front))?;
+        let figures_address = match options.figures {
+            Some(address) => Some(serve(address, Answer::Figures(figures))?),
+            None => None,
+        };
         tracing::info!(%address, ready_ms = millis(started), "listening");
         Ok(Self {
             address,
+            figures_address,
+            manifest,
+            shared,
             stop,
             accepting,
             runtime,
@@ -98,17 +148,43 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Waits for Ctrl-C or SIGTERM, then stops.
+    /// Where the figures are told.
+    pub fn figures_address(&self) -> Option<SocketAddr> {
+        self.figures_address
+    }
+
+    /// Gives the application other variables. An instance that has read one keeps it; the next
+    /// instance reads the new one.
+    ///
+    /// # Errors
+    /// A required variable without a value; then everything stays as it is.
+    pub fn set_variables(&self, provided: &Provided) -> Result<()> {
+        let resolved = resolve(&self.manifest, provided)?;
+        let variables = self.shared.variables.write();
+        *variables.unwrap_or_else(PoisonError::into_inner) = resolved;
+        Ok(())
+    }
+
+    /// Waits for Ctrl-C or SIGTERM, then stops. SIGHUP has the variables read again.
     ///
     /// # Errors
     /// Signals that cannot be waited for.
-    pub fn run_until_interrupted(self) -> Result<()> {
+    pub fn run_until_interrupted(self, variables: impl Fn() -> Result<Provided>) -> Result<()> {
         self.runtime.block_on(async {
-            let mut terminate =
-                tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-            tokio::select! {
-                interrupted = tokio::signal::ctrl_c() => interrupted,
-                _ = terminate.recv() => Ok(()),
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut hang_up = signal(SignalKind::hangup())?;
+            loop {
+                tokio::select! {
+                    interrupted = tokio::signal::ctrl_c() => return interrupted,
+                    _ = terminate.recv() => return Ok(()),
+                    _ = hang_up.recv() => match variables().and_then(|new| self.set_variables(&new)) {
+                        Ok(()) => tracing::info!("the variables were read again"),
+                        Err(error) => tracing::error!(
+                            error = format!("{error:#}"),
+                            "the variables could not be read again and stay as they were"
+                        ),
+                    },
+                }
             }
         })?;
         tracing::info!("stopping");
@@ -119,19 +195,43 @@ impl Server {
     /// Stops listening and lets the requests under way end.
     pub fn stop(self) {
         let _ = self.stop.send(true);
-        let _ = self.runtime.block_on(self.accepting);
+        for accepting in self.accepting {
+            let _ = self.runtime.block_on(accepting);
+        }
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    instances: Arc<Instances>,
-    mut stopped: tokio::sync::watch::Receiver<bool>,
-) {
+/// What is behind an address.
+#[derive(Clone)]
+enum Answer {
+    Component(Arc<Front>),
+    Figures(Arc<Figures>),
+}
+
+impl Answer {
+    async fn to(&self, request: Request<Incoming>, client: SocketAddr) -> Response<WasiBody> {
+        match self {
+            Self::Component(front) => front.respond(request, client).await,
+            Self::Figures(figures) => figures.respond(&request).map(whole),
+        }
+    }
+}
+
+fn listen(
+    runtime: &Runtime,
+    address: SocketAddr,
+    answer: Answer,
+    stopped: watch::Receiver<bool>,
+) -> Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = runtime
+        .block_on(TcpListener::bind(address))
+        .with_context(|| format!("listening on {address}"))?;
+    let address = listener.local_addr()?;
+    Ok((address, runtime.spawn(accept(listener, answer, stopped))))
+}
+
+async fn accept(listener: TcpListener, answer: Answer, mut stopped: watch::Receiver<bool>) {
     let connections = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(
-        usize::try_from(INSTANCES).unwrap_or(usize::MAX),
-    ));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -139,9 +239,7 @@ async fn accept(
         };
         match accepted {
             Ok((stream, client)) => {
-                let connection =
-                    connection(stream, client, Arc::clone(&instances), Arc::clone(&slots));
-                let connection = connections.watch(connection);
+                let connection = connections.watch(connection(stream, client, answer.clone()));
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%error, "connection");
@@ -163,16 +261,12 @@ async fn accept(
 fn connection(
     stream: TcpStream,
     client: SocketAddr,
-    instances: Arc<Instances>,
-    slots: Arc<Semaphore>,
+    answer: Answer,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let (instances, slots) = (Arc::clone(&instances), Arc::clone(&slots));
-        async move {
-            let _slot = slots.acquire().await;
-            Ok::<_, Infallible>(respond(&instances, request, client).await)
-        }
+        let answer = answer.clone();
+        async move { Ok::<_, Infallible>(answer.to(request, client).await) }
     });
     // With a timer, a client that does not finish its headers is cut off.
     hyper::server::conn::http1::Builder::new()
@@ -180,36 +274,52 @@ fn connection(
         .serve_connection(TokioIo::new(stream), service)
 }
 
-/// Answers a request and logs it: method, path, status, time. The query may hold a token, so it
-/// is not logged.
-async fn respond(
-    instances: &Instances,
-    mut request: Request<Incoming>,
-    client: SocketAddr,
-) -> Response<WasiBody> {
-    let started = Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    if let Ok(address) = client.to_string().parse() {
-        request.headers_mut().insert("spin-client-addr", address);
-    }
-    let response = match instances
-        .handle(request.map(|body| body.map_err(Into::into).boxed_unsync()))
-        .await
-    {
-        Ok(response) => response,
-        Err(error) => {
-            tracing::error!(%method, path, error = format!("{error:#}"), "the component failed");
-            let mut response = Response::new(
-                Full::default()
-                    .map_err(|never| match never {})
-                    .boxed_unsync(),
-            );
-            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            response
+/// What stands before the instances: as many requests at a moment as there is room for, each
+/// counted and logged.
+struct Front {
+    instances: Instances,
+    slots: Semaphore,
+    figures: Arc<Figures>,
+}
+
+impl Front {
+    /// Answers a request and logs it: method, path, status, time. The query may hold a token, so
+    /// it is not logged.
+    async fn respond(
+        &self,
+        mut request: Request<Incoming>,
+        client: SocketAddr,
+    ) -> Response<WasiBody> {
+        let started = Instant::now();
+        let in_flight = self.figures.begin();
+        let _slot = self.slots.acquire().await;
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        if let Ok(address) = client.to_string().parse() {
+            request.headers_mut().insert("spin-client-addr", address);
         }
-    };
-    tracing::info!(%method, path, status = response.status().as_u16(), ms = millis(started), "request");
-    response
+        let response = match self
+            .instances
+            .handle(request.map(|body| body.map_err(Into::into).boxed_unsync()))
+            .await
+        {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::error!(%method, path, error = format!("{error:#}"), "the component failed");
+                let mut response = Response::new(whole(String::new()));
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                response
+            }
+        };
+        in_flight.end(&path, &response, started.elapsed());
+        tracing::info!(%method, path, status = response.status().as_u16(), ms = millis(started), "request");
+        response
+    }
+}
+
+fn whole(body: String) -> WasiBody {
+    Full::from(body)
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 fn millis(started: Instant) -> f64 {

@@ -1,23 +1,41 @@
 //! What an instance holds on the host's side.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::figures::{Figures, Memory};
+use super::outbound::{AllowedHosts, Outbound};
+use super::store::Store;
 use super::variables::Resolved;
 
 /// What every instance of an application shares.
 pub struct Shared {
-    /// Its variables.
-    pub variables: Resolved,
+    /// Its variables, which may change.
+    pub variables: RwLock<Resolved>,
     /// Its environment.
     pub environment: Vec<(String, String)>,
+    /// Its key-value store; `None` where it has none, or may not open it.
+    pub store: Option<Store>,
+    /// Where it may send requests to.
+    pub outbound: Arc<AllowedHosts>,
     /// Whether what it writes goes to the host's standard output.
     pub show_output: bool,
+    /// What is counted.
+    pub figures: Arc<Figures>,
+}
+
+impl Shared {
+    /// The value of a variable.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let variables = self.variables.read();
+        variables
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
 }
 
 /// The state of one instance.
@@ -25,7 +43,11 @@ pub struct State {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
-    hooks: NoOutbound,
+    outbound: Outbound,
+    /// Requests that it was handed.
+    pub requests: usize,
+    /// Its memory.
+    pub memory: Memory,
     /// What it shares with the others.
     pub shared: Arc<Shared>,
 }
@@ -42,9 +64,16 @@ impl State {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             table: ResourceTable::new(),
-            hooks: NoOutbound,
+            outbound: Outbound(Arc::clone(&shared.outbound)),
+            requests: 0,
+            memory: Memory::new(&shared.figures),
             shared: Arc::clone(shared),
         }
+    }
+
+    /// The resources of this instance.
+    pub fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 }
 
@@ -62,23 +91,7 @@ impl WasiHttpView for State {
         WasiHttpCtxView {
             ctx: &mut self.http,
             table: &mut self.table,
-            hooks: &mut self.hooks,
+            hooks: &mut self.outbound,
         }
-    }
-}
-
-type Boxed<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
-
-/// The component may send no requests: `allowed_outbound_hosts` is empty.
-struct NoOutbound;
-
-impl WasiHttpHooks for NoOutbound {
-    fn send_request(
-        &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
-        _sent: Boxed<()>,
-    ) -> Boxed<(http::Response<WasiBody>, Boxed<()>)> {
-        Box::new(async { Err(Error::HttpRequestDenied) })
     }
 }

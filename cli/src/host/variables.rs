@@ -1,6 +1,8 @@
 //! Variables as Spin resolves them: providers first, then defaults, then templates.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 
@@ -26,28 +28,87 @@ pub fn from_environment() -> Provided {
         .collect()
 }
 
-/// Reads the argument of `--variable`: `name=value`, or `name=@file` for the content of a file.
-///
-/// # Errors
-/// What has no `=`, or a file that cannot be read. The value is not part of the message.
-pub fn parse_assignment(argument: &str) -> Result<(String, String)> {
-    let (name, value) = argument
-        .split_once('=')
-        .context("a variable is given as name=value or name=@file")?;
-    let value = match value.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path)
-            .with_context(|| format!("variable {name}: reading {path}"))?,
-        None => value.to_owned(),
-    };
-    Ok((name.to_owned(), value))
+/// A variable of the command line: `name=value`, or `name=@file` for the content of a file.
+#[derive(Clone)]
+pub struct Assignment {
+    name: String,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Value(String),
+    File(PathBuf),
+}
+
+impl Assignment {
+    /// The name, and the value as it is now.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read(&self) -> Result<(String, String)> {
+        let value = match &self.source {
+            Source::Value(value) => value.clone(),
+            Source::File(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("variable {}: reading {}", self.name, path.display()))?,
+        };
+        Ok((self.name.clone(), value))
+    }
+}
+
+impl FromStr for Assignment {
+    type Err = anyhow::Error;
+
+    /// Reads an argument. The value is not part of any message.
+    fn from_str(argument: &str) -> Result<Self> {
+        let (name, value) = argument
+            .split_once('=')
+            .context("a variable is given as name=value or name=@file")?;
+        Ok(Self {
+            name: name.to_owned(),
+            source: match value.strip_prefix('@') {
+                Some(path) => Source::File(path.into()),
+                None => Source::Value(value.to_owned()),
+            },
+        })
+    }
 }
 
 /// The variables that the component sees.
 ///
 /// # Errors
-/// A provided name that the manifest does not declare, a required variable without a value, a
-/// template that names no variable.
+/// A required variable without a value, a template that names no variable.
 pub fn resolve(manifest: &Manifest, provided: &Provided) -> Result<Resolved> {
+    let values = values(manifest, provided)?;
+    manifest
+        .component
+        .variables
+        .iter()
+        .map(|(name, template)| {
+            let value = expand(template, &values)
+                .with_context(|| format!("component variable `{name}`"))?;
+            Ok((name.clone(), value))
+        })
+        .collect()
+}
+
+/// The entries of `allowed_outbound_hosts`, with their templates expanded.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn outbound_hosts(manifest: &Manifest, provided: &Provided) -> Result<Vec<String>> {
+    let values = values(manifest, provided)?;
+    let templates = manifest.component.allowed_outbound_hosts.iter();
+    templates
+        .map(|template| expand(template, &values).context("`allowed_outbound_hosts`"))
+        .collect()
+}
+
+/// The application's variables: what is provided, else the default.
+fn values<'a>(
+    manifest: &'a Manifest,
+    provided: &'a Provided,
+) -> Result<BTreeMap<&'a str, &'a str>> {
     let mut values = BTreeMap::new();
     for (name, variable) in &manifest.variables {
         match (
@@ -61,16 +122,7 @@ pub fn resolve(manifest: &Manifest, provided: &Provided) -> Result<Resolved> {
             (None, false) => {}
         }
     }
-    manifest
-        .component
-        .variables
-        .iter()
-        .map(|(name, template)| {
-            let value = expand(template, &values)
-                .with_context(|| format!("component variable `{name}`"))?;
-            Ok((name.clone(), value))
-        })
-        .collect()
+    Ok(values)
 }
 
 /// Replaces each `{{ name }}` by the variable's value.
@@ -107,6 +159,7 @@ mod tests {
         component = "c"
         [component.c]
         source = "c.wasm"
+        allowed_outbound_hosts = ["https://{{ with_default }}.example"]
         [component.c.variables]
         one = "{{ with_default }}"
         two = "<{{needed}}-{{ with_default }}>"
@@ -129,6 +182,11 @@ mod tests {
             ("d", "<n-d>")
         );
         assert_eq!(values["three"], "plain");
+        let provided = Provided::from([("needed".to_owned(), String::new())]);
+        assert_eq!(
+            outbound_hosts(&Manifest::parse(MANIFEST).unwrap(), &provided).unwrap(),
+            ["https://d.example"]
+        );
         assert_eq!(
             resolved(&[("needed", "n"), ("with_default", "p")]).unwrap()["two"],
             "<n-p>"

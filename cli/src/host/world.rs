@@ -29,34 +29,42 @@ const ROOM: u32 = INSTANCES * 2;
 /// What a host provides to a component.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum World {
-    /// Every Spin: WASI 0.2 and Spin's variables
+    /// Every Spin: WASI 0.2, Spin's variables and store
     #[default]
     Wasip2,
-    /// Spin 4.1 and later: WASI 0.3 and Spin's variables, instances reused
+    /// Spin 4.1 and later: WASI 0.3, Spin's variables and store, instances reused
     Wasip3,
-    /// Plain hosts such as `wasmtime serve`: WASI 0.2 and its configuration
+    /// Plain hosts such as `wasmtime serve`: WASI 0.2, configuration, no store
     Wasi,
 }
 
 impl World {
-    /// The variables of this world, beside WASI and WASI HTTP.
+    /// The variables and the store of this world, beside WASI and WASI HTTP.
     fn link(self, linker: &mut Linker<State>) -> Result<()> {
         wasmtime_wasi::p2::add_to_linker_async(linker)?;
         match self {
             Self::Wasip2 => {
                 p2::add_only_http_to_linker_async(linker)?;
-                imports::variables_v2(linker)
+                imports::variables_v2(linker)?;
+                imports::key_value(linker)
             }
             Self::Wasip3 => {
                 wasmtime_wasi::p3::add_to_linker(linker)?;
                 p3::add_to_linker(linker)?;
-                imports::variables_v3(linker)
+                imports::variables_v3(linker)?;
+                imports::key_value(linker)
             }
             Self::Wasi => {
                 p2::add_only_http_to_linker_async(linker)?;
                 imports::config(linker)
             }
         }
+    }
+
+    /// Whether it is one of Spin's, with a store that keeps what is written and a manifest that
+    /// says where requests may go.
+    pub fn is_spin(self) -> bool {
+        self != Self::Wasi
     }
 
     /// How often an instance is used in this world when nothing is said.
@@ -102,7 +110,7 @@ impl Instances {
     ///
     /// # Errors
     /// A component that does not compile, or that asks for what the world has not.
-    pub fn new(world: World, component: &[u8], shared: Shared, reuse: Reuse) -> Result<Self> {
+    pub fn new(world: World, component: &[u8], shared: Arc<Shared>, reuse: Reuse) -> Result<Self> {
         let engine = Engine::new(&config()?)?;
         let component = Component::new(&engine, component)?;
         let mut linker = Linker::new(&engine);
@@ -115,7 +123,7 @@ impl Instances {
         Ok(Self(ProxyHandler::new(Handler {
             engine,
             component,
-            shared: Arc::new(shared),
+            shared,
             reuse,
         })))
     }
@@ -139,6 +147,7 @@ impl HandlerState for Handler {
 
     async fn instantiate(&self) -> Result<Instance<State, Expiration, Limits>> {
         let mut store = Store::new(&self.engine, State::new(&self.shared));
+        store.limiter(|state| &mut state.memory);
         let proxy = self.component.instantiate_async(&mut store).await?;
         Ok(Instance {
             store,
@@ -200,10 +209,15 @@ impl WorkerState for Limits {
 
     fn on_request_start(
         &self,
-        _store: StoreContextMut<'_, State>,
+        mut store: StoreContextMut<'_, State>,
         _request: (),
         _task: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+        let state = store.data_mut();
+        if state.requests > 0 {
+            state.shared.figures.reused();
+        }
+        state.requests += 1;
         Box::pin(std::future::pending())
     }
 

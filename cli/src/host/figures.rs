@@ -1,0 +1,225 @@
+//! What the host counts, told in the text format that Prometheus reads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
+use keylet::error::Code;
+use keylet::service::{CODE_HEADER, route_name};
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Upper bounds in seconds: from a licence of a warm instance to a request that waits for a store.
+const BUCKETS: [f64; 12] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+];
+
+/// The figures of one application.
+pub struct Figures {
+    registry: Registry,
+    requests: Family<Answered, Counter>,
+    seconds: Family<Routed, Histogram>,
+    in_flight: Gauge,
+    created: Counter,
+    reused: Counter,
+    live: Gauge,
+    memory: Gauge,
+    memory_peak: Gauge<u64, AtomicU64>,
+}
+
+/// `code` is the code of a refusal, or `ok`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    route: &'static str,
+    status: u16,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Routed {
+    route: &'static str,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        let mut this = Self {
+            registry: Registry::with_prefix("keylet"),
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            in_flight: Gauge::default(),
+            created: Counter::default(),
+            reused: Counter::default(),
+            live: Gauge::default(),
+            memory: Gauge::default(),
+            memory_peak: Gauge::default(),
+        };
+        let registry = &mut this.registry;
+        registry.register(
+            "requests",
+            "Requests answered, by route, status and code of refusal",
+            this.requests.clone(),
+        );
+        registry.register(
+            "request_duration_seconds",
+            "From the end of a request's headers to the beginning of its answer",
+            this.seconds.clone(),
+        );
+        registry.register(
+            "requests_in_flight",
+            "Requests that are not answered yet, those that wait for an instance included",
+            this.in_flight.clone(),
+        );
+        registry.register(
+            "instances_created",
+            "Instances of the component that were made",
+            this.created.clone(),
+        );
+        registry.register(
+            "instances_reused",
+            "Requests that went to an instance which had been handed one before",
+            this.reused.clone(),
+        );
+        registry.register("instances", "Instances now", this.live.clone());
+        registry.register(
+            "component_memory_bytes",
+            "Linear memory of all instances now",
+            this.memory.clone(),
+        );
+        registry.register(
+            "component_memory_peak_bytes",
+            "The most linear memory that one instance has had",
+            this.memory_peak.clone(),
+        );
+        this
+    }
+}
+
+impl Figures {
+    /// A request has come.
+    pub fn begin(&self) -> InFlight<'_> {
+        self.in_flight.inc();
+        InFlight(self)
+    }
+
+    /// An instance was handed another request.
+    pub fn reused(&self) {
+        self.reused.inc();
+    }
+
+    /// `GET /metrics`
+    pub fn respond<B>(&self, request: &Request<B>) -> Response<String> {
+        let mut response = Response::new(String::new());
+        if request.uri().path() == "/metrics" {
+            // Writing to a string does not fail.
+            let _ = text::encode(response.body_mut(), &self.registry);
+            response.headers_mut().insert(
+                CONTENT_TYPE,
+                HeaderValue::from_static(
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                ),
+            );
+        } else {
+            *response.status_mut() = StatusCode::NOT_FOUND;
+        }
+        response
+    }
+}
+
+/// A request that is not answered yet.
+pub struct InFlight<'a>(&'a Figures);
+
+impl InFlight<'_> {
+    /// It is answered.
+    pub fn end<B>(self, path: &str, response: &Response<B>, took: Duration) {
+        let route = route_name(path);
+        let refusal = response
+            .headers()
+            .get(CODE_HEADER)
+            .and_then(|value| value.to_str().ok());
+        let known = |name: &str| Code::ALL.iter().find(|code| code.name == name);
+        let answered = Answered {
+            route,
+            status: response.status().as_u16(),
+            code: match (refusal, response.status()) {
+                (Some(name), _) => known(name).map_or("other", |code| code.name),
+                (None, StatusCode::INTERNAL_SERVER_ERROR) => "component_failed",
+                (None, _) => "ok",
+            },
+        };
+        self.0.requests.get_or_create(&answered).inc();
+        let routed = Routed { route };
+        self.0
+            .seconds
+            .get_or_create(&routed)
+            .observe(took.as_secs_f64());
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
+    }
+}
+
+/// The linear memory of an instance, counted from its making to its end.
+pub struct Memory {
+    bytes: usize,
+    figures: Arc<Figures>,
+}
+
+impl Memory {
+    /// An instance is made.
+    pub fn new(figures: &Arc<Figures>) -> Self {
+        figures.created.inc();
+        figures.live.inc();
+        Self {
+            bytes: 0,
+            figures: Arc::clone(figures),
+        }
+    }
+}
+
+impl wasmtime::ResourceLimiter for Memory {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let grown = desired.saturating_sub(current);
+        self.bytes += grown;
+        self.figures.memory.inc_by(signed(grown));
+        let bytes = u64::try_from(self.bytes).unwrap_or(u64::MAX);
+        self.figures
+            .memory_peak
+            .inner()
+            .fetch_max(bytes, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        _desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(true)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.figures.live.dec();
+        self.figures.memory.dec_by(signed(self.bytes));
+    }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,153 @@
+//! A store in a file.
+//!
+//! One thread writes. What waits when it is ready goes into one transaction, and is acknowledged
+//! once that is on the disk: many clients share the cost of one flush, and what was acknowledged
+//! survives a killed host.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use anyhow::{Context, Result, anyhow};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use tokio::sync::oneshot;
+
+const VALUES: TableDefinition<&str, &[u8]> = TableDefinition::new("values");
+
+/// The most changes in one transaction.
+const BATCH: usize = 1024;
+
+/// A database and the thread that writes to it.
+pub struct File {
+    database: Arc<Database>,
+    changes: mpsc::Sender<(Change, oneshot::Sender<Result<i64>>)>,
+}
+
+struct Change {
+    key: String,
+    action: Action,
+}
+
+enum Action {
+    Set(Vec<u8>),
+    Delete,
+    Increment(i64),
+}
+
+impl File {
+    pub fn open(path: &Path) -> Result<Self> {
+        if let Some(directory) = path
+            .parent()
+            .filter(|directory| !directory.as_os_str().is_empty())
+        {
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("creating {}", directory.display()))?;
+        }
+        let database =
+            Database::create(path).with_context(|| format!("opening {}", path.display()))?;
+        let begin = database.begin_write()?;
+        begin.open_table(VALUES)?;
+        begin.commit()?;
+
+        let database = Arc::new(database);
+        let (changes, waiting) = mpsc::channel();
+        let written = Arc::clone(&database);
+        std::thread::Builder::new()
+            .name("key-value writer".into())
+            .spawn(move || write(&written, &waiting))?;
+        Ok(Self { database, changes })
+    }
+
+    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        let table = self.database.begin_read()?.open_table(VALUES)?;
+        Ok(table.get(key)?.map(|value| value.value().to_vec()))
+    }
+
+    pub fn keys(&self) -> Result<Vec<String>> {
+        let table = self.database.begin_read()?.open_table(VALUES)?;
+        table
+            .iter()?
+            .map(|entry| Ok(entry?.0.value().to_owned()))
+            .collect()
+    }
+
+    pub async fn set(&self, key: &str, value: Vec<u8>) -> Result<()> {
+        self.change(key, Action::Set(value)).await.map(drop)
+    }
+
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        self.change(key, Action::Delete).await.map(drop)
+    }
+
+    pub async fn increment(&self, key: &str, delta: i64) -> Result<i64> {
+        self.change(key, Action::Increment(delta)).await
+    }
+
+    async fn change(&self, key: &str, action: Action) -> Result<i64> {
+        let (done, result) = oneshot::channel();
+        let change = Change {
+            key: key.to_owned(),
+            action,
+        };
+        self.changes
+            .send((change, done))
+            .map_err(|_| anyhow!("the writer of the store has ended"))?;
+        result.await.context("the writer of the store has ended")?
+    }
+}
+
+/// Writes until the store is closed.
+fn write(database: &Database, waiting: &mpsc::Receiver<(Change, oneshot::Sender<Result<i64>>)>) {
+    while let Ok(first) = waiting.recv() {
+        let batch: Vec<_> = std::iter::once(first)
+            .chain(waiting.try_iter().take(BATCH - 1))
+            .collect();
+        let (changes, done): (Vec<Change>, Vec<_>) = batch.into_iter().unzip();
+        match commit(database, &changes) {
+            Ok(results) => {
+                for (done, result) in done.into_iter().zip(results) {
+                    // Whoever no longer waits has been acknowledged nothing.
+                    let _ = done.send(result);
+                }
+            }
+            Err(error) => {
+                for done in done {
+                    let _ = done.send(Err(anyhow!("writing the store: {error:#}")));
+                }
+            }
+        }
+    }
+}
+
+/// Applies changes in one transaction. A change that fails leaves the others as they are.
+fn commit(database: &Database, changes: &[Change]) -> Result<Vec<Result<i64>>> {
+    let transaction = database.begin_write()?;
+    let results = {
+        let mut table = transaction.open_table(VALUES)?;
+        changes
+            .iter()
+            .map(|change| apply(&mut table, change))
+            .collect()
+    };
+    transaction.commit()?;
+    Ok(results)
+}
+
+fn apply(table: &mut Table<'_, &'static str, &'static [u8]>, change: &Change) -> Result<i64> {
+    let key = change.key.as_str();
+    match &change.action {
+        Action::Set(value) => table
+            .insert(key, value.as_slice())
+            .map(|_| 0)
+            .map_err(Into::into),
+        Action::Delete => table.remove(key).map(|_| 0).map_err(Into::into),
+        Action::Increment(delta) => {
+            let sum = super::add(
+                table.get(key)?.as_ref().map(redb::AccessGuard::value),
+                *delta,
+            )?;
+            table.insert(key, sum.to_le_bytes().as_slice())?;
+            Ok(sum)
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Key-value stores, as Spin has them: the same values, and the same traps.
+
+mod file;
+mod memory;
+mod redis;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use file::File;
+use memory::Memory;
+use redis::Redis;
+
+/// Which store an application gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// A file, created when it is missing.
+    File(PathBuf),
+    /// Forgotten when the host ends.
+    Memory,
+    /// A Redis server, by URL.
+    Redis(String),
+}
+
+impl StoreChoice {
+    /// The store of a runtime configuration file, which has Spin's form:
+    ///
+    /// ```toml
+    /// [key_value_store.default]
+    /// type = "redis"                  # or "spin", with a path
+    /// url = "redis://127.0.0.1:6379"
+    /// ```
+    ///
+    /// `None` when the file says nothing of the store `default`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a type that this host has not.
+    pub fn from_runtime_config(path: &Path) -> Result<Option<Self>> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let config: RuntimeConfig =
+            toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let Some(store) = config.key_value_store.default else {
+            return Ok(None);
+        };
+        match (store.type_.as_str(), store.path, store.url) {
+            ("redis", _, Some(url)) => Ok(Some(Self::Redis(url))),
+            ("redis", _, None) => bail!("the store `default` is a Redis and has no url"),
+            ("spin", Some(store), _) => Ok(Some(Self::File(
+                path.parent().unwrap_or(Path::new(".")).join(store),
+            ))),
+            ("spin", None, _) => Ok(None),
+            (other, ..) => bail!("this host has no key-value store of type `{other}`"),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct RuntimeConfig {
+    #[serde(default)]
+    key_value_store: Stores,
+}
+
+#[derive(Deserialize, Default)]
+struct Stores {
+    default: Option<WrittenStore>,
+}
+
+#[derive(Deserialize)]
+struct WrittenStore {
+    #[serde(rename = "type")]
+    type_: String,
+    path: Option<PathBuf>,
+    url: Option<String>,
+}
+
+/// An open store.
+pub enum Store {
+    /// In a file.
+    File(File),
+    /// In memory.
+    Memory(Memory),
+    /// In Redis.
+    Redis(Redis),
+}
+
+impl Store {
+    /// Opens a store.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, or that another host has open; a Redis that does not answer.
+    pub async fn open(choice: &StoreChoice) -> Result<Self> {
+        Ok(match choice {
+            StoreChoice::File(path) => Self::File(File::open(path)?),
+            StoreChoice::Memory => Self::Memory(Memory::default()),
+            StoreChoice::Redis(url) => Self::Redis(Redis::open(url).await?),
+        })
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        match self {
+            Self::File(file) => file.get(key),
+            Self::Memory(memory) => Ok(memory.get(key)),
+            Self::Redis(redis) => redis.get(key).await,
+        }
+    }
+
+    /// Sets a key.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn set(&self, key: &str, value: Vec<u8>) -> Result<()> {
+        match self {
+            Self::File(file) => file.set(key, value).await,
+            Self::Memory(memory) => {
+                memory.set(key, value);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.set(key, value).await,
+        }
+    }
+
+    /// Deletes a key, whether or not it is there.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        match self {
+            Self::File(file) => file.delete(key).await,
+            Self::Memory(memory) => {
+                memory.delete(key);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.delete(key).await,
+        }
+    }
+
+    /// Every key.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn keys(&self) -> Result<Vec<String>> {
+        match self {
+            Self::File(file) => file.keys(),
+            Self::Memory(memory) => Ok(memory.keys()),
+            Self::Redis(redis) => redis.keys().await,
+        }
+    }
+
+    /// Adds to a counter, which begins at 0, and returns what it comes to.
+    ///
+    /// # Errors
+    /// A store that fails; [`NotACounter`].
+    pub async fn increment(&self, key: &str, delta: i64) -> Result<i64> {
+        match self {
+            Self::File(file) => file.increment(key, delta).await,
+            Self::Memory(memory) => memory.increment(key, delta),
+            Self::Redis(redis) => redis.increment(key, delta).await,
+        }
+    }
+}
+
+/// The value is not the eight bytes of a counter. Spin's own store then stops the instance instead
+/// of answering it; Redis, whose counters are decimal digits, answers with an error.
+#[derive(Debug)]
+pub struct NotACounter;
+
+impl std::error::Error for NotACounter {}
+
+impl std::fmt::Display for NotACounter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the value is not a counter of 8 bytes")
+    }
+}
+
+/// Adds to a counter as Spin's own store keeps it: eight bytes, little-endian.
+fn add(value: Option<&[u8]>, delta: i64) -> Result<i64> {
+    let current = match value {
+        None => 0,
+        Some(bytes) => i64::from_le_bytes(bytes.try_into().map_err(|_| NotACounter)?),
+    };
+    current.checked_add(delta).context("the counter overflows")
+}

@@ -1,0 +1,317 @@
+//! What every host provides to the component, held to its promises by the probe.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use http::Request;
+use keylet_cli::host::{Application, Manifest, Options, Provided, Server, World};
+
+use crate::support::{Answer, WORLDS, get, send};
+
+const MANIFEST: &str = r#"
+    spin_manifest_version = 2
+    [application]
+    name = "probe"
+    [variables]
+    host = { default = "127.0.0.1" }
+    set = { default = "" }
+    [[trigger.http]]
+    route = "/..."
+    component = "probe"
+    [component.probe]
+    source = "probe.wasm"
+    key_value_stores = ["default"]
+    allowed_outbound_hosts = ["http://{{ host }}:*"]
+    [component.probe.variables]
+    set = "{{ set }}"
+"#;
+
+const SPINS: [World; 2] = [World::Wasip2, World::Wasip3];
+
+fn probe(world: World, manifest: &str) -> Server {
+    let host = match world {
+        World::Wasip2 => "wasip2",
+        World::Wasip3 => "wasip3",
+        World::Wasi => "wasi",
+    };
+    let application = Application {
+        world,
+        component: keylet_probe::component(host),
+        manifest: Manifest::parse(manifest).unwrap(),
+        provided: Provided::from([("set".to_owned(), "a value".to_owned())]),
+        environment: Vec::new(),
+    };
+    Server::start(application, &Options::quiet()).unwrap()
+}
+
+fn post(server: &Server, path: &str, body: &[u8]) -> Answer {
+    send(server, Request::post("/"), path, body)
+}
+
+fn text(answer: &Answer) -> (u16, &str) {
+    (answer.status, std::str::from_utf8(&answer.body).unwrap())
+}
+
+#[test]
+fn a_variable_has_its_value_and_an_undeclared_one_has_none() {
+    for world in WORLDS {
+        let server = probe(world, MANIFEST);
+        assert_eq!(text(&get(&server, "/variable?name=set")), (200, "a value"));
+        assert_eq!(get(&server, "/variable?name=undeclared").status, 404);
+        server.stop();
+    }
+}
+
+#[test]
+fn the_store_keeps_what_is_written_for_the_next_instance() {
+    for world in SPINS {
+        let server = probe(world, MANIFEST);
+        assert_eq!(get(&server, "/get?key=a").status, 404);
+        assert_eq!(post(&server, "/set?key=a", &[0, 1, 255]).status, 200);
+        assert_eq!(post(&server, "/set?key=empty", &[]).status, 200);
+        assert_eq!(get(&server, "/get?key=a").body, [0, 1, 255]);
+        assert_eq!(text(&get(&server, "/get?key=empty")), (200, ""));
+        let mut keys: Vec<String> = serde_json::from_slice(&get(&server, "/keys").body).unwrap();
+        keys.sort();
+        assert_eq!(keys, ["a", "empty"]);
+        assert_eq!(post(&server, "/delete?key=a", &[]).status, 200);
+        assert_eq!(post(&server, "/delete?key=a", &[]).status, 200);
+        assert_eq!(get(&server, "/get?key=a").status, 404);
+
+        assert_eq!(
+            text(&post(&server, "/increment?key=n&delta=5", &[])),
+            (200, "5")
+        );
+        assert_eq!(
+            text(&post(&server, "/increment?key=n&delta=-7", &[])),
+            (200, "-2")
+        );
+        server.stop();
+    }
+}
+
+#[test]
+fn an_increment_of_what_is_no_counter_stops_the_instance_and_no_other() {
+    for world in SPINS {
+        let server = probe(world, MANIFEST);
+        post(&server, "/set?key=text", b"no counter");
+        assert_eq!(post(&server, "/increment?key=text", &[]).status, 500);
+        assert_eq!(get(&server, "/get?key=text").body, b"no counter");
+        assert_eq!(text(&post(&server, "/increment?key=n", &[])), (200, "1"));
+        server.stop();
+    }
+}
+
+#[test]
+fn a_store_that_the_manifest_does_not_name_is_not_there() {
+    let manifest = MANIFEST.replace(r#"["default"]"#, "[]");
+    for (world, manifest) in [
+        (World::Wasip2, manifest.as_str()),
+        (World::Wasip3, manifest.as_str()),
+        // A plain host has none, whatever a manifest says.
+        (World::Wasi, MANIFEST),
+    ] {
+        let server = probe(world, manifest);
+        for answer in [
+            get(&server, "/get?key=a"),
+            post(&server, "/set?key=a", &[]),
+            post(&server, "/delete?key=a", &[]),
+            get(&server, "/keys"),
+            post(&server, "/increment?key=a", &[]),
+        ] {
+            assert_eq!(
+                text(&answer),
+                (
+                    503,
+                    "the host has no key-value store that keeps what is written"
+                )
+            );
+        }
+        server.stop();
+    }
+}
+
+/// A server that answers each request in a way of its own, and remembers what it was sent.
+struct Peer {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Peer {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, seen) = (stream.unwrap(), Arc::clone(&seen));
+                std::thread::spawn(move || {
+                    let mut request = Vec::new();
+                    let mut piece = [0; 4096];
+                    while !request.ends_with(b"the end") {
+                        match stream.read(&mut piece) {
+                            Ok(read) if read > 0 => request.extend_from_slice(&piece[..read]),
+                            _ => return,
+                        }
+                    }
+                    let request = String::from_utf8(request).unwrap();
+                    let path = request.split([' ', '?']).nth(1).unwrap().to_owned();
+                    seen.lock().unwrap().push(request);
+                    // The other side may close whenever it has had enough.
+                    let _ = Self::answer(&path, &mut stream);
+                });
+            }
+        });
+        Self { address, requests }
+    }
+
+    fn answer(path: &str, stream: &mut impl Write) -> std::io::Result<()> {
+        match path {
+            "/moved" => stream
+                .write_all(b"HTTP/1.1 302 Found\r\nlocation: /answer\r\ncontent-length: 0\r\n\r\n"),
+            "/large" => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")?;
+                stream.write_all(&[b'x'; 1_000_000])
+            }
+            "/cut-short" => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nnot all of it")
+            }
+            "/garbage" => stream.write_all(b"this is not HTTP at all\r\n\r\n"),
+            "/silent" => {
+                std::thread::sleep(Duration::from_secs(30));
+                Ok(())
+            }
+            "/trickle" => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")?;
+                loop {
+                    std::thread::sleep(Duration::from_millis(500));
+                    stream.write_all(b"x")?;
+                    stream.flush()?;
+                }
+            }
+            _ => stream.write_all(
+                b"HTTP/1.1 418 I'm a teapot\r\nx-told: yes\r\ncontent-length: 5\r\n\r\nshort",
+            ),
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+/// Has the probe send a request that ends with `the end`.
+fn through(server: &Server, uri: &str) -> Answer {
+    let request = Request::post("/");
+    send(
+        server,
+        request,
+        &format!("/send?method=PUT&uri={uri}"),
+        b"a body, and the end",
+    )
+}
+
+#[test]
+fn a_request_goes_out_as_it_is_and_every_status_is_an_answer() {
+    let peer = Peer::start();
+    for world in WORLDS {
+        let server = probe(world, MANIFEST);
+        let answer = through(&server, &peer.url("/answer%3Fa=b"));
+        assert_eq!(text(&answer), (418, "short"), "{world:?}");
+        assert_eq!(answer.header("x-told"), Some("yes"));
+        let request = peer.requests.lock().unwrap().pop().unwrap();
+        assert!(
+            request.starts_with("PUT /answer?a=b HTTP/1.1\r\n"),
+            "{request}"
+        );
+        let host = format!("host: {}\r\n", peer.address);
+        assert!(request.to_lowercase().contains(&host), "{request}");
+        assert!(request.contains("a body, and the end"), "{request}");
+
+        let moved = through(&server, &peer.url("/moved"));
+        assert_eq!(
+            (moved.status, moved.header("location")),
+            (302, Some("/answer"))
+        );
+        server.stop();
+    }
+}
+
+#[test]
+fn a_request_goes_only_where_the_manifest_allows() {
+    let peer = Peer::start();
+    let manifest = MANIFEST.replace("http://{{ host }}:*", "http://{{ host }}:1");
+    let uri = peer.url("/answer");
+    for world in SPINS {
+        let server = probe(world, &manifest);
+        let port = peer.address.port();
+        assert_eq!(
+            text(&through(&server, &uri)),
+            (
+                503,
+                format!("the host allows no request to http://127.0.0.1:{port}").as_str()
+            ),
+        );
+        server.stop();
+    }
+    assert!(peer.requests.lock().unwrap().is_empty());
+
+    let server = probe(World::Wasi, &manifest);
+    assert_eq!(
+        through(&server, &uri).status,
+        418,
+        "a plain host has no such list"
+    );
+    server.stop();
+}
+
+#[test]
+fn a_server_that_fails_is_an_error_that_names_it_and_not_what_was_asked() {
+    let peer = Peer::start();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    for world in WORLDS {
+        let server = probe(world, MANIFEST);
+        for uri in [
+            format!("http://{closed}/secret"),
+            peer.url("/large?secret"),
+            peer.url("/cut-short?secret"),
+            peer.url("/garbage?secret"),
+        ] {
+            let answer = through(&server, &uri);
+            let (status, reason) = text(&answer);
+            assert!(
+                status == 503
+                    && reason.starts_with("the request to http://127.0.0.1:")
+                    && !reason.contains("secret"),
+                "{world:?} {uri}: {status} {reason}"
+            );
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn a_server_that_hangs_is_left_after_some_seconds() {
+    let peer = Peer::start();
+    let peer = &peer;
+    std::thread::scope(|scope| {
+        for world in WORLDS {
+            for path in ["/silent", "/trickle"] {
+                scope.spawn(move || {
+                    let server = probe(world, MANIFEST);
+                    let started = Instant::now();
+                    assert_eq!(through(&server, &peer.url(path)).status, 503);
+                    let took = started.elapsed();
+                    assert!(took < Duration::from_secs(15), "{world:?} {path}: {took:?}");
+                    server.stop();
+                });
+            }
+        }
+    });
+}

@@ -1,0 +1,210 @@
+//! Tokens that are good for a number of licences.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{HeaderValue, Request};
+use keylet::fairplay::spc::Version;
+use keylet::service::Service;
+use keylet::session::{REPEAT_SECONDS, REPEATS};
+use keylet_cli::device::{ApplicationKey, SpcOptions, Wrapping};
+use keylet_cli::fixtures::variables;
+use keylet_cli::host::{Server, World};
+use rand_core::{SeedableRng, UnwrapErr};
+
+use crate::support::{
+    Answer, Native, fixture, get, run, send, serve, serve_in, token, variables_with,
+};
+
+/// An SPC for the fixture certificate from a device that is like no other.
+fn another_device() -> Vec<u8> {
+    let variables = variables();
+    let certificate = keylet::encoding::base64(&variables["fairplay_certificate"]).unwrap();
+    let ask: [u8; 16] = keylet::encoding::fixed(&variables["fairplay_ask"]).unwrap();
+    let application = ApplicationKey {
+        certificate: certificate.to_vec(),
+        ask: ask.into(),
+        is_dask: false,
+    };
+    let mut rng =
+        rand_chacha::ChaCha20Rng::try_from_rng(&mut UnwrapErr(getrandom::SysRng)).unwrap();
+    let options = SpcOptions::new("skd://movie-1");
+    let (spc, _secrets) = application
+        .spc(Wrapping::Version(Version::V1), &options, &mut rng)
+        .unwrap();
+    spc
+}
+
+fn ask(server: &Server, spc: &[u8], name: &str) -> Answer {
+    let request = Request::post("/").header("authorization", format!("Bearer {}", token(name)));
+    send(server, request, "/fairplay", spc)
+}
+
+fn code(answer: &Answer) -> (u16, Option<&str>) {
+    (answer.status, answer.header("x-keylet-code"))
+}
+
+/// What a platform in this process answers.
+fn ask_natively(service: &Service<Native>, spc: &[u8]) -> (u16, Option<HeaderValue>) {
+    let request = Request::post("/fairplay")
+        .header("authorization", format!("Bearer {}", token("three-uses")))
+        .body(spc.to_vec())
+        .unwrap();
+    let reply = run(service.handle(request));
+    (
+        reply.status().as_u16(),
+        reply.headers().get("x-keylet-code").cloned(),
+    )
+}
+
+#[test]
+fn a_token_gives_as_many_licences_as_it_is_good_for() {
+    for world in [World::Wasip2, World::Wasip3] {
+        let server = serve_in(world, &variables());
+        for _ in 0..3 {
+            assert_eq!(ask(&server, &another_device(), "three-uses").status, 200);
+        }
+        assert_eq!(
+            code(&ask(&server, &another_device(), "three-uses")),
+            (403, Some("uses_spent"))
+        );
+        assert_eq!(
+            ask(&server, &another_device(), "three-uses-too").status,
+            200,
+            "another token has its own count"
+        );
+        server.stop();
+    }
+}
+
+#[test]
+fn a_device_may_repeat_its_licence_three_times_and_each_further_one_is_counted() {
+    let server = serve(&variables());
+    let device = another_device();
+    // One use and its repeats, three times over: by then the token is spent.
+    let licences = 3 * (1 + usize::try_from(REPEATS).unwrap());
+    for number in 0..licences {
+        assert_eq!(ask(&server, &device, "three-uses").status, 200, "{number}");
+    }
+    for spc in [device, another_device()] {
+        assert_eq!(
+            code(&ask(&server, &spc, "three-uses")),
+            (403, Some("uses_spent"))
+        );
+    }
+    server.stop();
+}
+
+#[test]
+fn a_repeat_that_comes_late_is_counted() {
+    let mut platform = Native::new(variables());
+    let device = another_device();
+    for _ in 0..3 {
+        let service = Service::new(platform);
+        assert_eq!(ask_natively(&service, &device).0, 200);
+        platform = service.into_platform();
+        platform.now += REPEAT_SECONDS + 1;
+    }
+    assert_eq!(
+        ask_natively(&Service::new(platform), &device),
+        (403, Some(HeaderValue::from_static("uses_spent")))
+    );
+}
+
+#[test]
+fn what_is_refused_for_another_reason_uses_nothing_up() {
+    let server = serve(&variables());
+    for _ in 0..4 {
+        assert_eq!(
+            code(&ask(
+                &server,
+                &fixture("spc/refused-no-key.bin"),
+                "three-uses"
+            )),
+            (404, Some("key_not_found"))
+        );
+        assert_eq!(
+            code(&ask(&server, &fixture("spc/bad-ask.bin"), "three-uses")),
+            (400, Some("spc_integrity"))
+        );
+    }
+    for _ in 0..3 {
+        assert_eq!(ask(&server, &another_device(), "three-uses").status, 200);
+    }
+    server.stop();
+}
+
+#[test]
+fn devices_that_race_get_no_more_licences_than_the_token_is_good_for() {
+    for world in [World::Wasip2, World::Wasip3] {
+        let server = serve_in(world, &variables());
+        let (granted, spent) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..64 {
+                scope.spawn(
+                    || match code(&ask(&server, &another_device(), "three-uses")) {
+                        (200, None) => granted.fetch_add(1, Ordering::Relaxed),
+                        (403, Some("uses_spent")) => spent.fetch_add(1, Ordering::Relaxed),
+                        other => panic!("{other:?}"),
+                    },
+                );
+            }
+        });
+        assert_eq!(
+            (granted.into_inner(), spent.into_inner()),
+            (3, 61),
+            "{world:?}"
+        );
+        server.stop();
+    }
+}
+
+#[test]
+fn a_host_without_a_store_refuses_what_needs_one() {
+    let server = serve_in(World::Wasi, &variables_with(&[("store_failure", "allow")]));
+    let spc = fixture("spc/v1.bin");
+    assert_eq!(
+        code(&ask(&server, &spc, "three-uses")),
+        (503, Some("store_unsupported"))
+    );
+    assert_eq!(ask(&server, &spc, "hs256").status, 200);
+    assert_eq!(get(&server, "/healthz").json()["store"], "unsupported");
+    server.stop();
+}
+
+#[test]
+fn no_number_of_licences_is_no_limit_of_zero() {
+    let server = serve(&variables());
+    assert_eq!(
+        code(&ask(&server, &fixture("spc/v1.bin"), "no-uses")),
+        (403, Some("terms_invalid"))
+    );
+    server.stop();
+}
+
+#[test]
+fn a_store_that_fails_gives_no_licence_unless_the_operator_allows_it() {
+    let answer = |store_failure| {
+        let variables = variables_with(&[("store_failure", store_failure)]);
+        let service = Service::new(Native::with_broken_store(variables));
+        ask_natively(&service, &fixture("spc/v1.bin"))
+    };
+    let unavailable = (503, Some(HeaderValue::from_static("store_unavailable")));
+    assert_eq!(answer(""), unavailable);
+    assert_eq!(answer("deny"), unavailable);
+    assert_eq!(answer("allow"), (200, None));
+    assert_eq!(
+        answer("sometimes"),
+        (503, Some(HeaderValue::from_static("configuration_invalid")))
+    );
+}
+
+#[test]
+fn a_store_that_fails_makes_no_server_unhealthy() {
+    let service = Service::new(Native::with_broken_store(variables()));
+    let reply = run(service.handle(Request::get("/healthz").body(Vec::new()).unwrap()));
+    let health: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
+    assert_eq!(
+        (reply.status().as_u16(), &health["store"]),
+        (200, &"unavailable".into())
+    );
+}
