@@ -4,6 +4,7 @@
 
 mod component;
 mod endpoints;
+mod figures;
 mod fixtures;
 mod platform;
 mod robustness;

@@ -93,6 +93,30 @@ fn the_store_keeps_what_is_written_for_the_next_instance() {
 }
 
 #[test]
+fn every_increment_of_many_clients_is_counted() {
+    const CLIENTS: usize = 64;
+    const INCREMENTS: usize = 20;
+    for world in SPINS {
+        let server = probe(world, MANIFEST);
+        std::thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(|| {
+                    for _ in 0..INCREMENTS {
+                        assert_eq!(post(&server, "/increment?key=n&delta=1", &[]).status, 200);
+                    }
+                });
+            }
+        });
+        let sum = post(&server, "/increment?key=n&delta=0", &[]);
+        assert_eq!(
+            text(&sum),
+            (200, (CLIENTS * INCREMENTS).to_string().as_str())
+        );
+        server.stop();
+    }
+}
+
+#[test]
 fn an_increment_of_what_is_no_counter_stops_the_instance_and_no_other() {
     for world in SPINS {
         let server = probe(world, MANIFEST);

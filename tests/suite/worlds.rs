@@ -5,7 +5,7 @@ use keylet_cli::device::{Duration, Licence, Secrets};
 use keylet_cli::fixtures::variables;
 use keylet_cli::host::{Application, Options, Provided, Reuse, Server, World};
 
-use crate::support::{fixture, get, in_every_world, post_spc, send, token};
+use crate::support::{fixture, get, in_every_world, post_spc, send, token, variables_with};
 
 /// Terms by the name of their token, and the case whose device takes them.
 const TERMS: [(&str, &str, Duration); 3] = [
@@ -71,6 +71,48 @@ fn an_instance_of_wasi_0_3_serves_as_many_requests_as_it_may_and_then_another_do
         assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
     }
     server.stop();
+}
+
+#[test]
+fn a_variable_that_changed_is_seen_by_the_next_instance() {
+    let key = |answer: &crate::support::Answer| {
+        let secrets: Secrets = serde_json::from_slice(&fixture("spc/v1.json")).unwrap();
+        hex::encode(Licence::open(&answer.body, &secrets).unwrap().key)
+    };
+    let other = "ffeeddccbbaa99887766554433221100";
+    let changed = variables_with(&[(
+        "content_keys",
+        &format!(r#"[{{"id":"movie-1","key":"{other}","iv":"{other}"}}]"#),
+    )]);
+    for (world, answers_with_the_old_one) in
+        [(World::Wasip2, 0), (World::Wasip3, 2), (World::Wasi, 0)]
+    {
+        let application = Application::built_in(world, variables()).unwrap();
+        let options = Options {
+            reuse: (world == World::Wasip3).then_some(Reuse {
+                total: 3,
+                concurrent: 1,
+                idle: std::time::Duration::from_secs(60),
+            }),
+            ..Options::quiet()
+        };
+        let server = Server::start(application, &options).unwrap();
+        let before = key(&post_spc(&server, &fixture("spc/v1.bin")));
+        assert_ne!(before, other);
+        server.set_variables(&changed).unwrap();
+        for number in 0..5 {
+            let expected = match number < answers_with_the_old_one {
+                true => before.as_str(),
+                false => other,
+            };
+            assert_eq!(
+                key(&post_spc(&server, &fixture("spc/v1.bin"))),
+                expected,
+                "{world:?} {number}"
+            );
+        }
+        server.stop();
+    }
 }
 
 #[test]

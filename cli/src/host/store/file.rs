@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
@@ -20,8 +21,13 @@ const BATCH: usize = 1024;
 /// A database and the thread that writes to it.
 pub struct File {
     database: Arc<Database>,
-    changes: mpsc::Sender<(Change, oneshot::Sender<Result<i64>>)>,
+    /// `None` when the store is being closed.
+    changes: Option<mpsc::Sender<Waiting>>,
+    writer: Option<JoinHandle<()>>,
 }
+
+/// A change, and who waits for it.
+type Waiting = (Change, oneshot::Sender<Result<i64>>);
 
 struct Change {
     key: String,
@@ -52,10 +58,14 @@ impl File {
         let database = Arc::new(database);
         let (changes, waiting) = mpsc::channel();
         let written = Arc::clone(&database);
-        std::thread::Builder::new()
+        let writer = std::thread::Builder::new()
             .name("key-value writer".into())
             .spawn(move || write(&written, &waiting))?;
-        Ok(Self { database, changes })
+        Ok(Self {
+            database,
+            changes: Some(changes),
+            writer: Some(writer),
+        })
     }
 
     pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
@@ -89,15 +99,25 @@ impl File {
             key: key.to_owned(),
             action,
         };
-        self.changes
-            .send((change, done))
-            .map_err(|_| anyhow!("the writer of the store has ended"))?;
-        result.await.context("the writer of the store has ended")?
+        const ENDED: &str = "the writer of the store has ended";
+        let changes = self.changes.as_ref().context(ENDED)?;
+        changes.send((change, done)).map_err(|_| anyhow!(ENDED))?;
+        result.await.context(ENDED)?
+    }
+}
+
+/// The file is free for another host once its writer has ended.
+impl Drop for File {
+    fn drop(&mut self) {
+        self.changes = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
     }
 }
 
 /// Writes until the store is closed.
-fn write(database: &Database, waiting: &mpsc::Receiver<(Change, oneshot::Sender<Result<i64>>)>) {
+fn write(database: &Database, waiting: &mpsc::Receiver<Waiting>) {
     while let Ok(first) = waiting.recv() {
         let batch: Vec<_> = std::iter::once(first)
             .chain(waiting.try_iter().take(BATCH - 1))

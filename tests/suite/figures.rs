@@ -1,0 +1,105 @@
+//! What the embedded host tells Prometheus, and the dashboard that shows it.
+
+use std::collections::BTreeMap;
+
+use keylet_cli::fixtures::variables;
+use keylet_cli::host::{Application, Options, Reuse, Server, World};
+
+use crate::support::{fixture, get, post_spc};
+
+fn start(world: World, reuse: Option<Reuse>) -> Server {
+    let options = Options {
+        figures: Some(([127, 0, 0, 1], 0).into()),
+        reuse,
+        ..Options::quiet()
+    };
+    Server::start(Application::built_in(world, variables()).unwrap(), &options).unwrap()
+}
+
+/// The samples by name and labels, as they are written.
+fn samples(server: &Server) -> BTreeMap<String, f64> {
+    let url = format!("http://{}/metrics", server.figures_address().unwrap());
+    let mut response = ureq::get(url).call().unwrap();
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    let text = response.body_mut().read_to_string().unwrap();
+    assert!(text.ends_with("# EOF\n"));
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn requests_are_counted_by_route_status_and_code() {
+    let server = start(World::Wasip2, None);
+    for _ in 0..3 {
+        assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
+    }
+    assert_eq!(post_spc(&server, b"").status, 400);
+    get(&server, "/fairplay/certificate/default");
+    get(&server, "/healthz");
+    for path in ["/one", "/two"] {
+        assert_eq!(get(&server, path).status, 404);
+    }
+    let samples = samples(&server);
+    for (labels, expected) in [
+        (r#"route="/fairplay",status="200",code="ok""#, 3.0),
+        (r#"route="/fairplay",status="400",code="body_empty""#, 1.0),
+        (
+            r#"route="/fairplay/certificate/{name}",status="200",code="ok""#,
+            1.0,
+        ),
+        (r#"route="/healthz",status="200",code="ok""#, 1.0),
+        (r#"route="other",status="404",code="route_not_found""#, 2.0),
+    ] {
+        assert_eq!(
+            samples[&format!("keylet_requests_total{{{labels}}}")],
+            expected
+        );
+    }
+    let histogram = r#"keylet_request_duration_seconds_count{route="/fairplay"}"#;
+    assert_eq!(samples[histogram], 4.0);
+    assert_eq!(samples["keylet_requests_in_flight"], 0.0);
+    assert_eq!(samples["keylet_instances_created_total"], 8.0);
+    assert_eq!(samples["keylet_instances_reused_total"], 0.0);
+    assert!(samples["keylet_component_memory_peak_bytes"] > 1e6);
+    server.stop();
+}
+
+#[test]
+fn instances_are_counted_when_they_are_made_and_when_they_are_used_again() {
+    let reuse = Reuse {
+        total: 4,
+        concurrent: 1,
+        idle: std::time::Duration::from_secs(60),
+    };
+    let server = start(World::Wasip3, Some(reuse));
+    for _ in 0..9 {
+        get(&server, "/");
+    }
+    let samples = samples(&server);
+    assert_eq!(samples["keylet_instances_created_total"], 3.0);
+    assert_eq!(samples["keylet_instances_reused_total"], 6.0);
+    assert_eq!(samples["keylet_instances"], 1.0, "the others have ended");
+    let memory = samples["keylet_component_memory_bytes"];
+    assert!(memory > 0.0 && memory <= samples["keylet_component_memory_peak_bytes"]);
+    server.stop();
+}
+
+#[test]
+fn the_address_of_the_figures_tells_nothing_else() {
+    let server = start(World::Wasip2, None);
+    let url = format!("http://{}/healthz", server.figures_address().unwrap());
+    assert!(matches!(
+        ureq::get(url).call(),
+        Err(ureq::Error::StatusCode(404))
+    ));
+    assert_eq!(get(&server, "/metrics").status, 404);
+    server.stop();
+}
