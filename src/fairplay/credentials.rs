@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::future::join3;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -72,18 +73,18 @@ impl Credentials {
     /// # Errors
     /// Every setting that is wrong, by variable.
     pub async fn load(platform: &impl Platform) -> Result<Option<Self>, SettingsError> {
-        let certificate = platform.variable(CERTIFICATE).await?;
-        let list = platform.variable(CREDENTIALS).await?;
+        let (certificate, list, allow_test) = join3(
+            platform.variable(CERTIFICATE),
+            platform.variable(CREDENTIALS),
+            platform.variable(TEST_CREDENTIALS),
+        )
+        .await;
+        let (certificate, list, allow_test) = (certificate?, list?, allow_test?);
         if certificate.is_none() && list.is_none() {
             return Ok(None);
         }
         let mut problems = Vec::new();
-        let allow_test = match platform
-            .variable(TEST_CREDENTIALS)
-            .await?
-            .as_deref()
-            .map(String::as_str)
-        {
+        let allow_test = match allow_test.as_deref().map(String::as_str) {
             Some("true") => true,
             None | Some("false") => false,
             Some(_) => {
@@ -98,13 +99,19 @@ impl Credentials {
 
         let mut written = Vec::new();
         if let Some(certificate) = certificate {
+            let (private_key, private_key_password, ask) = join3(
+                platform.variable(PRIVATE_KEY),
+                platform.variable(PRIVATE_KEY_PASSWORD),
+                platform.variable(ASK),
+            )
+            .await;
             let credential = WrittenCredential {
                 name: "default".to_owned(),
                 certificate: certificate.to_string(),
-                private_key: platform.variable(PRIVATE_KEY).await?.unwrap_or_default(),
+                private_key: private_key?.unwrap_or_default(),
                 private_key_2048: None,
-                private_key_password: platform.variable(PRIVATE_KEY_PASSWORD).await?,
-                ask: platform.variable(ASK).await?,
+                private_key_password: private_key_password?,
+                ask: ask?,
             };
             written.push((Source::Variables, credential));
         }

@@ -9,6 +9,7 @@ use crate::fairplay::credentials::{self, ApplicationSecret, Credentials};
 use crate::licence::Licensing;
 use crate::platform::{self, Platform};
 use crate::session::StoreFailure;
+use crate::token::Acceptance;
 
 pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
     let mut problems = Vec::new();
@@ -32,7 +33,8 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
         }
     };
     collect(&mut problems, licensing.content_keys().await.map(drop));
-    collect(&mut problems, licensing.acceptance().await.map(drop));
+    let acceptance = licensing.acceptance().await;
+    collect(&mut problems, acceptance.and_then(Acceptance::check));
     let store_failure = StoreFailure::load(licensing.platform()).await;
     collect(&mut problems, store_failure.map(drop));
 

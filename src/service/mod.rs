@@ -11,6 +11,7 @@ mod root;
 
 use std::cell::OnceCell;
 
+use futures_util::future::join;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
@@ -58,7 +59,9 @@ impl<P: Platform> Service<P> {
         let origin = request.headers().get(http::header::ORIGIN).cloned();
         let is_head = request.method() == Method::HEAD;
 
-        let mut reply = match self.route(request, &id).await {
+        let platform = self.licensing.platform();
+        let (reply, cors) = join(self.route(request, &id), Cors::load(&self.cors, platform)).await;
+        let mut reply = match reply {
             Ok(reply) => reply,
             Err(problem) => problem.into_reply(&id),
         };
@@ -69,9 +72,7 @@ impl<P: Platform> Service<P> {
         if let Ok(value) = HeaderValue::from_str(&id) {
             headers.insert(REQUEST_ID_HEADER, value);
         }
-        Cors::load(&self.cors, self.licensing.platform())
-            .await
-            .apply(origin.as_ref(), headers);
+        cors.apply(origin.as_ref(), headers);
         if is_head {
             reply.body_mut().clear();
         }

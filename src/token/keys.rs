@@ -1,6 +1,6 @@
 //! Verification keys: a JWKS (RFC 7517), each key bound to one algorithm.
 
-use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use jwt_compact::alg::{Ed25519, Es256, Hs256, Hs256Key, Hs384, Hs384Key, Hs512, Hs512Key};
 use jwt_compact::jwk::JsonWebKey;
@@ -35,7 +35,7 @@ impl VerificationKeys {
             if written.use_.as_deref() == Some("enc") {
                 continue;
             }
-            match written.read() {
+            match VerificationKey::read(place, written) {
                 Ok(key) => keys.push(key),
                 Err(reason) => reasons.push(format!("key {place}: {reason}")),
             }
@@ -50,12 +50,29 @@ impl VerificationKeys {
         }
     }
 
+    /// Does the work that is otherwise left until a key is used.
+    ///
+    /// # Errors
+    /// A sentence for each key that is none, as [`Self::from_json`] has them.
+    pub fn check(&self) -> Result<(), Vec<String>> {
+        let reasons: Vec<String> = self
+            .0
+            .iter()
+            .filter_map(|key| Some(format!("key {}: {}", key.place, key.ready().err()?)))
+            .collect();
+        if reasons.is_empty() {
+            Ok(())
+        } else {
+            Err(reasons)
+        }
+    }
+
     /// Verifies a token with the keys that fit: those of its `alg` that have its `kid`, else those
     /// that have none. Without `kid` in the token, every key of its `alg` fits.
     ///
     /// # Errors
-    /// [`Error::Algorithm`], [`Error::KeyUnknown`], [`Error::Signature`], or [`Error::Claims`] when
-    /// a registered claim is of the wrong type.
+    /// [`Error::Algorithm`], [`Error::KeyUnknown`], [`Error::KeyUnusable`], [`Error::Signature`], or
+    /// [`Error::Claims`] when a registered claim is of the wrong type.
     pub fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
         if !ALGORITHMS.contains(&token.algorithm()) {
             return Err(Error::Algorithm);
@@ -63,7 +80,7 @@ impl VerificationKeys {
         let of_algorithm = || {
             self.0
                 .iter()
-                .filter(|key| key.verifier.algorithm() == token.algorithm())
+                .filter(|key| key.algorithm == token.algorithm())
         };
         let fitting: Vec<&VerificationKey> = match token.header().key_id.as_deref() {
             None => of_algorithm().collect(),
@@ -80,7 +97,10 @@ impl VerificationKeys {
         };
         let mut result = Err(Error::KeyUnknown);
         for key in fitting {
-            result = key.verifier.verify(token);
+            result = match key.ready() {
+                Ok(verifier) => verifier.verify(token),
+                Err(_) => Err(Error::KeyUnusable),
+            };
             if result.is_ok() {
                 break;
             }
@@ -89,12 +109,43 @@ impl VerificationKeys {
     }
 }
 
+/// A key: which algorithm it is for is read at once, and it is made ready on first use. An elliptic
+/// curve's point costs more than the rest of a small key set together.
 struct VerificationKey {
+    /// Its place in the set, counted from 0.
+    place: usize,
     kid: Option<String>,
-    verifier: Verifier,
+    algorithm: &'static str,
+    written: WrittenKey,
+    verifier: OnceCell<Verifier>,
 }
 
-/// A key and the one algorithm that it is for.
+impl VerificationKey {
+    fn read(place: usize, written: WrittenKey) -> Result<Self, String> {
+        let this = Self {
+            place,
+            kid: written.kid.clone(),
+            algorithm: written.algorithm()?,
+            written,
+            verifier: OnceCell::new(),
+        };
+        if this.written.kty == "oct" {
+            // Costs next to nothing, and one that is too short must never do anything.
+            this.ready()?;
+        }
+        Ok(this)
+    }
+
+    fn ready(&self) -> Result<&Verifier, String> {
+        if let Some(verifier) = self.verifier.get() {
+            return Ok(verifier);
+        }
+        let verifier = self.written.verifier(self.algorithm)?;
+        Ok(self.verifier.get_or_init(|| verifier))
+    }
+}
+
+/// A key, ready for use by the one algorithm that it is for.
 enum Verifier {
     Hs256(Hs256Key),
     Hs384(Hs384Key),
@@ -105,17 +156,6 @@ enum Verifier {
 }
 
 impl Verifier {
-    fn algorithm(&self) -> Cow<'static, str> {
-        match self {
-            Self::Hs256(_) => Hs256.name(),
-            Self::Hs384(_) => Hs384.name(),
-            Self::Hs512(_) => Hs512.name(),
-            Self::Rsa(algorithm, _) => algorithm.name(),
-            Self::Es256(_) => Es256.name(),
-            Self::EdDsa(_) => Ed25519.name(),
-        }
-    }
-
     fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
         fn with<A: Algorithm>(
             algorithm: &A,
@@ -163,46 +203,66 @@ struct WrittenKey {
 }
 
 impl WrittenKey {
-    fn read(self) -> Result<VerificationKey, String> {
-        let verifier = match self.kty.as_str() {
-            "oct" => self.symmetric(),
-            "RSA" => self.rsa(),
-            "EC" => self.elliptic_curve(),
-            "OKP" => self.octet_key_pair(),
-            _ => Err("`kty` is none of oct, RSA, EC and OKP".to_owned()),
-        }?;
-        Ok(VerificationKey {
-            kid: self.kid,
-            verifier,
-        })
+    /// The algorithm that the key is for: the one that it names, or the usual one of its type.
+    fn algorithm(&self) -> Result<&'static str, String> {
+        let curve = self.crv.as_deref();
+        let (usual, others, reason): (_, &[_], _) = match self.kty.as_str() {
+            "oct" => (
+                "HS256",
+                &["HS384", "HS512"],
+                "`alg` is none of HS256, HS384 and HS512",
+            ),
+            "RSA" => (
+                "RS256",
+                &["RS384", "RS512", "PS256"],
+                "`alg` is none of RS256, RS384, RS512 and PS256",
+            ),
+            "EC" if curve == Some("P-256") => ("ES256", &[], "an EC key is for ES256 on P-256"),
+            "EC" => return Err("an EC key is for ES256 on P-256".to_owned()),
+            "OKP" if curve == Some("Ed25519") => {
+                ("EdDSA", &[], "an OKP key is for EdDSA on Ed25519")
+            }
+            "OKP" => return Err("an OKP key is for EdDSA on Ed25519".to_owned()),
+            _ => return Err("`kty` is none of oct, RSA, EC and OKP".to_owned()),
+        };
+        match self.alg.as_deref() {
+            None => Ok(usual),
+            // RFC 9864 names the curve.
+            Some("Ed25519") if usual == "EdDSA" => Ok(usual),
+            Some(named) => std::iter::once(usual)
+                .chain(others.iter().copied())
+                .find(|known| *known == named)
+                .ok_or_else(|| reason.to_owned()),
+        }
     }
 
-    fn symmetric(&self) -> Result<Verifier, String> {
+    fn verifier(&self, algorithm: &str) -> Result<Verifier, String> {
+        match algorithm {
+            "HS256" => Ok(Verifier::Hs256(Hs256Key::new(self.symmetric(32)?))),
+            "HS384" => Ok(Verifier::Hs384(Hs384Key::new(self.symmetric(48)?))),
+            "HS512" => Ok(Verifier::Hs512(Hs512Key::new(self.symmetric(64)?))),
+            "RS256" => self.rsa(Rsa::Rs256),
+            "RS384" => self.rsa(Rsa::Rs384),
+            "RS512" => self.rsa(Rsa::Rs512),
+            "PS256" => self.rsa(Rsa::Ps256),
+            "ES256" => self.elliptic_curve(),
+            _ => self.octet_key_pair(),
+        }
+    }
+
+    /// A key at least as long as the hash, in bytes (RFC 7518 section 3.2).
+    fn symmetric(&self, least: usize) -> Result<Zeroizing<Vec<u8>>, String> {
         let key = member("k", self.k.as_deref().map(String::as_str))?;
-        let (verifier, least): (fn(&[u8]) -> Verifier, usize) = match self.alg.as_deref() {
-            None | Some("HS256") => (|key| Verifier::Hs256(Hs256Key::new(key)), 32),
-            Some("HS384") => (|key| Verifier::Hs384(Hs384Key::new(key)), 48),
-            Some("HS512") => (|key| Verifier::Hs512(Hs512Key::new(key)), 64),
-            Some(_) => return Err("`alg` is none of HS256, HS384 and HS512".to_owned()),
-        };
-        // RFC 7518 section 3.2: a key at least as long as the hash.
         if key.len() < least {
             return Err(format!(
                 "`k` has {} bytes, and its algorithm needs {least}",
                 key.len()
             ));
         }
-        Ok(verifier(&key))
+        Ok(key)
     }
 
-    fn rsa(&self) -> Result<Verifier, String> {
-        let algorithm = match self.alg.as_deref() {
-            None | Some("RS256") => Rsa::Rs256,
-            Some("RS384") => Rsa::Rs384,
-            Some("RS512") => Rsa::Rs512,
-            Some("PS256") => Rsa::Ps256,
-            Some(_) => return Err("`alg` is none of RS256, RS384, RS512 and PS256".to_owned()),
-        };
+    fn rsa(&self, algorithm: Rsa) -> Result<Verifier, String> {
         let key = PublicKey::from_components(
             &member("n", self.n.as_deref())?,
             &member("e", self.e.as_deref())?,
@@ -212,11 +272,6 @@ impl WrittenKey {
     }
 
     fn elliptic_curve(&self) -> Result<Verifier, String> {
-        if self.crv.as_deref() != Some("P-256")
-            || self.alg.as_deref().is_some_and(|alg| alg != "ES256")
-        {
-            return Err("an EC key is for ES256 on P-256".to_owned());
-        }
         let jwk = JsonWebKey::EllipticCurve {
             curve: "P-256".into(),
             x: member("x", self.x.as_deref())?.to_vec().into(),
@@ -229,10 +284,6 @@ impl WrittenKey {
     }
 
     fn octet_key_pair(&self) -> Result<Verifier, String> {
-        let algorithm_fits = matches!(self.alg.as_deref(), None | Some("EdDSA" | "Ed25519"));
-        if self.crv.as_deref() != Some("Ed25519") || !algorithm_fits {
-            return Err("an OKP key is for EdDSA on Ed25519".to_owned());
-        }
         let jwk = JsonWebKey::KeyPair {
             curve: "Ed25519".into(),
             x: member("x", self.x.as_deref())?.to_vec().into(),

@@ -7,6 +7,7 @@ mod keys;
 mod locate;
 mod rsa_algorithm;
 
+use futures_util::future::join3;
 use serde_json::{Map, Value};
 
 pub use keys::VerificationKeys;
@@ -55,6 +56,9 @@ pub enum Error {
     /// No key has this `alg` and `kid`.
     #[error("no key fits the token's `alg` and `kid`")]
     KeyUnknown,
+    /// The key that fits is none.
+    #[error("the configured key for the token's `alg` and `kid` is not usable")]
+    KeyUnusable,
     /// The signature does not verify with any key that fits.
     #[error("the signature does not verify")]
     Signature,
@@ -89,6 +93,7 @@ impl Error {
             Self::Critical => Code::TOKEN_CRITICAL,
             Self::Algorithm => Code::TOKEN_ALGORITHM,
             Self::KeyUnknown => Code::TOKEN_KEY_UNKNOWN,
+            Self::KeyUnusable => Code::CONFIGURATION_INVALID,
             Self::Signature => Code::TOKEN_SIGNATURE,
             Self::Claim(_) | Self::Claims(_) => Code::TOKEN_CLAIMS,
             Self::Expired(_) => Code::TOKEN_EXPIRED,
@@ -112,9 +117,13 @@ impl Acceptance {
     /// # Errors
     /// Every setting that is wrong or missing, by variable.
     pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
-        let keys = platform.variable(KEYS).await?;
-        let issuer = platform.variable(ISSUER).await?;
-        let audience = platform.variable(AUDIENCE).await?;
+        let (keys, issuer, audience) = join3(
+            platform.variable(KEYS),
+            platform.variable(ISSUER),
+            platform.variable(AUDIENCE),
+        )
+        .await;
+        let (keys, issuer, audience) = (keys?, issuer?, audience?);
         let mut problems = Vec::new();
         let keys = match keys
             .as_deref()
@@ -122,11 +131,7 @@ impl Acceptance {
         {
             Some(Ok(keys)) => Some(keys),
             Some(Err(reasons)) => {
-                problems.extend(
-                    reasons
-                        .into_iter()
-                        .map(|reason| SettingError::new(KEYS, Problem::Malformed, reason)),
-                );
+                problems.extend(malformed(reasons));
                 None
             }
             None => {
@@ -154,6 +159,22 @@ impl Acceptance {
             _ => Err(SettingsError::Invalid(problems)),
         }
     }
+
+    /// Does the work that is otherwise left until a key is used.
+    ///
+    /// # Errors
+    /// Names each key that is none.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        self.keys
+            .check()
+            .map_err(|reasons| SettingsError::Invalid(malformed(reasons).collect()))
+    }
+}
+
+fn malformed(reasons: Vec<String>) -> impl Iterator<Item = SettingError> {
+    reasons
+        .into_iter()
+        .map(|reason| SettingError::new(KEYS, Problem::Malformed, reason))
 }
 
 /// The values of a claim that are accepted.
