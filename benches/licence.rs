@@ -53,24 +53,27 @@ fn main() {
         let over_http = client(&server, &bearer);
         let first = Instant::now();
         over_http(&fixture("spc/v1.bin"));
-        notes.push(format!(
-            "{world:?}: component {} KiB; host ready in {start:.1} ms with its code cached or compiled; \
-             first licence {:.2} ms",
-            keylet_cli::component(world).len() / 1024,
-            ms(first.elapsed()),
-        ));
+        let first = ms(first.elapsed());
+        let mut later = Vec::new();
         for (name, native) in ["v1", "v2", "v3"].iter().zip(&native) {
             let spc = fixture(&format!("spc/{name}.bin"));
-            row(
-                &format!("{world:?}"),
-                name,
-                &measure(|| over_http(&spc)),
-                *native,
-            );
+            let times = measure(|| over_http(&spc));
+            row(&format!("{world:?}"), name, &times, *native);
+            later.push(percentile(&times, 50));
         }
+        notes.push(format!(
+            "{:<10}{:>15}{start:>16.1}{first:>16.2}{:>16.2}",
+            format!("{world:?}"),
+            keylet_cli::component(world).len() / 1024,
+            later[0],
+        ));
         server.stop();
     }
-    println!("\n{}", notes.join("\n"));
+    println!(
+        "\n{:<10}{:>15}{:>16}{:>16}{:>16}",
+        "", "component, KiB", "host ready, ms", "first v1, ms", "later v1, p50"
+    );
+    println!("{}", notes.join("\n"));
     if let (Some(before), Some(after)) = (before, peak_memory()) {
         println!(
             "peak memory of the process with all of it: {after} KiB, of which {before} KiB at its start"

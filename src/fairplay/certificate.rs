@@ -127,10 +127,16 @@ impl ApplicationCertificate {
             .iter()
             .enumerate()
             .flat_map(|(place, c)| [(c.sha1.to_vec(), place), (c.sha256.to_vec(), place)]);
-        let whole = [
-            (Sha1::digest(&self.der).to_vec(), 0),
-            (Sha256::digest(&self.der).to_vec(), 0),
-        ];
+        // One certificate is the whole file already.
+        let whole = (self.certificates.len() > 1)
+            .then(|| {
+                [
+                    (Sha1::digest(&self.der).to_vec(), 0),
+                    (Sha256::digest(&self.der).to_vec(), 0),
+                ]
+            })
+            .into_iter()
+            .flatten();
         each.chain(whole).collect()
     }
 }

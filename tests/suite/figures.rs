@@ -103,3 +103,40 @@ fn the_address_of_the_figures_tells_nothing_else() {
     assert_eq!(get(&server, "/metrics").status, 404);
     server.stop();
 }
+
+#[test]
+fn the_dashboard_and_its_page_name_figures_that_there_are() {
+    let server = start(World::Wasip2, None);
+    assert_eq!(post_spc(&server, b"").status, 400);
+    let samples = samples(&server);
+    server.stop();
+    let exists = |figure: &str| {
+        samples
+            .keys()
+            .any(|sample| sample == figure || sample.starts_with(&format!("{figure}{{")))
+    };
+
+    let words = |text: &'static str| -> std::collections::BTreeSet<&str> {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| word.starts_with("keylet_") && !word.starts_with("keylet_wasi"))
+            .collect()
+    };
+    let dashboard = words(include_str!("../../docs/deploy/grafana.json"));
+    let page = words(include_str!("../../docs/deploy/embedded.md"));
+    assert!(dashboard.len() > 5, "{dashboard:?}");
+    for figure in &dashboard {
+        assert!(exists(figure), "the dashboard asks for {figure}");
+    }
+    for figure in &page {
+        let bucket = format!("{figure}_bucket");
+        assert!(exists(figure) || exists(&bucket), "the page names {figure}");
+    }
+    for sample in samples.keys() {
+        let figure = sample.split('{').next().unwrap();
+        let figure = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|suffix| figure.strip_suffix(suffix))
+            .unwrap_or(figure);
+        assert!(page.contains(figure), "the page does not name {figure}");
+    }
+}

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 
 mod component;
+mod deploy;
 mod endpoints;
 mod figures;
 mod fixtures;
