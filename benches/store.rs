@@ -12,9 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use keylet_cli::host::{
-    Application, Manifest, Options, Provided, Reuse, Server, StoreChoice, World,
-};
+use keylet_cli::host::{Options, Reuse, Server, StoreChoice, World};
+use keylet_probe::{MANIFEST, application};
 
 const ROUNDS: usize = 1_000;
 
@@ -23,18 +22,6 @@ const DELAY: Duration = Duration::from_millis(250);
 
 /// Requests beside the slow one, as many as one instance takes with it.
 const OTHERS: usize = 15;
-
-const MANIFEST: &str = r#"
-    spin_manifest_version = 2
-    [application]
-    name = "probe"
-    [[trigger.http]]
-    route = "/..."
-    component = "probe"
-    [component.probe]
-    source = "probe.wasm"
-    key_value_stores = ["default"]
-"#;
 
 fn main() {
     let file = std::env::temp_dir().join(format!("keylet-bench-{}.redb", std::process::id()));
@@ -54,12 +41,12 @@ fn main() {
         "{:<18}{:>16}{:>16}{:>16}{:>16}",
         "", "none", "get", "set", "increment"
     );
-    for (host, world) in [("wasip2", World::Wasip2), ("wasip3", World::Wasip3)] {
+    for world in [World::Wasip2, World::Wasip3] {
         for (name, store) in &stores {
-            let server = serve(host, world, store, world.default_reuse());
+            let server = serve(world, store, world.default_reuse());
             let columns = ["/nothing", "/get?key=a", "/set?key=a", "/increment?key=n"]
                 .map(|path| measure(&server, path));
-            println!("{:<18}{}", format!("{host} {name}"), columns.concat());
+            println!("{:<18}{}", format!("{world:?} {name}"), columns.concat());
             server.stop();
         }
     }
@@ -74,40 +61,29 @@ fn main() {
          store beside it;\nmilliseconds that those take: least, middle, most",
         DELAY.as_millis()
     );
-    for (host, world, concurrent) in [
-        ("wasip2", World::Wasip2, 1),
-        ("wasip3", World::Wasip3, 1),
-        ("wasip3", World::Wasip3, 16),
-    ] {
+    for (world, concurrent) in [(World::Wasip2, 1), (World::Wasip3, 1), (World::Wasip3, 16)] {
         let slow = Arc::new(AtomicBool::new(false));
         let address = delaying(redis.address, Arc::clone(&slow));
         let reuse = Reuse {
             concurrent,
             ..world.default_reuse()
         };
-        let server = serve(host, world, &redis.at(address), reuse);
+        let server = serve(world, &redis.at(address), reuse);
         println!(
-            "{host}, {concurrent} at a time: {}",
+            "{world:?}, {concurrent} at a time: {}",
             beside_a_slow_one(&server, &slow)
         );
         server.stop();
     }
 }
 
-fn serve(host: &str, world: World, store: &StoreChoice, reuse: Reuse) -> Server {
-    let application = Application {
-        world,
-        component: keylet_probe::component(host),
-        manifest: Manifest::parse(MANIFEST).unwrap(),
-        provided: Provided::new(),
-        environment: Vec::new(),
-    };
+fn serve(world: World, store: &StoreChoice, reuse: Reuse) -> Server {
     let options = Options {
         store: store.clone(),
         reuse: Some(reuse),
         ..Options::quiet()
     };
-    Server::start(application, &options).unwrap()
+    Server::start(application(world, MANIFEST), &options).unwrap()
 }
 
 fn agent() -> ureq::Agent {

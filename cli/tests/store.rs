@@ -9,9 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use keylet_cli::host::{
-    Application, Manifest, NotACounter, Options, Provided, Server, Store, StoreChoice, World,
-};
+use keylet_cli::host::{NotACounter, Options, Server, Store, StoreChoice, World};
+use keylet_probe::{MANIFEST, application, component};
 
 const CLIENTS: i64 = 64;
 const INCREMENTS: i64 = 1_000;
@@ -97,19 +96,6 @@ fn redis(test: &str) -> Option<(Process, StoreChoice)> {
     ))
 }
 
-/// An application of one store.
-const PROBE: &str = r#"
-    spin_manifest_version = 2
-    [application]
-    name = "probe"
-    [[trigger.http]]
-    route = "/..."
-    component = "probe"
-    [component.probe]
-    source = "probe.wasm"
-    key_value_stores = ["default"]
-"#;
-
 /// Has a server that runs the probe add to a counter. `None` when it does not answer.
 fn increment(agent: &ureq::Agent, url: &str, delta: i64) -> Option<i64> {
     let answer = agent
@@ -121,18 +107,11 @@ fn increment(agent: &ureq::Agent, url: &str, delta: i64) -> Option<i64> {
 
 /// Many clients count through a component on a store.
 fn count(store: &StoreChoice) {
-    let application = Application {
-        world: World::Wasip3,
-        component: keylet_probe::component("wasip3"),
-        manifest: Manifest::parse(PROBE).unwrap(),
-        provided: Provided::new(),
-        environment: Vec::new(),
-    };
     let options = Options {
         store: store.clone(),
         ..Options::quiet()
     };
-    let server = Server::start(application, &options).unwrap();
+    let server = Server::start(application(World::Wasip3, MANIFEST), &options).unwrap();
     let url = server.url();
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
@@ -245,8 +224,8 @@ fn the_store_is_chosen_by_a_runtime_configuration_of_spins_form() {
 /// `keylet serve` in a process of its own, on the probe of WASI 0.3, with its store below `state`.
 fn serve(state: &Path, port: u16) -> Process {
     let application = state.join("spin.toml");
-    std::fs::write(&application, PROBE).unwrap();
-    std::fs::write(state.join("probe.wasm"), keylet_probe::component("wasip3")).unwrap();
+    std::fs::write(&application, MANIFEST).unwrap();
+    std::fs::write(state.join("probe.wasm"), component(World::Wasip3)).unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_keylet"))
         .args(["serve", "--world", "wasip3", "--listen"])
         .arg(format!("127.0.0.1:{port}"))

@@ -6,44 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::Request;
-use keylet_cli::host::{Application, Manifest, Options, Provided, Server, World};
+use keylet_cli::host::{Options, Server, World};
+use keylet_probe::{MANIFEST, application};
 
 use crate::support::{Answer, WORLDS, get, send};
-
-const MANIFEST: &str = r#"
-    spin_manifest_version = 2
-    [application]
-    name = "probe"
-    [variables]
-    host = { default = "127.0.0.1" }
-    set = { default = "" }
-    [[trigger.http]]
-    route = "/..."
-    component = "probe"
-    [component.probe]
-    source = "probe.wasm"
-    key_value_stores = ["default"]
-    allowed_outbound_hosts = ["http://{{ host }}:*"]
-    [component.probe.variables]
-    set = "{{ set }}"
-"#;
 
 const SPINS: [World; 2] = [World::Wasip2, World::Wasip3];
 
 fn probe(world: World, manifest: &str) -> Server {
-    let host = match world {
-        World::Wasip2 => "wasip2",
-        World::Wasip3 => "wasip3",
-        World::Wasi => "wasi",
-    };
-    let application = Application {
-        world,
-        component: keylet_probe::component(host),
-        manifest: Manifest::parse(manifest).unwrap(),
-        provided: Provided::from([("set".to_owned(), "a value".to_owned())]),
-        environment: Vec::new(),
-    };
-    Server::start(application, &Options::quiet()).unwrap()
+    Server::start(application(world, manifest), &Options::quiet()).unwrap()
 }
 
 fn post(server: &Server, path: &str, body: &[u8]) -> Answer {

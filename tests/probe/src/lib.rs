@@ -1,6 +1,6 @@
 //! A component that answers each request with one call of [`Platform`], so that tests can hold a
 //! host to its promises over HTTP. Each crate below `hosts/` makes one of its own platform, as an
-//! example; [`component`] builds it.
+//! example; [`application`] builds it.
 //!
 //! | request | answer |
 //! |---|---|
@@ -15,10 +15,10 @@
 //! What the host does not provide is a 503 with the reason.
 
 #[cfg(not(target_family = "wasm"))]
-mod build;
+mod application;
 
 #[cfg(not(target_family = "wasm"))]
-pub use build::component;
+pub use application::{MANIFEST, application, component};
 
 use http::{Request, Response, StatusCode};
 use keylet::platform::{Error, Platform};
