@@ -113,11 +113,6 @@ impl<P: Platform> Licensing<P> {
         &self.platform
     }
 
-    /// The host, given back.
-    pub fn into_platform(self) -> P {
-        self.platform
-    }
-
     /// Which tokens are accepted.
     ///
     /// # Errors
@@ -207,6 +202,7 @@ impl<P: Platform> Licensing<P> {
                 token: &token.identity(),
                 expires: token.accepted_until(),
                 device: &spc.session_key.hu,
+                key: &key.id,
                 limit,
                 now,
             };

@@ -7,16 +7,17 @@
 //! | key | holds |
 //! |---|---|
 //! | `use/{day}/{token}` | counter: licences that the token was counted for |
-//! | `use-last/{day}/{token}/{device}` | `{number} {time}` of the device's last licence that was counted: the count it came to, and seconds since 1970 |
-//! | `use-repeat/{day}/{token}/{device}/{number}` | counter: repeats of that licence |
+//! | `use-last/{day}/{token}/{licence}` | `{number} {time}` of the last such licence that was counted: the count it came to, and seconds since 1970 |
+//! | `use-repeat/{day}/{token}/{licence}/{number}` | counter: repeats of that licence |
 //!
-//! `token` and `device` are SHA-256 digests in hexadecimal; a device's is bound to the token, so
-//! that nothing in the store says what a device plays elsewhere.
+//! `token` and `licence` are SHA-256 digests in hexadecimal, the second one of token, device and key
+//! record: nothing in the store says who plays what.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Problem, SettingError, SettingsError};
+use crate::id::Id;
 use crate::platform::{self, Platform};
 use crate::secret::Secret;
 
@@ -108,6 +109,8 @@ pub struct Claim<'a> {
     pub expires: u64,
     /// Anonymised device identifier (HU).
     pub device: &'a Secret<20>,
+    /// The key record.
+    pub key: &'a Id,
     /// How many licences the token is good for.
     pub limit: u32,
     /// Seconds since 1970.
@@ -119,7 +122,7 @@ impl Claim<'_> {
     /// that of many requests at a time no more than the limit are within it.
     ///
     /// The device that got a licence may ask for it again, [`REPEATS`] times within
-    /// [`REPEAT_SECONDS`].
+    /// [`REPEAT_SECONDS`]; for another key it is another licence.
     ///
     /// # Errors
     /// [`Error::Spent`] beyond the limit; [`Error::Store`] when the store did not count and
@@ -187,15 +190,16 @@ impl Keys {
     fn of(claim: &Claim<'_>) -> Self {
         let day = claim.expires.div_ceil(SECONDS_OF_A_DAY);
         let token = Sha256::digest(claim.token);
-        let device = Sha256::new()
+        let licence = Sha256::new()
             .chain_update(token)
             .chain_update(claim.device.expose())
+            .chain_update(claim.key.to_string())
             .finalize();
-        let (token, device) = (hex::encode(token), hex::encode(device));
+        let (token, licence) = (hex::encode(token), hex::encode(licence));
         Self {
             uses: format!("use/{day}/{token}"),
-            last: format!("use-last/{day}/{token}/{device}"),
-            repeats: format!("use-repeat/{day}/{token}/{device}"),
+            last: format!("use-last/{day}/{token}/{licence}"),
+            repeats: format!("use-repeat/{day}/{token}/{licence}"),
         }
     }
 }

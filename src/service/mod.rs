@@ -48,11 +48,6 @@ impl<P: Platform> Service<P> {
         }
     }
 
-    /// The host, given back.
-    pub fn into_platform(self) -> P {
-        self.licensing.into_platform()
-    }
-
     /// Answers a request. There is no request that it does not answer.
     pub async fn handle(&self, request: Request<Vec<u8>>) -> Reply {
         let id = request_id(&request, self.licensing.platform());

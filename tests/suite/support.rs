@@ -1,10 +1,11 @@
 //! A server on the built component, a client for it, and a platform without a host.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
@@ -130,7 +131,7 @@ pub fn post_spc(server: &Server, spc: &[u8]) -> Answer {
 pub struct Native {
     pub variables: Provided,
     /// Seconds since 1970.
-    pub now: u64,
+    pub now: Rc<Cell<u64>>,
     pub store: RefCell<Result<BTreeMap<String, Vec<u8>>, Error>>,
 }
 
@@ -139,7 +140,7 @@ impl Native {
     pub fn new(variables: Provided) -> Self {
         Self {
             variables,
-            now: 1_800_000_000,
+            now: Rc::new(Cell::new(1_800_000_000)),
             store: RefCell::new(Ok(BTreeMap::new())),
         }
     }
@@ -172,7 +173,7 @@ impl Platform for Native {
     }
 
     fn now(&self) -> u64 {
-        self.now
+        self.now.get()
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {

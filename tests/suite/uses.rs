@@ -1,5 +1,6 @@
 //! Tokens that are good for a number of licences.
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{HeaderValue, Request};
@@ -15,8 +16,8 @@ use crate::support::{
     Answer, Native, fixture, get, run, send, serve, serve_in, token, variables_with,
 };
 
-/// An SPC for the fixture certificate from a device that is like no other.
-fn another_device() -> Vec<u8> {
+/// An SPC of version 1 for the fixture certificate.
+fn spc(options: &SpcOptions) -> Vec<u8> {
     let variables = variables();
     let certificate = keylet::encoding::base64(&variables["fairplay_certificate"]).unwrap();
     let ask: [u8; 16] = keylet::encoding::fixed(&variables["fairplay_ask"]).unwrap();
@@ -27,11 +28,15 @@ fn another_device() -> Vec<u8> {
     };
     let mut rng =
         rand_chacha::ChaCha20Rng::try_from_rng(&mut UnwrapErr(getrandom::SysRng)).unwrap();
-    let options = SpcOptions::new("skd://movie-1");
     let (spc, _secrets) = application
-        .spc(Wrapping::Version(Version::V1), &options, &mut rng)
+        .spc(Wrapping::Version(Version::V1), options, &mut rng)
         .unwrap();
     spc
+}
+
+/// An SPC from a device that is like no other.
+fn another_device() -> Vec<u8> {
+    spc(&SpcOptions::new("skd://movie-1"))
 }
 
 fn ask(server: &Server, spc: &[u8], name: &str) -> Answer {
@@ -95,17 +100,42 @@ fn a_device_may_repeat_its_licence_three_times_and_each_further_one_is_counted()
 }
 
 #[test]
+fn the_same_device_asking_for_another_key_asks_for_another_licence() {
+    let key = "00112233445566778899aabbccddeeff";
+    let records =
+        ["audio", "video"].map(|id| format!(r#"{{"id":"{id}","key":"{key}","iv":"{key}"}}"#));
+    let content_keys = format!("[{}]", records.join(","));
+    let service = Service::new(Native::new(variables_with(&[(
+        "content_keys",
+        &content_keys,
+    )])));
+    let ask = |hu, id: &str| {
+        let options = SpcOptions {
+            hu: Some([hu; 20]),
+            ..SpcOptions::new(format!("skd://{id}"))
+        };
+        ask_natively(&service, &spc(&options)).0
+    };
+    for id in ["audio", "video", "audio", "video"] {
+        assert_eq!(ask(1, id), 200, "{id}");
+    }
+    // Two were counted and two repeated: one is left.
+    assert_eq!(ask(2, "audio"), 200);
+    assert_eq!(ask(3, "audio"), 403);
+}
+
+#[test]
 fn a_repeat_that_comes_late_is_counted() {
-    let mut platform = Native::new(variables());
+    let platform = Native::new(variables());
+    let clock = Rc::clone(&platform.now);
+    let service = Service::new(platform);
     let device = another_device();
     for _ in 0..3 {
-        let service = Service::new(platform);
         assert_eq!(ask_natively(&service, &device).0, 200);
-        platform = service.into_platform();
-        platform.now += REPEAT_SECONDS + 1;
+        clock.set(clock.get() + REPEAT_SECONDS + 1);
     }
     assert_eq!(
-        ask_natively(&Service::new(platform), &device),
+        ask_natively(&service, &device),
         (403, Some(HeaderValue::from_static("uses_spent")))
     );
 }

@@ -40,6 +40,8 @@ pub enum Wrapping {
 pub struct SpcOptions {
     /// Asset id.
     pub asset_id: Vec<u8>,
+    /// Anonymised device identifier (HU); `None`: a device that is like no other.
+    pub hu: Option<[u8; 20]>,
     /// Further TLLVs; one with the tag of a TLLV that is there anyway replaces it.
     pub tllvs: Vec<(Tag, Vec<u8>)>,
     /// Tags to leave out.
@@ -53,6 +55,7 @@ impl SpcOptions {
     pub fn new(asset_id: impl Into<Vec<u8>>) -> Self {
         Self {
             asset_id: asset_id.into(),
+            hu: None,
             tllvs: Vec::new(),
             omit: Vec::new(),
             return_request: vec![Tag::ASSET_ID, Tag::TRANSACTION_ID],
@@ -127,7 +130,7 @@ impl ApplicationKey {
     /// Never: R2 has the length that the D function takes.
     pub fn draft(&self, options: &SpcOptions, rng: &mut dyn CryptoRng) -> Draft {
         let session_key: [u8; 16] = random(rng);
-        let hu: [u8; 20] = random(rng);
+        let hu: [u8; 20] = options.hu.unwrap_or_else(|| random(rng));
         let r1: [u8; 44] = random(rng);
         let integrity: [u8; 16] = random(rng);
         let r2: [u8; 21] = random(rng);

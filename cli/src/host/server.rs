@@ -85,7 +85,7 @@ impl Server {
             environment,
         } = application;
         let store = match world.is_spin() && manifest.opens_store() {
-            true => Some(runtime.block_on(Store::open(&options.store))?),
+            true => Some(Store::open(&options.store)?),
             false => None,
         };
         let outbound = match world.is_spin() {

@@ -90,12 +90,12 @@ impl Store {
     /// Opens a store.
     ///
     /// # Errors
-    /// A file that cannot be opened, or that another host has open; a Redis that does not answer.
-    pub async fn open(choice: &StoreChoice) -> Result<Self> {
+    /// A file that cannot be opened, or that another host has open; a URL that is none.
+    pub fn open(choice: &StoreChoice) -> Result<Self> {
         Ok(match choice {
             StoreChoice::File(path) => Self::File(File::open(path)?),
             StoreChoice::Memory => Self::Memory(Memory::default()),
-            StoreChoice::Redis(url) => Self::Redis(Redis::open(url).await?),
+            StoreChoice::Redis(url) => Self::Redis(Redis::open(url)?),
         })
     }
 

@@ -1,42 +1,60 @@
 //! A store in Redis. Counters are decimal text there, as `INCRBY` keeps them.
 
-use anyhow::{Context, Result};
-use redis::AsyncCommands;
-use redis::aio::ConnectionManager;
+use std::time::Duration;
 
-/// A connection that is made again when it breaks, shared by every request.
-pub struct Redis(ConnectionManager);
+use anyhow::Result;
+use redis::AsyncCommands;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use tokio::sync::OnceCell;
+
+/// How long a player is kept waiting for a Redis that does not answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection that is made on first use and again when it breaks, shared by every request. A host
+/// starts without its Redis, since most requests need none.
+pub struct Redis {
+    client: redis::Client,
+    connection: OnceCell<ConnectionManager>,
+}
 
 impl Redis {
-    pub async fn open(url: &str) -> Result<Self> {
+    pub fn open(url: &str) -> Result<Self> {
         // The URL may hold a password: no error repeats it.
         let client = redis::Client::open(url)
             .map_err(|error| error.kind())
             .map_err(|kind| anyhow::anyhow!("the URL of the Redis store is not one: {kind:?}"))?;
-        let connection = client
-            .get_connection_manager()
-            .await
-            .context("connecting to the Redis store")?;
-        Ok(Self(connection))
+        Ok(Self {
+            client,
+            connection: OnceCell::new(),
+        })
+    }
+
+    async fn connection(&self) -> Result<ConnectionManager> {
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT));
+        let connect = || self.client.get_connection_manager_with_config(config);
+        Ok(self.connection.get_or_try_init(connect).await?.clone())
     }
 
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        Ok(self.0.clone().get(key).await?)
+        Ok(self.connection().await?.get(key).await?)
     }
 
     pub async fn set(&self, key: &str, value: Vec<u8>) -> Result<()> {
-        Ok(self.0.clone().set(key, value).await?)
+        Ok(self.connection().await?.set(key, value).await?)
     }
 
     pub async fn delete(&self, key: &str) -> Result<()> {
-        Ok(self.0.clone().del(key).await?)
+        Ok(self.connection().await?.del(key).await?)
     }
 
     pub async fn keys(&self) -> Result<Vec<String>> {
-        Ok(self.0.clone().keys("*").await?)
+        Ok(self.connection().await?.keys("*").await?)
     }
 
     pub async fn increment(&self, key: &str, delta: i64) -> Result<i64> {
-        Ok(self.0.clone().incr(key, delta).await?)
+        Ok(self.connection().await?.incr(key, delta).await?)
     }
 }

@@ -1,82 +1,26 @@
-//! The key-value stores of the embedded host: nothing that was acknowledged is lost.
-
-#![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
+//! The key-value stores: nothing that was acknowledged is lost.
 
 use std::io::Write;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use keylet_cli::host::{NotACounter, Options, Server, Store, StoreChoice, World};
+use keylet_cli::host::{NotACounter, Options, Provided, Server, Store, StoreChoice, World};
 use keylet_probe::{MANIFEST, application, component};
+
+use crate::support::{Directory, Process, free_port, serve, wait_for};
 
 const CLIENTS: i64 = 64;
 const INCREMENTS: i64 = 1_000;
-
-/// A directory that is removed at the end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("keylet-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A process that does not outlive its test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Runtime::new().unwrap().block_on(future)
 }
 
-/// A port that nobody listened at a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 /// A Redis server, where there is one on this machine.
 fn redis(test: &str) -> Option<(Process, StoreChoice)> {
     let port = free_port();
-    let server = Command::new("redis-server")
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ])
-        .stdout(Stdio::null())
-        .spawn();
-    let Ok(server) = server else {
+    let Some(server) = redis_at(port) else {
         // Not `eprintln`, which the test runner would keep to itself.
         let _ = writeln!(
             std::io::stderr(),
@@ -84,16 +28,22 @@ fn redis(test: &str) -> Option<(Process, StoreChoice)> {
         );
         return None;
     };
-    let server = Process(server);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "redis-server does not listen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Some((
-        server,
-        StoreChoice::Redis(format!("redis://127.0.0.1:{port}")),
-    ))
+    Some((server, at(port)))
+}
+
+fn redis_at(port: u16) -> Option<Process> {
+    let server = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", "", "--appendonly", "no"])
+        .stdout(Stdio::null())
+        .spawn();
+    let server = Process(server.ok()?);
+    wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    Some(server)
+}
+
+fn at(port: u16) -> StoreChoice {
+    StoreChoice::Redis(format!("redis://127.0.0.1:{port}"))
 }
 
 /// Has a server that runs the probe add to a counter. `None` when it does not answer.
@@ -133,7 +83,7 @@ fn count(store: &StoreChoice) {
 
 /// What Spin's interface promises of every store.
 async fn values(choice: &StoreChoice) {
-    let store = Store::open(choice).await.unwrap();
+    let store = Store::open(choice).unwrap();
     assert_eq!(store.get("a").await.unwrap(), None);
     store.set("a", vec![0, 1, 255]).await.unwrap();
     store.set("b", Vec::new()).await.unwrap();
@@ -165,7 +115,7 @@ fn every_increment_of_many_clients_is_counted_in_a_file() {
     let directory = Directory::new("count");
     let store = StoreChoice::File(directory.file("store.redb"));
     count(&store);
-    let again = block_on(async { Store::open(&store).await.unwrap().increment("n", 0).await });
+    let again = block_on(async { Store::open(&store).unwrap().increment("n", 0).await });
     assert_eq!(
         again.unwrap(),
         CLIENTS * INCREMENTS,
@@ -183,6 +133,33 @@ fn every_increment_of_many_clients_is_counted_in_redis() {
     if let Some((_server, store)) = redis("every_increment_of_many_clients_is_counted_in_redis") {
         count(&store);
     }
+}
+
+#[test]
+fn a_redis_that_is_gone_fails_soon_and_is_used_again_when_it_is_back() {
+    let port = free_port();
+    let options = Options {
+        store: at(port),
+        ..Options::quiet()
+    };
+    let server = Server::start(application(World::Wasip3, MANIFEST), &options).unwrap();
+    let agent = ureq::Agent::new_with_defaults();
+    let refused = || {
+        let started = Instant::now();
+        let answer = agent
+            .post(format!("{}/increment?key=n", server.url()))
+            .send_empty();
+        assert!(matches!(answer, Err(ureq::Error::StatusCode(503))));
+        assert!(started.elapsed() < Duration::from_secs(10));
+    };
+    refused();
+    for _ in 0..2 {
+        let Some(redis) = redis_at(port) else { return };
+        wait_for(|| increment(&agent, &server.url(), 1).is_some());
+        drop(redis);
+        refused();
+    }
+    server.stop();
 }
 
 #[test]
@@ -221,39 +198,25 @@ fn the_store_is_chosen_by_a_runtime_configuration_of_spins_form() {
     assert!(chosen("[key_value_store.default]\ntype = \"redis\"\n").is_err());
 }
 
-/// `keylet serve` in a process of its own, on the probe of WASI 0.3, with its store below `state`.
-fn serve(state: &Path, port: u16) -> Process {
-    let application = state.join("spin.toml");
-    std::fs::write(&application, MANIFEST).unwrap();
-    std::fs::write(state.join("probe.wasm"), component(World::Wasip3)).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_keylet"))
-        .args(["serve", "--world", "wasip3", "--listen"])
-        .arg(format!("127.0.0.1:{port}"))
-        .arg("--from")
-        .arg(application)
-        .arg("--state-dir")
-        .arg(state)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let child = Process(child);
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "the server does not listen");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    child
-}
-
 #[test]
 fn a_killed_host_loses_no_increment_that_it_acknowledged() {
     let directory = Directory::new("kill");
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
+    let manifest = directory.file("spin.toml");
+    std::fs::write(&manifest, MANIFEST).unwrap();
+    std::fs::write(directory.file("probe.wasm"), component(World::Wasip3)).unwrap();
+    let arguments = [
+        "--world",
+        "wasip3",
+        "--from",
+        manifest.to_str().unwrap(),
+        "--state-dir",
+        directory.0.to_str().unwrap(),
+    ];
     let mut counted = 0;
     for round in 1..=3 {
-        let server = serve(&directory.0, port);
+        let server = serve(port, &arguments, &Provided::new());
         let acknowledged = AtomicI64::new(0);
         std::thread::scope(|scope| {
             for _ in 0..16 {
@@ -276,7 +239,7 @@ fn a_killed_host_loses_no_increment_that_it_acknowledged() {
 
         let store = StoreChoice::File(directory.file("key_value.redb"));
         let sum = block_on(async {
-            let store = Store::open(&store).await.unwrap();
+            let store = Store::open(&store).unwrap();
             store.increment("n", 0).await.unwrap()
         });
         assert!(

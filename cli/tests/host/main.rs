@@ -1,0 +1,7 @@
+//! The embedded host as a process, and its stores.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
+
+mod serve;
+mod store;
+mod support;
