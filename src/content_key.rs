@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::encoding;
+use crate::encoding::{self, Unique};
+use crate::entitlement::{Terms, Track};
 use crate::error::{Problem, SettingError, SettingsError};
 use crate::id::Id;
 use crate::platform::Platform;
@@ -30,6 +32,8 @@ pub struct ContentKey {
     pub stream: Option<[u8; 16]>,
     /// Title id of the offline key TLLV, zero-extended.
     pub title: Option<[u8; 16]>,
+    /// What is met together with the terms of every token.
+    pub terms: Terms,
 }
 
 /// The key records of a deployment.
@@ -116,24 +120,11 @@ struct WrittenRecord {
     track: Option<Track>,
     stream: Option<String>,
     title: Option<String>,
-}
-
-/// The kinds of track that a record can be marked with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Track {
-    /// Sound.
-    Audio,
-    /// Standard definition.
-    Sd,
-    /// High definition.
-    Hd,
-    /// Ultra high definition.
-    Uhd,
+    terms: Option<Unique>,
 }
 
 impl WrittenRecord {
-    fn read(self) -> Result<ContentKey, &'static str> {
+    fn read(self) -> Result<ContentKey, String> {
         let id = Id::from_text(&self.id).ok_or("`id` is empty or not hexadecimal")?;
         let kid = match &self.kid {
             Some(kid) => Some(Id::from_guid(kid).ok_or("`kid` is not a GUID")?),
@@ -157,6 +148,13 @@ impl WrittenRecord {
             track: self.track,
             stream: self.stream.as_deref().map(offline_id).transpose()?,
             title: self.title.as_deref().map(offline_id).transpose()?,
+            terms: match self.terms {
+                None => Terms::default(),
+                Some(Unique(Value::Object(members))) => {
+                    Terms::from_json(&members, &[]).map_err(|error| format!("`terms`: {error}"))?
+                }
+                Some(_) => return Err("`terms` is not an object".to_owned()),
+            },
         })
     }
 }

@@ -151,7 +151,8 @@ pub fn json_message(error: &serde_json::Error) -> String {
 const DUPLICATE: &str = "duplicate field";
 
 /// A JSON value without repeated members.
-struct Unique(Value);
+#[derive(Default)]
+pub struct Unique(pub Value);
 
 impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -54,6 +54,16 @@ codes! {
     DURATION_UNSUPPORTED = 403 "duration_unsupported" "The device did not say what it is playing, so it cannot keep to a duration.";
     DEVICE_OFFLINE_UNSUPPORTED = 403 "device_offline_unsupported" "The device cannot keep to a playback duration offline.";
     DEVICE_HDCP_UNSUPPORTED = 403 "device_hdcp_unsupported" "The device cannot enforce HDCP type 1.";
+    DEVICE_SECURITY_LEVEL = 403 "device_security_level" "The device does not reach the security level that is required.";
+    DEVICE_KDL_TOO_OLD = 403 "device_kdl_too_old" "The device's Key Delivery Library is too old.";
+    DEVICE_OS_TOO_OLD = 403 "device_os_too_old" "The device's operating system is too old, or not told.";
+    DEVICE_CLASS_NOT_ALLOWED = 403 "device_class_not_allowed" "Devices of this kind are not allowed.";
+    DEVICE_NOT_ALLOWED = 403 "device_not_allowed" "This device is not one of those that are allowed.";
+    DEVICE_VIRTUAL = 403 "device_virtual" "Virtual machines are not allowed.";
+    OUTPUT_NOT_ALLOWED = 403 "output_not_allowed" "Playback to this output is not allowed.";
+    TRACK_NOT_ALLOWED = 403 "track_not_allowed" "The token does not entitle to this track.";
+    PLACE_UNKNOWN = 403 "place_unknown" "The terms look at where the request comes from, and that is not known.";
+    PLACE_NOT_ALLOWED = 403 "place_not_allowed" "The request comes from where the terms do not allow it.";
     KEY_NOT_FOUND = 404 "key_not_found" "This server has no key for the requested asset.";
 
     SPC_TRUNCATED = 400 "spc_truncated" "The SPC ends before its fields do.";

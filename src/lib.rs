@@ -8,7 +8,7 @@
 //! | 4 | [`service`]: HTTP |
 //! | 3 | [`licence`]: token → entitlement → key → DRM |
 //! | 2 | [`fairplay`], [`token`], [`session`] |
-//! | 1 | [`entitlement`], [`content_key`] |
+//! | 1 | [`entitlement`]; [`content_key`], which uses it; [`server_secret`] |
 //! | 0 | [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
@@ -33,6 +33,7 @@ pub mod licence;
 pub mod platform;
 pub mod rsa_key;
 pub mod secret;
+pub mod server_secret;
 pub mod service;
 pub mod session;
 pub mod token;

@@ -190,6 +190,21 @@ impl Capabilities {
         self.bit(5)
     }
 
+    /// What is there, by name.
+    pub fn names(self) -> Vec<&'static str> {
+        [
+            ("hdcp_type1", self.hdcp_type1()),
+            ("offline_key", self.offline_key()),
+            ("check_in", self.check_in()),
+            ("offline_key_v2", self.offline_key_v2()),
+            ("security_level_baseline", self.security_level_baseline()),
+            ("security_level_main", self.security_level_main()),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_there)| is_there.then_some(name))
+        .collect()
+    }
+
     fn bit(self, bit: u32) -> bool {
         self.0 >> bit & 1 == 1
     }

@@ -215,6 +215,7 @@ mod tests {
             track: None,
             stream: Some(STREAM),
             title: Some(TITLE),
+            terms: crate::entitlement::Terms::default(),
         };
         Duration::choose(&terms, &client, &key)
     }

@@ -137,6 +137,27 @@ pub enum Error {
     /// HDCP type 1 is asked for a device that cannot enforce it.
     #[error("the device cannot enforce HDCP type 1")]
     HdcpUnsupported,
+    /// The device does not reach the security level, or does not say.
+    #[error("the device does not reach the security level")]
+    SecurityLevel,
+    /// The Key Delivery Library is older than required, or not told.
+    #[error("the device's Key Delivery Library is too old")]
+    KdlVersion,
+    /// The operating system is older than required, or not told.
+    #[error("the device's operating system is too old, or not told")]
+    OsVersion,
+    /// The device's class is not allowed.
+    #[error("devices of this class are not allowed")]
+    DeviceClass,
+    /// The device is none of those that are allowed.
+    #[error("the device is none of those that are allowed")]
+    DeviceId,
+    /// The client is a virtual machine.
+    #[error("virtual machines are not allowed")]
+    VirtualMachine,
+    /// Playback goes to AirPlay or to an adapter.
+    #[error("playback to this output is not allowed")]
+    Output,
 }
 
 impl Error {
@@ -156,7 +177,15 @@ impl Error {
             Self::MissingTag(_) => status::MISSING_REQUIRED_TAG,
             Self::ValueSize { status, .. } | Self::Value { status, .. } => *status,
             Self::KeyFormat | Self::AskMissing(_) => status::NOT_IMPLEMENTED,
-            Self::OfflineKeyUnsupported | Self::HdcpUnsupported => status::CLIENT_SECURITY_LEVEL,
+            Self::OfflineKeyUnsupported
+            | Self::HdcpUnsupported
+            | Self::SecurityLevel
+            | Self::KdlVersion
+            | Self::OsVersion
+            | Self::DeviceClass
+            | Self::DeviceId
+            | Self::VirtualMachine
+            | Self::Output => status::CLIENT_SECURITY_LEVEL,
         }
     }
 
@@ -182,6 +211,13 @@ impl Error {
             Self::DurationUnsupported => Code::DURATION_UNSUPPORTED,
             Self::OfflineKeyUnsupported => Code::DEVICE_OFFLINE_UNSUPPORTED,
             Self::HdcpUnsupported => Code::DEVICE_HDCP_UNSUPPORTED,
+            Self::SecurityLevel => Code::DEVICE_SECURITY_LEVEL,
+            Self::KdlVersion => Code::DEVICE_KDL_TOO_OLD,
+            Self::OsVersion => Code::DEVICE_OS_TOO_OLD,
+            Self::DeviceClass => Code::DEVICE_CLASS_NOT_ALLOWED,
+            Self::DeviceId => Code::DEVICE_NOT_ALLOWED,
+            Self::VirtualMachine => Code::DEVICE_VIRTUAL,
+            Self::Output => Code::OUTPUT_NOT_ALLOWED,
         }
     }
 

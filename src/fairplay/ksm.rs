@@ -9,6 +9,7 @@ use crate::entitlement::Granted;
 use crate::fairplay::ckc;
 use crate::fairplay::client::PlaybackState;
 use crate::fairplay::credentials::Credentials;
+use crate::fairplay::device;
 use crate::fairplay::duration::Duration;
 use crate::fairplay::error::Error;
 use crate::fairplay::output_protection;
@@ -49,7 +50,8 @@ pub fn is_stopped(spc: &VerifiedSpc<'_>) -> bool {
 /// 7. Build the TLLVs: wrapped key, R1, returned tags, then the terms.
 /// 8. Derive the CKC key, encrypt with a fresh IV, write the container.
 ///
-/// The TLLVs of the "video" session key are ignored: the generic one is used, with version 1.
+/// `device_id` is the device's pseudonym, when there are such; `unreported_passes` is said by the
+/// deployment's [rules](super::rules::Rules). The TLLVs of the "video" session key are ignored: the generic one is used, with version 1.
 ///
 /// # Errors
 /// [`Error`] when the device cannot take the key or keep to the terms.
@@ -57,8 +59,11 @@ pub fn respond(
     spc: &VerifiedSpc<'_>,
     key: &ContentKey,
     granted: &Granted,
+    device_id: Option<&str>,
+    unreported_passes: bool,
     rng: &mut dyn CryptoRng,
 ) -> Result<Vec<u8>, Error> {
+    let limits = &granted.limits;
     let client = &spc.opened.client;
     if client
         .key_formats
@@ -67,6 +72,7 @@ pub fn respond(
     {
         return Err(Error::KeyFormat);
     }
+    device::check(limits, client, device_id, unreported_passes)?;
     let duration = Duration::choose(&granted.use_, client, key)?;
 
     let wrapped = ckc::content_key(&key.key, &key.iv, &spc.session_key.sk);
@@ -82,7 +88,11 @@ pub fn respond(
         let (tag, value) = duration.tllv();
         tllvs.push((tag, Cow::Owned(value)));
     }
-    if let Some(required) = granted.hdcp {
+    if let Some(required) = limits.min_security_level {
+        let value = output_protection::security_level(required, client, unreported_passes)?;
+        tllvs.push((Tag::SECURITY_LEVEL, Cow::Owned(value.to_vec())));
+    }
+    if let Some(required) = limits.hdcp {
         let value = output_protection::hdcp(required, client, rng)?;
         tllvs.push((Tag::HDCP, Cow::Owned(value.to_vec())));
     }

@@ -1,17 +1,24 @@
-//! HDCP (specification section 8.7).
+//! HDCP and security level (specification sections 8.7, 8.8 and 14).
 
 use rand_core::CryptoRng;
 
-use crate::entitlement::Hdcp;
+use crate::entitlement::{Hdcp, SecurityLevel};
 use crate::fairplay::client::{Capabilities, Client};
 use crate::fairplay::error::Error;
 
-/// Not required.
+/// HDCP is not required.
 pub const NOT_REQUIRED: u64 = 0xef72_894c_a789_5b78;
-/// Type 0.
+/// HDCP type 0.
 pub const TYPE_0: u64 = 0x4079_1ac7_8bd5_c571;
-/// Type 1.
+/// HDCP type 1.
 pub const TYPE_1: u64 = 0x285a_0863_bba8_e1d3;
+
+/// Security level for sound. Numeric order is order of strength.
+pub const AUDIO: u64 = 0x17d9_9d57_4eed_567d;
+/// Security level baseline.
+pub const BASELINE: u64 = 0x32f0_0049_66a5_c4f8;
+/// Security level main.
+pub const MAIN: u64 = 0x4e7f_d924_21d5_88b4;
 
 /// The value of the HDCP TLLV: requirement ‖ 8 random bytes.
 ///
@@ -28,5 +35,43 @@ pub fn hdcp(required: Hdcp, client: &Client, rng: &mut dyn CryptoRng) -> Result<
     let (word, filler) = value.split_at_mut(8);
     word.copy_from_slice(&requirement.to_be_bytes());
     rng.fill_bytes(filler);
+    Ok(value)
+}
+
+/// The value of the security level TLLV: `[4] version 1 | [4] 0 | [8] level`.
+///
+/// A device reports its level, or says by its capabilities which ones it reaches. One that does
+/// neither, as older ones do, passes only where `unreported_passes`.
+///
+/// # Errors
+/// [`Error::SecurityLevel`] when the device does not reach the level.
+pub fn security_level(
+    required: SecurityLevel,
+    client: &Client,
+    unreported_passes: bool,
+) -> Result<[u8; 16], Error> {
+    let level = match required {
+        SecurityLevel::Audio => AUDIO,
+        SecurityLevel::Baseline => BASELINE,
+        SecurityLevel::Main => MAIN,
+    };
+    let says = |ability: fn(Capabilities) -> bool| client.capabilities.is_some_and(ability);
+    let (baseline, main) = (
+        says(Capabilities::security_level_baseline),
+        says(Capabilities::security_level_main),
+    );
+    let reaches = match (client.security_level, required) {
+        (_, SecurityLevel::Audio) => true,
+        (Some(reported), _) => reported >= level,
+        (None, SecurityLevel::Baseline) => baseline || main || unreported_passes,
+        (None, SecurityLevel::Main) => main || (unreported_passes && !baseline),
+    };
+    if !reaches {
+        return Err(Error::SecurityLevel);
+    }
+    let mut value = [0; 16];
+    let (version, word) = value.split_at_mut(8);
+    version.copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0]);
+    word.copy_from_slice(&level.to_be_bytes());
     Ok(value)
 }

@@ -4,8 +4,9 @@ use http::{Request, Response, StatusCode};
 
 use super::Reply;
 use super::body::SpcBody;
+use super::place::TrustedHeaders;
 use super::problem::Problem;
-use crate::licence::{FairplayLicence, Licensing};
+use crate::licence::{FairplayLicence, FairplayRequest, Licensing};
 use crate::platform::Platform;
 use crate::token;
 
@@ -18,7 +19,16 @@ pub async fn reply<P: Platform>(
     let SpcBody { spc, form } = SpcBody::read(&parts.headers, body)?;
     let token = token::locate(&parts.headers, parts.uri.query());
     let token = token.as_deref().map_err(Clone::clone);
-    match licensing.fairplay(id, token, &spc).await? {
+    let request = FairplayRequest {
+        id,
+        token,
+        spc: &spc,
+    };
+    let place = async || {
+        let trusted = TrustedHeaders::load(licensing.platform()).await?;
+        Ok(trusted.place(&parts.headers))
+    };
+    match licensing.fairplay(request, place).await? {
         FairplayLicence::Ckc(ckc) => Ok(form.reply(ckc)),
         FairplayLicence::Stopped => {
             let mut reply = Response::new(Vec::new());

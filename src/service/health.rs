@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::place::TrustedHeaders;
 use super::{Reply, json};
 use crate::error::{Code, Problem, SettingError, SettingsError};
 use crate::fairplay::credentials::{self, ApplicationSecret, Credentials};
@@ -35,6 +36,10 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
     collect(&mut problems, licensing.content_keys().await.map(drop));
     let acceptance = licensing.acceptance().await;
     collect(&mut problems, acceptance.and_then(Acceptance::check));
+    collect(&mut problems, licensing.rules().await.map(drop));
+    collect(&mut problems, licensing.server_secret().await.map(drop));
+    let trusted_headers = TrustedHeaders::load(licensing.platform()).await;
+    collect(&mut problems, trusted_headers.map(drop));
     let store_failure = StoreFailure::load(licensing.platform()).await;
     collect(&mut problems, store_failure.map(drop));
 

@@ -6,6 +6,7 @@ mod cors;
 mod fairplay;
 mod health;
 mod incoming;
+mod place;
 mod problem;
 mod root;
 

@@ -315,6 +315,11 @@ impl VerifiedToken<'_> {
         }
     }
 
+    /// The claim `sub`.
+    pub fn subject(&self) -> Option<&str> {
+        self.claims.get("sub").and_then(Value::as_str)
+    }
+
     /// When it is accepted no more, in seconds since 1970.
     pub fn accepted_until(&self) -> u64 {
         self.expires.saturating_add(LEEWAY)

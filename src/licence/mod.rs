@@ -1,18 +1,22 @@
 //! The use case: token → entitlement → key → DRM module → audit record. No HTTP in it.
 
+mod audit;
+
 use std::cell::OnceCell;
 use std::future::Future;
 
-use serde::Serialize;
+use audit::Audit;
 
 use crate::content_key::ContentKeys;
-use crate::entitlement;
+use crate::entitlement::{self, Place};
 use crate::error::{Code, SettingsError};
 use crate::fairplay;
 use crate::fairplay::credentials::Credentials;
 use crate::fairplay::ksm;
+use crate::fairplay::rules::Rules;
 use crate::id::Id;
 use crate::platform::{Platform, Random};
+use crate::server_secret::{Label, ServerSecret};
 use crate::session;
 use crate::token::{self, Acceptance, UntrustedToken};
 
@@ -78,6 +82,16 @@ impl Error {
     }
 }
 
+/// What a player sends.
+pub struct FairplayRequest<'a> {
+    /// What logs and answers call the request.
+    pub id: &'a str,
+    /// The token, or why there is none.
+    pub token: Result<&'a str, token::Error>,
+    /// The Server Playback Context.
+    pub spc: &'a [u8],
+}
+
 /// What a player gets for its SPC.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FairplayLicence {
@@ -95,6 +109,8 @@ pub struct Licensing<P> {
     acceptance: OnceCell<Acceptance>,
     credentials: OnceCell<Option<Credentials>>,
     content_keys: OnceCell<ContentKeys>,
+    rules: OnceCell<Rules>,
+    server_secret: OnceCell<Option<ServerSecret>>,
 }
 
 impl<P: Platform> Licensing<P> {
@@ -105,6 +121,8 @@ impl<P: Platform> Licensing<P> {
             acceptance: OnceCell::new(),
             credentials: OnceCell::new(),
             content_keys: OnceCell::new(),
+            rules: OnceCell::new(),
+            server_secret: OnceCell::new(),
         }
     }
 
@@ -139,65 +157,93 @@ impl<P: Platform> Licensing<P> {
         once(&self.content_keys, ContentKeys::load(&self.platform)).await
     }
 
-    /// Answers an SPC for the bearer of a token, and writes the audit record.
+    /// The rules that hold for every FairPlay licence.
+    ///
+    /// # Errors
+    /// What is wrong with `fairplay_rules`.
+    pub async fn rules(&self) -> Result<&Rules, SettingsError> {
+        once(&self.rules, Rules::load(&self.platform)).await
+    }
+
+    /// The deployment's own secret; `None` when there is none.
+    ///
+    /// # Errors
+    /// What is wrong with `server_secret`.
+    pub async fn server_secret(&self) -> Result<Option<&ServerSecret>, SettingsError> {
+        let secret = ServerSecret::load(&self.platform);
+        Ok(once(&self.server_secret, secret).await?.as_ref())
+    }
+
+    /// Answers an SPC for the bearer of a token, and writes the audit record. `place` is asked only
+    /// when the terms look at where the request comes from.
     ///
     /// # Errors
     /// [`Error`], which the audit record names by its code.
     pub async fn fairplay(
         &self,
-        request_id: &str,
-        token: Result<&str, token::Error>,
-        spc: &[u8],
+        request: FairplayRequest<'_>,
+        place: impl AsyncFnOnce() -> Result<Place, SettingsError>,
     ) -> Result<FairplayLicence, Error> {
-        let mut audit = Audit {
-            time: self.platform.now(),
-            request_id,
-            drm: "fairplay",
-            code: "ok",
-            fps_status: None,
-            spc_version: None,
-            key: None,
-            use_: None,
-        };
-        let result = self.decide_fairplay(token, spc, &mut audit).await;
+        let mut audit = Audit::of("fairplay", self.platform.now(), request.id);
+        let result = self.decide_fairplay(request, place, &mut audit).await;
         if let Err(error) = &result {
-            audit.code = error.code().name;
-            audit.fps_status = error.fps_status();
+            audit.refused(error);
         }
-        self.platform
-            .log(&serde_json::to_string(&audit).unwrap_or_default());
+        self.platform.log(&audit.line());
         result
     }
 
     async fn decide_fairplay(
         &self,
-        token: Result<&str, token::Error>,
-        spc: &[u8],
+        request: FairplayRequest<'_>,
+        place: impl AsyncFnOnce() -> Result<Place, SettingsError>,
         audit: &mut Audit<'_>,
     ) -> Result<FairplayLicence, Error> {
         let now = self.platform.now();
         let mut rng = Random(&self.platform);
 
-        let token = UntrustedToken::parse(token?)?;
+        let token = UntrustedToken::parse(request.token?)?;
         let token = token.verify(self.acceptance().await?, now)?;
+        let secret = self.server_secret().await?;
+        let pseudonym = |label, value: &[u8]| secret.map(|secret| secret.pseudonym(label, value));
+        audit.subject = token
+            .subject()
+            .and_then(|subject| pseudonym(Label::Subject, subject.as_bytes()));
         let entitlement = token.entitlement()?;
         let credentials = self.credentials().await?.ok_or(Error::FairplayOff)?;
-        let spc = ksm::open(spc, credentials, &mut rng)?;
-        audit.spc_version = Some(spc.opened.version.number());
+        let spc = ksm::open(request.spc, credentials, &mut rng)?;
+        let device_id = pseudonym(Label::Device, spc.session_key.hu.expose());
+        let device_id = device_id.as_deref();
+        audit.requested(&spc.opened, device_id);
 
         let content_keys = self.content_keys().await?;
         let key = content_keys
             .find(&Id::from_bytes(&spc.opened.asset_id))
             .ok_or(Error::KeyNotFound)?;
-        audit.key = Some(key.id.to_string());
-        let terms = entitlement.terms_for(&key.names)?;
+        audit.found(key);
+        let rules = self.rules().await?;
+        let terms = entitlement
+            .terms_for(&key.names)?
+            .for_track(key.track)?
+            .and(&key.terms.for_track(key.track)?)
+            .and(&rules.terms.for_track(key.track)?);
         let granted = terms.granted_at(now)?;
+        let limits = &granted.limits;
+        audit.granted(&granted);
+        if limits.concern_place() {
+            limits.check_place(&place().await?)?;
+        }
+        if !limits.device_ids.is_empty() && device_id.is_none() {
+            // Without a secret of its own, the server has no pseudonyms to compare.
+            return Err(entitlement::Error::Unsupported("device_ids".to_owned()).into());
+        }
         if ksm::is_stopped(&spc) {
             return Ok(FairplayLicence::Stopped);
         }
-        let ckc = ksm::respond(&spc, key, &granted, &mut rng)?;
+        let passes = rules.unreported_passes;
+        let ckc = ksm::respond(&spc, key, &granted, device_id, passes, &mut rng)?;
         // Counted once nothing else can refuse, and before anything is sent.
-        if let Some(limit) = granted.max_uses {
+        if let Some(limit) = limits.max_uses {
             let claim = session::Claim {
                 token: &token.identity(),
                 expires: token.accepted_until(),
@@ -221,21 +267,4 @@ async fn once<T, E>(cell: &OnceCell<T>, load: impl Future<Output = Result<T, E>>
             Ok(cell.get_or_init(|| value))
         }
     }
-}
-
-/// One line of the audit trail: what was decided, without token, secret or device id.
-#[derive(Serialize)]
-struct Audit<'a> {
-    time: u64,
-    request_id: &'a str,
-    drm: &'static str,
-    code: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fps_status: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    spc_version: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
-    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
-    use_: Option<session::Use>,
 }

@@ -1,10 +1,18 @@
 //! What a viewer may do with a key: one model that every token dialect maps to and every DRM
 //! system reads.
 
+mod device;
+mod place;
+mod terms;
+
 use serde_json::{Map, Value};
 
 use crate::error::Code;
 use crate::id::Id;
+
+pub use device::{DeviceClass, Hdcp, MinOs, OsVersion, SecurityLevel};
+pub use place::{Country, Network, Place, last_address};
+pub use terms::{AllOf, Granted, Limits, Terms, Track, Use};
 
 /// Why an entitlement gives nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +44,15 @@ pub enum Error {
     /// `not_after` has passed.
     #[error("the entitlement ended at {0}")]
     Ended(u64),
+    /// The track is not entitled to.
+    #[error("the entitlement does not reach the key's track")]
+    TrackNotAllowed,
+    /// A term looks at where the request comes from, and no trusted proxy says.
+    #[error("`{0}`: it is not known where the request comes from")]
+    PlaceUnknown(&'static str),
+    /// The request comes from elsewhere.
+    #[error("`{0}`: the request comes from elsewhere")]
+    PlaceNotAllowed(&'static str),
 }
 
 impl Error {
@@ -49,6 +66,9 @@ impl Error {
             Self::NotEntitled => Code::NOT_ENTITLED,
             Self::NotYetValid(_) => Code::ENTITLEMENT_NOT_YET_VALID,
             Self::Ended(_) => Code::ENTITLEMENT_ENDED,
+            Self::TrackNotAllowed => Code::TRACK_NOT_ALLOWED,
+            Self::PlaceUnknown(_) => Code::PLACE_UNKNOWN,
+            Self::PlaceNotAllowed(_) => Code::PLACE_NOT_ALLOWED,
         }
     }
 }
@@ -107,14 +127,8 @@ impl Entry {
                 .get("keys")
                 .ok_or(Error::Shape("an entry has no `keys`"))?,
         )?;
-        let terms = members
-            .iter()
-            .filter(|(name, _)| *name != "keys")
-            .try_fold(Terms::default(), |mut terms, (name, value)| {
-                terms.set(name, value)?;
-                Ok(terms)
-            })?;
-        terms.check()?;
+        let terms = Terms::from_json(members, &["keys"])?;
+        terms.check_alone()?;
         Ok(Self { keys, terms })
     }
 }
@@ -149,186 +163,6 @@ impl Keys {
             Self::Named(ids) => ids.iter().any(|id| names.contains(id)),
         }
     }
-}
-
-/// High-bandwidth Digital Content Protection, from weak to strong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Hdcp {
-    /// Not required.
-    None,
-    /// Any HDCP version (type 0).
-    Type0,
-    /// HDCP 2.2 and later only (type 1).
-    Type1,
-}
-
-/// The terms of an entitlement as they were written. Durations are seconds, 1 to 2^32-1; dates are
-/// seconds since 1970.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Terms {
-    /// Permission to store the key on the device.
-    pub persist: bool,
-    /// From download to first play.
-    pub storage_seconds: Option<u32>,
-    /// From first play on.
-    pub playback_seconds: Option<u32>,
-    /// Playback stops at the end unless renewed.
-    pub lease_seconds: Option<u32>,
-    /// Playback may start until the end.
-    pub rental_seconds: Option<u32>,
-    /// Nothing before this time.
-    pub not_before: Option<u64>,
-    /// Nothing from this time on.
-    pub not_after: Option<u64>,
-    /// Output protection.
-    pub hdcp: Option<Hdcp>,
-    /// How many licences the token is good for.
-    pub max_uses: Option<u32>,
-}
-
-impl Terms {
-    fn set(&mut self, name: &str, value: &Value) -> Result<(), Error> {
-        match name {
-            "persist" => {
-                self.persist = value
-                    .as_bool()
-                    .ok_or(Error::Shape("`persist` is not true or false"))?;
-            }
-            "storage_seconds" => self.storage_seconds = Some(seconds("storage_seconds", value)?),
-            "playback_seconds" => self.playback_seconds = Some(seconds("playback_seconds", value)?),
-            "lease_seconds" => self.lease_seconds = Some(seconds("lease_seconds", value)?),
-            "rental_seconds" => self.rental_seconds = Some(seconds("rental_seconds", value)?),
-            "max_uses" => {
-                let reason = "it is a whole number from 1 to 4294967295";
-                self.max_uses = Some(positive("max_uses", value, reason)?);
-            }
-            "not_before" => self.not_before = Some(date("not_before", value)?),
-            "not_after" => self.not_after = Some(date("not_after", value)?),
-            "hdcp" => {
-                self.hdcp = Some(match value.as_str() {
-                    Some("none") => Hdcp::None,
-                    Some("type0") => Hdcp::Type0,
-                    Some("type1") => Hdcp::Type1,
-                    _ => {
-                        return Err(Error::Terms {
-                            term: "hdcp",
-                            reason: "it is none of \"none\", \"type0\" and \"type1\"",
-                        });
-                    }
-                });
-            }
-            other => return Err(Error::Unsupported(other.chars().take(64).collect())),
-        }
-        Ok(())
-    }
-
-    /// Refuses terms that contradict each other.
-    fn check(&self) -> Result<(), Error> {
-        let invalid = |term, reason| Err(Error::Terms { term, reason });
-        if self.persist {
-            if self.lease_seconds.is_some() {
-                return invalid("lease_seconds", "a lease cannot be stored (`persist`)");
-            }
-            if self.rental_seconds.is_some() {
-                return invalid(
-                    "rental_seconds",
-                    "a streaming rental cannot be stored (`persist`)",
-                );
-            }
-        } else {
-            if self.storage_seconds.is_some() {
-                return invalid("storage_seconds", "it needs `persist`");
-            }
-            if self.playback_seconds.is_some() {
-                return invalid("playback_seconds", "it needs `persist`");
-            }
-        }
-        Ok(())
-    }
-
-    /// What these terms come to at `now`: dates are checked, and `not_after` clips every duration.
-    ///
-    /// # Errors
-    /// [`Error::NotYetValid`] and [`Error::Ended`].
-    pub fn granted_at(&self, now: u64) -> Result<Granted, Error> {
-        if let Some(start) = self.not_before
-            && now < start
-        {
-            return Err(Error::NotYetValid(start));
-        }
-        let remaining = match self.not_after {
-            Some(end) if now >= end => return Err(Error::Ended(end)),
-            Some(end) => Some(u32::try_from(end - now).unwrap_or(u32::MAX)),
-            None => None,
-        };
-        let clip = |duration: u32| remaining.map_or(duration, |remaining| duration.min(remaining));
-        let use_ = if self.persist {
-            Use::Persistent {
-                storage_seconds: self.storage_seconds.map(clip),
-                playback_seconds: self.playback_seconds.map(clip),
-                ends_in: remaining,
-            }
-        } else {
-            Use::Streaming {
-                lease_seconds: self.lease_seconds.map(clip).or(remaining),
-                rental_seconds: self.rental_seconds.map(clip),
-            }
-        };
-        Ok(Granted {
-            use_,
-            hdcp: self.hdcp,
-            max_uses: self.max_uses,
-        })
-    }
-}
-
-/// Terms at the moment of a licence, with every duration clipped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Granted {
-    /// Streaming or stored, and for how long.
-    pub use_: Use,
-    /// Output protection.
-    pub hdcp: Option<Hdcp>,
-    /// How many licences the token is good for.
-    pub max_uses: Option<u32>,
-}
-
-/// The two ways to use a key, each with its durations in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
-    /// The key is held while playback lasts.
-    Streaming {
-        /// Playback stops at the end unless renewed.
-        lease_seconds: Option<u32>,
-        /// Playback may start until the end.
-        rental_seconds: Option<u32>,
-    },
-    /// The key may be stored on the device.
-    Persistent {
-        /// From download to first play.
-        storage_seconds: Option<u32>,
-        /// From first play on.
-        playback_seconds: Option<u32>,
-        /// Nothing is allowed after this many seconds from now.
-        ends_in: Option<u32>,
-    },
-}
-
-fn seconds(term: &'static str, value: &Value) -> Result<u32, Error> {
-    let reason = "a duration is a whole number of seconds from 1 to 4294967295";
-    positive(term, value, reason)
-}
-
-fn positive(term: &'static str, value: &Value, reason: &'static str) -> Result<u32, Error> {
-    match value.as_u64().map(u32::try_from) {
-        Some(Ok(number)) if number > 0 => Ok(number),
-        _ => Err(Error::Terms { term, reason }),
-    }
-}
-
-fn date(term: &'static str, value: &Value) -> Result<u64, Error> {
-    let reason = "a date is a whole number of seconds since 1970";
-    value.as_u64().ok_or(Error::Terms { term, reason })
 }
 
 #[cfg(test)]

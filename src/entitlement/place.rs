@@ -1,0 +1,118 @@
+//! Where from a licence may be asked for.
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::Error;
+
+/// Where a request comes from, as a trusted proxy says. `None`: it does not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// The client's country, ISO 3166-1 alpha-2.
+    pub country: Option<Country>,
+}
+
+/// Two letters of ISO 3166-1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Country([u8; 2]);
+
+impl FromStr for Country {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let letters: [u8; 2] = text.as_bytes().try_into().map_err(drop)?;
+        if letters.iter().all(u8::is_ascii_alphabetic) {
+            Ok(Self(letters.map(|letter| letter.to_ascii_uppercase())))
+        } else {
+            Err(())
+        }
+    }
+}
+
+/// A network of addresses, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+impl Network {
+    pub(super) fn from_json(value: &Value) -> Result<Self, Error> {
+        let text = value.as_str().unwrap_or_default();
+        text.parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+            .map(Self)
+            .map_err(|_| Error::Terms {
+                term: "ip_allow",
+                reason: "it is not a list of addresses and networks such as \"192.0.2.0/24\"",
+            })
+    }
+
+    /// Whether an address belongs to it. An IPv4 address in IPv6 clothes is one.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl Country {
+    pub(super) fn from_json(value: &Value) -> Result<Self, Error> {
+        value
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .ok_or(Error::Terms {
+                term: "countries",
+                reason: "it is not a list of countries by two letters (ISO 3166-1 alpha-2)",
+            })
+    }
+}
+
+/// The last address of a header that a proxy sets: the one that the proxy itself has seen. It may
+/// have a port.
+pub fn last_address(header: &str) -> Option<IpAddr> {
+    let last = header.rsplit(',').next()?.trim();
+    last.parse()
+        .ok()
+        .or_else(|| Some(last.parse::<SocketAddr>().ok()?.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_address_that_the_proxy_itself_has_seen_counts() {
+        for (header, expected) in [
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("203.0.113.9, 192.0.2.1", Some("192.0.2.1")),
+            ("192.0.2.1:4711", Some("192.0.2.1")),
+            ("[2001:db8::1]:4711", Some("2001:db8::1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("192.0.2.1, unknown", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                last_address(header),
+                expected.map(|address| address.parse().unwrap()),
+                "{header}"
+            );
+        }
+    }
+
+    #[test]
+    fn networks_take_addresses_of_their_own_and_mapped_ones() {
+        let network = Network::from_json(&"192.0.2.0/24".into()).unwrap();
+        for (address, expected) in [
+            ("192.0.2.255", true),
+            ("::ffff:192.0.2.1", true),
+            ("192.0.3.0", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(network.has(address.parse().unwrap()), expected, "{address}");
+        }
+        let one = Network::from_json(&"2001:db8::1".into()).unwrap();
+        assert!(one.has("2001:db8::1".parse().unwrap()));
+        assert!(!one.has("2001:db8::2".parse().unwrap()));
+    }
+}

@@ -1,0 +1,470 @@
+//! Terms: what is allowed, for how long, and on which conditions.
+//!
+//! Whoever states terms (a token, an operator's rules, a key record) leaves out what he says nothing
+//! of. Terms are met together: of two restrictions the stricter one holds, and a permission needs
+//! that nobody takes it away.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::Error;
+use super::device::{DeviceClass, Hdcp, MinOs, SecurityLevel};
+use super::place::{Country, Network, Place};
+
+/// The kinds of track that terms and key records tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Track {
+    /// Sound.
+    Audio,
+    /// Standard definition.
+    Sd,
+    /// High definition.
+    Hd,
+    /// Ultra high definition.
+    Uhd,
+}
+
+impl Track {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "audio" => Some(Self::Audio),
+            "sd" => Some(Self::Sd),
+            "hd" => Some(Self::Hd),
+            "uhd" => Some(Self::Uhd),
+            _ => None,
+        }
+    }
+}
+
+/// Terms as they were written. Durations are seconds, 1 to 2^32-1; dates are seconds since 1970.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Permission to store the key on the device; not said: not given, and not taken away.
+    pub persist: Option<bool>,
+    /// From download to first play.
+    pub storage_seconds: Option<u32>,
+    /// From first play on.
+    pub playback_seconds: Option<u32>,
+    /// Playback stops at the end unless renewed.
+    pub lease_seconds: Option<u32>,
+    /// Playback may start until the end.
+    pub rental_seconds: Option<u32>,
+    /// Nothing before this time.
+    pub not_before: Option<u64>,
+    /// Nothing from this time on.
+    pub not_after: Option<u64>,
+    /// What it may play on, and where.
+    pub limits: Limits,
+    /// By track, what is to be said in place of the above; `None`: not allowed.
+    tracks: Vec<(Track, Option<Map<String, Value>>)>,
+}
+
+/// What restricts a licence apart from time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Output protection.
+    pub hdcp: Option<Hdcp>,
+    /// How well the device must protect.
+    pub min_security_level: Option<SecurityLevel>,
+    /// AirPlay is forbidden.
+    pub no_airplay: bool,
+    /// Apple's digital AV adapter is forbidden.
+    pub no_av_adapter: bool,
+    /// Virtual machines are forbidden.
+    pub no_virtual_machines: bool,
+    /// Pseudonyms of devices.
+    pub device_ids: AllOf<String>,
+    /// Kinds of device.
+    pub device_classes: AllOf<DeviceClass>,
+    /// The oldest operating systems.
+    pub min_os: MinOs,
+    /// The oldest Key Delivery Library.
+    pub min_kdl: Option<u32>,
+    /// How many licences the token is good for.
+    pub max_uses: Option<u32>,
+    /// Networks.
+    pub ip_allow: AllOf<Network>,
+    /// Countries.
+    pub countries: AllOf<Country>,
+}
+
+/// Lists of what is allowed; each of them must have it. No list: anything is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllOf<T>(Vec<Vec<T>>);
+
+impl<T> Default for AllOf<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Clone> AllOf<T> {
+    /// Whether nothing is restricted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether each list has an entry that fits.
+    pub fn allow(&self, fits: impl Fn(&T) -> bool) -> bool {
+        self.0.iter().all(|list| list.iter().any(&fits))
+    }
+
+    fn and(mut self, other: &Self) -> Self {
+        self.0.extend_from_slice(&other.0);
+        self
+    }
+
+    fn from_json(
+        term: &'static str,
+        value: &Value,
+        read: impl Fn(&Value) -> Result<T, Error>,
+    ) -> Result<Self, Error> {
+        match value {
+            Value::Array(list) if !list.is_empty() => list
+                .iter()
+                .map(read)
+                .collect::<Result<_, _>>()
+                .map(|list| Self(vec![list])),
+            _ => Err(Error::Terms {
+                term,
+                reason: "it is not a list, or an empty one",
+            }),
+        }
+    }
+}
+
+impl Limits {
+    fn and(self, other: &Self) -> Self {
+        Self {
+            hdcp: self.hdcp.max(other.hdcp),
+            min_security_level: self.min_security_level.max(other.min_security_level),
+            no_airplay: self.no_airplay || other.no_airplay,
+            no_av_adapter: self.no_av_adapter || other.no_av_adapter,
+            no_virtual_machines: self.no_virtual_machines || other.no_virtual_machines,
+            device_ids: self.device_ids.and(&other.device_ids),
+            device_classes: self.device_classes.and(&other.device_classes),
+            min_os: self.min_os.and(&other.min_os),
+            min_kdl: self.min_kdl.max(other.min_kdl),
+            max_uses: least(self.max_uses, other.max_uses),
+            ip_allow: self.ip_allow.and(&other.ip_allow),
+            countries: self.countries.and(&other.countries),
+        }
+    }
+
+    /// Whether they look at where a request comes from.
+    pub fn concern_place(&self) -> bool {
+        !self.ip_allow.is_empty() || !self.countries.is_empty()
+    }
+
+    /// Holds them against where a request comes from.
+    ///
+    /// # Errors
+    /// [`Error::PlaceUnknown`] when the proxy does not say, [`Error::PlaceNotAllowed`].
+    pub fn check_place(&self, place: &Place) -> Result<(), Error> {
+        if !self.ip_allow.is_empty() {
+            let address = place.address.ok_or(Error::PlaceUnknown("ip_allow"))?;
+            if !self.ip_allow.allow(|network| network.has(address)) {
+                return Err(Error::PlaceNotAllowed("ip_allow"));
+            }
+        }
+        if !self.countries.is_empty() {
+            let country = place.country.ok_or(Error::PlaceUnknown("countries"))?;
+            if !self.countries.allow(|one| *one == country) {
+                return Err(Error::PlaceNotAllowed("countries"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Terms {
+    /// Reads the members of an object, `ignored` apart.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a member that is not known or cannot be honoured;
+    /// [`Error::Terms`] for a value that is not allowed, or that contradicts another.
+    pub fn from_json(members: &Map<String, Value>, ignored: &[&str]) -> Result<Self, Error> {
+        let mut terms = Self::default();
+        for (name, value) in members {
+            if !ignored.contains(&name.as_str()) {
+                terms.set(name, value)?;
+            }
+        }
+        terms.each().try_for_each(|terms| terms.check())?;
+        Ok(terms)
+    }
+
+    /// These terms, and those of each track that is named and allowed.
+    fn each(&self) -> impl Iterator<Item = Self> {
+        let tracks = self.tracks.iter().map(|(track, _)| Some(*track));
+        std::iter::once(None)
+            .chain(tracks)
+            .filter_map(|track| self.for_track(track).ok())
+    }
+
+    fn set(&mut self, name: &str, value: &Value) -> Result<(), Error> {
+        let limits = &mut self.limits;
+        match name {
+            "persist" => self.persist = Some(flag("persist", value)?),
+            "storage_seconds" => self.storage_seconds = Some(seconds("storage_seconds", value)?),
+            "playback_seconds" => self.playback_seconds = Some(seconds("playback_seconds", value)?),
+            "lease_seconds" => self.lease_seconds = Some(seconds("lease_seconds", value)?),
+            "rental_seconds" => self.rental_seconds = Some(seconds("rental_seconds", value)?),
+            "not_before" => self.not_before = Some(date("not_before", value)?),
+            "not_after" => self.not_after = Some(date("not_after", value)?),
+            "hdcp" => limits.hdcp = Some(Hdcp::from_json(value)?),
+            "min_security_level" => {
+                limits.min_security_level = Some(SecurityLevel::from_json(value)?);
+            }
+            "airplay" => limits.no_airplay = !flag("airplay", value)?,
+            "av_adapter" => limits.no_av_adapter = !flag("av_adapter", value)?,
+            "virtual_machines" => limits.no_virtual_machines = !flag("virtual_machines", value)?,
+            "device_ids" => {
+                limits.device_ids = AllOf::from_json("device_ids", value, device_id)?;
+            }
+            "device_classes" => {
+                limits.device_classes =
+                    AllOf::from_json("device_classes", value, DeviceClass::from_json)?;
+            }
+            "min_os" => limits.min_os = MinOs::from_json(value)?,
+            "min_kdl" => limits.min_kdl = Some(positive("min_kdl", value, NUMBER)?),
+            "max_uses" => limits.max_uses = Some(positive("max_uses", value, NUMBER)?),
+            "ip_allow" => {
+                limits.ip_allow = AllOf::from_json("ip_allow", value, Network::from_json)?;
+            }
+            "countries" => {
+                limits.countries = AllOf::from_json("countries", value, Country::from_json)?;
+            }
+            "tracks" => self.tracks = tracks(value)?,
+            other => return Err(Error::Unsupported(other.chars().take(64).collect())),
+        }
+        Ok(())
+    }
+
+    /// Refuses terms that contradict each other.
+    fn check(&self) -> Result<(), Error> {
+        let invalid = |term, reason| Err(Error::Terms { term, reason });
+        match self.persist {
+            Some(true) if self.lease_seconds.is_some() => {
+                invalid("lease_seconds", "a lease cannot be stored (`persist`)")
+            }
+            Some(true) if self.rental_seconds.is_some() => invalid(
+                "rental_seconds",
+                "a streaming rental cannot be stored (`persist`)",
+            ),
+            Some(false) if self.storage_seconds.is_some() => {
+                invalid("storage_seconds", "it needs `persist`")
+            }
+            Some(false) if self.playback_seconds.is_some() => {
+                invalid("playback_seconds", "it needs `persist`")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses durations of storing where the permission to store is not given: terms that stand
+    /// alone, as a token's do, would grant more than they seem to.
+    ///
+    /// # Errors
+    /// [`Error::Terms`]
+    pub fn check_alone(&self) -> Result<(), Error> {
+        let needs = |term| {
+            let reason = "it needs `persist`";
+            Err(Error::Terms { term, reason })
+        };
+        self.each().try_for_each(|terms| {
+            match (terms.persist, terms.storage_seconds, terms.playback_seconds) {
+                (None, Some(_), _) => needs("storage_seconds"),
+                (None, _, Some(_)) => needs("playback_seconds"),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// The terms of a track: those that are said of it, and for the rest those of every track. A key
+    /// that is of no track has no track's terms.
+    ///
+    /// # Errors
+    /// [`Error::TrackNotAllowed`]
+    pub fn for_track(&self, track: Option<Track>) -> Result<Self, Error> {
+        let mut terms = Self {
+            tracks: Vec::new(),
+            ..self.clone()
+        };
+        match self.tracks.iter().find(|(of, _)| Some(*of) == track) {
+            None => {}
+            Some((_, None)) => return Err(Error::TrackNotAllowed),
+            Some((_, Some(members))) => {
+                for (name, value) in members {
+                    terms.set(name, value)?;
+                }
+            }
+        }
+        Ok(terms)
+    }
+
+    /// What meets both. A permission to store that a lease or a rental leaves no use for is dropped.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        let lease_seconds = least(self.lease_seconds, other.lease_seconds);
+        let rental_seconds = least(self.rental_seconds, other.rental_seconds);
+        let is_streaming = lease_seconds.is_some() || rental_seconds.is_some();
+        let persist = match (self.persist, other.persist) {
+            _ if is_streaming => Some(false),
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (one, another) => one.or(another),
+        };
+        Self {
+            persist,
+            storage_seconds: least(self.storage_seconds, other.storage_seconds),
+            playback_seconds: least(self.playback_seconds, other.playback_seconds),
+            lease_seconds,
+            rental_seconds,
+            not_before: self.not_before.max(other.not_before),
+            not_after: least(self.not_after, other.not_after),
+            limits: self.limits.and(&other.limits),
+            tracks: Vec::new(),
+        }
+    }
+
+    /// What these terms come to at `now`: dates are checked, and `not_after` clips every duration.
+    ///
+    /// # Errors
+    /// [`Error::NotYetValid`] and [`Error::Ended`].
+    pub fn granted_at(&self, now: u64) -> Result<Granted, Error> {
+        if let Some(start) = self.not_before
+            && now < start
+        {
+            return Err(Error::NotYetValid(start));
+        }
+        let remaining = match self.not_after {
+            Some(end) if now >= end => return Err(Error::Ended(end)),
+            Some(end) => Some(u32::try_from(end - now).unwrap_or(u32::MAX)),
+            None => None,
+        };
+        let clip = |duration: u32| remaining.map_or(duration, |remaining| duration.min(remaining));
+        let use_ = if self.persist == Some(true) {
+            Use::Persistent {
+                storage_seconds: self.storage_seconds.map(clip),
+                playback_seconds: self.playback_seconds.map(clip),
+                ends_in: remaining,
+            }
+        } else {
+            Use::Streaming {
+                lease_seconds: self.lease_seconds.map(clip).or(remaining),
+                rental_seconds: self.rental_seconds.map(clip),
+            }
+        };
+        Ok(Granted {
+            use_,
+            limits: self.limits.clone(),
+        })
+    }
+}
+
+/// Terms at the moment of a licence, with every duration clipped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// Streaming or stored, and for how long.
+    pub use_: Use,
+    /// What it may play on, and where.
+    pub limits: Limits,
+}
+
+/// The two ways to use a key, each with its durations in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// The key is held while playback lasts.
+    Streaming {
+        /// Playback stops at the end unless renewed.
+        lease_seconds: Option<u32>,
+        /// Playback may start until the end.
+        rental_seconds: Option<u32>,
+    },
+    /// The key may be stored on the device.
+    Persistent {
+        /// From download to first play.
+        storage_seconds: Option<u32>,
+        /// From first play on.
+        playback_seconds: Option<u32>,
+        /// Nothing is allowed after this many seconds from now.
+        ends_in: Option<u32>,
+    },
+}
+
+/// By track, `false` or an object of terms. Tracks have no tracks, and what is counted is counted for
+/// the whole.
+fn tracks(value: &Value) -> Result<Vec<(Track, Option<Map<String, Value>>)>, Error> {
+    const INVALID: Error = Error::Terms {
+        term: "tracks",
+        reason: "it is not an object of `audio`, `sd`, `hd` and `uhd`, each `false` or an object of terms",
+    };
+    value
+        .as_object()
+        .ok_or(INVALID)?
+        .iter()
+        .map(|(name, value)| {
+            let track = Track::named(name).ok_or(INVALID)?;
+            match value {
+                Value::Bool(false) => Ok((track, None)),
+                Value::Object(members) => {
+                    let mut own = Terms::default();
+                    for (name, value) in members {
+                        if ["tracks", "max_uses"].contains(&name.as_str()) {
+                            return Err(INVALID);
+                        }
+                        own.set(name, value)?;
+                    }
+                    Ok((track, Some(members.clone())))
+                }
+                _ => Err(INVALID),
+            }
+        })
+        .collect()
+}
+
+/// The smaller of two numbers, where no number is no limit.
+fn least<T: Ord>(one: Option<T>, another: Option<T>) -> Option<T> {
+    match (one, another) {
+        (Some(one), Some(another)) => Some(one.min(another)),
+        (one, another) => one.or(another),
+    }
+}
+
+const NUMBER: &str = "it is a whole number from 1 to 4294967295";
+
+fn seconds(term: &'static str, value: &Value) -> Result<u32, Error> {
+    let reason = "a duration is a whole number of seconds from 1 to 4294967295";
+    positive(term, value, reason)
+}
+
+fn positive(term: &'static str, value: &Value, reason: &'static str) -> Result<u32, Error> {
+    match value.as_u64().map(u32::try_from) {
+        Some(Ok(number)) if number > 0 => Ok(number),
+        _ => Err(Error::Terms { term, reason }),
+    }
+}
+
+fn date(term: &'static str, value: &Value) -> Result<u64, Error> {
+    let reason = "a date is a whole number of seconds since 1970";
+    value.as_u64().ok_or(Error::Terms { term, reason })
+}
+
+fn flag(term: &'static str, value: &Value) -> Result<bool, Error> {
+    let reason = "it is neither true nor false";
+    value.as_bool().ok_or(Error::Terms { term, reason })
+}
+
+fn device_id(value: &Value) -> Result<String, Error> {
+    let is_pseudonym =
+        |text: &&str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    value
+        .as_str()
+        .filter(is_pseudonym)
+        .map(str::to_ascii_lowercase)
+        .ok_or(Error::Terms {
+            term: "device_ids",
+            reason: "it is not a list of device ids, 32 hexadecimal digits each",
+        })
+}

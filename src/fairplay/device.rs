@@ -1,0 +1,86 @@
+//! Terms held against what an SPC says of its device.
+
+use crate::entitlement::{DeviceClass, Limits, OsVersion};
+use crate::fairplay::client::{Client, Streaming};
+use crate::fairplay::error::Error;
+
+/// Holds what looks at the device and at its output against the client. Protection of what is played
+/// is in [`super::output_protection`].
+///
+/// `id` is the pseudonym of the device, when there are such.
+///
+/// # Errors
+/// Names the first term that the device does not meet.
+pub fn check(
+    limits: &Limits,
+    client: &Client,
+    id: Option<&str>,
+    unreported_passes: bool,
+) -> Result<(), Error> {
+    if let Some(least) = limits.min_kdl {
+        match client.kdl_version.filter(|version| *version > 0) {
+            Some(version) if version < least => return Err(Error::KdlVersion),
+            None if !unreported_passes => return Err(Error::KdlVersion),
+            _ => {}
+        }
+    }
+    let class = client.device_class();
+    if !limits.device_classes.allow(|allowed| *allowed == class) {
+        return Err(Error::DeviceClass);
+    }
+    if !limits
+        .device_ids
+        .allow(|allowed| id == Some(allowed.as_str()))
+    {
+        return Err(Error::DeviceId);
+    }
+    if !limits.min_os.met_by(class, client.os_version()) {
+        return Err(Error::OsVersion);
+    }
+    if limits.no_virtual_machines && client.vm_device_info.is_some() {
+        return Err(Error::VirtualMachine);
+    }
+    match client.streaming {
+        Some(Streaming::AirPlay) if limits.no_airplay => Err(Error::Output),
+        Some(Streaming::AvAdapter) if limits.no_av_adapter => Err(Error::Output),
+        _ => Ok(()),
+    }
+}
+
+impl Client {
+    /// The kind of device, by its identity or by the older device info.
+    pub fn device_class(&self) -> DeviceClass {
+        match (&self.device_identity, &self.device_info) {
+            (Some(identity), _) => match identity.class {
+                1 => DeviceClass::LivingRoom,
+                2 => DeviceClass::Mobile,
+                3 => DeviceClass::Desktop,
+                4 => DeviceClass::Spatial,
+                5 => DeviceClass::Wearable,
+                127 => DeviceClass::AppleUnknown,
+                128 => DeviceClass::PartnerLivingRoom,
+                255 => DeviceClass::PartnerUnknown,
+                _ => DeviceClass::Unknown,
+            },
+            (None, Some(info)) => match info.device_type {
+                0x358c_41b1_ec78_f599 => DeviceClass::Desktop,
+                0xc150_0767_c86c_1fae => DeviceClass::LivingRoom,
+                0x8551_fd5e_31f4_79b3 => DeviceClass::Mobile,
+                0x5da8_6ac0_c571_55dc => DeviceClass::Wearable,
+                _ => DeviceClass::Unknown,
+            },
+            (None, None) => DeviceClass::Unknown,
+        }
+    }
+
+    /// The version of its operating system; `None` when it does not say, or says 0.
+    pub fn os_version(&self) -> Option<OsVersion> {
+        let number = match (&self.device_identity, &self.device_info) {
+            (Some(identity), _) => identity.os_version,
+            (None, Some(info)) => info.os_version,
+            (None, None) => 0,
+        };
+        let [_, major, minor, patch] = number.to_be_bytes();
+        (number != 0).then_some(OsVersion([major, minor, patch]))
+    }
+}

@@ -1,0 +1,145 @@
+//! Rules of the deployment that hold for every FairPlay licence (specification section 14).
+//!
+//! They are terms like those of a token, and are met together with them.
+
+use serde_json::{Map, Value};
+
+use crate::encoding;
+use crate::entitlement::Terms;
+use crate::error::{Problem, SettingError, SettingsError};
+use crate::platform::Platform;
+
+/// The variable that holds them: empty for none, the name of a profile, or a JSON object of terms.
+pub const VARIABLE: &str = "fairplay_rules";
+
+/// The profile with the rules that the FairPlay server SDK suggests.
+pub const APPLE_DEFAULTS: &str = "apple-defaults";
+
+/// The SDK's suggestions as terms. What a device does not report is passed there.
+const SUGGESTED: &str = r#"{
+    "unreported": "allow",
+    "min_kdl": 31,
+    "tracks": {
+        "uhd": {"min_security_level": "main", "hdcp": "type1"},
+        "hd": {"min_security_level": "baseline", "hdcp": "type0"},
+        "sd": {"min_security_level": "baseline"},
+        "audio": {"min_security_level": "audio"}
+    }
+}"#;
+
+/// The rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// What is met together with a token's terms.
+    pub terms: Terms,
+    /// Whether devices that report neither security level nor Key Delivery Library, as older ones
+    /// do, are taken to reach what is required.
+    pub unreported_passes: bool,
+}
+
+impl Rules {
+    /// Reads the rules.
+    ///
+    /// # Errors
+    /// What is neither a profile nor an object of terms.
+    pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
+        let Some(setting) = platform.variable(VARIABLE).await? else {
+            return Ok(Self::default());
+        };
+        Self::from_setting(&setting)
+            .map_err(|reason| SettingError::new(VARIABLE, Problem::Malformed, reason).into())
+    }
+
+    fn from_setting(setting: &str) -> Result<Self, String> {
+        let given = if setting.trim() == APPLE_DEFAULTS {
+            Map::from_iter([("profile".to_owned(), APPLE_DEFAULTS.into())])
+        } else {
+            encoding::json_object(setting.as_bytes())?
+        };
+        let mut members = match given.get("profile") {
+            None => Map::new(),
+            Some(name) if name == APPLE_DEFAULTS => encoding::json_object(SUGGESTED.as_bytes())?,
+            Some(_) => return Err(format!("`profile` is not \"{APPLE_DEFAULTS}\"")),
+        };
+        for (name, value) in given {
+            // Tracks that are not given stay as the profile has them.
+            match (members.get_mut(&name), value) {
+                (Some(Value::Object(tracks)), Value::Object(given)) if name == "tracks" => {
+                    tracks.extend(given);
+                }
+                (_, value) => drop(members.insert(name, value)),
+            }
+        }
+        let unreported_passes = match members.get("unreported").map(Value::as_str) {
+            None | Some(Some("refuse")) => false,
+            Some(Some("allow")) => true,
+            Some(_) => return Err("`unreported` is neither \"allow\" nor \"refuse\"".to_owned()),
+        };
+        let terms = Terms::from_json(&members, &["profile", "unreported"])
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            terms,
+            unreported_passes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entitlement::{Hdcp, SecurityLevel, Track};
+
+    fn rules(setting: &str, track: Track) -> (Option<u32>, Option<SecurityLevel>, Option<Hdcp>) {
+        let rules = Rules::from_setting(setting).unwrap();
+        let limits = rules.terms.for_track(Some(track)).unwrap().limits;
+        (limits.min_kdl, limits.min_security_level, limits.hdcp)
+    }
+
+    #[test]
+    fn the_profile_has_the_suggested_rules() {
+        for (track, level, hdcp) in [
+            (Track::Uhd, SecurityLevel::Main, Some(Hdcp::Type1)),
+            (Track::Hd, SecurityLevel::Baseline, Some(Hdcp::Type0)),
+            (Track::Sd, SecurityLevel::Baseline, None),
+            (Track::Audio, SecurityLevel::Audio, None),
+        ] {
+            assert_eq!(rules(APPLE_DEFAULTS, track), (Some(31), Some(level), hdcp));
+        }
+        assert!(
+            Rules::from_setting(APPLE_DEFAULTS)
+                .unwrap()
+                .unreported_passes
+        );
+    }
+
+    #[test]
+    fn what_is_given_takes_the_place_of_what_the_profile_says() {
+        let changed = r#"{"profile": "apple-defaults", "min_kdl": 40, "unreported": "refuse",
+                          "tracks": {"uhd": {"hdcp": "type0"}}}"#;
+        assert_eq!(
+            rules(changed, Track::Uhd),
+            (Some(40), None, Some(Hdcp::Type0))
+        );
+        assert_eq!(
+            rules(changed, Track::Sd),
+            (Some(40), Some(SecurityLevel::Baseline), None)
+        );
+        assert!(!Rules::from_setting(changed).unwrap().unreported_passes);
+    }
+
+    #[test]
+    fn other_settings_are_refused() {
+        for setting in [
+            "google-defaults",
+            "[]",
+            r#"{"profile": "other"}"#,
+            r#"{"unreported": true}"#,
+            r#"{"min_kdl": 0}"#,
+            r#"{"min_kdl": 1, "min_kdl": 2}"#,
+            r#"{"hdpc": "type1"}"#,
+            r#"{"tracks": {"4k": {}}}"#,
+        ] {
+            assert!(Rules::from_setting(setting).is_err(), "{setting}");
+        }
+    }
+}

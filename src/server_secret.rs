@@ -1,0 +1,90 @@
+//! The deployment's own secret, and the pseudonyms that are made with it.
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::error::{Problem, SettingError, SettingsError};
+use crate::platform::Platform;
+
+/// The variable that holds it: any text of 32 bytes or more.
+pub const VARIABLE: &str = "server_secret";
+
+const LEAST: usize = 32;
+
+/// What a pseudonym stands for; each has a key of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// A device, by its anonymised identifier (HU).
+    Device,
+    /// A viewer, by the `sub` of a token.
+    Subject,
+}
+
+impl Label {
+    fn info(self) -> &'static [u8] {
+        match self {
+            Self::Device => b"keylet device pseudonym",
+            Self::Subject => b"keylet subject pseudonym",
+        }
+    }
+}
+
+/// The secret. Keys are derived from it by HKDF-SHA256 (RFC 5869), one label each.
+pub struct ServerSecret(Zeroizing<String>);
+
+impl ServerSecret {
+    /// Reads the secret. `None` when there is none.
+    ///
+    /// # Errors
+    /// A secret that is too short.
+    pub async fn load(platform: &impl Platform) -> Result<Option<Self>, SettingsError> {
+        match platform.variable(VARIABLE).await? {
+            Some(secret) if secret.len() < LEAST => Err(SettingError::new(
+                VARIABLE,
+                Problem::Malformed,
+                format!(
+                    "it has {} bytes, and at least {LEAST} are needed",
+                    secret.len()
+                ),
+            )
+            .into()),
+            secret => Ok(secret.map(Self)),
+        }
+    }
+
+    /// What stands for a value in logs and terms: 32 hexadecimal digits, the same for the same
+    /// value, and nothing to learn the value from.
+    pub fn pseudonym(&self, label: Label, value: &[u8]) -> String {
+        // As long as a block of the hash: HMAC takes it as it is.
+        let mut key = Zeroizing::new([0; 64]);
+        let derived = Hkdf::<Sha256>::new(None, self.0.as_bytes()).expand(label.info(), &mut *key);
+        debug_assert!(derived.is_ok(), "64 bytes are no more than HKDF gives");
+        let mut mac = Hmac::<Sha256>::new(&(*key).into());
+        mac.update(value);
+        let tag = mac.finalize().into_bytes();
+        hex::encode(tag.split_at(16).0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pseudonym_depends_on_secret_label_and_value() {
+        let one = ServerSecret(Zeroizing::new(
+            "0123456789abcdef0123456789abcdef".to_owned(),
+        ));
+        let two = ServerSecret(Zeroizing::new(
+            "0123456789abcdef0123456789abcdeF".to_owned(),
+        ));
+        let pseudonym = one.pseudonym(Label::Device, b"value");
+        assert_eq!(pseudonym.len(), 32);
+        assert_eq!(pseudonym, one.pseudonym(Label::Device, b"value"));
+        assert_ne!(pseudonym, one.pseudonym(Label::Subject, b"value"));
+        assert_ne!(pseudonym, one.pseudonym(Label::Device, b"valuf"));
+        assert_ne!(pseudonym, two.pseudonym(Label::Device, b"value"));
+    }
+}
