@@ -31,6 +31,7 @@ fn every_code_has_a_case_or_a_test_that_names_it() {
     let cases = manifest().cases;
     let elsewhere = [
         include_str!("endpoints.rs"),
+        include_str!("policy.rs"),
         include_str!("settings.rs"),
         include_str!("uses.rs"),
     ]

@@ -8,6 +8,7 @@ mod endpoints;
 mod figures;
 mod fixtures;
 mod platform;
+mod policy;
 mod robustness;
 mod settings;
 mod support;

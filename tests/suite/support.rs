@@ -9,10 +9,13 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
+use keylet::fairplay::spc::Version;
 use keylet::platform::{Error, Platform};
+use keylet_cli::device::{ApplicationKey, Secrets, SpcOptions, Wrapping};
 use keylet_cli::fixtures::{self, Manifest};
 use keylet_cli::host::{Application, Options, Provided, Server, World};
-use rand_core::{Rng, UnwrapErr};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng, UnwrapErr};
 use zeroize::Zeroizing;
 
 /// Every world, with the name that failures are told by.
@@ -116,6 +119,22 @@ pub fn send(server: &Server, request: http::request::Builder, path: &str, body: 
 
 pub fn get(server: &Server, path: &str) -> Answer {
     send(server, http::Request::get("/"), path, &[])
+}
+
+/// An SPC of version 1 for the fixture certificate, and what opens its CKC.
+pub fn spc(options: &SpcOptions) -> (Vec<u8>, Secrets) {
+    let variables = fixtures::variables();
+    let certificate = keylet::encoding::base64(&variables["fairplay_certificate"]).unwrap();
+    let ask: [u8; 16] = keylet::encoding::fixed(&variables["fairplay_ask"]).unwrap();
+    let application = ApplicationKey {
+        certificate: certificate.to_vec(),
+        ask: ask.into(),
+        is_dask: false,
+    };
+    let mut rng = ChaCha20Rng::try_from_rng(&mut UnwrapErr(getrandom::SysRng)).unwrap();
+    application
+        .spc(Wrapping::Version(Version::V1), options, &mut rng)
+        .unwrap()
 }
 
 /// Posts an SPC with the fixture token for every key.

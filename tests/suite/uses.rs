@@ -4,39 +4,19 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{HeaderValue, Request};
-use keylet::fairplay::spc::Version;
 use keylet::service::Service;
 use keylet::session::{REPEAT_SECONDS, REPEATS};
-use keylet_cli::device::{ApplicationKey, SpcOptions, Wrapping};
+use keylet_cli::device::SpcOptions;
 use keylet_cli::fixtures::variables;
 use keylet_cli::host::{Server, World};
-use rand_core::{SeedableRng, UnwrapErr};
 
 use crate::support::{
-    Answer, Native, fixture, get, run, send, serve, serve_in, token, variables_with,
+    Answer, Native, fixture, get, run, send, serve, serve_in, spc, token, variables_with,
 };
-
-/// An SPC of version 1 for the fixture certificate.
-fn spc(options: &SpcOptions) -> Vec<u8> {
-    let variables = variables();
-    let certificate = keylet::encoding::base64(&variables["fairplay_certificate"]).unwrap();
-    let ask: [u8; 16] = keylet::encoding::fixed(&variables["fairplay_ask"]).unwrap();
-    let application = ApplicationKey {
-        certificate: certificate.to_vec(),
-        ask: ask.into(),
-        is_dask: false,
-    };
-    let mut rng =
-        rand_chacha::ChaCha20Rng::try_from_rng(&mut UnwrapErr(getrandom::SysRng)).unwrap();
-    let (spc, _secrets) = application
-        .spc(Wrapping::Version(Version::V1), options, &mut rng)
-        .unwrap();
-    spc
-}
 
 /// An SPC from a device that is like no other.
 fn another_device() -> Vec<u8> {
-    spc(&SpcOptions::new("skd://movie-1"))
+    spc(&SpcOptions::new("skd://movie-1")).0
 }
 
 fn ask(server: &Server, spc: &[u8], name: &str) -> Answer {
@@ -114,7 +94,7 @@ fn the_same_device_asking_for_another_key_asks_for_another_licence() {
             hu: Some([hu; 20]),
             ..SpcOptions::new(format!("skd://{id}"))
         };
-        ask_natively(&service, &spc(&options)).0
+        ask_natively(&service, &spc(&options).0).0
     };
     for id in ["audio", "video", "audio", "video"] {
         assert_eq!(ask(1, id), 200, "{id}");

@@ -26,6 +26,9 @@ pub struct Licence {
     /// `none`, `type0` or `type1`; absent means type 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hdcp: Option<&'static str>,
+    /// `audio`, `baseline` or `main`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_level: Option<&'static str>,
     /// Every tag, in the order of the CKC.
     pub tags: Vec<String>,
 }
@@ -137,11 +140,28 @@ impl Licence {
                 },
             ),
         };
+        let security_level = match value(Tag::SECURITY_LEVEL) {
+            None => None,
+            Some(value) => {
+                let (version, level) = value.split_first_chunk().context("security level size")?;
+                ensure!(
+                    *version == [0, 0, 0, 1, 0, 0, 0, 0],
+                    "security level version"
+                );
+                Some(match u64::from_be_bytes(level.try_into()?) {
+                    output_protection::AUDIO => "audio",
+                    output_protection::BASELINE => "baseline",
+                    output_protection::MAIN => "main",
+                    other => bail!("unknown security level {other:016x}"),
+                })
+            }
+        };
         Ok(Self {
             key: unwrap(wrapped.try_into()?, &secrets.session_key)?.to_vec(),
             iv: iv.to_vec(),
             duration,
             hdcp,
+            security_level,
             tags: tllvs.iter().map(|tllv| format!("{:?}", tllv.tag)).collect(),
         })
     }
