@@ -30,6 +30,7 @@ codes! {
     ROUTE_NOT_FOUND = 404 "route_not_found" "There is nothing at this path.";
     METHOD_NOT_ALLOWED = 405 "method_not_allowed" "This path does not serve this method.";
 
+    OPERATOR_TOKEN = 401 "operator_token" "This path is the operator's, and the operator's token did not come with the request.";
     TOKEN_MISSING = 401 "token_missing" "No token came with the request.";
     TOKEN_AMBIGUOUS = 400 "token_ambiguous" "Two different tokens came with the request.";
     TOKEN_TOO_LARGE = 401 "token_too_large" "The token is larger than 8 KiB.";
@@ -78,6 +79,8 @@ codes! {
     SPC_MISSING_TAG = 400 "spc_missing_tag" "A required or requested tag is missing from the SPC.";
     SPC_TAG_VALUE = 400 "spc_tag_value" "A tag of the SPC has a value of the wrong size or content.";
     SPC_PROTOCOL_VERSION = 400 "spc_protocol_version" "The protocol version used is not 1.";
+    SYNC_MISSING = 400 "sync_missing" "The SPC reports nothing: it is no sync SPC.";
+    CHALLENGE_INVALID = 403 "challenge_invalid" "The challenge was not given out here, has expired, or has been used.";
     SPC_KEY_FORMAT = 501 "spc_key_format" "The device takes no key format that is public.";
     ASK_MISSING = 501 "ask_missing" "The credential has no application secret key, so no CKC can be made for it.";
 

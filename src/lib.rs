@@ -8,7 +8,7 @@
 //! | 4 | [`service`]: HTTP |
 //! | 3 | [`licence`]: token → entitlement → key → DRM |
 //! | 2 | [`fairplay`], [`token`], [`session`] |
-//! | 1 | [`entitlement`]; [`content_key`], which uses it; [`server_secret`] |
+//! | 1 | [`entitlement`]; [`content_key`], which uses it; [`server_secret`], [`operator`] |
 //! | 0 | [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
@@ -30,6 +30,7 @@ pub mod error;
 pub mod fairplay;
 pub mod id;
 pub mod licence;
+pub mod operator;
 pub mod platform;
 pub mod rsa_key;
 pub mod secret;

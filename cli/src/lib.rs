@@ -8,6 +8,7 @@ pub mod fixtures;
 pub mod host;
 pub mod jwt;
 pub mod random;
+mod settings;
 
 /// The Spin manifest that goes with the component of WASI 0.2.
 pub const MANIFEST: &str = include_str!("../../spin.toml");

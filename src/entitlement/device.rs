@@ -141,13 +141,11 @@ impl OsVersion {
         let mut version = [0; 3];
         let mut parts = text.split('.');
         for place in &mut version {
-            match parts.next() {
-                Some(part) if part.bytes().all(|b| b.is_ascii_digit()) => {
-                    *place = part.parse().ok()?
-                }
-                Some(_) => return None,
-                None => break,
-            }
+            let Some(part) = parts.next() else {
+                break;
+            };
+            let is_number = part.bytes().all(|b| b.is_ascii_digit());
+            *place = part.parse().ok().filter(|_| is_number)?;
         }
         (!text.is_empty() && parts.next().is_none()).then_some(Self(version))
     }

@@ -57,8 +57,11 @@ pub struct Terms {
     /// What it may play on, and where.
     pub limits: Limits,
     /// By track, what is to be said in place of the above; `None`: not allowed.
-    tracks: Vec<(Track, Option<Map<String, Value>>)>,
+    tracks: Tracks,
 }
+
+/// What is said of single tracks.
+type Tracks = Vec<(Track, Option<Map<String, Value>>)>;
 
 /// What restricts a licence apart from time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -395,7 +398,7 @@ pub enum Use {
 
 /// By track, `false` or an object of terms. Tracks have no tracks, and what is counted is counted for
 /// the whole.
-fn tracks(value: &Value) -> Result<Vec<(Track, Option<Map<String, Value>>)>, Error> {
+fn tracks(value: &Value) -> Result<Tracks, Error> {
     const INVALID: Error = Error::Terms {
         term: "tracks",
         reason: "it is not an object of `audio`, `sd`, `hd` and `uhd`, each `false` or an object of terms",

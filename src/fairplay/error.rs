@@ -155,6 +155,9 @@ pub enum Error {
     /// The client is a virtual machine.
     #[error("virtual machines are not allowed")]
     VirtualMachine,
+    /// A check-in whose SPC reports nothing.
+    #[error("the SPC has no offline sync block that reports anything")]
+    NoReport,
     /// Playback goes to AirPlay or to an adapter.
     #[error("playback to this output is not allowed")]
     Output,
@@ -169,6 +172,7 @@ impl Error {
             | Self::PayloadLength { .. }
             | Self::Tllv { .. }
             | Self::ReturnRequest(_)
+            | Self::NoReport
             | Self::DurationUnsupported => status::PARAM,
             Self::UnknownCertificate { .. } | Self::SpcKey => status::INVALID_CERTIFICATE,
             Self::ContainerIntegrity | Self::Integrity => status::INTEGRITY,
@@ -218,6 +222,7 @@ impl Error {
             Self::DeviceId => Code::DEVICE_NOT_ALLOWED,
             Self::VirtualMachine => Code::DEVICE_VIRTUAL,
             Self::Output => Code::OUTPUT_NOT_ALLOWED,
+            Self::NoReport => Code::SYNC_MISSING,
         }
     }
 

@@ -5,6 +5,7 @@
 //! last can make a CKC. The eight steps in order are in [`ksm`].
 
 pub mod certificate;
+pub mod check_in;
 pub mod cipher;
 pub mod ckc;
 pub mod client;
@@ -13,6 +14,7 @@ pub mod d_function;
 pub mod device;
 pub mod duration;
 pub mod error;
+pub mod inspect;
 pub mod ksm;
 pub mod output_protection;
 pub mod private_key;

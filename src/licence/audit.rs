@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use super::Error;
+use super::{CheckIn, Error};
 use crate::content_key::ContentKey;
-use crate::entitlement::{Granted, Use};
-use crate::fairplay::client::{Client, PlaybackState, Streaming};
+use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
+use crate::fairplay::client::{Capabilities, Client, Streaming};
+use crate::fairplay::inspect::{self, version};
 use crate::fairplay::spc::OpenedSpc;
 use crate::id::Id;
 use crate::session;
@@ -40,6 +41,9 @@ pub struct Audit<'a> {
     playback: Option<Playback>,
     #[serde(skip_serializing_if = "Option::is_none")]
     granted: Option<Terms>,
+    /// What the device reported, in place of being given a licence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check_in: Option<CheckIn>,
     /// How the licence stands in the count of its token.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub use_: Option<session::Use>,
@@ -54,7 +58,7 @@ struct Device {
     #[serde(skip_serializing_if = "Option::is_none")]
     os: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    fps: Option<[u32; 2]>,
+    fps: Option<[String; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kdl: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,6 +112,7 @@ impl<'a> Audit<'a> {
             device: None,
             playback: None,
             granted: None,
+            check_in: None,
             use_: None,
         }
     }
@@ -127,12 +132,7 @@ impl<'a> Audit<'a> {
         self.device = Some(Device::of(&spc.client, device_id));
         self.playback = spc.client.playback.map(|playback| Playback {
             session: format!("{:016x}", playback.session_id),
-            state: match playback.state {
-                PlaybackState::First => "first",
-                PlaybackState::Renewal => "renewal",
-                PlaybackState::KeyNotRequired => "key_not_required",
-                PlaybackState::Stopped => "stopped",
-            },
+            state: inspect::state(playback.state),
         });
     }
 
@@ -165,8 +165,8 @@ impl<'a> Audit<'a> {
             },
         };
         self.granted = Some(Terms {
-            hdcp: limits.hdcp.map(|hdcp| hdcp.name()),
-            min_security_level: limits.min_security_level.map(|level| level.name()),
+            hdcp: limits.hdcp.map(Hdcp::name),
+            min_security_level: limits.min_security_level.map(SecurityLevel::name),
             ..terms
         });
     }
@@ -185,9 +185,9 @@ impl Device {
             os: client.os_version().map(|version| version.to_string()),
             fps: client
                 .device_identity
-                .map(|identity| [identity.fps_ree_version, identity.fps_tee_version]),
+                .map(|identity| [identity.fps_ree_version, identity.fps_tee_version].map(version)),
             kdl: client.kdl_version,
-            capabilities: client.capabilities.map(|capabilities| capabilities.names()),
+            capabilities: client.capabilities.map(Capabilities::names),
             output: match client.streaming {
                 Some(Streaming::AirPlay) => Some("airplay"),
                 Some(Streaming::AvAdapter) => Some("av_adapter"),

@@ -6,18 +6,23 @@ use std::cell::OnceCell;
 use std::future::Future;
 
 use audit::Audit;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::content_key::ContentKeys;
 use crate::entitlement::{self, Place};
 use crate::error::{Code, SettingsError};
 use crate::fairplay;
+use crate::fairplay::check_in::Report;
 use crate::fairplay::credentials::Credentials;
+use crate::fairplay::inspect;
 use crate::fairplay::ksm;
 use crate::fairplay::rules::Rules;
+use crate::fairplay::spc::SpcContainer;
 use crate::id::Id;
 use crate::platform::{Platform, Random};
 use crate::server_secret::{Label, ServerSecret};
-use crate::session;
+use crate::session::{self, challenge};
 use crate::token::{self, Acceptance, UntrustedToken};
 
 /// Why there is no licence.
@@ -82,8 +87,19 @@ impl Error {
     }
 }
 
+/// What an SPC is sent for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A licence; a sync SPC is taken for a check-in all the same.
+    Licence,
+    /// A check-in.
+    CheckIn,
+}
+
 /// What a player sends.
 pub struct FairplayRequest<'a> {
+    /// What it is sent for.
+    pub purpose: Purpose,
     /// What logs and answers call the request.
     pub id: &'a str,
     /// The token, or why there is none.
@@ -99,6 +115,21 @@ pub enum FairplayLicence {
     Ckc(Vec<u8>),
     /// Nothing: the player reported that playback stopped.
     Stopped,
+    /// The device reported what it has stored.
+    CheckedIn(CheckIn),
+}
+
+/// A check-in: what the device reports, and whether it answers a challenge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckIn {
+    /// Whether it answers a challenge.
+    pub challenge: challenge::Answer,
+    /// Pseudonym of the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
+    /// What the device reports.
+    #[serde(flatten)]
+    pub report: Report,
 }
 
 /// The rooms' settings, each read on first use and kept for the life of the instance.
@@ -174,6 +205,39 @@ impl<P: Platform> Licensing<P> {
         Ok(once(&self.server_secret, secret).await?.as_ref())
     }
 
+    /// Explains an SPC: every block, and what it says of the device. Nothing that [SK..R1] protects is
+    /// told but whether it is whole, and the device's pseudonym.
+    ///
+    /// # Errors
+    /// [`Error::FairplayOff`], [`Error::Settings`], and [`Error::Fairplay`] for an SPC that does not
+    /// open.
+    pub async fn inspect(&self, spc: &[u8]) -> Result<Value, Error> {
+        let credentials = self.credentials().await?.ok_or(Error::FairplayOff)?;
+        let secret = self.server_secret().await?;
+        let opened = SpcContainer::parse(spc)?.open(credentials, &mut Random(&self.platform))?;
+        let explained = inspect::explain(&opened);
+        let (integrity, device_id) = match opened.verify() {
+            Ok(verified) => {
+                let hu = verified.session_key.hu.expose();
+                let id = secret.map(|secret| secret.pseudonym(Label::Device, hu));
+                ("confirmed".to_owned(), id)
+            }
+            Err(error) => (error.to_string(), None),
+        };
+        Ok(json!({"integrity": integrity, "device_id": device_id, "spc": explained}))
+    }
+
+    /// Gives the bearer of a token a challenge for a check-in.
+    ///
+    /// # Errors
+    /// [`Error::Token`], [`Error::Settings`], and [`Error::Session`] when there is no store to
+    /// remember it.
+    pub async fn challenge(&self, token: Result<&str, token::Error>) -> Result<[u8; 8], Error> {
+        let now = self.platform.now();
+        UntrustedToken::parse(token?)?.verify(self.acceptance().await?, now)?;
+        Ok(challenge::issue(&self.platform, now).await?)
+    }
+
     /// Answers an SPC for the bearer of a token, and writes the audit record. `place` is asked only
     /// when the terms look at where the request comes from.
     ///
@@ -215,6 +279,25 @@ impl<P: Platform> Licensing<P> {
         let device_id = pseudonym(Label::Device, spc.session_key.hu.expose());
         let device_id = device_id.as_deref();
         audit.requested(&spc.opened, device_id);
+
+        let sync = spc.opened.client.offline_sync.as_ref();
+        let report = sync.and_then(Report::of);
+        // A report of version 1 also comes with requests for a licence.
+        let report = match (request.purpose, report) {
+            (Purpose::CheckIn, None) => return Err(fairplay::Error::NoReport.into()),
+            (Purpose::Licence, Some(report)) if report.version == 1 => None,
+            (_, report) => report,
+        };
+        if let Some(report) = report {
+            let challenge = challenge::redeem(&self.platform, report.challenge, now).await?;
+            let check_in = CheckIn {
+                challenge,
+                device_id: device_id.map(ToOwned::to_owned),
+                report,
+            };
+            audit.check_in = Some(check_in.clone());
+            return Ok(FairplayLicence::CheckedIn(check_in));
+        }
 
         let content_keys = self.content_keys().await?;
         let key = content_keys

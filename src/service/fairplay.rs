@@ -1,27 +1,33 @@
-//! `POST /fairplay`: SPC in, CKC out.
+//! `POST /fairplay`: SPC in, CKC out. `POST /fairplay/check-in`: a sync SPC in, its report out.
 
+use base64::Engine;
 use http::{Request, Response, StatusCode};
+use serde_json::json;
 
-use super::Reply;
 use super::body::SpcBody;
 use super::place::TrustedHeaders;
 use super::problem::Problem;
-use crate::licence::{FairplayLicence, FairplayRequest, Licensing};
+use super::{Reply, json};
+use crate::encoding::BASE64;
+use crate::licence::{FairplayLicence, FairplayRequest, Licensing, Purpose};
 use crate::platform::Platform;
+use crate::session::challenge;
 use crate::token;
 
+/// Answers an SPC.
 pub async fn reply<P: Platform>(
     licensing: &Licensing<P>,
     request: Request<Vec<u8>>,
     id: &str,
+    purpose: Purpose,
 ) -> Result<Reply, Problem> {
     let (parts, body) = request.into_parts();
     let SpcBody { spc, form } = SpcBody::read(&parts.headers, body)?;
     let token = token::locate(&parts.headers, parts.uri.query());
-    let token = token.as_deref().map_err(Clone::clone);
     let request = FairplayRequest {
+        purpose,
         id,
-        token,
+        token: token.as_deref().map_err(Clone::clone),
         spc: &spc,
     };
     let place = async || {
@@ -35,5 +41,26 @@ pub async fn reply<P: Platform>(
             *reply.status_mut() = StatusCode::NO_CONTENT;
             Ok(reply)
         }
+        FairplayLicence::CheckedIn(check_in) => Ok(json(StatusCode::OK, &json!(check_in))),
     }
+}
+
+/// `POST /fairplay/check-in/challenge`: 8 bytes that a device is to answer, in both encodings that
+/// apps ask for, and when they are waited for no more.
+pub async fn challenge<P: Platform>(
+    licensing: &Licensing<P>,
+    request: &Request<Vec<u8>>,
+) -> Result<Reply, Problem> {
+    let token = token::locate(request.headers(), request.uri().query());
+    let token = token.as_deref().map_err(Clone::clone);
+    let challenge = licensing.challenge(token).await?;
+    let expires_at = licensing.platform().now() + challenge::LIFETIME;
+    Ok(json(
+        StatusCode::OK,
+        &json!({
+            "challenge": hex::encode(challenge),
+            "challenge_base64": BASE64.encode(challenge),
+            "expires_at": expires_at,
+        }),
+    ))
 }

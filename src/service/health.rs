@@ -8,6 +8,7 @@ use super::{Reply, json};
 use crate::error::{Code, Problem, SettingError, SettingsError};
 use crate::fairplay::credentials::{self, ApplicationSecret, Credentials};
 use crate::licence::Licensing;
+use crate::operator::Operator;
 use crate::platform::{self, Platform};
 use crate::session::StoreFailure;
 use crate::token::Acceptance;
@@ -38,6 +39,8 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
     collect(&mut problems, acceptance.and_then(Acceptance::check));
     collect(&mut problems, licensing.rules().await.map(drop));
     collect(&mut problems, licensing.server_secret().await.map(drop));
+    let operator = Operator::load(licensing.platform()).await;
+    collect(&mut problems, operator.map(drop));
     let trusted_headers = TrustedHeaders::load(licensing.platform()).await;
     collect(&mut problems, trusted_headers.map(drop));
     let store_failure = StoreFailure::load(licensing.platform()).await;

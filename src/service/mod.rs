@@ -6,6 +6,7 @@ mod cors;
 mod fairplay;
 mod health;
 mod incoming;
+mod inspect;
 mod place;
 mod problem;
 mod root;
@@ -17,7 +18,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::error::Code;
-use crate::licence::Licensing;
+use crate::licence::{Licensing, Purpose};
 use crate::platform::Platform;
 use cors::Cors;
 pub use incoming::{IncomingBody, MAX_BODY};
@@ -91,7 +92,12 @@ impl<P: Platform> Service<P> {
             Route::Root => Ok(root::reply(&self.licensing).await),
             Route::Health => Ok(health::reply(&self.licensing).await),
             Route::Certificate(name) => certificate::reply(&self.licensing, name).await,
-            Route::Fairplay => fairplay::reply(&self.licensing, request, id).await,
+            Route::Fairplay => {
+                fairplay::reply(&self.licensing, request, id, Purpose::Licence).await
+            }
+            Route::CheckIn => fairplay::reply(&self.licensing, request, id, Purpose::CheckIn).await,
+            Route::Challenge => fairplay::challenge(&self.licensing, &request).await,
+            Route::Inspect => inspect::reply(&self.licensing, request).await,
         }
     }
 }
@@ -103,6 +109,9 @@ pub fn route_name(path: &str) -> &'static str {
         Some(Route::Root) => "/",
         Some(Route::Health) => "/healthz",
         Some(Route::Fairplay) => "/fairplay",
+        Some(Route::CheckIn) => "/fairplay/check-in",
+        Some(Route::Challenge) => "/fairplay/check-in/challenge",
+        Some(Route::Inspect) => "/fairplay/inspect",
         Some(Route::Certificate(None)) => "/fairplay/certificate",
         Some(Route::Certificate(Some(_))) => "/fairplay/certificate/{name}",
         None => "other",
@@ -114,6 +123,9 @@ enum Route<'a> {
     Root,
     Health,
     Fairplay,
+    CheckIn,
+    Challenge,
+    Inspect,
     Certificate(Option<&'a str>),
 }
 
@@ -123,6 +135,9 @@ impl<'a> Route<'a> {
             "/" => Some(Self::Root),
             "/healthz" => Some(Self::Health),
             "/fairplay" => Some(Self::Fairplay),
+            "/fairplay/check-in" => Some(Self::CheckIn),
+            "/fairplay/check-in/challenge" => Some(Self::Challenge),
+            "/fairplay/inspect" => Some(Self::Inspect),
             "/fairplay/certificate" => Some(Self::Certificate(None)),
             _ => match path.strip_prefix("/fairplay/certificate/") {
                 Some(name) if !name.is_empty() && !name.contains('/') => {
@@ -136,7 +151,7 @@ impl<'a> Route<'a> {
     fn method(&self) -> Method {
         match self {
             Self::Root | Self::Health | Self::Certificate(_) => Method::GET,
-            Self::Fairplay => Method::POST,
+            Self::Fairplay | Self::CheckIn | Self::Challenge | Self::Inspect => Method::POST,
         }
     }
 }

@@ -20,6 +20,7 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
                 "health": "/healthz",
                 "fairplay": "/fairplay",
                 "fairplay_certificate": "/fairplay/certificate",
+                "fairplay_check_in": "/fairplay/check-in",
             },
         }),
     )

@@ -99,7 +99,7 @@ fn the_manifest_declares_every_variable_for_the_component_and_marks_what_is_secr
             manifest.component.variables[name],
             format!("{{{{ {name} }}}}")
         );
-        let holds_secret = ["key", "ask", "credentials", "secret"]
+        let holds_secret = ["key", "ask", "credentials", "secret", "operator"]
             .iter()
             .any(|part| name.contains(part));
         assert_eq!(

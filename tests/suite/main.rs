@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 
+mod check_in;
 mod component;
 mod deploy;
 mod endpoints;
 mod figures;
 mod fixtures;
+mod inspect;
 mod platform;
 mod policy;
 mod robustness;

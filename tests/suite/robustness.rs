@@ -14,12 +14,19 @@ use crate::support::{FIXTURE_SERVER, Native, fixture, post_spc, run, token};
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Licence,
+    /// Also a report: no key was given.
     Refusal,
 }
 
-/// Holds an answer against what is allowed: a refusal with a code below 500 or 501, or a CKC.
+/// Holds an answer against what is allowed: a refusal with a code below 500 or 501, a CKC, or the
+/// report that a changed offline sync block has become.
 fn judge(status: u16, code: Option<&str>, body: &[u8], secrets: &Secrets) -> Outcome {
     match status {
+        200 if body.starts_with(b"{") => {
+            let report: serde_json::Value = serde_json::from_slice(body).unwrap();
+            assert_eq!(report["version"], 2);
+            Outcome::Refusal
+        }
         200 => {
             let header: [u8; 8] = body[..8].try_into().unwrap();
             assert_eq!(header, [0, 0, 0, 1, 0, 0, 0, 0]);

@@ -152,6 +152,8 @@ pub struct Native {
     /// Seconds since 1970.
     pub now: Rc<Cell<u64>>,
     pub store: RefCell<Result<BTreeMap<String, Vec<u8>>, Error>>,
+    /// What it was told to log.
+    pub log: Rc<RefCell<Vec<String>>>,
 }
 
 impl Native {
@@ -161,6 +163,7 @@ impl Native {
             variables,
             now: Rc::new(Cell::new(1_800_000_000)),
             store: RefCell::new(Ok(BTreeMap::new())),
+            log: Rc::default(),
         }
     }
 
@@ -199,7 +202,9 @@ impl Platform for Native {
         UnwrapErr(getrandom::SysRng).fill_bytes(buffer);
     }
 
-    fn log(&self, _line: &str) {}
+    fn log(&self, line: &str) {
+        self.log.borrow_mut().push(line.to_owned());
+    }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         self.values(|values| values.get(key).cloned())

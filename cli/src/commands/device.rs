@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use keylet::encoding;
+use keylet::error::SettingsError;
 use keylet::fairplay::client::PlaybackState;
 use keylet::fairplay::spc::Version;
 use keylet::fairplay::tag::Tag;
+use keylet::licence::{self, Licensing};
 
 use crate::device::{ApplicationKey, Licence, Secrets, SpcOptions, Wrapping};
+use crate::host::{Assignment, provided};
 use crate::random;
+use crate::settings::Settings;
 
 /// Emulate a FairPlay device.
 #[derive(Subcommand)]
@@ -35,6 +39,15 @@ pub enum Command {
         /// File with the secrets
         #[arg(long, value_name = "FILE")]
         secrets: PathBuf,
+    },
+    /// Explain an SPC as JSON, with the credentials that the server would use: those of the
+    /// environment, `SPIN_VARIABLE_FAIRPLAY_…`
+    Inspect {
+        /// File with the SPC
+        spc: PathBuf,
+        /// An application variable: name=value, or name=@file
+        #[arg(long = "variable", value_name = "NAME=VALUE|NAME=@FILE")]
+        variables: Vec<Assignment>,
     },
     /// Ask a licence server for a licence, and print key and terms as JSON
     Play {
@@ -109,6 +122,13 @@ pub fn run(command: Command) -> Result<()> {
                 serde_json::from_slice(&read(&secrets)?).context("the secrets")?;
             print(&Licence::open(&read(&ckc)?, &secrets)?)
         }
+        Command::Inspect { spc, variables } => {
+            let provided = provided(&variables)?;
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            let licensing = Licensing::new(Settings(provided));
+            let explained = runtime.block_on(licensing.inspect(&read(&spc)?));
+            print(&explained.map_err(|error| explain(&error))?)
+        }
         Command::Play {
             url,
             spc,
@@ -151,6 +171,17 @@ pub fn post(url: &str, token: Option<&str>, spc: &[u8]) -> Result<Vec<u8>> {
         );
     }
     Ok(body)
+}
+
+/// What is wrong, and of settings each problem by its variable.
+fn explain(error: &licence::Error) -> anyhow::Error {
+    match error {
+        licence::Error::Settings(SettingsError::Invalid(problems)) => {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            anyhow::anyhow!(lines.join("\n"))
+        }
+        error => anyhow::anyhow!("{error}"),
+    }
 }
 
 impl SpcArguments {
@@ -234,12 +265,12 @@ fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
         .with_context(|| format!("writing {}", path.display()))
 }
 
-fn print(licence: &Licence) -> Result<()> {
+fn print(document: &impl serde::Serialize) -> Result<()> {
     // Whoever reads may stop reading.
     let _ = writeln!(
         std::io::stdout(),
         "{}",
-        serde_json::to_string_pretty(licence)?
+        serde_json::to_string_pretty(document)?
     );
     Ok(())
 }

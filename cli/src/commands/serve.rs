@@ -7,9 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::host::{
-    Application, Assignment, Options, Provided, Reuse, Server, StoreChoice, World, from_environment,
-};
+use crate::host::{Application, Assignment, Options, Reuse, Server, StoreChoice, World, provided};
 
 /// Where the key-value store is when nothing is said, below the state directory.
 const STORE: &str = "key_value.redb";
@@ -64,8 +62,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bail!("Spin gives a component no environment: use --variable");
     }
     let mut application = match &arguments.from {
-        Some(path) => Application::from_manifest(path, arguments.world, arguments.provided()?)?,
-        None => Application::built_in(arguments.world, arguments.provided()?)?,
+        Some(path) => {
+            Application::from_manifest(path, arguments.world, provided(&arguments.variables)?)?
+        }
+        None => Application::built_in(arguments.world, provided(&arguments.variables)?)?,
     };
     application.environment.clone_from(&arguments.environment);
     let options = Options {
@@ -75,19 +75,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         store: arguments.store()?,
         reuse: Some(arguments.reuse()?),
     };
-    Server::start(application, &options)?.run_until_interrupted(|| arguments.provided())
+    Server::start(application, &options)?.run_until_interrupted(|| provided(&arguments.variables))
 }
 
 impl Arguments {
-    /// The application's variables: those of the command line before those of the environment.
-    fn provided(&self) -> Result<Provided> {
-        let mut provided = from_environment();
-        for variable in &self.variables {
-            provided.extend([variable.read()?]);
-        }
-        Ok(provided)
-    }
-
     fn store(&self) -> Result<StoreChoice> {
         if self.in_memory {
             return Ok(StoreChoice::Memory);

@@ -17,7 +17,7 @@ pub type Resolved = HashMap<String, String>;
 const ENVIRONMENT_PREFIX: &str = "SPIN_VARIABLE_";
 
 /// Application variables from the environment: `SPIN_VARIABLE_TOKEN_KEYS` is `token_keys`.
-pub fn from_environment() -> Provided {
+fn from_environment() -> Provided {
     std::env::vars()
         .filter_map(|(name, value)| {
             Some((
@@ -72,6 +72,18 @@ impl FromStr for Assignment {
             },
         })
     }
+}
+
+/// The application's variables: those of the command line before those of the environment.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn provided(assignments: &[Assignment]) -> Result<Provided> {
+    let mut provided = from_environment();
+    for assignment in assignments {
+        provided.extend([assignment.read()?]);
+    }
+    Ok(provided)
 }
 
 /// The variables that the component sees.

@@ -1,8 +1,6 @@
-//! Use counters over the key-value store.
+//! Use counters: how many licences a token is good for.
 //!
-//! Claims are made by `increment` alone: compare-and-swap is not dependable across stores. There
-//! is no expiry in the interface, so every key names the day (counted from 1970) after which it
-//! means nothing:
+//! A day is counted from 1970, and is the one on which the token ends:
 //!
 //! | key | holds |
 //! |---|---|
@@ -16,13 +14,10 @@
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::error::{Code, Problem, SettingError, SettingsError};
+use super::{Error, unless_allowed};
 use crate::id::Id;
-use crate::platform::{self, Platform};
+use crate::platform::Platform;
 use crate::secret::Secret;
-
-/// The variable that says what happens when the store fails.
-pub const STORE_FAILURE: &str = "store_failure";
 
 /// How long a device may ask again for a licence that was counted, in seconds. Players do so for
 /// AirPlay.
@@ -32,62 +27,6 @@ pub const REPEAT_SECONDS: u64 = 30;
 pub const REPEATS: i64 = 3;
 
 const SECONDS_OF_A_DAY: u64 = 86_400;
-
-/// Why a use is not granted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// Every use that the token allows has been made.
-    #[error("the token is good for {0} licences, and they have been given")]
-    Spent(u32),
-    /// The store did not count.
-    #[error(transparent)]
-    Store(platform::Error),
-    /// `store_failure` does not load.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-}
-
-impl Error {
-    /// The code of this error.
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Spent(_) => Code::USES_SPENT,
-            Self::Store(platform::Error::StoreUnsupported) => Code::STORE_UNSUPPORTED,
-            Self::Store(_) => Code::STORE_UNAVAILABLE,
-            Self::Settings(error) => error.code(),
-        }
-    }
-}
-
-/// What happens to a request whose count fails with the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreFailure {
-    /// It is refused.
-    Deny,
-    /// It is granted, uncounted.
-    Allow,
-}
-
-impl StoreFailure {
-    /// Reads the setting.
-    ///
-    /// # Errors
-    /// A value that is neither `deny` nor `allow`.
-    pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
-        let value = platform.variable(STORE_FAILURE).await?;
-        match value.as_deref().map(String::as_str) {
-            None | Some("deny") => Ok(Self::Deny),
-            Some("allow") => Ok(Self::Allow),
-            Some(_) => Err(SettingError::new(
-                STORE_FAILURE,
-                Problem::Malformed,
-                "it is neither `deny` nor `allow`",
-            )
-            .into()),
-        }
-    }
-}
 
 /// How a licence stands in the count of its token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -128,15 +67,7 @@ impl Claim<'_> {
     /// [`Error::Spent`] beyond the limit; [`Error::Store`] when the store did not count and
     /// `store_failure` does not allow that. A host that has no store never does.
     pub async fn make(&self, platform: &impl Platform) -> Result<Use, Error> {
-        match self.count(platform).await {
-            Err(Error::Store(error)) if error != platform::Error::StoreUnsupported => {
-                match StoreFailure::load(platform).await? {
-                    StoreFailure::Deny => Err(Error::Store(error)),
-                    StoreFailure::Allow => Ok(Use::Uncounted),
-                }
-            }
-            other => other,
-        }
+        unless_allowed(self.count(platform).await, Use::Uncounted, platform).await
     }
 
     async fn count(&self, platform: &impl Platform) -> Result<Use, Error> {

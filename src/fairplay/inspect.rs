@@ -1,0 +1,145 @@
+//! An SPC explained: every TLLV by name, and what is read from it.
+
+use serde_json::{Map, Value, json};
+
+use crate::fairplay::check_in::Report;
+use crate::fairplay::client::{Client, OfflineSync, PlaybackState, Streaming};
+use crate::fairplay::spc::OpenedSpc;
+use crate::fairplay::tag::Tag;
+use crate::id::Id;
+
+/// Explains an SPC whose payload is decrypted. [SK..R1] stays encrypted; values of tags that are not
+/// public are given as they are, in hexadecimal.
+pub fn explain(spc: &OpenedSpc<'_>) -> Value {
+    let blocks: Vec<Value> = spc
+        .tllvs
+        .iter()
+        .map(|tllv| {
+            json!({
+                "tag": tllv.tag.to_string(),
+                "name": tllv.tag.name(),
+                "offset": tllv.offset,
+                "length": tllv.value.len(),
+                "value": hex::encode(tllv.value),
+                "returned": spc.return_tags.binary_search(&tllv.tag).is_ok(),
+                "meaning": meaning(tllv.tag, spc),
+            })
+        })
+        .collect();
+    let client = &spc.client;
+    json!({
+        "spc_version": spc.version.number(),
+        "credential": spc.credential.name,
+        "asset_id": Id::from_bytes(&spc.asset_id).to_string(),
+        "protocol_version": spc.protocol_version,
+        "device_class": client.device_class().name(),
+        "os": client.os_version().map(|version| version.to_string()),
+        "tllvs": blocks,
+    })
+}
+
+/// What a block says, where there is more to it than bytes.
+fn meaning(tag: Tag, spc: &OpenedSpc<'_>) -> Option<Value> {
+    let client: &Client = &spc.client;
+    Some(match tag {
+        Tag::ASSET_ID => Id::from_bytes(&spc.asset_id).to_string().into(),
+        Tag::PROTOCOL_VERSION_USED => spc.protocol_version.into(),
+        Tag::PROTOCOL_VERSIONS_SUPPORTED => json!(spc.protocol_versions),
+        Tag::RETURN_REQUEST => spc
+            .return_tags
+            .iter()
+            .map(|tag| {
+                tag.name()
+                    .map_or_else(|| tag.to_string(), ToOwned::to_owned)
+            })
+            .collect(),
+        Tag::STREAMING_INDICATOR => match client.streaming? {
+            Streaming::Local => "local",
+            Streaming::AirPlay => "airplay",
+            Streaming::AvAdapter => "av_adapter",
+        }
+        .into(),
+        Tag::MEDIA_PLAYBACK_STATE => {
+            let playback = client.playback?;
+            json!({
+                "date": playback.date,
+                "state": state(playback.state),
+                "session": format!("{:016x}", playback.session_id),
+            })
+        }
+        Tag::CAPABILITIES => json!(client.capabilities?.names()),
+        Tag::SUPPORTED_KEY_FORMATS => client
+            .key_formats
+            .as_ref()?
+            .iter()
+            .map(|format| format!("{format:016x}"))
+            .collect(),
+        Tag::SECURITY_LEVEL_REPORT => {
+            json!({"level": format!("{:016x}", client.security_level?), "kdl": client.kdl_version})
+        }
+        Tag::KDL_VERSION_REPORT => client.kdl_version?.into(),
+        Tag::DEVICE_INFO => {
+            let info = client.device_info?;
+            json!({"device_type": format!("{:016x}", info.device_type), "os": version(info.os_version)})
+        }
+        Tag::DEVICE_IDENTITY => {
+            let identity = client.device_identity?;
+            json!({
+                "version": identity.version,
+                "class": identity.class,
+                "vendor_hash": format!("{:016x}", identity.vendor_hash),
+                "product_hash": format!("{:016x}", identity.product_hash),
+                "fps_ree": version(identity.fps_ree_version),
+                "fps_tee": version(identity.fps_tee_version),
+                "os": version(identity.os_version),
+            })
+        }
+        Tag::VM_DEVICE_INFO => {
+            let vm = client.vm_device_info?;
+            let side = |side: crate::fairplay::client::VmSide| {
+                json!({
+                    "class": side.class,
+                    "os": version(side.os_version),
+                    "protocol": side.protocol_version,
+                })
+            };
+            json!({"host": side(vm.host), "guest": side(vm.guest)})
+        }
+        Tag::OFFLINE_SYNC => sync(client.offline_sync.as_ref()?),
+        _ => return None,
+    })
+}
+
+/// The name of a playback state.
+pub fn state(state: PlaybackState) -> &'static str {
+    match state {
+        PlaybackState::First => "first",
+        PlaybackState::Renewal => "renewal",
+        PlaybackState::KeyNotRequired => "key_not_required",
+        PlaybackState::Stopped => "stopped",
+    }
+}
+
+fn sync(sync: &OfflineSync) -> Value {
+    let mut report = json!(Report::of(sync));
+    if let (
+        OfflineSync::V2 {
+            server_challenge, ..
+        },
+        Some(report),
+    ) = (sync, report.as_object_mut())
+    {
+        let challenge = Map::from_iter([(
+            "challenge".to_owned(),
+            format!("{server_challenge:016x}").into(),
+        )]);
+        report.extend(challenge);
+    }
+    report
+}
+
+/// A version as it is written: `00`, major, minor, patch.
+pub fn version(version: u32) -> String {
+    let [_, major, minor, patch] = version.to_be_bytes();
+    format!("{major}.{minor}.{patch}")
+}

@@ -1,0 +1,93 @@
+//! What is remembered between requests, in the key-value store: use counters and challenges.
+//!
+//! Claims are made by `increment` alone: compare-and-swap is not dependable across stores. There is
+//! no expiry in the interface, so every key names the period after which it means nothing.
+
+pub mod challenge;
+mod uses;
+
+pub use uses::{Claim, REPEAT_SECONDS, REPEATS, Use};
+
+use crate::error::{Code, Problem, SettingError, SettingsError};
+use crate::platform::{self, Platform};
+
+/// The variable that says what happens when the store fails.
+pub const STORE_FAILURE: &str = "store_failure";
+
+/// Why what was asked for is not granted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Every use that the token allows has been made.
+    #[error("the token is good for {0} licences, and they have been given")]
+    Spent(u32),
+    /// The challenge was not given out here, has expired, or has been used.
+    #[error("the challenge is not one that is waited for")]
+    Challenge,
+    /// The store did not do its part.
+    #[error(transparent)]
+    Store(platform::Error),
+    /// `store_failure` does not load.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+}
+
+impl Error {
+    /// The code of this error.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Spent(_) => Code::USES_SPENT,
+            Self::Challenge => Code::CHALLENGE_INVALID,
+            Self::Store(platform::Error::StoreUnsupported) => Code::STORE_UNSUPPORTED,
+            Self::Store(_) => Code::STORE_UNAVAILABLE,
+            Self::Settings(error) => error.code(),
+        }
+    }
+}
+
+/// What happens to a request that needs the store when it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreFailure {
+    /// It is refused.
+    Deny,
+    /// It is granted, uncounted and unchecked.
+    Allow,
+}
+
+impl StoreFailure {
+    /// Reads the setting.
+    ///
+    /// # Errors
+    /// A value that is neither `deny` nor `allow`.
+    pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
+        let value = platform.variable(STORE_FAILURE).await?;
+        match value.as_deref().map(String::as_str) {
+            None | Some("deny") => Ok(Self::Deny),
+            Some("allow") => Ok(Self::Allow),
+            Some(_) => Err(SettingError::new(
+                STORE_FAILURE,
+                Problem::Malformed,
+                "it is neither `deny` nor `allow`",
+            )
+            .into()),
+        }
+    }
+}
+
+/// The result, or `granted` in place of a store that fails where that is allowed. A host that has no
+/// store does not fail: it cannot.
+async fn unless_allowed<T>(
+    result: Result<T, Error>,
+    granted: T,
+    platform: &impl Platform,
+) -> Result<T, Error> {
+    match result {
+        Err(Error::Store(error)) if error != platform::Error::StoreUnsupported => {
+            match StoreFailure::load(platform).await? {
+                StoreFailure::Deny => Err(Error::Store(error)),
+                StoreFailure::Allow => Ok(granted),
+            }
+        }
+        other => other,
+    }
+}
