@@ -705,7 +705,10 @@ fn random_terms(rng: &mut ChaCha20Rng, stands_alone: bool) -> Value {
         );
     }
     if one_in_three(rng) || stands_alone {
-        terms.insert("persist".to_owned(), (!rng.next_u32().is_multiple_of(4)).into());
+        terms.insert(
+            "persist".to_owned(),
+            (!rng.next_u32().is_multiple_of(4)).into(),
+        );
     }
     for (name, values) in [
         ("hdcp", ["none", "type0", "type1"]),
@@ -717,7 +720,10 @@ fn random_terms(rng: &mut ChaCha20Rng, stands_alone: bool) -> Value {
         }
     }
     if one_in_three(rng) {
-        terms.insert("airplay".to_owned(), rng.next_u32().is_multiple_of(2).into());
+        terms.insert(
+            "airplay".to_owned(),
+            rng.next_u32().is_multiple_of(2).into(),
+        );
     }
     terms.into()
 }
