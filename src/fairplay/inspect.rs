@@ -89,8 +89,8 @@ fn meaning(tag: Tag, spc: &OpenedSpc<'_>) -> Option<Value> {
                 "class": identity.class,
                 "vendor_hash": format!("{:016x}", identity.vendor_hash),
                 "product_hash": format!("{:016x}", identity.product_hash),
-                "fps_ree": version(identity.fps_ree_version),
-                "fps_tee": version(identity.fps_tee_version),
+                "fps_ree": format!("{:08x}", identity.fps_ree_version),
+                "fps_tee": format!("{:08x}", identity.fps_tee_version),
                 "os": version(identity.os_version),
             })
         }
@@ -138,8 +138,8 @@ fn sync(sync: &OfflineSync) -> Value {
     report
 }
 
-/// A version as it is written: `00`, major, minor, patch.
-pub fn version(version: u32) -> String {
+/// A version of an operating system as it is written: `00`, major, minor, patch.
+fn version(version: u32) -> String {
     let [_, major, minor, patch] = version.to_be_bytes();
     format!("{major}.{minor}.{patch}")
 }

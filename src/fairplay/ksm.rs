@@ -51,7 +51,8 @@ pub fn is_stopped(spc: &VerifiedSpc<'_>) -> bool {
 /// 8. Derive the CKC key, encrypt with a fresh IV, write the container.
 ///
 /// `device_id` is the device's pseudonym, when there are such; `unreported_passes` is said by the
-/// deployment's [rules](super::rules::Rules). The TLLVs of the "video" session key are ignored: the generic one is used, with version 1.
+/// deployment's [rules](super::rules::Rules). The TLLVs of the "video" session key are ignored: the
+/// generic one is used, with version 1.
 ///
 /// # Errors
 /// [`Error`] when the device cannot take the key or keep to the terms.

@@ -6,7 +6,7 @@ use super::{CheckIn, Error};
 use crate::content_key::ContentKey;
 use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
 use crate::fairplay::client::{Capabilities, Client, Streaming};
-use crate::fairplay::inspect::{self, version};
+use crate::fairplay::inspect;
 use crate::fairplay::spc::OpenedSpc;
 use crate::id::Id;
 use crate::session;
@@ -122,7 +122,6 @@ impl<'a> Audit<'a> {
         self.code = error.code().name;
         self.fps_status = error.fps_status();
         self.reason = Some(error.to_string());
-        self.granted = None;
     }
 
     /// What the SPC says; `device_id` is a pseudonym.
@@ -183,9 +182,10 @@ impl Device {
             id: id.map(ToOwned::to_owned),
             class: client.device_class().name(),
             os: client.os_version().map(|version| version.to_string()),
-            fps: client
-                .device_identity
-                .map(|identity| [identity.fps_ree_version, identity.fps_tee_version].map(version)),
+            fps: client.device_identity.map(|identity| {
+                [identity.fps_ree_version, identity.fps_tee_version]
+                    .map(|version| format!("{version:08x}"))
+            }),
             kdl: client.kdl_version,
             capabilities: client.capabilities.map(Capabilities::names),
             output: match client.streaming {

@@ -312,7 +312,6 @@ impl<P: Platform> Licensing<P> {
             .and(&rules.terms.for_track(key.track)?);
         let granted = terms.granted_at(now)?;
         let limits = &granted.limits;
-        audit.granted(&granted);
         if limits.concern_place() {
             limits.check_place(&place().await?)?;
         }
@@ -337,6 +336,7 @@ impl<P: Platform> Licensing<P> {
             };
             audit.use_ = Some(claim.make(&self.platform).await?);
         }
+        audit.granted(&granted);
         Ok(FairplayLicence::Ckc(ckc))
     }
 }

@@ -80,7 +80,7 @@ fn every_block_of_an_spc_is_explained_to_the_operator() {
         json!(["hdcp_type1", "offline_key", "offline_key_v2"])
     );
     assert_eq!(block("media playback state")["meaning"]["state"], "first");
-    assert_eq!(block("device identity")["meaning"]["fps_ree"], "3.1.0");
+    assert_eq!(block("device identity")["meaning"]["fps_ree"], "00030100");
     assert_eq!(block("asset id")["returned"], true);
     let unknown = spc["tllvs"].as_array().unwrap().iter();
     let unknown: Vec<&Value> = unknown
@@ -173,7 +173,7 @@ fn the_audit_record_says_who_what_and_on_which_terms() {
                 "id": "aba192853abd9bcc3ed6faf04fe64605",
                 "class": "mobile",
                 "os": "17.2.1",
-                "fps": ["3.1.0", "4.0.0"],
+                "fps": ["00030100", "00040000"],
                 "capabilities": ["hdcp_type1", "offline_key", "offline_key_v2"],
             },
             "playback": {"session": "0707070707070707", "state": "first"},
