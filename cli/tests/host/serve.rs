@@ -1,8 +1,10 @@
 //! `keylet serve` as an operator runs it.
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 
 use keylet_cli::fixtures::variables;
+use keylet_cli::host::Provided;
 
 use crate::support::{Directory, Process, free_port, serve, wait_for};
 
@@ -11,6 +13,36 @@ fn hang_up(server: &Process) {
         .args(["-HUP", &server.0.id().to_string()])
         .status();
     assert!(kill.unwrap().success());
+}
+
+/// `keylet device inspect` on an SPC of the fixtures.
+fn inspect(variables: &Provided) -> Output {
+    let names = variables
+        .iter()
+        .map(|(name, value)| (format!("SPIN_VARIABLE_{}", name.to_uppercase()), value));
+    Command::new(env!("CARGO_BIN_EXE_keylet"))
+        .args(["device", "inspect"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/spc/v3.bin"))
+        .envs(names)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn an_spc_is_explained_with_the_credentials_of_the_environment() {
+    let explained = inspect(&variables());
+    assert!(explained.status.success());
+    let explained: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
+    assert_eq!(explained["integrity"], "confirmed");
+    assert_eq!(explained["spc"]["spc_version"], 3);
+    assert_eq!(explained["spc"]["credential"], "sdk26");
+
+    let mut broken = variables();
+    broken.insert("fairplay_credentials".to_owned(), "[{}]".to_owned());
+    let refused = inspect(&broken);
+    assert!(!refused.status.success());
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(message.contains("fairplay_credentials"), "{message}");
 }
 
 #[test]
