@@ -64,6 +64,9 @@ done
 for terms in lease rental persist-playback-v2 persist-storage; do
     expect "terms $terms" 200 "$(spc "terms-$terms" "${terms%-v2}")"
 done
+expect 'an output that is allowed' 200 "$(spc policy-local no-airplay)"
+expect 'a level that is reached' 200 "$(spc policy-level level-main)"
+expect 'a device of a kind' 200 "$(spc policy-class mobile)"
 expect 'stopped' 204 "$(spc stopped hs256)"
 
 expect 'form' 200 "$(call -H "authorization: Bearer $(token hs256)" \
@@ -83,12 +86,34 @@ refused 401 token_signature v1 unknown-signer
 refused 401 token_algorithm v1 none
 refused 403 not_entitled v1 other-key
 refused 403 device_hdcp_unsupported refused-hdcp-type1 hdcp-type1
+refused 403 output_not_allowed policy-airplay no-airplay
+refused 403 device_security_level policy-no-level level-main
+refused 403 place_unknown policy-no-place place
 refused 404 key_not_found refused-no-key hs256
 refused 400 spc_certificate_unknown bad-certificate hs256
 refused 400 spc_integrity bad-v3-tag hs256
 refused 400 spc_length bad-length-huge hs256
 refused 400 spc_missing_tag missing-r2 hs256
 refused 501 ask_missing no-ask hs256
+
+# What needs a store is given where there is one, and refused by name where there is none.
+challenge() {
+    call -X POST -H "authorization: Bearer $(token hs256)" "$url/fairplay/check-in/challenge"
+}
+call "$url/healthz" >/dev/null
+case $(sed -n 's/.*"store":"\([a-z]*\)".*/\1/p' "$work/body") in
+available)
+    expect 'a licence that is counted' 200 "$(spc v1 million-uses)"
+    expect 'a challenge' 200 "$(challenge)"
+    ;;
+unsupported)
+    refused 503 store_unsupported v1 million-uses
+    expect 'a challenge, without a store' 503 "$(challenge)"
+    ;;
+*)
+    expect 'the store' 'available or unsupported' "$(cat "$work/body")"
+    ;;
+esac
 
 expect 'preflight' 204 "$(call -X OPTIONS -H 'origin: https://player.example' \
     -H 'access-control-request-method: POST' "$url/fairplay")"
