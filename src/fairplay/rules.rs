@@ -62,10 +62,11 @@ impl Rules {
             Some(_) => return Err(format!("`profile` is not \"{APPLE_DEFAULTS}\"")),
         };
         for (name, value) in given {
-            // Tracks that are not given stay as the profile has them.
             match (members.get_mut(&name), value) {
                 (Some(Value::Object(tracks)), Value::Object(given)) if name == "tracks" => {
-                    tracks.extend(given);
+                    for (track, value) in given {
+                        change(tracks, track, value);
+                    }
                 }
                 (_, value) => drop(members.insert(name, value)),
             }
@@ -81,6 +82,14 @@ impl Rules {
             terms,
             unreported_passes,
         })
+    }
+}
+
+/// What is not said of a track stays as the profile has it.
+fn change(tracks: &mut Map<String, Value>, track: String, value: Value) {
+    match (tracks.get_mut(&track), value) {
+        (Some(Value::Object(members)), Value::Object(given)) => members.extend(given),
+        (_, value) => drop(tracks.insert(track, value)),
     }
 }
 
@@ -118,7 +127,7 @@ mod tests {
                           "tracks": {"uhd": {"hdcp": "type0"}}}"#;
         assert_eq!(
             rules(changed, Track::Uhd),
-            (Some(40), None, Some(Hdcp::Type0))
+            (Some(40), Some(SecurityLevel::Main), Some(Hdcp::Type0))
         );
         assert_eq!(
             rules(changed, Track::Sd),
