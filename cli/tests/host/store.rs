@@ -196,6 +196,10 @@ fn the_store_is_chosen_by_a_runtime_configuration_of_spins_form() {
     );
     assert!(chosen("[key_value_store.default]\ntype = \"azure_cosmos\"\n").is_err());
     assert!(chosen("[key_value_store.default]\ntype = \"redis\"\n").is_err());
+    let cut_off =
+        "[key_value_store.default]\ntype = \"redis\"\nurl = \"redis://:password@localhost\n";
+    let refused = format!("{:#}", chosen(cut_off).unwrap_err());
+    assert!(!refused.contains("password"), "{refused}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod redis;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
 use file::File;
@@ -40,8 +40,9 @@ impl StoreChoice {
     pub fn from_runtime_config(path: &Path) -> Result<Option<Self>> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let config: RuntimeConfig =
-            toml::from_str(&text).with_context(|| path.display().to_string())?;
+        // The whole error would quote the line, which may hold a password.
+        let config: RuntimeConfig = toml::from_str(&text)
+            .map_err(|error| anyhow!("{}: {}", path.display(), error.message()))?;
         let Some(store) = config.key_value_store.default else {
             return Ok(None);
         };
