@@ -4,7 +4,7 @@ use keylet::service::Service;
 use keylet_cli::fixtures::variables;
 use keylet_cli::host::Provided;
 
-use crate::support::{Native, fixture, get, post_spc, run, serve, variables_with};
+use crate::support::{Native, fixture, get, post_spc, run, send, serve, token, variables_with};
 
 /// The problems on the health page of these variables, as `code variable: message`.
 fn problems(variables: Provided) -> Vec<String> {
@@ -101,6 +101,35 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
 }
 
 #[test]
+fn a_token_key_that_is_none_refuses_its_own_tokens_and_no_others() {
+    let jwks: serde_json::Value = serde_json::from_str(&variables()["token_keys"]).unwrap();
+    let mut broken = jwks.clone();
+    for key in broken["keys"].as_array_mut().unwrap() {
+        if key["kty"] == "EC" {
+            key["y"] = key["x"].clone();
+        }
+    }
+    let server = serve(&variables_with(&[("token_keys", &broken.to_string())]));
+    let ask = |name: &str| {
+        let request =
+            http::Request::post("/").header("authorization", format!("Bearer {}", token(name)));
+        let answer = send(&server, request, "/fairplay", &fixture("spc/v1.bin"));
+        let code = answer
+            .header("x-keylet-code")
+            .unwrap_or_default()
+            .to_owned();
+        (answer.status, code)
+    };
+    assert_eq!(ask("es256"), (503, "configuration_invalid".to_owned()));
+    assert_eq!(ask("hs256"), (200, String::new()));
+    let health = get(&server, "/healthz");
+    assert_eq!(health.status, 503);
+    let problem = &health.json()["problems"][0];
+    assert_eq!(problem["variable"], "token_keys");
+    server.stop();
+}
+
+#[test]
 fn no_problem_repeats_a_value() {
     let secret = "deadbeefdeadbeefdeadbeefdeadbeefd";
     for variable in [
@@ -179,11 +208,9 @@ fn any_issuer_and_audience_are_accepted_when_that_is_said() {
         ("token_audience", "*"),
     ]));
     let request = |name: &str| {
-        let request = http::Request::post("/").header(
-            "authorization",
-            format!("Bearer {}", crate::support::token(name)),
-        );
-        crate::support::send(&server, request, "/fairplay", &spc).status
+        let request =
+            http::Request::post("/").header("authorization", format!("Bearer {}", token(name)));
+        send(&server, request, "/fairplay", &spc).status
     };
     assert_eq!(
         [

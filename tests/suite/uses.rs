@@ -8,7 +8,7 @@ use keylet::service::Service;
 use keylet::session::{REPEAT_SECONDS, REPEATS};
 use keylet_cli::device::SpcOptions;
 use keylet_cli::fixtures::variables;
-use keylet_cli::host::{Server, World};
+use keylet_cli::host::{Application, Options, Server, StoreChoice, World};
 
 use crate::support::{
     Answer, Native, fixture, get, run, send, serve, serve_in, spc, token, variables_with,
@@ -206,6 +206,27 @@ fn a_store_that_fails_gives_no_licence_unless_the_operator_allows_it() {
         answer("sometimes"),
         (503, Some(HeaderValue::from_static("configuration_invalid")))
     );
+}
+
+#[test]
+fn a_redis_that_is_not_there_refuses_what_must_be_counted_and_nothing_else() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let options = Options {
+        store: StoreChoice::Redis(format!("redis://{address}")),
+        ..Options::quiet()
+    };
+    let application = Application::built_in(World::Wasip2, variables()).unwrap();
+    let server = Server::start(application, &options).unwrap();
+    let spc = fixture("spc/v1.bin");
+    assert_eq!(
+        code(&ask(&server, &spc, "three-uses")),
+        (503, Some("store_unavailable"))
+    );
+    assert_eq!(ask(&server, &spc, "hs256").status, 200);
+    assert_eq!(get(&server, "/healthz").json()["store"], "unavailable");
+    server.stop();
 }
 
 #[test]
