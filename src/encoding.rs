@@ -151,7 +151,6 @@ pub fn json_message(error: &serde_json::Error) -> String {
 const DUPLICATE: &str = "duplicate field";
 
 /// A JSON value without repeated members.
-#[derive(Default)]
 pub struct Unique(pub Value);
 
 impl<'de> Deserialize<'de> for Unique {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
 use rand_core::{TryCryptoRng, TryRng};
@@ -108,6 +108,13 @@ pub trait Platform {
         &self,
         request: Request<Vec<u8>>,
     ) -> impl Future<Output = Result<Response<Vec<u8>>, Error>>;
+}
+
+/// [`Platform::now`] by the system's clock.
+pub fn system_time() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// A platform's random source in the shape that cryptographic code takes.

@@ -1,8 +1,6 @@
 //! The licence server's library in this process, for commands that need its settings and no host.
 
-use std::time::SystemTime;
-
-use keylet::platform::{Error, Platform};
+use keylet::platform::{self, Error, Platform};
 use rand_core::Rng;
 use zeroize::Zeroizing;
 
@@ -19,9 +17,7 @@ impl Platform for Settings {
     }
 
     fn now(&self) -> u64 {
-        SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs())
+        platform::system_time()
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {

@@ -56,12 +56,9 @@ pub struct Terms {
     pub not_after: Option<u64>,
     /// What it may play on, and where.
     pub limits: Limits,
-    /// By track, what is to be said in place of the above; `None`: not allowed.
-    tracks: Tracks,
+    /// Terms of single tracks, whole; `None`: not allowed.
+    tracks: Vec<(Track, Option<Terms>)>,
 }
-
-/// What is said of single tracks.
-type Tracks = Vec<(Track, Option<Map<String, Value>>)>;
 
 /// What restricts a licence apart from time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -190,20 +187,50 @@ impl Terms {
     pub fn from_json(members: &Map<String, Value>, ignored: &[&str]) -> Result<Self, Error> {
         let mut terms = Self::default();
         for (name, value) in members {
-            if !ignored.contains(&name.as_str()) {
+            if name != "tracks" && !ignored.contains(&name.as_str()) {
                 terms.set(name, value)?;
             }
         }
-        terms.each().try_for_each(|terms| terms.check())?;
+        if let Some(tracks) = members.get("tracks") {
+            terms.tracks = terms.read_tracks(tracks)?;
+        }
+        terms.each().try_for_each(Self::check)?;
         Ok(terms)
     }
 
+    /// Reads an object of `false` or terms by track, which stand in place of those of every track.
+    /// Tracks have no tracks, and what is counted is counted for the whole.
+    fn read_tracks(&self, value: &Value) -> Result<Vec<(Track, Option<Self>)>, Error> {
+        const INVALID: Error = Error::Terms {
+            term: "tracks",
+            reason: "it is not an object of `audio`, `sd`, `hd` and `uhd`, each `false` or an object of terms",
+        };
+        let mut tracks = Vec::new();
+        for (name, value) in value.as_object().ok_or(INVALID)? {
+            let track = Track::named(name).ok_or(INVALID)?;
+            let own = match value {
+                Value::Bool(false) => None,
+                Value::Object(members) => {
+                    let mut own = self.clone();
+                    for (name, value) in members {
+                        if ["tracks", "max_uses"].contains(&name.as_str()) {
+                            return Err(INVALID);
+                        }
+                        own.set(name, value)?;
+                    }
+                    Some(own)
+                }
+                _ => return Err(INVALID),
+            };
+            tracks.push((track, own));
+        }
+        Ok(tracks)
+    }
+
     /// These terms, and those of each track that is named and allowed.
-    fn each(&self) -> impl Iterator<Item = Self> {
-        let tracks = self.tracks.iter().map(|(track, _)| Some(*track));
-        std::iter::once(None)
-            .chain(tracks)
-            .filter_map(|track| self.for_track(track).ok())
+    fn each(&self) -> impl Iterator<Item = &Self> {
+        let tracks = self.tracks.iter().filter_map(|(_, own)| own.as_ref());
+        std::iter::once(self).chain(tracks)
     }
 
     fn set(&mut self, name: &str, value: &Value) -> Result<(), Error> {
@@ -239,7 +266,6 @@ impl Terms {
             "countries" => {
                 limits.countries = AllOf::from_json("countries", value, Country::from_json)?;
             }
-            "tracks" => self.tracks = tracks(value)?,
             other => return Err(Error::Unsupported(other.chars().take(64).collect())),
         }
         Ok(())
@@ -290,26 +316,16 @@ impl Terms {
     ///
     /// # Errors
     /// [`Error::TrackNotAllowed`]
-    pub fn for_track(&self, track: Option<Track>) -> Result<Self, Error> {
-        let mut terms = Self {
-            tracks: Vec::new(),
-            ..self.clone()
-        };
+    pub fn for_track(&self, track: Option<Track>) -> Result<&Self, Error> {
         match self.tracks.iter().find(|(of, _)| Some(*of) == track) {
-            None => {}
-            Some((_, None)) => return Err(Error::TrackNotAllowed),
-            Some((_, Some(members))) => {
-                for (name, value) in members {
-                    terms.set(name, value)?;
-                }
-            }
+            None => Ok(self),
+            Some((_, own)) => own.as_ref().ok_or(Error::TrackNotAllowed),
         }
-        Ok(terms)
     }
 
     /// What meets both. A permission to store that a lease or a rental leaves no use for is dropped.
     #[must_use]
-    pub fn and(self, other: &Self) -> Self {
+    pub fn and(&self, other: &Self) -> Self {
         let lease_seconds = least(self.lease_seconds, other.lease_seconds);
         let rental_seconds = least(self.rental_seconds, other.rental_seconds);
         let is_streaming = lease_seconds.is_some() || rental_seconds.is_some();
@@ -326,7 +342,7 @@ impl Terms {
             rental_seconds,
             not_before: self.not_before.max(other.not_before),
             not_after: least(self.not_after, other.not_after),
-            limits: self.limits.and(&other.limits),
+            limits: self.limits.clone().and(&other.limits),
             tracks: Vec::new(),
         }
     }
@@ -394,37 +410,6 @@ pub enum Use {
         /// Nothing is allowed after this many seconds from now.
         ends_in: Option<u32>,
     },
-}
-
-/// By track, `false` or an object of terms. Tracks have no tracks, and what is counted is counted for
-/// the whole.
-fn tracks(value: &Value) -> Result<Tracks, Error> {
-    const INVALID: Error = Error::Terms {
-        term: "tracks",
-        reason: "it is not an object of `audio`, `sd`, `hd` and `uhd`, each `false` or an object of terms",
-    };
-    value
-        .as_object()
-        .ok_or(INVALID)?
-        .iter()
-        .map(|(name, value)| {
-            let track = Track::named(name).ok_or(INVALID)?;
-            match value {
-                Value::Bool(false) => Ok((track, None)),
-                Value::Object(members) => {
-                    let mut own = Terms::default();
-                    for (name, value) in members {
-                        if ["tracks", "max_uses"].contains(&name.as_str()) {
-                            return Err(INVALID);
-                        }
-                        own.set(name, value)?;
-                    }
-                    Ok((track, Some(members.clone())))
-                }
-                _ => Err(INVALID),
-            }
-        })
-        .collect()
 }
 
 /// The smaller of two numbers, where no number is no limit.

@@ -86,6 +86,15 @@ pub enum Streaming {
 }
 
 impl Streaming {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::AirPlay => "airplay",
+            Self::AvAdapter => "av_adapter",
+        }
+    }
+
     const AIRPLAY: u64 = 0xabb0_256a_3184_3974;
     const AV_ADAPTER: u64 = 0x5f9c_8132_b59f_2fde;
 
@@ -123,6 +132,16 @@ pub enum PlaybackState {
 }
 
 impl PlaybackState {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Renewal => "renewal",
+            Self::KeyNotRequired => "key_not_required",
+            Self::Stopped => "stopped",
+        }
+    }
+
     /// `f4dee5a2`
     pub const FIRST: u32 = 0xf4de_e5a2;
     /// `4f834330`

@@ -80,7 +80,12 @@ impl Client {
             (None, Some(info)) => info.os_version,
             (None, None) => 0,
         };
-        let [_, major, minor, patch] = number.to_be_bytes();
-        (number != 0).then_some(OsVersion([major, minor, patch]))
+        (number != 0).then(|| os_version(number))
     }
+}
+
+/// The version of an operating system on the wire: `00`, major, minor, patch.
+pub fn os_version(number: u32) -> OsVersion {
+    let [_, major, minor, patch] = number.to_be_bytes();
+    OsVersion([major, minor, patch])
 }

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::fairplay::check_in::Report;
-use crate::fairplay::client::{Client, OfflineSync, PlaybackState, Streaming};
+use crate::fairplay::client::{Client, OfflineSync, VmSide};
+use crate::fairplay::device::os_version;
 use crate::fairplay::spc::OpenedSpc;
 use crate::fairplay::tag::Tag;
 use crate::id::Id;
@@ -53,17 +54,12 @@ fn meaning(tag: Tag, spc: &OpenedSpc<'_>) -> Option<Value> {
                     .map_or_else(|| tag.to_string(), ToOwned::to_owned)
             })
             .collect(),
-        Tag::STREAMING_INDICATOR => match client.streaming? {
-            Streaming::Local => "local",
-            Streaming::AirPlay => "airplay",
-            Streaming::AvAdapter => "av_adapter",
-        }
-        .into(),
+        Tag::STREAMING_INDICATOR => client.streaming?.name().into(),
         Tag::MEDIA_PLAYBACK_STATE => {
             let playback = client.playback?;
             json!({
                 "date": playback.date,
-                "state": state(playback.state),
+                "state": playback.state.name(),
                 "session": format!("{:016x}", playback.session_id),
             })
         }
@@ -80,7 +76,7 @@ fn meaning(tag: Tag, spc: &OpenedSpc<'_>) -> Option<Value> {
         Tag::KDL_VERSION_REPORT => client.kdl_version?.into(),
         Tag::DEVICE_INFO => {
             let info = client.device_info?;
-            json!({"device_type": format!("{:016x}", info.device_type), "os": version(info.os_version)})
+            json!({"device_type": format!("{:016x}", info.device_type), "os": os_version(info.os_version).to_string()})
         }
         Tag::DEVICE_IDENTITY => {
             let identity = client.device_identity?;
@@ -91,15 +87,15 @@ fn meaning(tag: Tag, spc: &OpenedSpc<'_>) -> Option<Value> {
                 "product_hash": format!("{:016x}", identity.product_hash),
                 "fps_ree": format!("{:08x}", identity.fps_ree_version),
                 "fps_tee": format!("{:08x}", identity.fps_tee_version),
-                "os": version(identity.os_version),
+                "os": os_version(identity.os_version).to_string(),
             })
         }
         Tag::VM_DEVICE_INFO => {
             let vm = client.vm_device_info?;
-            let side = |side: crate::fairplay::client::VmSide| {
+            let side = |side: VmSide| {
                 json!({
                     "class": side.class,
-                    "os": version(side.os_version),
+                    "os": os_version(side.os_version).to_string(),
                     "protocol": side.protocol_version,
                 })
             };
@@ -108,16 +104,6 @@ fn meaning(tag: Tag, spc: &OpenedSpc<'_>) -> Option<Value> {
         Tag::OFFLINE_SYNC => sync(client.offline_sync.as_ref()?),
         _ => return None,
     })
-}
-
-/// The name of a playback state.
-pub fn state(state: PlaybackState) -> &'static str {
-    match state {
-        PlaybackState::First => "first",
-        PlaybackState::Renewal => "renewal",
-        PlaybackState::KeyNotRequired => "key_not_required",
-        PlaybackState::Stopped => "stopped",
-    }
 }
 
 fn sync(sync: &OfflineSync) -> Value {
@@ -136,10 +122,4 @@ fn sync(sync: &OfflineSync) -> Value {
         report.extend(challenge);
     }
     report
-}
-
-/// A version of an operating system as it is written: `00`, major, minor, patch.
-fn version(version: u32) -> String {
-    let [_, major, minor, patch] = version.to_be_bytes();
-    format!("{major}.{minor}.{patch}")
 }

@@ -100,7 +100,7 @@ mod tests {
 
     fn rules(setting: &str, track: Track) -> (Option<u32>, Option<SecurityLevel>, Option<Hdcp>) {
         let rules = Rules::from_setting(setting).unwrap();
-        let limits = rules.terms.for_track(Some(track)).unwrap().limits;
+        let limits = &rules.terms.for_track(Some(track)).unwrap().limits;
         (limits.min_kdl, limits.min_security_level, limits.hdcp)
     }
 

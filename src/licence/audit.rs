@@ -6,7 +6,6 @@ use super::{CheckIn, Error};
 use crate::content_key::ContentKey;
 use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
 use crate::fairplay::client::{Capabilities, Client, Streaming};
-use crate::fairplay::inspect;
 use crate::fairplay::spc::OpenedSpc;
 use crate::id::Id;
 use crate::session;
@@ -18,7 +17,8 @@ pub const VERSION: u32 = 1;
 #[derive(Serialize)]
 pub struct Audit<'a> {
     audit: u32,
-    time: u64,
+    /// When it is made, in seconds since 1970.
+    pub time: u64,
     request_id: &'a str,
     drm: &'static str,
     code: &'static str,
@@ -131,7 +131,7 @@ impl<'a> Audit<'a> {
         self.device = Some(Device::of(&spc.client, device_id));
         self.playback = spc.client.playback.map(|playback| Playback {
             session: format!("{:016x}", playback.session_id),
-            state: inspect::state(playback.state),
+            state: playback.state.name(),
         });
     }
 
@@ -188,11 +188,10 @@ impl Device {
             }),
             kdl: client.kdl_version,
             capabilities: client.capabilities.map(Capabilities::names),
-            output: match client.streaming {
-                Some(Streaming::AirPlay) => Some("airplay"),
-                Some(Streaming::AvAdapter) => Some("av_adapter"),
-                Some(Streaming::Local) | None => None,
-            },
+            output: client
+                .streaming
+                .filter(|output| *output != Streaming::Local)
+                .map(Streaming::name),
             virtual_machine: client.vm_device_info.is_some(),
         }
     }

@@ -22,7 +22,8 @@ use crate::fairplay::spc::SpcContainer;
 use crate::id::Id;
 use crate::platform::{Platform, Random};
 use crate::server_secret::{Label, ServerSecret};
-use crate::session::{self, challenge};
+use crate::session;
+use crate::session::challenge::{self, Challenge};
 use crate::token::{self, Acceptance, UntrustedToken};
 
 /// Why there is no licence.
@@ -232,7 +233,7 @@ impl<P: Platform> Licensing<P> {
     /// # Errors
     /// [`Error::Token`], [`Error::Settings`], and [`Error::Session`] when there is no store to
     /// remember it.
-    pub async fn challenge(&self, token: Result<&str, token::Error>) -> Result<[u8; 8], Error> {
+    pub async fn challenge(&self, token: Result<&str, token::Error>) -> Result<Challenge, Error> {
         let now = self.platform.now();
         UntrustedToken::parse(token?)?.verify(self.acceptance().await?, now)?;
         Ok(challenge::issue(&self.platform, now).await?)
@@ -263,7 +264,7 @@ impl<P: Platform> Licensing<P> {
         place: impl AsyncFnOnce() -> Result<Place, SettingsError>,
         audit: &mut Audit<'_>,
     ) -> Result<FairplayLicence, Error> {
-        let now = self.platform.now();
+        let now = audit.time;
         let mut rng = Random(&self.platform);
 
         let token = UntrustedToken::parse(request.token?)?;
@@ -308,8 +309,8 @@ impl<P: Platform> Licensing<P> {
         let terms = entitlement
             .terms_for(&key.names)?
             .for_track(key.track)?
-            .and(&key.terms.for_track(key.track)?)
-            .and(&rules.terms.for_track(key.track)?);
+            .and(key.terms.for_track(key.track)?)
+            .and(rules.terms.for_track(key.track)?);
         let granted = terms.granted_at(now)?;
         let limits = &granted.limits;
         if limits.concern_place() {

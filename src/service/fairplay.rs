@@ -11,7 +11,6 @@ use super::{Reply, json};
 use crate::encoding::BASE64;
 use crate::licence::{FairplayLicence, FairplayRequest, Licensing, Purpose};
 use crate::platform::Platform;
-use crate::session::challenge;
 use crate::token;
 
 /// Answers an SPC.
@@ -54,13 +53,12 @@ pub async fn challenge<P: Platform>(
     let token = token::locate(request.headers(), request.uri().query());
     let token = token.as_deref().map_err(Clone::clone);
     let challenge = licensing.challenge(token).await?;
-    let expires_at = licensing.platform().now() + challenge::LIFETIME;
     Ok(json(
         StatusCode::OK,
         &json!({
-            "challenge": hex::encode(challenge),
-            "challenge_base64": BASE64.encode(challenge),
-            "expires_at": expires_at,
+            "challenge": hex::encode(challenge.bytes),
+            "challenge_base64": BASE64.encode(challenge.bytes),
+            "expires_at": challenge.expires_at,
         }),
     ))
 }

@@ -9,7 +9,7 @@
 
 use serde::Serialize;
 
-use super::{Error, unless_allowed};
+use super::{Error, text, unless_allowed};
 use crate::platform::{self, Platform};
 
 /// How long a challenge is waited for, in seconds.
@@ -27,22 +27,31 @@ pub enum Answer {
     Unchecked,
 }
 
-/// Gives out a challenge of 8 bytes.
+/// What a device is to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Challenge {
+    /// The challenge itself, never all zeros.
+    pub bytes: [u8; 8],
+    /// The last second since 1970 at which it is waited for.
+    pub expires_at: u64,
+}
+
+/// Gives out a challenge.
 ///
 /// # Errors
 /// [`Error::Store`] when the store does not remember it.
-pub async fn issue(platform: &impl Platform, now: u64) -> Result<[u8; 8], Error> {
+pub async fn issue(platform: &impl Platform, now: u64) -> Result<Challenge, Error> {
     let mut challenge = [0; 8];
     // Zero stands for no challenge.
     while challenge == [0; 8] {
         platform.fill_random(&mut challenge);
     }
     let key = format!("challenge/{}/{}", now / LIFETIME, hex::encode(challenge));
-    platform
-        .set(&key, now.to_string().as_bytes())
-        .await
-        .map_err(Error::Store)?;
-    Ok(challenge)
+    platform.set(&key, now.to_string().as_bytes()).await?;
+    Ok(Challenge {
+        bytes: challenge,
+        expires_at: now.saturating_add(LIFETIME),
+    })
 }
 
 /// Takes back a challenge; 0 is none.
@@ -64,18 +73,12 @@ async fn claim(platform: &impl Platform, challenge: u64, now: u64) -> Result<Ans
     let period = now / LIFETIME;
     for period in [Some(period), period.checked_sub(1)].into_iter().flatten() {
         let name = format!("{period}/{challenge:016x}");
-        let issued = platform
-            .get(&format!("challenge/{name}"))
-            .await
-            .map_err(Error::Store)?;
-        let issued = issued
-            .and_then(|digits| String::from_utf8(digits).ok())
-            .and_then(|digits| digits.parse::<u64>().ok());
+        let issued = text(platform, &format!("challenge/{name}")).await?;
+        let issued = issued.and_then(|digits| digits.parse::<u64>().ok());
         if issued.is_some_and(|issued| now <= issued.saturating_add(LIFETIME)) {
             let times = platform
                 .increment(&format!("challenge-used/{name}"), 1)
-                .await
-                .map_err(Error::Store)?;
+                .await?;
             return match times {
                 1 => Ok(Answer::Matched),
                 _ => Err(Error::Challenge),

@@ -26,7 +26,7 @@ pub enum Error {
     Challenge,
     /// The store did not do its part.
     #[error(transparent)]
-    Store(platform::Error),
+    Store(#[from] platform::Error),
     /// `store_failure` does not load.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -72,6 +72,12 @@ impl StoreFailure {
             .into()),
         }
     }
+}
+
+/// The value of a key as text; `None` also when it is none.
+async fn text(platform: &impl Platform, key: &str) -> Result<Option<String>, Error> {
+    let value = platform.get(key).await?;
+    Ok(value.and_then(|value| String::from_utf8(value).ok()))
 }
 
 /// The result, or `granted` in place of a store that fails where that is allowed. A host that has no

@@ -14,7 +14,7 @@
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Error, unless_allowed};
+use super::{Error, text, unless_allowed};
 use crate::id::Id;
 use crate::platform::Platform;
 use crate::secret::Secret;
@@ -75,10 +75,7 @@ impl Claim<'_> {
         if self.is_repeat(&keys, platform).await? {
             return Ok(Use::Repeated);
         }
-        let uses = platform
-            .increment(&keys.uses, 1)
-            .await
-            .map_err(Error::Store)?;
+        let uses = platform.increment(&keys.uses, 1).await?;
         if uses <= i64::from(self.limit) {
             // It is counted. A store that fails now costs the device its repeats and no more.
             let licence = format!("{uses} {}", self.now);
@@ -93,8 +90,7 @@ impl Claim<'_> {
     }
 
     async fn is_repeat(&self, keys: &Keys, platform: &impl Platform) -> Result<bool, Error> {
-        let last = platform.get(&keys.last).await.map_err(Error::Store)?;
-        let last = last.and_then(|licence| String::from_utf8(licence).ok());
+        let last = text(platform, &keys.last).await?;
         let Some((number, time)) = last.as_deref().and_then(|licence| licence.split_once(' '))
         else {
             return Ok(false);
@@ -105,8 +101,7 @@ impl Claim<'_> {
         }
         let repeats = platform
             .increment(&format!("{}/{number}", keys.repeats), 1)
-            .await
-            .map_err(Error::Store)?;
+            .await?;
         Ok(repeats <= REPEATS)
     }
 }

@@ -86,10 +86,12 @@ impl VerificationKeys {
             None => of_algorithm().collect(),
             Some(kid) => {
                 let named: Vec<_> = of_algorithm()
-                    .filter(|key| key.kid.as_deref() == Some(kid))
+                    .filter(|key| key.written.kid.as_deref() == Some(kid))
                     .collect();
                 if named.is_empty() {
-                    of_algorithm().filter(|key| key.kid.is_none()).collect()
+                    of_algorithm()
+                        .filter(|key| key.written.kid.is_none())
+                        .collect()
                 } else {
                     named
                 }
@@ -114,7 +116,6 @@ impl VerificationKeys {
 struct VerificationKey {
     /// Its place in the set, counted from 0.
     place: usize,
-    kid: Option<String>,
     algorithm: &'static str,
     written: WrittenKey,
     verifier: OnceCell<Verifier>,
@@ -124,7 +125,6 @@ impl VerificationKey {
     fn read(place: usize, written: WrittenKey) -> Result<Self, String> {
         let this = Self {
             place,
-            kid: written.kid.clone(),
             algorithm: written.algorithm()?,
             written,
             verifier: OnceCell::new(),

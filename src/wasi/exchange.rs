@@ -1,0 +1,68 @@
+//! A request to another server, on whichever WASI HTTP it goes out.
+
+use std::time::Instant;
+
+use ::http::header::CONTENT_LENGTH;
+use ::http::{HeaderValue, Request};
+
+use crate::platform::{Error, MAX_ANSWER, SEND_TIMEOUT};
+
+/// A request to another server that is under way: where it goes, and what has come back.
+pub struct Exchange {
+    authority: String,
+    answer: Vec<u8>,
+    answered: Option<Instant>,
+}
+
+impl Exchange {
+    /// A request whose answer has yet to come. It is given its length: without one, it would go
+    /// out in chunks, which not every server reads.
+    pub fn begin(request: &mut Request<Vec<u8>>) -> Self {
+        let length = HeaderValue::from(request.body().len());
+        request.headers_mut().insert(CONTENT_LENGTH, length);
+        let uri = request.uri();
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let host = uri.host().unwrap_or_default();
+        let port = uri
+            .port()
+            .map_or_else(String::new, |port| format!(":{port}"));
+        Self {
+            authority: format!("{scheme}://{host}{port}"),
+            answer: Vec::new(),
+            answered: None,
+        }
+    }
+
+    /// It was not allowed.
+    pub fn denied(&self) -> Error {
+        Error::OutboundDenied(self.authority.clone())
+    }
+
+    /// It failed.
+    pub fn failed(&self, reason: impl Into<String>) -> Error {
+        Error::Outbound {
+            authority: self.authority.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Takes the next piece of the answer.
+    ///
+    /// # Errors
+    /// An answer that is too large, or takes too long.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), Error> {
+        if self.answer.len().saturating_add(piece.len()) > MAX_ANSWER {
+            return Err(self.failed(format!("its answer has more than {MAX_ANSWER} bytes")));
+        }
+        if self.answered.get_or_insert_with(Instant::now).elapsed() > SEND_TIMEOUT {
+            return Err(self.failed("its answer takes too long"));
+        }
+        self.answer.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// The body of the answer.
+    pub fn into_answer(self) -> Vec<u8> {
+        self.answer
+    }
+}
