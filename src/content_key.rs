@@ -20,7 +20,7 @@ pub const VARIABLE: &str = "content_keys";
 pub struct ContentKey {
     /// The id under which the record was written; what logs call it.
     pub id: Id,
-    /// Everything that reaches this record: id, aliases and KID.
+    /// Everything that reaches this record: id, aliases and KID, in digits and as 16 bytes.
     pub names: Vec<Id>,
     /// AES-128 content key (CK).
     pub key: Key128,
@@ -126,8 +126,13 @@ struct WrittenRecord {
 impl WrittenRecord {
     fn read(self) -> Result<ContentKey, String> {
         let id = Id::from_text(&self.id).ok_or("`id` is empty or not hexadecimal")?;
+        // Players with Media Source Extensions have the KID from `tenc`, as bytes.
         let kid = match &self.kid {
-            Some(kid) => Some(Id::from_guid(kid).ok_or("`kid` is not a GUID")?),
+            Some(kid) => {
+                let digits = Id::from_guid(kid).ok_or("`kid` is not a GUID")?;
+                let bytes = encoding::hex(&digits.to_string()).unwrap_or_default();
+                Some([digits, Id::from_bytes(&bytes)])
+            }
             None => None,
         };
         let aliases = self
@@ -137,7 +142,7 @@ impl WrittenRecord {
             .collect::<Result<Vec<_>, _>>()?;
         Ok(ContentKey {
             names: std::iter::once(id.clone())
-                .chain(kid)
+                .chain(kid.into_iter().flatten())
                 .chain(aliases)
                 .collect(),
             id,
@@ -197,9 +202,11 @@ mod tests {
             r#"[{{"id":"movie-42","kid":"339C45B5-FB6D-4BD9-994C-EABD9D41C95B","aliases":["skd://m42","hex:aabb"],"title":"t","stream":"hex:01",{KEY}}}]"#
         );
         let keys = ContentKeys::from_json(&json).unwrap_or_else(|_| panic!());
-        let names: [&[u8]; 4] = [
+        let kid = 0x339c_45b5_fb6d_4bd9_994c_eabd_9d41_c95b_u128.to_be_bytes();
+        let names: [&[u8]; 5] = [
             b"skd://movie-42",
             b"339c45b5fb6d4bd9994ceabd9d41c95b",
+            &kid,
             b"m42",
             &[0xaa, 0xbb],
         ];

@@ -30,9 +30,14 @@ codes! {
     ROUTE_NOT_FOUND = 404 "route_not_found" "There is nothing at this path.";
     METHOD_NOT_ALLOWED = 405 "method_not_allowed" "This path does not serve this method.";
 
+    FORMAT_UNSUPPORTED = 400 "format_unsupported" "The query asks for a form of reply that there is not.";
+    KEY_SYSTEM_MISSING = 400 "key_system_missing" "The request does not say for which key system it is.";
+    KEY_SYSTEM_UNSUPPORTED = 400 "key_system_unsupported" "This server does not serve this key system.";
+
     OPERATOR_TOKEN = 401 "operator_token" "This path is the operator's, and the operator's token did not come with the request.";
     TOKEN_MISSING = 401 "token_missing" "No token came with the request.";
     TOKEN_AMBIGUOUS = 400 "token_ambiguous" "Two different tokens came with the request.";
+    TOKEN_IN_QUERY = 401 "token_in_query" "The token came in the query, and this server takes none there.";
     TOKEN_TOO_LARGE = 401 "token_too_large" "The token is larger than 8 KiB.";
     TOKEN_MALFORMED = 401 "token_malformed" "The token is not a well-formed JWT.";
     TOKEN_CRITICAL = 401 "token_critical_header" "The token's header has critical extensions, and this server knows none.";
@@ -67,6 +72,12 @@ codes! {
     PLACE_NOT_ALLOWED = 403 "place_not_allowed" "The request comes from where the terms do not allow it.";
     KEY_NOT_FOUND = 404 "key_not_found" "This server has no key for the requested asset.";
 
+    SPC_IS_CERTIFICATE = 400 "spc_is_certificate" "The player sent a certificate in place of an SPC.";
+    SPC_IS_FORM = 400 "spc_is_form" "The SPC is the text of a form: it was wrapped twice.";
+    SPC_IS_JSON = 400 "spc_is_json" "The SPC is a JSON document: it was wrapped twice.";
+    SPC_IS_BASE64 = 400 "spc_is_base64" "The SPC is in base64 twice.";
+    SPC_IS_CKC = 400 "spc_is_ckc" "The player sent a CKC, the answer to an SPC.";
+    SPC_IS_URI = 400 "spc_is_uri" "The player sent the key's URI in place of an SPC.";
     SPC_TRUNCATED = 400 "spc_truncated" "The SPC ends before its fields do.";
     SPC_VERSION = 400 "spc_version" "The SPC container version is none of 1, 2 and 3.";
     SPC_LENGTH = 400 "spc_length" "The SPC payload length does not fit the message.";

@@ -74,7 +74,17 @@ expect 'form' 200 "$(call -H "authorization: Bearer $(token hs256)" \
 expect 'form, <ckc>' '<ckc>' "$(head -c 5 "$work/body")"
 expect 'JSON' 200 "$(call -H "authorization: Bearer $(token hs256)" -H 'content-type: application/json' \
     --data-binary "@$fixtures/spc/json.txt" "$url/fairplay")"
-expect 'JSON, ckc' '{"ckc":"' "$(head -c 8 "$work/body")"
+expect 'JSON, ckc' '"ckc":"AAAA' "$(grep -o '"ckc":"AAAA' "$work/body")"
+
+expect 'a form that is asked for' 200 "$(call -H "authorization: Bearer $(token hs256)" \
+    --data-binary "@$fixtures/spc/v1.bin" "$url/fairplay?format=ckc-xml")"
+expect 'a form that is asked for, <ckc>' '<ckc>' "$(head -c 5 "$work/body")"
+expect 'any key system' 200 "$(call -H "x-axdrm-message: $(token hs256)" \
+    --data-binary "@$fixtures/spc/v1.bin" "$url/license?keySystem=com.apple.fps")"
+expect 'a certificate in place of an SPC' 400 "$(call -H "authorization: Bearer $(token hs256)" \
+    --data-binary "@$fixtures/credentials/sdk4.cer" "$url/fairplay")"
+expect 'a certificate in place of an SPC, code' spc_is_certificate "$(header x-keylet-code)"
+expect 'OpenAPI' 200 "$(call "$url/openapi.json")"
 
 # refused STATUS CODE SPC TOKEN
 refused() {

@@ -377,6 +377,7 @@ impl Terms {
         };
         Ok(Granted {
             use_,
+            remaining,
             limits: self.limits.clone(),
         })
     }
@@ -387,6 +388,8 @@ impl Terms {
 pub struct Granted {
     /// Streaming or stored, and for how long.
     pub use_: Use,
+    /// Seconds until nothing is allowed any more; `None` when there is no such end.
+    pub remaining: Option<u32>,
     /// What it may play on, and where.
     pub limits: Limits,
 }

@@ -36,6 +36,8 @@ pub struct Certificate {
     pub sha1: [u8; 20],
     /// SHA-256 of the DER encoding: what an SPC of version 3 names it by.
     pub sha256: [u8; 32],
+    /// Bytes of the DER encoding.
+    length: usize,
 }
 
 impl Certificate {
@@ -58,6 +60,7 @@ impl Certificate {
             modulus: modulus.as_bytes().to_vec(),
             sha1: Sha1::digest(own).into(),
             sha256: Sha256::digest(own).into(),
+            length: own.len(),
         };
         match this.bits() {
             1024 | 2048 => Ok((this, rest)),
@@ -116,6 +119,16 @@ impl ApplicationCertificate {
             vec![first, second]
         };
         Ok(Self { der, certificates })
+    }
+
+    /// The DER encoding of each certificate.
+    pub fn each_der(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.der.as_slice();
+        self.certificates.iter().filter_map(move |certificate| {
+            let (one, after) = rest.split_at_checked(certificate.length)?;
+            rest = after;
+            Some(one)
+        })
     }
 
     /// Every hash that an SPC may name this by, with the place of the certificate whose private key

@@ -150,6 +150,39 @@ impl Duration {
         }
     }
 
+    /// When playback stops, counted from now.
+    pub fn lease_seconds(&self) -> Option<u32> {
+        match self {
+            Self::Key { lease, .. } if *lease > 0 => Some(*lease),
+            _ => None,
+        }
+    }
+
+    /// When playback of a key that is not stored may start no more, counted from now.
+    pub fn rental_seconds(&self) -> Option<u32> {
+        match self {
+            Self::Key {
+                rental,
+                key_type: key_type::RENTAL | key_type::LEASE_AND_RENTAL,
+                ..
+            } => Some(*rental),
+            _ => None,
+        }
+    }
+
+    /// How long the key may be stored before it is played first.
+    pub fn storage_seconds(&self) -> Option<u32> {
+        match self {
+            Self::Key {
+                rental,
+                key_type: key_type::PERSISTENCE_LIMITED,
+                ..
+            } => Some(*rental),
+            Self::Offline { storage, .. } if *storage > 0 => Some(*storage),
+            _ => None,
+        }
+    }
+
     /// The tag and the value of the TLLV.
     pub fn tllv(&self) -> (Tag, Vec<u8>) {
         match self {

@@ -1,6 +1,7 @@
 //! What is wrong with an SPC, or with what is asked for it.
 
 use crate::error::Code;
+use crate::fairplay::mistake::Mistake;
 use crate::fairplay::tag::Tag;
 
 /// Status numbers of the FairPlay server SDK (specification section 13).
@@ -34,6 +35,9 @@ pub mod status {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// It is something else.
+    #[error("{}", .0.advice())]
+    NotAnSpc(Mistake),
     /// The container's header is incomplete.
     #[error("the SPC ends at byte {actual}, before its header of {expected} bytes does")]
     Truncated {
@@ -61,7 +65,7 @@ pub enum Error {
     #[error("the transport UUID at byte 8 is not the one that is known")]
     Transport,
     /// The SPC names a certificate that is not configured. The hash is public.
-    #[error("the SPC was made for the certificate with hash {requested}; this server holds {}", .known.join(", "))]
+    #[error("the SPC was made for the certificate with hash {requested}; this server holds {}. Let the player fetch its certificate from this server", .known.join(", "))]
     UnknownCertificate {
         /// The hash in the SPC, in hexadecimal.
         requested: String,
@@ -167,7 +171,7 @@ impl Error {
     /// The status number of the FairPlay server SDK.
     pub fn fps_status(&self) -> i32 {
         match self {
-            Self::ContainerVersion(_) => status::SPC_VERSION,
+            Self::NotAnSpc(_) | Self::ContainerVersion(_) => status::SPC_VERSION,
             Self::Truncated { .. }
             | Self::PayloadLength { .. }
             | Self::Tllv { .. }
@@ -196,6 +200,7 @@ impl Error {
     /// The code of this error.
     pub fn code(&self) -> Code {
         match self {
+            Self::NotAnSpc(mistake) => mistake.code(),
             Self::Truncated { .. } => Code::SPC_TRUNCATED,
             Self::ContainerVersion(_) => Code::SPC_VERSION,
             Self::PayloadLength { .. } => Code::SPC_LENGTH,
@@ -231,7 +236,8 @@ impl Error {
     pub fn is_public(&self) -> bool {
         matches!(
             self,
-            Self::Truncated { .. }
+            Self::NotAnSpc(_)
+                | Self::Truncated { .. }
                 | Self::ContainerVersion(_)
                 | Self::PayloadLength { .. }
                 | Self::Transport

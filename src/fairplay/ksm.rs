@@ -44,6 +44,14 @@ pub fn is_stopped(spc: &VerifiedSpc<'_>) -> bool {
         .is_some_and(|playback| playback.state == PlaybackState::Stopped)
 }
 
+/// A CKC, and the duration that it carries.
+pub struct Answer {
+    /// The Content Key Context.
+    pub ckc: Vec<u8>,
+    /// How long its key is good.
+    pub duration: Option<Duration>,
+}
+
 /// Steps 6 to 8: from a verified SPC, a key and terms to a CKC.
 ///
 /// 6. Hold the terms against the device.
@@ -63,7 +71,7 @@ pub fn respond(
     device_id: Option<&str>,
     unreported_passes: bool,
     rng: &mut dyn CryptoRng,
-) -> Result<Vec<u8>, Error> {
+) -> Result<Answer, Error> {
     let limits = &granted.limits;
     let client = &spc.opened.client;
     if client
@@ -85,7 +93,7 @@ pub fn respond(
         spc.returned()
             .map(|tllv| (tllv.tag, Cow::Borrowed(tllv.value))),
     );
-    if let Some(duration) = duration {
+    if let Some(duration) = &duration {
         let (tag, value) = duration.tllv();
         tllvs.push((tag, Cow::Owned(value)));
     }
@@ -100,5 +108,6 @@ pub fn respond(
 
     let key =
         ckc::anti_replay_key(&spc.session_key.r1, &spc.anti_replay_seed).ok_or(Error::Integrity)?;
-    ckc::seal(tllvs, &key, rng)
+    let ckc = ckc::seal(tllvs, &key, rng)?;
+    Ok(Answer { ckc, duration })
 }

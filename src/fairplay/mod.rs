@@ -16,6 +16,7 @@ pub mod duration;
 pub mod error;
 pub mod inspect;
 pub mod ksm;
+pub mod mistake;
 pub mod output_protection;
 pub mod private_key;
 mod reader;

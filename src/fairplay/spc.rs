@@ -10,6 +10,7 @@ use crate::fairplay::credentials::{ApplicationSecret, Credential, Credentials};
 use crate::fairplay::d_function;
 use crate::fairplay::error::Error;
 use crate::fairplay::error::status::{PARAM, PARSER};
+use crate::fairplay::mistake::Mistake;
 use crate::fairplay::reader::Reader;
 use crate::fairplay::session_key::{self, SessionKeyR1};
 use crate::fairplay::tag::Tag;
@@ -85,9 +86,13 @@ impl<'a> SpcContainer<'a> {
     /// Reads a container. The message ends where the container does.
     ///
     /// # Errors
-    /// [`Error::Truncated`], [`Error::ContainerVersion`], [`Error::Transport`] or
-    /// [`Error::PayloadLength`].
+    /// [`Error::NotAnSpc`] for what is known not to be one; else [`Error::Truncated`],
+    /// [`Error::ContainerVersion`], [`Error::Transport`] or [`Error::PayloadLength`].
     pub fn parse(message: &'a [u8]) -> Result<Self, Error> {
+        Self::read(message).map_err(|error| Mistake::of(message).map_or(error, Error::NotAnSpc))
+    }
+
+    fn read(message: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader(message);
         let version = match reader.u32() {
             Some(1) => Version::V1,

@@ -10,11 +10,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::content_key::ContentKeys;
-use crate::entitlement::{self, Place};
+use crate::entitlement::{self, Entitlement, Granted, Place};
 use crate::error::{Code, SettingsError};
 use crate::fairplay;
 use crate::fairplay::check_in::Report;
 use crate::fairplay::credentials::Credentials;
+use crate::fairplay::duration::Duration;
 use crate::fairplay::inspect;
 use crate::fairplay::ksm;
 use crate::fairplay::rules::Rules;
@@ -24,7 +25,10 @@ use crate::platform::{Platform, Random};
 use crate::server_secret::{Label, ServerSecret};
 use crate::session;
 use crate::session::challenge::{self, Challenge};
-use crate::token::{self, Acceptance, UntrustedToken};
+use crate::token::{self, Acceptance, UntrustedToken, VerifiedToken};
+
+/// What the audit calls FairPlay.
+pub const FAIRPLAY: &str = "fairplay";
 
 /// Why there is no licence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,14 +101,20 @@ pub enum Purpose {
     CheckIn,
 }
 
+/// The bearer of a token that is accepted, and what it entitles to.
+pub struct Viewer<'a> {
+    token: VerifiedToken<'a>,
+    entitlement: Entitlement,
+    /// Pseudonym of the token's subject.
+    subject: Option<String>,
+}
+
 /// What a player sends.
 pub struct FairplayRequest<'a> {
     /// What it is sent for.
     pub purpose: Purpose,
     /// What logs and answers call the request.
     pub id: &'a str,
-    /// The token, or why there is none.
-    pub token: Result<&'a str, token::Error>,
     /// The Server Playback Context.
     pub spc: &'a [u8],
 }
@@ -113,11 +123,24 @@ pub struct FairplayRequest<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum FairplayLicence {
     /// A Content Key Context.
-    Ckc(Vec<u8>),
+    Ckc(Ckc),
     /// Nothing: the player reported that playback stopped.
     Stopped,
     /// The device reported what it has stored.
     CheckedIn(CheckIn),
+}
+
+/// A Content Key Context, and what an app asks about it that cannot open it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ckc {
+    /// The message.
+    pub bytes: Vec<u8>,
+    /// When playback stops or may start no more, in seconds since 1970, unless the key is renewed.
+    pub expires_at: Option<u64>,
+    /// When to ask for a renewal, in seconds from now. `None` for what a renewal would not prolong.
+    pub renew_after: Option<u32>,
+    /// How long the key may be stored before it is played, in seconds.
+    pub persistence_duration: Option<u32>,
 }
 
 /// A check-in: what the device reports, and whether it answers a challenge.
@@ -233,24 +256,68 @@ impl<P: Platform> Licensing<P> {
     /// # Errors
     /// [`Error::Token`], [`Error::Settings`], and [`Error::Session`] when there is no store to
     /// remember it.
-    pub async fn challenge(&self, token: Result<&str, token::Error>) -> Result<Challenge, Error> {
+    pub async fn challenge(&self, tokens: &token::Found) -> Result<Challenge, Error> {
         let now = self.platform.now();
-        UntrustedToken::parse(token?)?.verify(self.acceptance().await?, now)?;
+        UntrustedToken::parse(tokens.one(&self.platform).await??)?
+            .verify(self.acceptance().await?, now)?;
         Ok(challenge::issue(&self.platform, now).await?)
     }
 
-    /// Answers an SPC for the bearer of a token, and writes the audit record. `place` is asked only
-    /// when the terms look at where the request comes from.
+    /// Verifies the one token of a request. A refusal is written to the audit, as a decision of the
+    /// DRM system that it was sent for.
+    ///
+    /// # Errors
+    /// [`Error::Token`], [`Error::Entitlement`] and [`Error::Settings`].
+    pub async fn viewer<'a>(
+        &self,
+        drm: &'static str,
+        request_id: &str,
+        tokens: &'a token::Found,
+    ) -> Result<Viewer<'a>, Error> {
+        let mut audit = Audit::of(drm, self.platform.now(), request_id);
+        let result = self.verify(tokens, &mut audit).await;
+        if let Err(error) = &result {
+            audit.refused(error);
+            self.platform.log(&audit.line());
+        }
+        result
+    }
+
+    async fn verify<'a>(
+        &self,
+        tokens: &'a token::Found,
+        audit: &mut Audit<'_>,
+    ) -> Result<Viewer<'a>, Error> {
+        let token = UntrustedToken::parse(tokens.one(&self.platform).await??)?
+            .verify(self.acceptance().await?, audit.time)?;
+        let secret = self.server_secret().await?;
+        audit.subject = token
+            .subject()
+            .zip(secret)
+            .map(|(subject, secret)| secret.pseudonym(Label::Subject, subject.as_bytes()));
+        Ok(Viewer {
+            entitlement: token.entitlement()?,
+            subject: audit.subject.clone(),
+            token,
+        })
+    }
+
+    /// Answers an SPC for a viewer, and writes the audit record. `place` is asked only when the terms
+    /// look at where the request comes from.
     ///
     /// # Errors
     /// [`Error`], which the audit record names by its code.
     pub async fn fairplay(
         &self,
+        viewer: &Viewer<'_>,
         request: FairplayRequest<'_>,
         place: impl AsyncFnOnce() -> Result<Place, SettingsError>,
     ) -> Result<FairplayLicence, Error> {
-        let mut audit = Audit::of("fairplay", self.platform.now(), request.id);
-        let result = self.decide_fairplay(request, place, &mut audit).await;
+        let mut audit = Audit::of(FAIRPLAY, self.platform.now(), request.id);
+        audit.subject.clone_from(&viewer.subject);
+        let result = self
+            .decide_fairplay(viewer, request, place, &mut audit)
+            .await;
         if let Err(error) = &result {
             audit.refused(error);
         }
@@ -260,6 +327,7 @@ impl<P: Platform> Licensing<P> {
 
     async fn decide_fairplay(
         &self,
+        viewer: &Viewer<'_>,
         request: FairplayRequest<'_>,
         place: impl AsyncFnOnce() -> Result<Place, SettingsError>,
         audit: &mut Audit<'_>,
@@ -267,17 +335,11 @@ impl<P: Platform> Licensing<P> {
         let now = audit.time;
         let mut rng = Random(&self.platform);
 
-        let token = UntrustedToken::parse(request.token?)?;
-        let token = token.verify(self.acceptance().await?, now)?;
         let secret = self.server_secret().await?;
-        let pseudonym = |label, value: &[u8]| secret.map(|secret| secret.pseudonym(label, value));
-        audit.subject = token
-            .subject()
-            .and_then(|subject| pseudonym(Label::Subject, subject.as_bytes()));
-        let entitlement = token.entitlement()?;
         let credentials = self.credentials().await?.ok_or(Error::FairplayOff)?;
         let spc = ksm::open(request.spc, credentials, &mut rng)?;
-        let device_id = pseudonym(Label::Device, spc.session_key.hu.expose());
+        let device_id =
+            secret.map(|secret| secret.pseudonym(Label::Device, spc.session_key.hu.expose()));
         let device_id = device_id.as_deref();
         audit.requested(&spc.opened, device_id);
 
@@ -306,7 +368,8 @@ impl<P: Platform> Licensing<P> {
             .ok_or(Error::KeyNotFound)?;
         audit.found(key);
         let rules = self.rules().await?;
-        let terms = entitlement
+        let terms = viewer
+            .entitlement
             .terms_for(&key.names)?
             .for_track(key.track)?
             .and(key.terms.for_track(key.track)?)
@@ -324,12 +387,12 @@ impl<P: Platform> Licensing<P> {
             return Ok(FairplayLicence::Stopped);
         }
         let passes = rules.unreported_passes;
-        let ckc = ksm::respond(&spc, key, &granted, device_id, passes, &mut rng)?;
+        let answer = ksm::respond(&spc, key, &granted, device_id, passes, &mut rng)?;
         // Counted once nothing else can refuse, and before anything is sent.
         if let Some(limit) = limits.max_uses {
             let claim = session::Claim {
-                token: &token.identity(),
-                expires: token.accepted_until(),
+                token: &viewer.token.identity(),
+                expires: viewer.token.accepted_until(),
                 device: &spc.session_key.hu,
                 key: &key.id,
                 limit,
@@ -338,7 +401,28 @@ impl<P: Platform> Licensing<P> {
             audit.use_ = Some(claim.make(&self.platform).await?);
         }
         audit.granted(&granted);
-        Ok(FairplayLicence::Ckc(ckc))
+        Ok(FairplayLicence::Ckc(Ckc::of(answer, &granted, now)))
+    }
+}
+
+impl Ckc {
+    fn of(answer: ksm::Answer, granted: &Granted, now: u64) -> Self {
+        let duration = answer.duration.as_ref();
+        let lease = duration.and_then(Duration::lease_seconds);
+        let stored = duration.and_then(Duration::storage_seconds);
+        let ends_in = lease
+            .or(stored)
+            .or_else(|| duration.and_then(Duration::rental_seconds));
+        // A third is left for attempts that fail.
+        let renew_after = |lease: u32| lease - lease / 3;
+        Self {
+            bytes: answer.ckc,
+            expires_at: ends_in.map(|seconds| now.saturating_add(seconds.into())),
+            renew_after: lease
+                .filter(|lease| granted.remaining.is_none_or(|remaining| *lease < remaining))
+                .map(renew_after),
+            persistence_duration: stored,
+        }
     }
 }
 

@@ -1,117 +1,290 @@
-//! How an SPC travels in a request, and the form of reply that goes with it.
+//! How SPCs travel in a request.
 
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
-use serde_json::json;
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::MAX_SPC;
+use super::format::Format;
 use super::problem::Problem;
-use super::{MAX_SPC, Reply, json, reply};
-use crate::encoding::{self, BASE64};
+use crate::encoding;
 use crate::error::Code;
-use base64::Engine;
+use crate::fairplay;
+use crate::fairplay::mistake::Mistake;
+use crate::licence;
 
-/// The forms in which an SPC comes and a CKC goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// The bytes themselves.
-    Raw,
-    /// `spc=` and base64; answered with base64 in `<ckc>`.
-    UrlEncoded,
-    /// `{"spc": base64}`; answered with `{"ckc": base64}`.
-    Json,
+/// The most keys that one request may ask for.
+pub const MAX_KEYS: usize = 16;
+
+/// Members of a JSON document that hold an SPC, in the order in which they are looked for.
+const MEMBERS: [&str; 6] = [
+    "spc",
+    "SPC",
+    "spcMessage",
+    "SpcMessage",
+    "payload",
+    LICENSE_CHALLENGE,
+];
+
+/// The member of hls.js's example, whose answer is an envelope.
+const LICENSE_CHALLENGE: &str = "licenseChallenge";
+
+/// The member around `spcMessage` in requests to a Comcast service.
+const GET_FAIRPLAY_LICENSE: &str = "getFairplayLicense";
+
+/// A request body, by what it is: content types lie.
+pub enum Body {
+    /// Bytes that are not text.
+    Octets(Zeroizing<Vec<u8>>),
+    /// Text that is none of the following.
+    Text(String),
+    /// A form, or what has `spc=` like one.
+    Form(String),
+    /// A JSON document.
+    Json(Value),
 }
 
-/// An SPC and the form in which it came.
-pub struct SpcBody {
-    /// The SPC.
-    pub spc: Zeroizing<Vec<u8>>,
-    /// How it came.
-    pub form: Form,
-}
-
-impl SpcBody {
-    /// Reads a body: by what it is, since content types lie, and by content type where that leaves
-    /// a choice. An SPC begins with the byte 0, which neither JSON nor a form does.
+impl Body {
+    /// Reads a body. The content type decides only where the bytes leave a choice: an SPC begins
+    /// with the byte 0, which no text does.
     ///
     /// # Errors
-    /// `body_empty`, `body_malformed` or `body_too_large`.
+    /// `body_empty`; `body_malformed` for what begins like JSON and is none.
     pub fn read(headers: &HeaderMap, body: Vec<u8>) -> Result<Self, Problem> {
         if body.is_empty() {
             return Err(Code::BODY_EMPTY.into());
         }
-        let content_type = headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        let is_binary = body.first() == Some(&0);
-        let text = std::str::from_utf8(&body)
-            .ok()
-            .filter(|_| !is_binary)
-            .map(str::trim_ascii);
-        let (spc, form) = match text {
-            Some(text) if text.starts_with('{') || content_type.starts_with("application/json") => {
-                (from_json(text)?, Form::Json)
+        let text = match std::str::from_utf8(&body) {
+            Ok(text) if body.first() != Some(&0) => {
+                text.trim_start_matches('\u{feff}').trim_ascii()
             }
-            Some(text)
-                if text.starts_with("spc=")
-                    || text.contains("&spc=")
-                    || content_type.starts_with("application/x-www-form-urlencoded") =>
-            {
-                (from_form(text)?, Form::UrlEncoded)
-            }
-            _ => (Zeroizing::new(body), Form::Raw),
+            _ => return Ok(Self::Octets(Zeroizing::new(body))),
         };
-        match spc.len() {
-            0 => Err(Problem::new(Code::BODY_EMPTY, "the SPC is empty")),
-            length if length > MAX_SPC => Err(Problem::new(
-                Code::BODY_TOO_LARGE,
-                format!("the SPC has {length} bytes; {MAX_SPC} are the limit"),
-            )),
-            _ => Ok(Self { spc, form }),
+        if text.starts_with(['{', '[', '"']) {
+            return encoding::json(text.as_bytes())
+                .map(Self::Json)
+                .map_err(|e| Problem::new(Code::BODY_MALFORMED, e));
         }
+        let is_form = text.starts_with("spc=") || text.contains("&spc=");
+        Ok(
+            if is_form || is_type(headers, "application/x-www-form-urlencoded") && !is_base64(text)
+            {
+                Self::Form(text.to_owned())
+            } else {
+                Self::Text(text.to_owned())
+            },
+        )
     }
-}
 
-impl Form {
-    /// Puts a CKC into the form that the player undoes.
-    pub fn reply(self, ckc: Vec<u8>) -> Reply {
+    /// A member of a JSON document that is text.
+    pub fn member(&self, name: &str) -> Option<&str> {
         match self {
-            Self::Raw => reply(StatusCode::OK, "application/octet-stream", ckc),
-            Self::UrlEncoded => reply(
-                StatusCode::OK,
-                "text/plain",
-                format!("<ckc>{}</ckc>", BASE64.encode(ckc)),
-            ),
-            Self::Json => json(StatusCode::OK, &json!({ "ckc": BASE64.encode(ckc) })),
+            Self::Json(document) => document.get(name)?.as_str(),
+            _ => None,
         }
     }
 }
 
-fn from_json(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let document = encoding::json_object(text.as_bytes())
-        .map_err(|e| Problem::new(Code::BODY_MALFORMED, e))?;
-    let spc = document
-        .get("spc")
-        .and_then(|spc| spc.as_str())
-        .ok_or_else(|| {
-            Problem::new(
-                Code::BODY_MALFORMED,
-                "the JSON document has no string `spc`",
-            )
-        })?;
-    from_base64(spc)
+/// One SPC of a request, with what the answer has to repeat.
+pub struct Requested {
+    /// `id` of an envelope, `keyID` of an array.
+    pub id: Option<Value>,
+    /// `uri` of an envelope.
+    pub uri: Option<Value>,
+    /// The SPC, or why there is none.
+    pub spc: Result<Zeroizing<Vec<u8>>, Problem>,
 }
 
-/// A form decoder turns `+` into a space, and clients send base64 with its `+` as it is: no base64
-/// has spaces, so each of them was a `+`.
+/// The SPCs of a request and the form in which they came.
+///
+/// What a request says of the asset beside the SPC, such as `assetId` or `kid`, is not read: the id
+/// in the SPC is what the device will play.
+pub struct SpcRequest {
+    /// The form that the player undoes, as far as it can be told from how it asks.
+    pub format: Format,
+    /// One, or in an envelope or array as many as there are.
+    pub keys: Vec<Requested>,
+    /// Members that the answer has beside its own.
+    pub extra: Option<Extra>,
+}
+
+/// What some clients read in a JSON answer, in place of what all others read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extra {
+    /// `fairplay-streaming-response`.
+    Envelope,
+    /// `getFairplayLicenseResponse`.
+    GetFairplayLicense,
+}
+
+impl SpcRequest {
+    /// Finds the SPCs in a body.
+    ///
+    /// # Errors
+    /// `body_empty`, `body_malformed`, `body_too_large`, and what is wrong with an SPC that came
+    /// alone.
+    pub fn of(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
+        match body {
+            Body::Octets(spc) => Self::single(Format::Raw, sized(spc)?),
+            Body::Form(text) => Self::single(Format::CkcXml, from_form(&text)?),
+            Body::Text(text) | Body::Json(Value::String(text)) => {
+                // Kaltura's player for browsers says JSON of its base64, and reads JSON.
+                let format = if is_type(headers, "application/json") {
+                    Format::Json
+                } else {
+                    Format::Base64
+                };
+                Self::single(format, from_base64(&text)?)
+            }
+            Body::Json(Value::Array(entries)) => {
+                Self::several(Format::Array, &entries, "keyID", "payload")
+            }
+            Body::Json(Value::Object(document)) => Self::from_object(&document),
+            Body::Json(_) => Err(malformed(
+                "the JSON document is neither an object nor a list",
+            )),
+        }
+    }
+
+    /// The one SPC of a request that cannot have several.
+    ///
+    /// # Errors
+    /// What is wrong with it; `body_malformed` when there are several.
+    pub fn only(mut self) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        match (self.keys.pop(), self.keys.is_empty()) {
+            (Some(key), true) => key.spc,
+            _ => Err(malformed("this path takes one SPC")),
+        }
+    }
+
+    fn single(format: Format, spc: Zeroizing<Vec<u8>>) -> Result<Self, Problem> {
+        let key = Requested {
+            id: None,
+            uri: None,
+            spc: Ok(spc),
+        };
+        Ok(Self {
+            format,
+            keys: vec![key],
+            extra: None,
+        })
+    }
+
+    fn several(format: Format, entries: &[Value], id: &str, spc: &str) -> Result<Self, Problem> {
+        match entries.len() {
+            0 => return Err(malformed("the list of keys is empty")),
+            length if length > MAX_KEYS => {
+                return Err(Problem::new(
+                    Code::BODY_TOO_LARGE,
+                    format!("the request has {length} keys; {MAX_KEYS} are the limit"),
+                ));
+            }
+            _ => {}
+        }
+        let echoed = |entry: &Value, name: &str| {
+            let value = entry.get(name);
+            value.filter(|v| v.is_string() || v.is_number()).cloned()
+        };
+        let keys = entries.iter().map(|entry| Requested {
+            id: echoed(entry, id),
+            uri: echoed(entry, "uri"),
+            spc: match entry.get(spc).and_then(Value::as_str) {
+                Some(text) => from_base64(text),
+                None => Err(malformed(format!("the key has no string `{spc}`"))),
+            },
+        });
+        Ok(Self {
+            format,
+            keys: keys.collect(),
+            extra: None,
+        })
+    }
+
+    fn from_object(document: &Map<String, Value>) -> Result<Self, Problem> {
+        let text = |name: &str| document.get(name).and_then(Value::as_str);
+        let inner =
+            |name: &str, member: &str| document.get(name).and_then(|inner| inner.get(member));
+        if let Some((name, spc)) = MEMBERS.iter().find_map(|name| Some((*name, text(name)?))) {
+            // VUDRM's players, and only they, send all three, and read bytes.
+            let is_vudrm =
+                name == "payload" && text("token").is_some() && text("contentId").is_some();
+            let format = if is_vudrm { Format::Raw } else { Format::Json };
+            let extra = (name == LICENSE_CHALLENGE).then_some(Extra::Envelope);
+            return Ok(Self {
+                extra,
+                ..Self::single(format, from_base64(spc)?)?
+            });
+        }
+        if let Some(spc) = inner(GET_FAIRPLAY_LICENSE, "spcMessage").and_then(Value::as_str) {
+            let extra = Some(Extra::GetFairplayLicense);
+            return Ok(Self {
+                extra,
+                ..Self::single(Format::Json, from_base64(spc)?)?
+            });
+        }
+        match inner("fairplay-streaming-request", "streaming-keys") {
+            Some(Value::Array(entries)) => Self::several(Format::Envelope, entries, "id", "spc"),
+            Some(_) => Err(malformed("`streaming-keys` is not a list")),
+            None => Err(malformed(format!(
+                "the JSON document has no SPC: no string `{}` or `{GET_FAIRPLAY_LICENSE}.spcMessage`, and no \
+                 `fairplay-streaming-request` with `streaming-keys`",
+                MEMBERS.join("`, `"),
+            ))),
+        }
+    }
+}
+
+/// The field `spc` of a form. A form decoder turns `+` into a space, and clients send base64 with its
+/// `+` as it is: no base64 has spaces, so each of them was a `+`.
 fn from_form(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let (_, spc) = form_urlencoded::parse(text.as_bytes())
         .find(|(name, _)| name == "spc")
-        .ok_or_else(|| Problem::new(Code::BODY_MALFORMED, "the form has no field `spc`"))?;
+        .ok_or_else(|| malformed("the form has no field `spc`"))?;
     from_base64(&spc.trim_ascii().replace(' ', "+"))
 }
 
+/// An SPC in base64, in quotes or not.
 fn from_base64(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    encoding::base64(text).ok_or_else(|| Problem::new(Code::BODY_MALFORMED, "`spc` is not base64"))
+    let text = text.trim_ascii();
+    let unquoted = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
+    let text = unquoted.unwrap_or(text);
+    match (encoding::base64(text), Mistake::of(text.as_bytes())) {
+        (Some(spc), _) => sized(spc),
+        (None, Some(mistake)) => {
+            Err(licence::Error::from(fairplay::Error::NotAnSpc(mistake)).into())
+        }
+        (None, None) => Err(malformed("the SPC is not base64")),
+    }
+}
+
+fn sized(spc: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    match spc.len() {
+        0 => Err(Problem::new(Code::BODY_EMPTY, "the SPC is empty")),
+        length if length > MAX_SPC => Err(Problem::new(
+            Code::BODY_TOO_LARGE,
+            format!("the SPC has {length} bytes; {MAX_SPC} are the limit"),
+        )),
+        _ => Ok(spc),
+    }
+}
+
+fn malformed(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::BODY_MALFORMED, detail)
+}
+
+fn is_base64(text: &str) -> bool {
+    encoding::base64(text).is_some()
+}
+
+fn is_type(headers: &HeaderMap, media_type: &str) -> bool {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| {
+        let (essence, _) = value.split_once(';').unwrap_or((value, ""));
+        essence.trim().eq_ignore_ascii_case(media_type)
+    })
 }

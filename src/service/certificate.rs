@@ -1,16 +1,24 @@
-//! `GET /fairplay/certificate[/{name}]`: the application certificate, DER.
+//! `GET /fairplay/certificate[/{name}]`: the application certificate.
 
-use http::header::CACHE_CONTROL;
-use http::{HeaderValue, StatusCode};
+use base64::Engine;
+use der::pem::{self, LineEnding};
+use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
-use super::Reply;
 use super::problem::Problem;
+use super::{Reply, format, parameter};
+use crate::encoding::BASE64;
 use crate::error::Code;
+use crate::fairplay::certificate::ApplicationCertificate;
 use crate::licence::{Error, Licensing};
 use crate::platform::Platform;
 
+/// The certificate as players load it: DER, or what `?format=` asks for.
 pub async fn reply<P: Platform>(
     licensing: &Licensing<P>,
+    request: &Request<Vec<u8>>,
     name: Option<&str>,
 ) -> Result<Reply, Problem> {
     let credentials = licensing
@@ -21,14 +29,61 @@ pub async fn reply<P: Platform>(
     let credential = credentials
         .named(name)
         .ok_or_else(|| Problem::new(Code::ROUTE_NOT_FOUND, "no credential has this name"))?;
-    let mut reply = super::reply(
-        StatusCode::OK,
-        "application/pkix-cert",
-        credential.certificate.der.clone(),
-    );
-    reply.headers_mut().insert(
+    let format = parameter(request.uri().query(), format::PARAMETER);
+    let (content_type, body) = write(&credential.certificate, format.as_deref())?;
+
+    let tag = hex::encode(Sha256::digest(&body));
+    let mut reply = if is_known(request.headers(), &tag) {
+        let mut reply = Reply::default();
+        *reply.status_mut() = StatusCode::NOT_MODIFIED;
+        reply
+    } else {
+        super::reply(StatusCode::OK, content_type, body)
+    };
+    let headers = reply.headers_mut();
+    headers.insert(
         CACHE_CONTROL,
         HeaderValue::from_static("public, max-age=3600"),
     );
+    headers.extend(HeaderValue::from_str(&format!("\"{tag}\"")).map(|tag| (ETAG, tag)));
     Ok(reply)
+}
+
+fn write(
+    certificate: &ApplicationCertificate,
+    format: Option<&str>,
+) -> Result<(&'static str, Vec<u8>), Problem> {
+    let base64 = || BASE64.encode(&certificate.der);
+    match format {
+        None | Some("der") => Ok(("application/pkix-cert", certificate.der.clone())),
+        Some("base64") => Ok(("text/plain", base64().into_bytes())),
+        Some("json") => {
+            let text = base64();
+            // The second is the name in an open KSM's sample.
+            let document = json!({"certificate": text, "Certificate": text});
+            Ok(("application/json", document.to_string().into_bytes()))
+        }
+        Some("pem") => {
+            let blocks = certificate.each_der().map(|der| {
+                pem::encode_string("CERTIFICATE", LineEnding::LF, der).unwrap_or_default()
+            });
+            let text: String = blocks.collect();
+            Ok(("application/pem-certificate-chain", text.into_bytes()))
+        }
+        Some(_) => Err(Problem::new(
+            Code::FORMAT_UNSUPPORTED,
+            "`format` is none of der, base64, json, pem",
+        )),
+    }
+}
+
+/// Whether the client has the representation with this tag (RFC 9110 section 13.1.2).
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|known| known.trim().trim_start_matches("W/").trim_matches('"'))
+        .any(|known| known == tag || known == "*")
 }

@@ -3,19 +3,33 @@
 use std::cell::OnceCell;
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ORIGIN,
-    VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::{Reply, allow};
 use crate::platform::Platform;
+use crate::token;
 
 /// The variable with the origins that may read replies: separated by commas or spaces; default `*`.
 pub const VARIABLE: &str = "cors_origins";
 
-const EXPOSED: &str = "x-keylet-code, x-request-id";
+/// What pages may read of a reply beside its body.
+const EXPOSED: &str = "x-keylet-code, x-request-id, x-keylet-expires-at, x-keylet-renew-after, etag, www-authenticate";
+
+/// What players send beside their tokens. `keylet-session` is this server's own.
+const REQUEST_HEADERS: [&str; 8] = [
+    "authorization",
+    "content-type",
+    "x-request-id",
+    "keylet-session",
+    "x-dt-custom-data",
+    "dt-custom-data",
+    "pallycon-client-meta",
+    "nv-tenant-id",
+];
 
 /// The origins that may read replies.
 pub enum Cors {
@@ -68,6 +82,14 @@ impl Cors {
             }
         };
         if let Some(allowed) = allowed {
+            // Nothing here goes by cookies, so players that send them may; a page that is named may
+            // read the reply all the same.
+            if matches!(self, Self::Listed(_)) {
+                headers.insert(
+                    ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                    HeaderValue::from_static("true"),
+                );
+            }
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
             headers.insert(
                 ACCESS_CONTROL_EXPOSE_HEADERS,
@@ -77,9 +99,9 @@ impl Cors {
     }
 }
 
-/// Answers a preflight: the route's method, and whatever headers the player wants to send. Tokens
-/// travel in many headers, and players add their own (CMCD); none of them does anything here by
-/// being allowed.
+/// Answers a preflight: the route's method, and whatever headers the player wants to send, or those
+/// that are known when it does not say. Tokens travel in many headers, and players add their own
+/// (CMCD); none of them does anything here by being allowed.
 pub fn preflight(request: &Request<Vec<u8>>, method: &Method) -> Reply {
     let mut reply = Response::new(Vec::new());
     *reply.status_mut() = StatusCode::NO_CONTENT;
@@ -88,9 +110,12 @@ pub fn preflight(request: &Request<Vec<u8>>, method: &Method) -> Reply {
     if let Ok(method) = HeaderValue::from_str(method.as_str()) {
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, method);
     }
-    if let Some(wanted) = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS) {
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
-    }
+    let wanted = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS);
+    let allowed = wanted.cloned().or_else(|| {
+        let known = [&REQUEST_HEADERS[..], &token::HEADERS].concat();
+        HeaderValue::from_str(&known.join(", ")).ok()
+    });
+    headers.extend(allowed.map(|allowed| (ACCESS_CONTROL_ALLOW_HEADERS, allowed)));
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     headers.append(VARY, HeaderValue::from_name(ACCESS_CONTROL_REQUEST_HEADERS));
     reply

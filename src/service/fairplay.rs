@@ -1,47 +1,70 @@
-//! `POST /fairplay`: SPC in, CKC out. `POST /fairplay/check-in`: a sync SPC in, its report out.
+//! `POST /fairplay`, `POST /license`: SPC in, CKC out. `POST /fairplay/check-in`: a sync SPC in, its
+//! report out.
 
 use base64::Engine;
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use serde_json::json;
 
-use super::body::SpcBody;
+use super::body::{Body, SpcRequest};
+use super::format::Format;
 use super::place::TrustedHeaders;
 use super::problem::Problem;
-use super::{Reply, json};
+use super::reply::{self, Outcome};
+use super::{Reply, json, key_system};
 use crate::encoding::BASE64;
-use crate::licence::{FairplayLicence, FairplayRequest, Licensing, Purpose};
+use crate::licence::{FAIRPLAY, FairplayRequest, Licensing, Purpose};
 use crate::platform::Platform;
 use crate::token;
 
-/// Answers an SPC.
+/// Where an SPC is sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/fairplay`.
+    Fairplay,
+    /// `/license`, where the request names its key system.
+    License,
+    /// `/fairplay/check-in`.
+    CheckIn,
+}
+
+/// Answers the SPCs of a request.
 pub async fn reply<P: Platform>(
     licensing: &Licensing<P>,
     request: Request<Vec<u8>>,
     id: &str,
-    purpose: Purpose,
+    endpoint: Endpoint,
 ) -> Result<Reply, Problem> {
     let (parts, body) = request.into_parts();
-    let SpcBody { spc, form } = SpcBody::read(&parts.headers, body)?;
-    let token = token::locate(&parts.headers, parts.uri.query());
-    let request = FairplayRequest {
-        purpose,
-        id,
-        token: token.as_deref().map_err(Clone::clone),
-        spc: &spc,
+    let query = parts.uri.query();
+    let body = Body::read(&parts.headers, body)?;
+    if endpoint == Endpoint::License {
+        key_system::required(query, body.member(key_system::PARAMETER))?;
+    }
+    let tokens = token::locate(&parts.headers, query, body.member("token"));
+    let request = SpcRequest::of(&parts.headers, body)?;
+    let format = Format::of_reply(query, &parts.headers, tokens.place(), &request)?;
+
+    let viewer = licensing.viewer(FAIRPLAY, id, &tokens).await?;
+    let purpose = match endpoint {
+        Endpoint::CheckIn => Purpose::CheckIn,
+        Endpoint::Fairplay | Endpoint::License => Purpose::Licence,
     };
     let place = async || {
         let trusted = TrustedHeaders::load(licensing.platform()).await?;
         Ok(trusted.place(&parts.headers))
     };
-    match licensing.fairplay(request, place).await? {
-        FairplayLicence::Ckc(ckc) => Ok(form.reply(ckc)),
-        FairplayLicence::Stopped => {
-            let mut reply = Response::new(Vec::new());
-            *reply.status_mut() = StatusCode::NO_CONTENT;
-            Ok(reply)
-        }
-        FairplayLicence::CheckedIn(check_in) => Ok(json(StatusCode::OK, &json!(check_in))),
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(request.keys.len());
+    for key in &request.keys {
+        outcomes.push(match &key.spc {
+            Ok(spc) => {
+                let request = FairplayRequest { purpose, id, spc };
+                let licence = licensing.fairplay(&viewer, request, place).await;
+                licence.map_err(Problem::from)
+            }
+            Err(problem) => Err(problem.clone()),
+        });
     }
+    reply::write(format, &request, outcomes)
 }
 
 /// `POST /fairplay/check-in/challenge`: 8 bytes that a device is to answer, in both encodings that
@@ -50,9 +73,8 @@ pub async fn challenge<P: Platform>(
     licensing: &Licensing<P>,
     request: &Request<Vec<u8>>,
 ) -> Result<Reply, Problem> {
-    let token = token::locate(request.headers(), request.uri().query());
-    let token = token.as_deref().map_err(Clone::clone);
-    let challenge = licensing.challenge(token).await?;
+    let tokens = token::locate(request.headers(), request.uri().query(), None);
+    let challenge = licensing.challenge(&tokens).await?;
     Ok(json(
         StatusCode::OK,
         &json!({

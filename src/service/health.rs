@@ -11,7 +11,7 @@ use crate::licence::Licensing;
 use crate::operator::Operator;
 use crate::platform::{self, Platform};
 use crate::session::StoreFailure;
-use crate::token::Acceptance;
+use crate::token::{self, Acceptance};
 
 pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
     let mut problems = Vec::new();
@@ -43,6 +43,8 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
     collect(&mut problems, operator.map(drop));
     let trusted_headers = TrustedHeaders::load(licensing.platform()).await;
     collect(&mut problems, trusted_headers.map(drop));
+    let query_tokens = token::query_tokens_allowed(licensing.platform()).await;
+    collect(&mut problems, query_tokens.map(drop));
     let store_failure = StoreFailure::load(licensing.platform()).await;
     collect(&mut problems, store_failure.map(drop));
 

@@ -2,7 +2,7 @@
 
 use http::{Request, StatusCode};
 
-use super::body::SpcBody;
+use super::body::{Body, SpcRequest};
 use super::problem::Problem;
 use super::{Reply, json};
 use crate::error::Code;
@@ -21,10 +21,10 @@ pub async fn reply<P: Platform>(
         // Without an operator this endpoint does not exist.
         .ok_or(Code::ROUTE_NOT_FOUND)?;
     let (parts, body) = request.into_parts();
-    let bearer = token::locate(&parts.headers, None);
-    if !bearer.is_ok_and(|bearer| operator.is(&bearer)) {
+    if !token::bearer(&parts.headers).any(|bearer| operator.is(&bearer)) {
         return Err(Code::OPERATOR_TOKEN.into());
     }
-    let SpcBody { spc, .. } = SpcBody::read(&parts.headers, body)?;
+    let body = Body::read(&parts.headers, body)?;
+    let spc = SpcRequest::of(&parts.headers, body)?.only()?;
     Ok(json(StatusCode::OK, &licensing.inspect(&spc).await?))
 }

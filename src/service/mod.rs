@@ -4,13 +4,18 @@ mod body;
 mod certificate;
 mod cors;
 mod fairplay;
+mod format;
 mod health;
 mod incoming;
 mod inspect;
+mod key_system;
+mod openapi;
 mod place;
 mod problem;
+mod reply;
 mod root;
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use futures_util::future::join;
@@ -18,10 +23,12 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::error::Code;
-use crate::licence::{Licensing, Purpose};
+use crate::licence::Licensing;
 use crate::platform::Platform;
 use cors::Cors;
+use fairplay::Endpoint;
 pub use incoming::{IncomingBody, MAX_BODY};
+pub use openapi::DOCUMENT as OPENAPI;
 use problem::Problem;
 
 /// The largest SPC, in bytes.
@@ -78,7 +85,7 @@ impl<P: Platform> Service<P> {
 
     async fn route(&self, request: Request<Vec<u8>>, id: &str) -> Result<Reply, Problem> {
         let path = request.uri().path().to_owned();
-        let route = Route::of(&path).ok_or(Code::ROUTE_NOT_FOUND)?;
+        let (_, route) = Route::of(&path).ok_or(Code::ROUTE_NOT_FOUND)?;
         match (request.method(), route.method()) {
             (&Method::OPTIONS, _) => return Ok(cors::preflight(&request, &route.method())),
             (&Method::HEAD, Method::GET) => {}
@@ -91,30 +98,15 @@ impl<P: Platform> Service<P> {
         match route {
             Route::Root => Ok(root::reply(&self.licensing).await),
             Route::Health => Ok(health::reply(&self.licensing).await),
-            Route::Certificate(name) => certificate::reply(&self.licensing, name).await,
-            Route::Fairplay => {
-                fairplay::reply(&self.licensing, request, id, Purpose::Licence).await
+            Route::OpenApi => Ok(openapi::reply()),
+            Route::Certificate => certificate::reply(&self.licensing, &request, None).await,
+            Route::CertificateNamed(name) => {
+                certificate::reply(&self.licensing, &request, Some(name)).await
             }
-            Route::CheckIn => fairplay::reply(&self.licensing, request, id, Purpose::CheckIn).await,
+            Route::Spc(endpoint) => fairplay::reply(&self.licensing, request, id, endpoint).await,
             Route::Challenge => fairplay::challenge(&self.licensing, &request).await,
             Route::Inspect => inspect::reply(&self.licensing, request).await,
         }
-    }
-}
-
-/// The pattern of the route that a path takes, such as `/fairplay/certificate/{name}`; `other` for
-/// a path that has none. There are few of them, whatever clients ask for.
-pub fn route_name(path: &str) -> &'static str {
-    match Route::of(path) {
-        Some(Route::Root) => "/",
-        Some(Route::Health) => "/healthz",
-        Some(Route::Fairplay) => "/fairplay",
-        Some(Route::CheckIn) => "/fairplay/check-in",
-        Some(Route::Challenge) => "/fairplay/check-in/challenge",
-        Some(Route::Inspect) => "/fairplay/inspect",
-        Some(Route::Certificate(None)) => "/fairplay/certificate",
-        Some(Route::Certificate(Some(_))) => "/fairplay/certificate/{name}",
-        None => "other",
     }
 }
 
@@ -122,38 +114,71 @@ pub fn route_name(path: &str) -> &'static str {
 enum Route<'a> {
     Root,
     Health,
-    Fairplay,
-    CheckIn,
+    OpenApi,
+    Spc(Endpoint),
     Challenge,
     Inspect,
-    Certificate(Option<&'a str>),
+    Certificate,
+    CertificateNamed(&'a str),
 }
 
 impl<'a> Route<'a> {
-    fn of(path: &'a str) -> Option<Self> {
-        match path {
-            "/" => Some(Self::Root),
-            "/healthz" => Some(Self::Health),
-            "/fairplay" => Some(Self::Fairplay),
-            "/fairplay/check-in" => Some(Self::CheckIn),
-            "/fairplay/check-in/challenge" => Some(Self::Challenge),
-            "/fairplay/inspect" => Some(Self::Inspect),
-            "/fairplay/certificate" => Some(Self::Certificate(None)),
-            _ => match path.strip_prefix("/fairplay/certificate/") {
-                Some(name) if !name.is_empty() && !name.contains('/') => {
-                    Some(Self::Certificate(Some(name)))
-                }
-                _ => None,
-            },
-        }
+    /// The routes whose paths are always the same.
+    const FIXED: [(&'static str, Self); 9] = [
+        ("/", Self::Root),
+        ("/healthz", Self::Health),
+        ("/openapi.json", Self::OpenApi),
+        ("/fairplay", Self::Spc(Endpoint::Fairplay)),
+        ("/fairplay/check-in", Self::Spc(Endpoint::CheckIn)),
+        ("/fairplay/check-in/challenge", Self::Challenge),
+        ("/fairplay/inspect", Self::Inspect),
+        ("/fairplay/certificate", Self::Certificate),
+        ("/license", Self::Spc(Endpoint::License)),
+    ];
+
+    /// The pattern of [`Self::CertificateNamed`].
+    const CERTIFICATE_NAMED: &'static str = "/fairplay/certificate/{name}";
+
+    /// The route of a path, and its pattern.
+    fn of(path: &'a str) -> Option<(&'static str, Self)> {
+        // Players of Azure Media Services make their URL of the `skd` URI, which has this path.
+        let path = if path == "/FairPlay/" {
+            "/fairplay"
+        } else {
+            path
+        };
+        let fixed = Self::FIXED.into_iter().find(|(fixed, _)| *fixed == path);
+        fixed.or_else(|| {
+            let name = path.strip_prefix("/fairplay/certificate/")?;
+            (!name.is_empty() && !name.contains('/'))
+                .then_some((Self::CERTIFICATE_NAMED, Self::CertificateNamed(name)))
+        })
     }
 
     fn method(&self) -> Method {
         match self {
-            Self::Root | Self::Health | Self::Certificate(_) => Method::GET,
-            Self::Fairplay | Self::CheckIn | Self::Challenge | Self::Inspect => Method::POST,
+            Self::Root
+            | Self::Health
+            | Self::OpenApi
+            | Self::Certificate
+            | Self::CertificateNamed(_) => Method::GET,
+            Self::Spc(_) | Self::Challenge | Self::Inspect => Method::POST,
         }
     }
+}
+
+/// The pattern of the route that a path takes, such as `/fairplay/certificate/{name}`; `other` for
+/// a path that has none. There are few of them, whatever clients ask for.
+pub fn route_name(path: &str) -> &'static str {
+    Route::of(path).map_or("other", |(pattern, _)| pattern)
+}
+
+/// Every route: its pattern and its method.
+pub fn routes() -> impl Iterator<Item = (&'static str, Method)> {
+    let fixed = Route::FIXED
+        .into_iter()
+        .map(|(pattern, route)| (pattern, route.method()));
+    fixed.chain([(Route::CERTIFICATE_NAMED, Method::GET)])
 }
 
 /// The client's `x-request-id` when it is short and plain, else 16 random hex digits.
@@ -176,6 +201,11 @@ fn request_id(request: &Request<Vec<u8>>, platform: &impl Platform) -> String {
         },
         ToOwned::to_owned,
     )
+}
+
+/// The first value of a parameter of the query.
+fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
+    form_urlencoded::parse(query?.as_bytes()).find_map(|(n, value)| (n == name).then_some(value))
 }
 
 /// A reply with a body of one type.

@@ -8,11 +8,14 @@ use crate::error::Code;
 use crate::licence;
 
 /// A refusal on its way to the client.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Problem {
-    code: Code,
-    detail: Option<String>,
-    fps_status: Option<i32>,
+    /// What kind.
+    pub code: Code,
+    /// What more the client may read.
+    pub detail: Option<String>,
+    /// The status number of the FairPlay server SDK, where there is one.
+    pub fps_status: Option<i32>,
     allow: Option<Method>,
 }
 

@@ -18,6 +18,8 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
             "drm": drm,
             "links": {
                 "health": "/healthz",
+                "openapi": "/openapi.json",
+                "license": "/license",
                 "fairplay": "/fairplay",
                 "fairplay_certificate": "/fairplay/certificate",
                 "fairplay_check_in": "/fairplay/check-in",

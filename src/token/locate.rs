@@ -1,69 +1,228 @@
-//! Where a token is found in a request.
+//! Where tokens are found in a request.
+
+use std::borrow::Cow;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use crate::error::{Problem, SettingError, SettingsError};
+use crate::platform::Platform;
 use crate::token::Error;
 
-/// The token of a request: `Authorization: Bearer` (RFC 6750 section 2.1) or the query parameter
-/// `token`.
+/// The variable that says whether a token may come in the query, where logs and histories keep it:
+/// `allow` (default) or `deny`.
+pub const QUERY_TOKENS: &str = "query_tokens";
+
+/// Headers beside `Authorization` that carry a token, in the order in which they are looked at, each
+/// with the service whose players send it.
+pub const HEADERS: [&str; 10] = [
+    "x-axdrm-message",        // Axinom
+    "x-dt-auth-token",        // castLabs DRMtoday
+    "pallycon-customdata-v2", // DoveRunner
+    "nv-authorizations",      // Nagra
+    "customdata",             // BuyDRM KeyOS
+    "x-keyos-authorization",  // BuyDRM KeyOS
+    "x-vudrm-token",          // VUDRM
+    "x-drm-usertoken",        // drm.cloud
+    "x-drm-token",            // Naver Cloud
+    "conax-custom-data",      // Conax
+];
+
+/// Query parameters that carry a token, in the order in which they are looked at. Their case does
+/// not count.
+pub const PARAMETERS: [&str; 5] = [
+    "token",         // Mux, Azure Media Services
+    "AxDrmMessage",  // Axinom
+    "UserToken",     // drm.cloud
+    "custom_data",   // Kaltura, with `signature`
+    "authorization", // EZDRM
+];
+
+/// Where a token was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// `Authorization: Bearer` (RFC 6750 section 2.1).
+    Authorization,
+    /// One of [`HEADERS`].
+    Header(&'static str),
+    /// One of [`PARAMETERS`].
+    Parameter(&'static str),
+    /// The member `token` of a JSON body.
+    Body,
+}
+
+/// The tokens of a request, in the order of their places.
+pub struct Found(Vec<(Place, String)>);
+
+/// Looks for tokens in headers, query and, where there is a JSON body, its member `token`.
+pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -> Found {
+    let mut found: Vec<(Place, String)> = bearer(headers)
+        .map(|token| (Place::Authorization, token))
+        .collect();
+    for name in HEADERS {
+        for value in headers.get_all(name) {
+            let Ok(value) = value.to_str() else { continue };
+            // Of Nagra's list the first is what authorises the content.
+            let one = match name {
+                "nv-authorizations" => value.split(',').next().unwrap_or(value),
+                _ => value,
+            };
+            found.push((Place::Header(name), unprefixed(one).to_owned()));
+        }
+    }
+    let query: Vec<(Cow<'_, str>, Cow<'_, str>)> =
+        form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
+    for name in PARAMETERS {
+        let values = query.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        found.extend(
+            values.map(|(_, value)| (Place::Parameter(name), unprefixed(value).to_owned())),
+        );
+    }
+    found.extend(in_body.map(|token| (Place::Body, unprefixed(token).to_owned())));
+    found.retain(|(_, token)| !token.is_empty());
+    Found(found)
+}
+
+/// The tokens in `Authorization`: `Bearer <token>`, and as players send them `Bearer=<token>` and a
+/// JWT alone. Other schemes are no tokens: a proxy may use them.
+pub fn bearer(headers: &HeaderMap) -> impl Iterator<Item = String> {
+    headers.get_all(AUTHORIZATION).iter().filter_map(|value| {
+        let value = value.to_str().ok()?.trim();
+        let token = unprefixed(value);
+        let is_jwt = || !token.contains(' ') && token.matches('.').count() == 2;
+        (token.len() < value.len() || is_jwt()).then(|| token.to_owned())
+    })
+}
+
+/// What follows `Bearer` and a space or `=`, or the whole.
+fn unprefixed(value: &str) -> &str {
+    let value = value.trim();
+    match value.split_at_checked("bearer".len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => {
+            rest.strip_prefix([' ', '=']).map_or(value, str::trim)
+        }
+        _ => value,
+    }
+}
+
+impl Found {
+    /// Where the first token is.
+    pub fn place(&self) -> Option<Place> {
+        self.0.first().map(|(place, _)| *place)
+    }
+
+    /// The one token. [`QUERY_TOKENS`] is read when there is one in the query.
+    ///
+    /// # Errors
+    /// [`Error::Missing`]; [`Error::InQuery`] when there is none but in a query that is not read;
+    /// [`Error::Ambiguous`] when there are two that differ. The outer error is that of the setting.
+    pub async fn one(
+        &self,
+        platform: &impl Platform,
+    ) -> Result<Result<&str, Error>, SettingsError> {
+        let in_query = |place: &Place| matches!(place, Place::Parameter(_));
+        let is_query_read = !self.0.iter().any(|(place, _)| in_query(place))
+            || query_tokens_allowed(platform).await?;
+        let mut tokens = self
+            .0
+            .iter()
+            .filter(|(place, _)| is_query_read || !in_query(place))
+            .map(|(_, token)| token.as_str());
+        Ok(match tokens.next() {
+            None if self.0.is_empty() => Err(Error::Missing),
+            None => Err(Error::InQuery),
+            Some(token) if tokens.any(|other| other != token) => Err(Error::Ambiguous),
+            Some(token) => Ok(token),
+        })
+    }
+}
+
+/// Reads [`QUERY_TOKENS`].
 ///
 /// # Errors
-/// [`Error::Missing`]; [`Error::Ambiguous`] when there are two that differ.
-pub fn locate(headers: &HeaderMap, query: Option<&str>) -> Result<String, Error> {
-    let in_headers = headers.get_all(AUTHORIZATION).iter().filter_map(|value| {
-        let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
-        scheme
-            .eq_ignore_ascii_case("bearer")
-            .then(|| token.trim().to_owned())
-    });
-    let in_query = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-        .filter_map(|(name, value)| (name == "token").then(|| value.into_owned()));
-
-    let mut found = in_headers.chain(in_query).filter(|token| !token.is_empty());
-    let token = found.next().ok_or(Error::Missing)?;
-    if found.any(|other| other != token) {
-        return Err(Error::Ambiguous);
+/// A value that is neither of the two.
+pub async fn query_tokens_allowed(platform: &impl Platform) -> Result<bool, SettingsError> {
+    let setting = platform.variable(QUERY_TOKENS).await?;
+    match setting.as_deref().map(|value| value.trim()) {
+        None | Some("allow") => Ok(true),
+        Some("deny") => Ok(false),
+        Some(_) => Err(SettingError::new(
+            QUERY_TOKENS,
+            Problem::Malformed,
+            "it is neither `allow` nor `deny`",
+        )
+        .into()),
     }
-    Ok(token)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn found(authorization: &[&str], query: Option<&str>) -> Result<String, Error> {
-        let mut headers = HeaderMap::new();
-        for value in authorization {
-            headers.append(AUTHORIZATION, value.parse().unwrap());
+    fn found(headers: &[(&'static str, &str)], query: &str, body: Option<&str>) -> Vec<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
         }
-        locate(&headers, query)
+        let Found(found) = locate(&map, Some(query), body);
+        found.into_iter().map(|(_, token)| token).collect()
     }
 
     #[test]
-    fn a_token_is_found_in_the_header_or_the_query() {
-        assert_eq!(found(&["Bearer a.b.c"], None), Ok("a.b.c".to_owned()));
-        assert_eq!(found(&["bearer  a.b.c "], None), Ok("a.b.c".to_owned()));
+    fn a_token_is_found_in_every_place_and_spelling() {
+        for value in ["Bearer a.b.c", "bearer  a.b.c ", "Bearer=a.b.c", "a.b.c"] {
+            assert_eq!(
+                found(&[("authorization", value)], "", None),
+                ["a.b.c"],
+                "{value}"
+            );
+        }
+        for name in HEADERS {
+            assert_eq!(found(&[(name, "a.b.c")], "", None), ["a.b.c"], "{name}");
+        }
+        for query in [
+            "x=1&token=a.b%2Ec",
+            "token=Bearer%3Da.b.c",
+            "AxDRMMessage=a.b.c",
+            "UserToken=a.b.c",
+            "custom_data=a.b.c&signature=x",
+            "authorization=a.b.c",
+        ] {
+            assert_eq!(found(&[], query, None), ["a.b.c"], "{query}");
+        }
+        assert_eq!(found(&[], "", Some("a.b.c")), ["a.b.c"]);
         assert_eq!(
-            found(&[], Some("x=1&token=a.b%2Ec")),
-            Ok("a.b.c".to_owned())
+            found(&[("nv-authorizations", "a.b.c,d.e.f")], "", None),
+            ["a.b.c"]
         );
-        assert_eq!(
-            found(&["Bearer a.b.c"], Some("token=a.b.c")),
-            Ok("a.b.c".to_owned())
-        );
-        assert_eq!(
-            found(&["Basic dXNlcg=="], Some("token=")),
-            Err(Error::Missing)
-        );
-        assert_eq!(found(&[], None), Err(Error::Missing));
-        assert_eq!(
-            found(&["Bearer a.b.c"], Some("token=d.e.f")),
-            Err(Error::Ambiguous)
-        );
-        assert_eq!(
-            found(&["Bearer a.b.c", "Bearer d.e.f"], None),
-            Err(Error::Ambiguous)
-        );
+    }
+
+    #[test]
+    fn what_is_no_token_is_left_out() {
+        for value in [
+            "Basic dXNlcg==",
+            "Basic a.b.c",
+            "Bearer",
+            "Bearer ",
+            "secret",
+        ] {
+            let none: [&str; 0] = [];
+            assert_eq!(
+                found(&[("authorization", value)], "token=", None),
+                none,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_places() {
+        let headers = [
+            ("x-vudrm-token", "4"),
+            ("x-axdrm-message", "2"),
+            ("authorization", "Bearer 1"),
+        ];
+        let tokens = found(&headers, "authorization=6&token=5", Some("7"));
+        assert_eq!(tokens, ["1", "2", "4", "5", "6", "7"]);
     }
 }

@@ -11,7 +11,7 @@ use futures_util::future::join3;
 use serde_json::{Map, Value};
 
 pub use keys::VerificationKeys;
-pub use locate::locate;
+pub use locate::{Found, HEADERS, Place, bearer, locate, query_tokens_allowed};
 
 use crate::encoding;
 use crate::entitlement::{self, Entitlement};
@@ -36,10 +36,15 @@ pub const LEEWAY: u64 = 60;
 #[non_exhaustive]
 pub enum Error {
     /// None came with the request.
-    #[error("no token in `Authorization: Bearer` or the query parameter `token`")]
+    #[error("no token in `Authorization: Bearer` or any other place where players put it")]
     Missing,
+    /// One came in the query, where none is taken.
+    #[error(
+        "the token is in the query, which this server does not read; send it in `Authorization: Bearer`"
+    )]
+    InQuery,
     /// Two different ones came.
-    #[error("the tokens in the header and in the query differ")]
+    #[error("the request has two tokens that differ")]
     Ambiguous,
     /// Longer than [`MAX_TOKEN`].
     #[error("the token has {0} bytes; 8192 are the limit")]
@@ -87,6 +92,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Missing => Code::TOKEN_MISSING,
+            Self::InQuery => Code::TOKEN_IN_QUERY,
             Self::Ambiguous => Code::TOKEN_AMBIGUOUS,
             Self::TooLarge(_) => Code::TOKEN_TOO_LARGE,
             Self::Malformed(_) => Code::TOKEN_MALFORMED,

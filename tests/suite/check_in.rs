@@ -197,7 +197,7 @@ fn what_reports_nothing_is_no_check_in() {
         assert_eq!(answer.json()["fps_status"], -42585);
     }
     for path in ["/fairplay/check-in", "/fairplay/check-in/challenge"] {
-        let answer = send(&server, Request::post("/"), path, b"x");
+        let answer = send(&server, Request::post("/"), path, b"AAAA");
         assert_eq!(code(&answer), (401, Some("token_missing")));
     }
     server.stop();

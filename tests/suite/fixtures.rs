@@ -6,7 +6,7 @@ use keylet_cli::device::{Licence, Secrets};
 use keylet_cli::fixtures::Case;
 use keylet_cli::host::Server;
 
-use crate::support::{Answer, fixture, fixture_path, in_every_world, manifest, send, token};
+use crate::support::{Answer, fixture, fixture_path, in_every_world, manifest, request, send};
 
 #[test]
 fn every_case_of_the_manifest_is_answered_as_it_says() {
@@ -36,6 +36,7 @@ fn every_code_has_a_case_or_a_test_that_names_it() {
         include_str!("policy.rs"),
         include_str!("settings.rs"),
         include_str!("uses.rs"),
+        include_str!("wire.rs"),
     ]
     .concat();
     // The host of this suite always answers.
@@ -75,14 +76,8 @@ fn the_fixtures_are_what_the_command_line_writes() {
 }
 
 fn answer(server: &Server, case: &Case) -> Answer {
-    let mut request = http::Request::builder()
-        .method(case.method.as_deref().unwrap_or("POST"))
-        .header("content-type", &case.content_type);
-    if let Some(name) = &case.token {
-        request = request.header("authorization", format!("Bearer {}", token(name)));
-    }
-    let body = case.body.as_deref().map(fixture).unwrap_or_default();
-    send(server, request, &case.path, &body)
+    let (request, path, body) = request(case);
+    send(server, request, &path, &body)
 }
 
 fn problems(case: &Case, answer: &Answer) -> Vec<String> {
@@ -172,12 +167,26 @@ fn problems(case: &Case, answer: &Answer) -> Vec<String> {
 fn ckc(answer: &Answer, form: &str) -> Option<Vec<u8>> {
     let base64 = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).ok();
     let text = std::str::from_utf8(&answer.body);
+    let member = |pointer: &str| base64(answer.json().pointer(pointer)?.as_str()?);
+    let key = |name: &str| format!("/fairplay-streaming-response/streaming-keys/0/{name}");
     match (form, answer.header("content-type")?) {
         ("raw", "application/octet-stream") => Some(answer.body.clone()),
+        ("base64", "text/plain") => base64(text.ok()?),
         ("ckc-xml", "text/plain") => {
             base64(text.ok()?.strip_prefix("<ckc>")?.strip_suffix("</ckc>")?)
         }
-        ("json", "application/json") => base64(answer.json()["ckc"].as_str()?),
+        ("json", "application/json") => {
+            let ckc = member("/ckc")?;
+            (member("/CkcMessage")? == ckc && member("/License")? == ckc).then_some(ckc)
+        }
+        ("envelope", "application/json") => {
+            let status = answer.json().pointer(&key("status"))?.as_i64()?;
+            member(&key("ckc")).filter(|_| status == 0)
+        }
+        ("array", "application/json") => member("/0/payload"),
+        ("getFairplayLicense", "application/json") => {
+            member("/getFairplayLicenseResponse/ckcResponse")
+        }
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use keylet::fairplay::spc::Version;
 use keylet::platform::{Error, Platform};
 use keylet_cli::device::{ApplicationKey, Secrets, SpcOptions, Wrapping};
-use keylet_cli::fixtures::{self, Manifest};
+use keylet_cli::fixtures::{self, Case, Manifest};
 use keylet_cli::host::{Application, Options, Provided, Server, World};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng, UnwrapErr};
@@ -77,6 +77,32 @@ pub fn manifest() -> Manifest {
 pub fn token(name: &str) -> String {
     let tokens: serde_json::Value = serde_json::from_slice(&fixture("tokens.json")).unwrap();
     tokens[name].as_str().unwrap().to_owned()
+}
+
+/// The request of a case: method and headers, path, body.
+pub fn request(case: &Case) -> (http::request::Builder, String, Vec<u8>) {
+    let token = case.token.as_deref().map(token).unwrap_or_default();
+    let filled = |text: &str| text.replace("{token}", &token);
+    let mut request = http::Request::builder()
+        .method(case.method.as_deref().unwrap_or("POST"))
+        .header("content-type", &case.content_type);
+    match &case.headers {
+        Some(headers) => {
+            for (name, value) in headers {
+                request = request.header(name, filled(value));
+            }
+        }
+        None if !token.is_empty() => {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        None => {}
+    }
+    let body = case.body.as_deref().map(fixture).unwrap_or_default();
+    let body = String::from_utf8(body).map_or_else(
+        |octets| octets.into_bytes(),
+        |text| filled(&text).into_bytes(),
+    );
+    (request, filled(&case.path), body)
 }
 
 /// An answer, read whole.

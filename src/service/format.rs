@@ -1,0 +1,152 @@
+//! The forms in which an SPC comes and a CKC goes, and which of them a player undoes.
+
+use http::HeaderMap;
+use http::header::ACCEPT;
+
+use super::body::SpcRequest;
+use super::parameter;
+use super::problem::Problem;
+use crate::error::Code;
+use crate::token::Place;
+
+/// The query parameter that chooses the form of the reply.
+pub const PARAMETER: &str = "format";
+
+/// A form of request and reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The bytes themselves.
+    Raw,
+    /// Base64 alone.
+    Base64,
+    /// Base64 in `<ckc>`; the request is a form with `spc=`.
+    CkcXml,
+    /// A JSON object with one SPC or CKC.
+    Json,
+    /// `fairplay-streaming-request` and `fairplay-streaming-response`, for several keys.
+    Envelope,
+    /// `[{"keyID", "payload"}]`, as a content decryption module asks and reads it.
+    Array,
+}
+
+impl Format {
+    const ALL: [(&str, Self); 6] = [
+        ("raw", Self::Raw),
+        ("base64", Self::Base64),
+        ("ckc-xml", Self::CkcXml),
+        ("json", Self::Json),
+        ("envelope", Self::Envelope),
+        ("array", Self::Array),
+    ];
+
+    /// The form of the reply: what the query asks for, else what `Accept` does, else that in which the
+    /// request came, as the clients of the token's service read it.
+    ///
+    /// # Errors
+    /// `format_unsupported` for a name that there is not, and for one that has no room for all keys.
+    pub fn of_reply(
+        query: Option<&str>,
+        headers: &HeaderMap,
+        token: Option<Place>,
+        request: &SpcRequest,
+    ) -> Result<Self, Problem> {
+        let came = request.format;
+        if let Some(name) = parameter(query, PARAMETER) {
+            let names = Self::ALL.map(|(name, _)| name).join(", ");
+            let (_, format) = Self::ALL
+                .into_iter()
+                .find(|(known, _)| *known == name)
+                .ok_or_else(|| {
+                    Problem::new(
+                        Code::FORMAT_UNSUPPORTED,
+                        format!("`format` is none of {names}"),
+                    )
+                })?;
+            return if request.keys.len() > 1 && !format.has_room() {
+                let detail = "the request has several keys, and only `envelope` and `array` have room for them";
+                Err(Problem::new(Code::FORMAT_UNSUPPORTED, detail))
+            } else {
+                Ok(format)
+            };
+        }
+        let accepted = accepted(headers, came);
+        Ok(
+            if accepted != came && (request.keys.len() == 1 || accepted.has_room()) {
+                accepted
+            } else {
+                token.and_then(|place| came.read_by(place)).unwrap_or(came)
+            },
+        )
+    }
+
+    /// What the clients of some services read whatever they send and say that they accept.
+    fn read_by(self, token: Place) -> Option<Self> {
+        match (token, self) {
+            (Place::Header("x-dt-auth-token" | "pallycon-customdata-v2"), Self::CkcXml) => {
+                Some(Self::Base64)
+            }
+            (Place::Header("nv-authorizations"), Self::Raw)
+            | (Place::Parameter("custom_data"), Self::Base64) => Some(Self::Json),
+            _ => None,
+        }
+    }
+
+    fn has_room(self) -> bool {
+        matches!(self, Self::Envelope | Self::Array)
+    }
+
+    fn media_types(self) -> &'static [&'static str] {
+        match self {
+            Self::Raw => &["application/octet-stream"],
+            Self::Base64 => &["text/plain"],
+            Self::CkcXml => &["text/plain", "text/xml"],
+            Self::Json | Self::Envelope | Self::Array => &["application/json"],
+        }
+    }
+}
+
+/// What `Accept` (RFC 9110 section 12.5.1) prefers. Where it leaves a choice, and where nothing suits,
+/// it is the form in which the request came.
+fn accepted(headers: &HeaderMap, came: Format) -> Format {
+    let ranges: Vec<(String, f32)> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(media_range)
+        .collect();
+    // The most specific range counts.
+    let quality = |media_type: &str| {
+        let (kind, _) = media_type.split_once('/').unwrap_or_default();
+        let range = [media_type, &format!("{kind}/*"), "*/*"]
+            .into_iter()
+            .find_map(|range| ranges.iter().find(|(accepted, _)| accepted == range));
+        range.map_or(0.0, |(_, quality)| *quality)
+    };
+    let mut best = (came, 0.0);
+    for format in [
+        came,
+        Format::Raw,
+        Format::Json,
+        Format::Base64,
+        Format::CkcXml,
+    ] {
+        let quality = format
+            .media_types()
+            .iter()
+            .map(|t| quality(t))
+            .fold(0.0, f32::max);
+        if quality > best.1 {
+            best = (format, quality);
+        }
+    }
+    best.0
+}
+
+/// A media range without its parameters, and its quality.
+fn media_range(text: &str) -> (String, f32) {
+    let mut parts = text.split(';').map(str::trim);
+    let range = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let quality = parts.find_map(|parameter| parameter.strip_prefix("q=")?.parse().ok());
+    (range, quality.unwrap_or(1.0))
+}

@@ -1,0 +1,170 @@
+//! A licence in the form that the player undoes.
+
+use base64::Engine;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::body::{Extra, Requested, SpcRequest};
+use super::format::Format;
+use super::problem::Problem;
+use super::{Reply, json, reply};
+use crate::encoding::BASE64;
+use crate::error::Code;
+use crate::licence::{Ckc, FairplayLicence};
+
+/// The header with the time at which a licence ends, in seconds since 1970.
+pub const EXPIRES_AT_HEADER: &str = "x-keylet-expires-at";
+
+/// The header with the time after which to ask for a renewal, in seconds from now.
+pub const RENEW_AFTER_HEADER: &str = "x-keylet-renew-after";
+
+/// What became of one key.
+pub type Outcome = Result<FairplayLicence, Problem>;
+
+/// Writes what became of each key of a request, in their order.
+///
+/// # Errors
+/// The refusal of the key, in a form that has no room for refusals.
+pub fn write(
+    format: Format,
+    request: &SpcRequest,
+    outcomes: Vec<Outcome>,
+) -> Result<Reply, Problem> {
+    let each = |write: fn(&Requested, &Outcome) -> Value| -> Value {
+        let keys = request.keys.iter().zip(&outcomes);
+        keys.map(|(key, outcome)| write(key, outcome)).collect()
+    };
+    match format {
+        Format::Envelope => Ok(json(StatusCode::OK, &envelope(each(streaming_key)))),
+        Format::Array => Ok(json(StatusCode::OK, &each(array_key))),
+        _ => match outcomes.into_iter().next() {
+            None => Err(Code::BODY_EMPTY.into()),
+            Some(outcome) => outcome.map(|licence| write_one(format, licence, request.extra)),
+        },
+    }
+}
+
+fn write_one(format: Format, licence: FairplayLicence, extra: Option<Extra>) -> Reply {
+    let ckc = match licence {
+        FairplayLicence::Ckc(ckc) => ckc,
+        FairplayLicence::Stopped => {
+            let mut reply = Response::new(Vec::new());
+            *reply.status_mut() = StatusCode::NO_CONTENT;
+            return reply;
+        }
+        FairplayLicence::CheckedIn(check_in) => return json(StatusCode::OK, &json!(check_in)),
+    };
+    let ends = [
+        (EXPIRES_AT_HEADER, ckc.expires_at),
+        (RENEW_AFTER_HEADER, ckc.renew_after.map(u64::from)),
+    ];
+    let mut reply = match format {
+        Format::Base64 => reply(StatusCode::OK, "text/plain", BASE64.encode(&ckc.bytes)),
+        Format::CkcXml => {
+            let text = format!("<ckc>{}</ckc>", BASE64.encode(&ckc.bytes));
+            reply(StatusCode::OK, "text/plain", text)
+        }
+        Format::Json => json(StatusCode::OK, &document(&ckc, extra)),
+        _ => reply(StatusCode::OK, "application/octet-stream", ckc.bytes),
+    };
+    for (name, value) in ends {
+        if let Some(value) = value {
+            let name = HeaderName::from_static(name);
+            reply.headers_mut().insert(name, HeaderValue::from(value));
+        }
+    }
+    reply
+}
+
+/// One document for all clients that read JSON: `ckc` is the common name, `CkcMessage` that of
+/// Nagra's players, and `License` the third that Shaka and dash.js look for.
+fn document(ckc: &Ckc, extra: Option<Extra>) -> Value {
+    let text = BASE64.encode(&ckc.bytes);
+    let mut document = Map::new();
+    document.extend(["ckc", "CkcMessage", "License"].map(|name| (name.into(), json!(text))));
+    insert(
+        &mut document,
+        "persistence_duration",
+        ckc.persistence_duration,
+    );
+    insert(&mut document, "expires_at", ckc.expires_at);
+    insert(&mut document, "renew_after", ckc.renew_after);
+    let beside = match extra {
+        None => Value::Null,
+        Some(Extra::Envelope) => envelope(json!([granted(ckc)])),
+        Some(Extra::GetFairplayLicense) => {
+            json!({"getFairplayLicenseResponse": {"ckcResponse": text}})
+        }
+    };
+    if let Value::Object(members) = beside {
+        document.extend(members);
+    }
+    document.into()
+}
+
+fn envelope(keys: Value) -> Value {
+    json!({"fairplay-streaming-response": {"streaming-keys": keys}})
+}
+
+/// A key of an envelope: `status` is 0, or that of the refusal (see [`status`]).
+fn streaming_key(key: &Requested, outcome: &Outcome) -> Value {
+    let mut entry = match outcome {
+        Ok(FairplayLicence::Ckc(ckc)) => granted(ckc),
+        Ok(FairplayLicence::Stopped) => status(0),
+        Ok(FairplayLicence::CheckedIn(check_in)) => {
+            let mut entry = status(0);
+            entry.insert("check-in".into(), json!(check_in));
+            entry
+        }
+        Err(problem) => refused("status", problem),
+    };
+    insert(&mut entry, "id", key.id.as_ref());
+    insert(&mut entry, "uri", key.uri.as_ref());
+    entry.into()
+}
+
+fn granted(ckc: &Ckc) -> Map<String, Value> {
+    let mut entry = status(0);
+    entry.insert("ckc".into(), BASE64.encode(&ckc.bytes).into());
+    insert(&mut entry, "lease-expiry-time", ckc.expires_at);
+    insert(&mut entry, "renew-after", ckc.renew_after);
+    entry
+}
+
+fn status(number: i32) -> Map<String, Value> {
+    Map::from_iter([("status".to_owned(), number.into())])
+}
+
+/// A key of an array, with `payload`, or with `error`, which a content decryption module takes for a
+/// key that there will not be.
+fn array_key(key: &Requested, outcome: &Outcome) -> Value {
+    let mut entry = match outcome {
+        Ok(FairplayLicence::Ckc(ckc)) => {
+            Map::from_iter([("payload".to_owned(), BASE64.encode(&ckc.bytes).into())])
+        }
+        Ok(FairplayLicence::Stopped | FairplayLicence::CheckedIn(_)) => Map::new(),
+        Err(problem) => refused("error", problem),
+    };
+    insert(&mut entry, "keyID", key.id.as_ref());
+    entry.into()
+}
+
+/// A refusal among other keys: its number, which is FairPlay's where there is one (negative) and else
+/// the HTTP status that it would have had alone, its code, and its detail.
+fn refused(name: &str, problem: &Problem) -> Map<String, Value> {
+    let number = problem
+        .fps_status
+        .unwrap_or_else(|| problem.code.status.into());
+    let mut entry = Map::from_iter([
+        (name.to_owned(), number.into()),
+        ("code".to_owned(), problem.code.name.into()),
+    ]);
+    insert(&mut entry, "detail", problem.detail.as_deref());
+    entry
+}
+
+fn insert(entry: &mut Map<String, Value>, name: &str, value: Option<impl serde::Serialize>) {
+    if let Some(value) = value {
+        entry.insert(name.to_owned(), json!(value));
+    }
+}
