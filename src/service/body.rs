@@ -61,6 +61,13 @@ impl Body {
             }
             _ => return Ok(Self::Octets(Zeroizing::new(body))),
         };
+        // Shaka's tutorial once encoded the whole form, name and all.
+        if text.starts_with("spc%3D") {
+            let form = form_urlencoded::parse(text.as_bytes()).next();
+            return Ok(Self::Form(
+                form.map(|(form, _)| form.into_owned()).unwrap_or_default(),
+            ));
+        }
         if text.starts_with(['{', '[', '"']) {
             return encoding::json(text.as_bytes())
                 .map(Self::Json)
@@ -223,16 +230,32 @@ impl SpcRequest {
                 ..Self::single(Format::Json, from_base64(spc)?)?
             });
         }
-        match inner("fairplay-streaming-request", "streaming-keys") {
-            Some(Value::Array(entries)) => Self::several(Format::Envelope, entries, "id", "spc"),
-            Some(_) => Err(malformed("`streaming-keys` is not a list")),
-            None => Err(malformed(format!(
+        // Shaka's released builds send Gumlet's `spc` under a name that their minifier made up.
+        let unnamed = document
+            .values()
+            .filter_map(Value::as_str)
+            .find_map(spc_at_sight);
+        match (
+            inner("fairplay-streaming-request", "streaming-keys"),
+            unnamed,
+        ) {
+            (Some(Value::Array(entries)), _) => {
+                Self::several(Format::Envelope, entries, "id", "spc")
+            }
+            (Some(_), _) => Err(malformed("`streaming-keys` is not a list")),
+            (None, Some(spc)) => Self::single(Format::Json, sized(spc)?),
+            (None, None) => Err(malformed(format!(
                 "the JSON document has no SPC: no string `{}` or `{GET_FAIRPLAY_LICENSE}.spcMessage`, and no \
                  `fairplay-streaming-request` with `streaming-keys`",
                 MEMBERS.join("`, `"),
             ))),
         }
     }
+}
+
+/// Base64 of what begins like an SPC: with a version.
+fn spc_at_sight(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    encoding::base64(text).filter(|spc| matches!(spc.as_slice(), [0, 0, 0, 1..=3, ..]))
 }
 
 /// The field `spc` of a form. A form decoder turns `+` into a space, and clients send base64 with its

@@ -67,35 +67,35 @@ impl Cors {
     }
 
     /// Adds what lets a page at `origin` read the reply.
+    ///
+    /// The page is named even where any may read, and may send credentials: some players do so
+    /// whenever they send a token (dash.js), and browsers then take no `*`. Nothing here goes by
+    /// cookies, so a page learns no more with them than without.
     pub fn apply(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
-        let allowed = match self {
-            Self::Any => Some(HeaderValue::from_static("*")),
-            Self::Listed(origins) => {
-                headers.append(VARY, HeaderValue::from_name(ORIGIN));
-                origin
-                    .filter(|origin| {
-                        origins
-                            .iter()
-                            .any(|o| o.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
-                    })
-                    .cloned()
-            }
+        headers.append(VARY, HeaderValue::from_name(ORIGIN));
+        let is_listed = |origin: &&HeaderValue| match self {
+            Self::Any => true,
+            Self::Listed(origins) => origins
+                .iter()
+                .any(|o| o.as_bytes().eq_ignore_ascii_case(origin.as_bytes())),
         };
-        if let Some(allowed) = allowed {
-            // Nothing here goes by cookies, so players that send them may; a page that is named may
-            // read the reply all the same.
-            if matches!(self, Self::Listed(_)) {
+        match (origin.filter(is_listed), self) {
+            (Some(origin), _) => {
+                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 headers.insert(
                     ACCESS_CONTROL_ALLOW_CREDENTIALS,
                     HeaderValue::from_static("true"),
                 );
             }
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-            headers.insert(
-                ACCESS_CONTROL_EXPOSE_HEADERS,
-                HeaderValue::from_static(EXPOSED),
-            );
+            (None, Self::Any) => {
+                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            }
+            (None, Self::Listed(_)) => return,
         }
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(EXPOSED),
+        );
     }
 }
 

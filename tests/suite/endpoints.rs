@@ -123,7 +123,12 @@ fn a_browser_may_read_answers_and_refusals() {
             );
         let answer = send(server, preflight, "/fairplay", &[]);
         assert_eq!(answer.status, 204);
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        let page = Some("https://player.example");
+        assert_eq!(answer.header("access-control-allow-origin"), page);
+        assert_eq!(
+            answer.header("access-control-allow-credentials"),
+            Some("true")
+        );
         assert_eq!(answer.header("access-control-allow-methods"), Some("POST"));
         assert_eq!(
             answer.header("access-control-allow-headers"),
@@ -134,7 +139,7 @@ fn a_browser_may_read_answers_and_refusals() {
         let answer = send(server, request, "/fairplay", b"spc=");
         assert_eq!(
             (answer.status, answer.header("access-control-allow-origin")),
-            (400, Some("*"))
+            (400, page)
         );
         assert!(
             answer
@@ -142,6 +147,8 @@ fn a_browser_may_read_answers_and_refusals() {
                 .unwrap()
                 .contains("x-keylet-code")
         );
+        let answer = get(server, "/");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     });
 }
 

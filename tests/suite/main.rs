@@ -11,6 +11,7 @@ mod fixtures;
 mod inspect;
 mod openapi;
 mod platform;
+mod players;
 mod policy;
 mod robustness;
 mod settings;

@@ -1,4 +1,4 @@
-//! The OpenAPI document, against what the component does.
+//! The `OpenAPI` document, against what the component does.
 
 use std::collections::BTreeSet;
 

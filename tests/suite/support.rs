@@ -98,10 +98,10 @@ pub fn request(case: &Case) -> (http::request::Builder, String, Vec<u8>) {
         None => {}
     }
     let body = case.body.as_deref().map(fixture).unwrap_or_default();
-    let body = String::from_utf8(body).map_or_else(
-        |octets| octets.into_bytes(),
-        |text| filled(&text).into_bytes(),
-    );
+    let body = String::from_utf8(body)
+        .map_or_else(std::string::FromUtf8Error::into_bytes, |text| {
+            filled(&text).into_bytes()
+        });
     (request, filled(&case.path), body)
 }
 

@@ -97,7 +97,12 @@ fn each_key_of_an_envelope_succeeds_or_fails_by_itself() {
 fn what_concerns_the_whole_request_refuses_the_whole_envelope() {
     let (spc, _) = spc(&SpcOptions::new("skd://movie-1"));
     let key = json!({"id": 1, "spc": STANDARD.encode(spc)});
-    let answer = post("/fairplay", &[], "expired", &envelope(&[key.clone()]));
+    let answer = post(
+        "/fairplay",
+        &[],
+        "expired",
+        &envelope(std::slice::from_ref(&key)),
+    );
     assert_eq!(
         (answer.status, answer.header("x-keylet-code")),
         (401, Some("token_expired"))

@@ -1,0 +1,155 @@
+// Runs the players' own code against a running server.
+//
+//   node run.mjs <request.json >exchanges.json
+//
+// The request: {"url": "http://127.0.0.1:3000", "token": "<JWT>", "spcs": ["<base64>", …]}, with an
+// SPC for each exchange at least. What comes out: [{"player", "path", "spc", "ckc"}, …], where "spc"
+// is an index into the request's and "ckc" is the base64 of what the player gave to the device.
+//
+// Each exchange loads its player anew and plays a stream until the device has its licence. One that
+// gives none in time, or asks twice, fails the run.
+
+import { readFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
+import { chromium } from 'playwright-core';
+import * as contribEme from './contrib-eme.mjs';
+import * as dash from './dash.mjs';
+import * as hls from './hls.mjs';
+import * as shaka from './shaka.mjs';
+import { startSite } from './site.mjs';
+
+const PLAYERS = { 'shaka.mjs': shaka, 'dash.mjs': dash, 'hls.mjs': hls, 'contrib-eme.mjs': contribEme };
+const LICENCE_MILLISECONDS = 20_000;
+const AT_A_TIME = 2;
+const SAFARI = 'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 '
+  + '(KHTML, like Gecko) Version/26.1 Safari/605.1.15';
+const ARGUMENTS = [
+  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+  '--disable-background-networking', '--disable-component-update', '--disable-sync',
+];
+
+async function version(library) {
+  const path = new URL(`node_modules/${library}/package.json`, import.meta.url);
+  return JSON.parse(await readFile(path)).version;
+}
+
+/** The server's certificate, as base64: the device takes no other from a player. */
+async function certificateOf(server) {
+  const response = await fetch(`${server}/fairplay/certificate`);
+  if (!response.ok) throw new Error(`certificate: HTTP ${response.status}`);
+  return Buffer.from(await response.arrayBuffer()).toString('base64');
+}
+
+function timeout(milliseconds) {
+  let timer;
+  const expired = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error('no licence in time')), milliseconds);
+  });
+  return { expired, cancel: () => clearTimeout(timer) };
+}
+
+/** One line for a request to the server, as the browser sent it. */
+async function describe(response) {
+  const request = response.request();
+  const [sent, received] = await Promise.all([request.allHeaders(), response.allHeaders()]);
+  const { pathname, search } = new URL(request.url());
+  return `${request.method()} ${pathname}${search.replace(/token=[^&]*/, 'token=…')}`
+    + ` accept=${sent.accept ?? '-'} content-type=${sent['content-type'] ?? '-'}`
+    + ` -> ${response.status()} ${received['content-type'] ?? '-'}`;
+}
+
+/** Plays in `page` until the device has a licence, which is returned. */
+async function licence(page, site, certificate, { server, token, module, index, spc }) {
+  const { eme, scripts = PLAYERS[module].scripts } = PLAYERS[module].exchanges[index];
+  const query = [`eme=${eme}`, ...scripts.map((script) => `script=${script}`)].join('&');
+  await page.goto(`${site.url}/player.html?${query}`);
+  return page.evaluate(async ({ module, index, spc, certificate, server, token }) => {
+    const { exchanges } = await import(`/${module}`);
+    device.insert(spc, certificate);
+    // A player's promise may be kept before its device is licensed, or after; broken, it is a failure.
+    const broken = new Promise((_, reject) => {
+      exchanges[index].play({ server, token }).catch((error) =>
+        reject(new Error(error?.message ?? JSON.stringify(error))));
+    });
+    return Promise.race([device.licence, broken]);
+  }, { module, index, spc, certificate, server, token });
+}
+
+/** A page for one exchange after the other: a new one costs as much time as an exchange. */
+async function openPage(browser) {
+  const context = await browser.newContext({ userAgent: SAFARI });
+  const page = await context.newPage();
+  // Neither the certificate nor the answer to a preflight is kept from one exchange for the next.
+  const session = await context.newCDPSession(page);
+  await session.send('Network.enable');
+  await session.send('Network.setCacheDisabled', { cacheDisabled: true });
+  return page;
+}
+
+async function run(page, site, certificate, exchange) {
+  const { expired, cancel } = timeout(LICENCE_MILLISECONDS);
+  const replies = [];
+  const log = [];
+  page.on('console', (message) => log.push(`console: ${message.text()}`));
+  page.on('pageerror', (error) => log.push(`page: ${error.message}`));
+  page.on('response', (response) => {
+    if (response.url().startsWith(`${exchange.server}/`)) replies.push(response);
+  });
+  try {
+    const ckc = await Promise.race([licence(page, site, certificate, exchange), expired]);
+    const licences = replies.filter((reply) => reply.request().method() === 'POST');
+    if (licences.length !== 1) throw new Error(`${licences.length} licence requests`);
+    return { ckc, requests: await Promise.all(replies.map(describe)) };
+  } catch (error) {
+    for (const reply of replies) {
+      log.push(await describe(reply));
+      if (!reply.ok()) log.push(await reply.text().catch(() => 'no body'));
+    }
+    throw new Error([error.message, ...log].join('\n  '));
+  } finally {
+    cancel();
+    page.removeAllListeners();
+  }
+}
+
+async function main() {
+  const { url: server, token, spcs } = JSON.parse(await text(process.stdin));
+  const exchanges = Object.entries(PLAYERS).flatMap(([module, player]) =>
+    player.exchanges.map(({ path }, index) => ({ module, index, path, library: player.library })));
+  if (spcs.length < exchanges.length) {
+    throw new Error(`${exchanges.length} exchanges need as many SPCs, not ${spcs.length}`);
+  }
+
+  const certificate = await certificateOf(server);
+  const site = await startSite();
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+    headless: true,
+    args: ARGUMENTS,
+  });
+  try {
+    const results = [];
+    const left = exchanges.entries();
+    const work = async () => {
+      const page = await openPage(browser);
+      for (const [spc, { module, index, path, library }] of left) {
+        const player = `${library} ${await version(library)}`;
+        const exchange = { server, token, module, index, spc: spcs[spc] };
+        const { ckc, requests } = await run(page, site, certificate, exchange)
+          .catch((error) => { throw new Error(`${player}, ${path}: ${error.message}`); });
+        console.error([`${player}: ${path}`, ...requests].join('\n  '));
+        results[spc] = { player, path, spc, ckc };
+      }
+    };
+    await Promise.all(Array.from({ length: AT_A_TIME }, work));
+    process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
+  } finally {
+    await browser.close();
+    site.stop();
+  }
+}
+
+main().catch((error) => {
+  console.error(error.message, error.cause?.message ?? '');
+  process.exitCode = 1;
+});

@@ -1,0 +1,68 @@
+// The web site with the players. It listens on a port of its own, so a page of it is cross-origin to
+// the licence server and its licence requests begin with a preflight.
+//
+// It is a real site and not Playwright's page.route(): while routes are set, Playwright answers
+// preflights itself, and the server's answers to them would go untested. The name ends in
+// ".localhost", which browsers resolve to this machine and count as a secure context; EME wants one.
+
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { initSegment, mainPlaylist, manifest, mediaSegment, videoPlaylist } from './media.mjs';
+
+const TYPES = {
+  html: 'text/html',
+  m3u8: 'application/vnd.apple.mpegurl',
+  m4s: 'video/mp4',
+  mjs: 'text/javascript',
+  js: 'text/javascript',
+  mp4: 'video/mp4',
+  mpd: 'application/dash+xml',
+};
+
+const file = (path) => readFile(new URL(path, import.meta.url));
+
+// The device comes first: players look for EME when they are loaded.
+const page = (scripts) => `<!DOCTYPE html>
+<link rel="icon" href="data:,">
+<body>
+${['/cdm.js', ...scripts.map((script) => `/library/${script}`)]
+    .map((script) => `<script src="${script}"></script>`)
+    .join('\n')}
+`;
+
+async function content({ pathname, searchParams }) {
+  const query = (name) => searchParams.get(name);
+  switch (pathname) {
+    case '/player.html': return page(searchParams.getAll('script'));
+    case '/media/init.mp4': return initSegment;
+    case '/media/segment.m4s': return mediaSegment;
+    case '/media/main.m3u8': return mainPlaylist(query('skd'));
+    case '/media/video.m3u8': return videoPlaylist(query('skd'));
+    case '/media/manifest.mpd': return manifest(query('licence'), query('certificate'));
+  }
+  const library = pathname.match(/^\/library\/([a-z][\w./-]*\.js)$/);
+  if (library) return file(`node_modules/${library[1]}`);
+  if (/^\/[a-z-]+\.m?js$/.test(pathname)) return file(`.${pathname}`);
+  throw new Error(`there is no ${pathname}`);
+}
+
+/** Starts the site; gives its URL and a function that stops it. */
+export async function startSite() {
+  const server = createServer(async (request, response) => {
+    const url = new URL(request.url, 'http://player.localhost');
+    try {
+      const body = await content(url);
+      const type = TYPES[url.pathname.split('.').pop()];
+      response.writeHead(200, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
+    } catch (error) {
+      console.error(`site: ${request.url}: ${error.message}`);
+      response.writeHead(404).end();
+    }
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const stop = () => {
+    server.closeAllConnections();
+    server.close();
+  };
+  return { url: `http://player.localhost:${server.address().port}`, stop };
+}
