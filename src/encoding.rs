@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 
 /// Base64 (RFC 4648 section 4) as this server writes it: padded.
 pub use base64::engine::general_purpose::STANDARD as BASE64;
+/// Base64 in the URL-safe alphabet, unpadded, as JOSE has it (RFC 7515 section 2).
+pub use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
 
 const TOLERANT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,

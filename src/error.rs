@@ -50,6 +50,13 @@ codes! {
     TOKEN_ISSUER = 401 "token_issuer" "The token's issuer is not accepted.";
     TOKEN_AUDIENCE = 401 "token_audience" "The token is not meant for this server.";
 
+    TOKEN_REQUIRED_CLAIM = 401 "token_required_claim" "The token has not the claims that the policy requires.";
+    TOKEN_KEYS_UNAVAILABLE = 503 "token_keys_unavailable" "The keys of the token's issuer cannot be had at present.";
+
+    CALLBACK_REFUSED = 403 "callback_refused" "The operator's back end does not allow this.";
+    CALLBACK_FAILED = 502 "callback_failed" "The operator's back end did not answer as it should.";
+    TOKENS_OFF = 503 "tokens_off" "This server makes no tokens: it has no `server_secret`.";
+
     ENTITLEMENT_MISSING = 403 "entitlement_missing" "The token entitles its bearer to nothing.";
     ENTITLEMENT_INVALID = 403 "entitlement_invalid" "The token's entitlements are not of the documented shape.";
     TERM_UNSUPPORTED = 403 "term_unsupported" "The entitlement has a term that this server cannot honour.";

@@ -42,6 +42,18 @@ pub enum Error {
 /// pieces of the answer, and for all pieces of it.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// An extension of a request that gives it less time than [`SEND_TIMEOUT`], in each of these ways.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeout(pub Duration);
+
+impl Timeout {
+    /// How long a request may take.
+    pub fn of<T>(request: &Request<T>) -> Duration {
+        let own = request.extensions().get::<Self>();
+        own.map_or(SEND_TIMEOUT, |own| own.0.min(SEND_TIMEOUT))
+    }
+}
+
 /// The largest answer of another server, in bytes.
 pub const MAX_ANSWER: usize = 256 * 1024;
 

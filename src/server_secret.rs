@@ -13,13 +13,15 @@ pub const VARIABLE: &str = "server_secret";
 
 const LEAST: usize = 32;
 
-/// What a pseudonym stands for; each has a key of its own.
+/// What a derived key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
     /// A device, by its anonymised identifier (HU).
     Device,
     /// A viewer, by the `sub` of a token.
     Subject,
+    /// No pseudonym: tokens that this server makes itself.
+    Token,
 }
 
 impl Label {
@@ -27,6 +29,7 @@ impl Label {
         match self {
             Self::Device => b"keylet device pseudonym",
             Self::Subject => b"keylet subject pseudonym",
+            Self::Token => b"keylet token",
         }
     }
 }
@@ -54,14 +57,18 @@ impl ServerSecret {
         }
     }
 
-    /// What stands for a value in logs and terms: 32 hexadecimal digits, the same for the same
-    /// value, and nothing to learn the value from.
-    pub fn pseudonym(&self, label: Label, value: &[u8]) -> String {
-        // As long as a block of the hash: HMAC takes it as it is.
+    /// The key for one purpose: as long as a block of SHA-256, so that HMAC takes it as it is.
+    pub fn key(&self, label: Label) -> Zeroizing<[u8; 64]> {
         let mut key = Zeroizing::new([0; 64]);
         let derived = Hkdf::<Sha256>::new(None, self.0.as_bytes()).expand(label.info(), &mut *key);
         debug_assert!(derived.is_ok(), "64 bytes are no more than HKDF gives");
-        let mut mac = Hmac::<Sha256>::new(&(*key).into());
+        key
+    }
+
+    /// What stands for a value in logs and terms: 32 hexadecimal digits, the same for the same
+    /// value, and nothing to learn the value from.
+    pub fn pseudonym(&self, label: Label, value: &[u8]) -> String {
+        let mut mac = Hmac::<Sha256>::new(&(*self.key(label)).into());
         mac.update(value);
         let tag = mac.finalize().into_bytes();
         hex::encode(tag.split_at(16).0)

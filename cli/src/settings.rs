@@ -1,13 +1,16 @@
 //! The licence server's library in this process, for commands that need its settings and no host.
 
-use keylet::platform::{self, Error, Platform};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use keylet::platform::{self, Error, MAX_ANSWER, Platform, Timeout};
 use rand_core::Rng;
+use wasmtime_wasi_http::default_send_request;
 use zeroize::Zeroizing;
 
 use crate::host::Provided;
 use crate::random;
 
-/// A platform that has variables and nothing else.
+/// A platform that has variables, fetches what others publish, and has nothing else.
 pub struct Settings(pub Provided);
 
 impl Platform for Settings {
@@ -48,10 +51,38 @@ impl Platform for Settings {
         Err(Error::StoreUnsupported)
     }
 
-    async fn send(
-        &self,
-        request: http::Request<Vec<u8>>,
-    ) -> Result<http::Response<Vec<u8>>, Error> {
-        Err(Error::OutboundDenied(request.uri().to_string()))
+    async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
+        let uri = request.uri();
+        let authority = format!(
+            "{}://{}",
+            uri.scheme_str().unwrap_or_default(),
+            uri.authority().map_or("", |authority| authority.as_str())
+        );
+        if request.method() != Method::GET {
+            return Err(Error::OutboundDenied(authority));
+        }
+        let longest = Timeout::of(&request);
+        let reason = match tokio::time::timeout(longest, fetch(request)).await {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it takes too long".to_owned(),
+        };
+        Err(Error::Outbound { authority, reason })
     }
+}
+
+async fn fetch(mut request: Request<Vec<u8>>) -> anyhow::Result<Response<Vec<u8>>> {
+    let host = request.uri().authority().map(ToString::to_string);
+    if let Some(host) = host {
+        request
+            .headers_mut()
+            .insert(http::header::HOST, host.parse()?);
+    }
+    let request = request.map(|body| Full::new(body.into()).map_err(|never| match never {}));
+    let (response, connection) = default_send_request(request, None).await?;
+    tokio::spawn(connection);
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!("{error}"))?;
+    Ok(Response::from_parts(parts, body.to_bytes().to_vec()))
 }

@@ -101,6 +101,14 @@ impl Entitlement {
             .map(Self)
     }
 
+    /// Every key, without a term: what stands where others say what is allowed.
+    pub fn of_all_keys() -> Self {
+        Self(vec![Entry {
+            keys: Keys::All,
+            terms: Terms::default(),
+        }])
+    }
+
     /// The terms of the first entry that reaches a key with any of these names.
     ///
     /// # Errors
@@ -129,7 +137,10 @@ impl Entry {
         )?;
         let terms = Terms::from_json(members, &["keys"])?;
         terms.check_alone()?;
-        Ok(Self { keys, terms })
+        Ok(Self {
+            keys,
+            terms: terms.alone(),
+        })
     }
 }
 
@@ -249,6 +260,24 @@ mod tests {
                 "{value}"
             );
         }
+    }
+
+    #[test]
+    fn permission_that_an_entry_does_not_give_comes_from_nobody_else() {
+        let silent = terms(&json!({"tracks": {"hd": {"hdcp": "type1"}}})).unwrap();
+        let Value::Object(members) = json!({"persist": true}) else {
+            panic!()
+        };
+        let generous = Terms::from_json(&members, &[]).unwrap();
+        assert_eq!(silent.and(&generous).persist, Some(false));
+        let hd = silent.for_track(Some(Track::Hd)).unwrap();
+        assert_eq!(hd.and(&generous).persist, Some(false));
+        // Where everything is left to others, it is theirs to give.
+        let all = Entitlement::of_all_keys();
+        assert_eq!(
+            all.terms_for(&[]).unwrap().and(&generous).persist,
+            Some(true)
+        );
     }
 
     #[test]

@@ -311,6 +311,18 @@ impl Terms {
         })
     }
 
+    /// What stands by itself: permission that is not given is withheld. Terms that others are met with
+    /// withhold only what they say.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        let own = self.tracks.iter_mut().filter_map(|(_, own)| own.as_mut());
+        for terms in own {
+            terms.persist.get_or_insert(false);
+        }
+        self.persist.get_or_insert(false);
+        self
+    }
+
     /// The terms of a track: those that are said of it, and for the rest those of every track. A key
     /// that is of no track has no track's terms.
     ///

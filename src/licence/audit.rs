@@ -33,6 +33,9 @@ pub struct Audit<'a> {
     asset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// Name of the policy that lets the viewer in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     spc_version: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,6 +111,7 @@ impl<'a> Audit<'a> {
             subject: None,
             asset: None,
             key: None,
+            policy: None,
             spc_version: None,
             device: None,
             playback: None,

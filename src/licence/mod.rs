@@ -1,16 +1,18 @@
 //! The use case: token → entitlement → key → DRM module → audit record. No HTTP in it.
 
 mod audit;
+mod mint;
 
 use std::cell::OnceCell;
 use std::future::Future;
 
 use audit::Audit;
+pub use mint::Minted;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::content_key::ContentKeys;
-use crate::entitlement::{self, Entitlement, Granted, Place};
+use crate::content_key::{ContentKey, ContentKeys};
+use crate::entitlement::{self, Granted, Place, Terms};
 use crate::error::{Code, SettingsError};
 use crate::fairplay;
 use crate::fairplay::check_in::Report;
@@ -25,7 +27,8 @@ use crate::platform::{Platform, Random};
 use crate::server_secret::{Label, ServerSecret};
 use crate::session;
 use crate::session::challenge::{self, Challenge};
-use crate::token::{self, Acceptance, UntrustedToken, VerifiedToken};
+use crate::token::callback::{self, Question};
+use crate::token::{self, Access, Policies};
 
 /// What the audit calls FairPlay.
 pub const FAIRPLAY: &str = "fairplay";
@@ -36,7 +39,10 @@ pub const FAIRPLAY: &str = "fairplay";
 pub enum Error {
     /// The token is not accepted.
     #[error(transparent)]
-    Token(#[from] token::Error),
+    Token(token::Error),
+    /// The operator's back end does not agree.
+    #[error(transparent)]
+    Callback(#[from] callback::Error),
     /// The token entitles to nothing here.
     #[error(transparent)]
     Entitlement(#[from] entitlement::Error),
@@ -49,6 +55,9 @@ pub enum Error {
     /// There is no key for the asset.
     #[error("there is no key for this asset id")]
     KeyNotFound,
+    /// There is no secret to sign tokens with.
+    #[error("there is no secret to sign tokens with")]
+    TokensOff,
     /// No FairPlay credential is configured.
     #[error("no FairPlay credential is configured")]
     FairplayOff,
@@ -62,6 +71,8 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Token(error) => error.code(),
+            Self::Callback(error) => error.code(),
+            Self::TokensOff => Code::TOKENS_OFF,
             Self::Entitlement(error) => error.code(),
             Self::Session(error) => error.code(),
             Self::Fairplay(error) => error.code(),
@@ -87,7 +98,23 @@ impl Error {
             Self::Entitlement(error) => Some(error.to_string()),
             Self::Fairplay(error) => error.is_public().then(|| error.to_string()),
             Self::Session(session::Error::Spent(_)) => Some(self.to_string()),
-            Self::Session(_) | Self::KeyNotFound | Self::FairplayOff | Self::Settings(_) => None,
+            Self::Callback(callback::Error::Refused(reason)) => reason.clone(),
+            Self::Callback(_)
+            | Self::Session(_)
+            | Self::KeyNotFound
+            | Self::TokensOff
+            | Self::FairplayOff
+            | Self::Settings(_) => None,
+        }
+    }
+}
+
+impl From<token::Error> for Error {
+    fn from(error: token::Error) -> Self {
+        match error {
+            token::Error::Settings(error) => Self::Settings(error),
+            token::Error::Entitlement(error) => Self::Entitlement(error),
+            error => Self::Token(error),
         }
     }
 }
@@ -101,12 +128,38 @@ pub enum Purpose {
     CheckIn,
 }
 
-/// The bearer of a token that is accepted, and what it entitles to.
-pub struct Viewer<'a> {
-    token: VerifiedToken<'a>,
-    entitlement: Entitlement,
+/// Whom the policies let in, and how.
+pub struct Viewer<'p> {
+    /// The options that let him in, at least one; which one holds, the key that is asked for says.
+    accesses: Vec<Access<'p>>,
     /// Pseudonym of the token's subject.
     subject: Option<String>,
+}
+
+impl Viewer<'_> {
+    /// Refuses whom nothing entitles, whichever key is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Entitlement`]
+    pub fn check(&self) -> Result<(), Error> {
+        let first = self.accesses.first().map(Access::entitlement);
+        first.transpose()?;
+        Ok(())
+    }
+
+    /// The options that let him in, at least one, the first one first.
+    pub fn accesses(&self) -> &[Access<'_>] {
+        &self.accesses
+    }
+
+    /// The option that holds for a key.
+    ///
+    /// # Errors
+    /// [`Error::Entitlement`] when none does.
+    pub fn access_to(&self, key: &ContentKey) -> Result<&Access<'_>, Error> {
+        let access = self.accesses.iter().find(|access| access.is_for(key));
+        access.ok_or_else(|| entitlement::Error::NotEntitled.into())
+    }
 }
 
 /// What a player sends.
@@ -161,7 +214,7 @@ pub struct CheckIn {
 /// Only what loaded is kept: after a failure the next request tries again.
 pub struct Licensing<P> {
     platform: P,
-    acceptance: OnceCell<Acceptance>,
+    policies: OnceCell<Policies>,
     credentials: OnceCell<Option<Credentials>>,
     content_keys: OnceCell<ContentKeys>,
     rules: OnceCell<Rules>,
@@ -173,7 +226,7 @@ impl<P: Platform> Licensing<P> {
     pub fn new(platform: P) -> Self {
         Self {
             platform,
-            acceptance: OnceCell::new(),
+            policies: OnceCell::new(),
             credentials: OnceCell::new(),
             content_keys: OnceCell::new(),
             rules: OnceCell::new(),
@@ -186,12 +239,12 @@ impl<P: Platform> Licensing<P> {
         &self.platform
     }
 
-    /// Which tokens are accepted.
+    /// Who is let in.
     ///
     /// # Errors
-    /// What is wrong with the `token_…` variables.
-    pub async fn acceptance(&self) -> Result<&Acceptance, SettingsError> {
-        once(&self.acceptance, Acceptance::load(&self.platform)).await
+    /// What is wrong with `policies`, or with the `token_…` variables, and with `dialects`.
+    pub async fn policies(&self) -> Result<&Policies, SettingsError> {
+        once(&self.policies, Policies::load(&self.platform)).await
     }
 
     /// The FairPlay credentials; `None` when FairPlay is off.
@@ -258,8 +311,7 @@ impl<P: Platform> Licensing<P> {
     /// remember it.
     pub async fn challenge(&self, tokens: &token::Found) -> Result<Challenge, Error> {
         let now = self.platform.now();
-        UntrustedToken::parse(tokens.one(&self.platform).await??)?
-            .verify(self.acceptance().await?, now)?;
+        self.admit(FAIRPLAY, tokens, now).await?;
         Ok(challenge::issue(&self.platform, now).await?)
     }
 
@@ -268,14 +320,20 @@ impl<P: Platform> Licensing<P> {
     ///
     /// # Errors
     /// [`Error::Token`], [`Error::Entitlement`] and [`Error::Settings`].
-    pub async fn viewer<'a>(
+    pub async fn viewer(
         &self,
         drm: &'static str,
         request_id: &str,
-        tokens: &'a token::Found,
-    ) -> Result<Viewer<'a>, Error> {
+        tokens: &token::Found,
+    ) -> Result<Viewer<'_>, Error> {
         let mut audit = Audit::of(drm, self.platform.now(), request_id);
-        let result = self.verify(tokens, &mut audit).await;
+        let result = match self.admit(drm, tokens, audit.time).await {
+            Ok(viewer) => {
+                audit.subject.clone_from(&viewer.subject);
+                viewer.check().map(|()| viewer)
+            }
+            Err(error) => Err(error),
+        };
         if let Err(error) = &result {
             audit.refused(error);
             self.platform.log(&audit.line());
@@ -283,23 +341,28 @@ impl<P: Platform> Licensing<P> {
         result
     }
 
-    async fn verify<'a>(
+    /// Verifies the one token of a request, and writes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Token`], [`Error::Entitlement`] and [`Error::Settings`].
+    pub async fn admit(
         &self,
-        tokens: &'a token::Found,
-        audit: &mut Audit<'_>,
-    ) -> Result<Viewer<'a>, Error> {
-        let token = UntrustedToken::parse(tokens.one(&self.platform).await??)?
-            .verify(self.acceptance().await?, audit.time)?;
+        drm: &str,
+        tokens: &token::Found,
+        now: u64,
+    ) -> Result<Viewer<'_>, Error> {
         let secret = self.server_secret().await?;
-        audit.subject = token
-            .subject()
+        let accesses = self
+            .policies()
+            .await?
+            .accept(tokens, drm, secret, &self.platform, now)
+            .await?;
+        let token = accesses.iter().find_map(|access| access.token.as_ref());
+        let subject = token
+            .and_then(|token| token.subject.as_deref())
             .zip(secret)
             .map(|(subject, secret)| secret.pseudonym(Label::Subject, subject.as_bytes()));
-        Ok(Viewer {
-            entitlement: token.entitlement()?,
-            subject: audit.subject.clone(),
-            token,
-        })
+        Ok(Viewer { accesses, subject })
     }
 
     /// Answers an SPC for a viewer, and writes the audit record. `place` is asked only when the terms
@@ -323,6 +386,43 @@ impl<P: Platform> Licensing<P> {
         }
         self.platform.log(&audit.line());
         result
+    }
+
+    /// The key record that an asset id reaches. A viewer's token may bring its keys along; those of the
+    /// server need not even be there then.
+    ///
+    /// # Errors
+    /// [`Error::KeyNotFound`] and [`Error::Settings`].
+    pub async fn key_for<'a>(
+        &'a self,
+        viewer: &'a Viewer<'_>,
+        id: &Id,
+    ) -> Result<&'a ContentKey, Error> {
+        let mut tokens = viewer.accesses.iter().filter_map(|a| a.token.as_ref());
+        match tokens.find_map(|token| token.content_keys.as_ref()?.find(id)) {
+            Some(key) => Ok(key),
+            None => {
+                let keys = self.content_keys().await?;
+                keys.find(id).ok_or(Error::KeyNotFound)
+            }
+        }
+    }
+
+    /// The terms for a key before a back end is asked: those of the viewer's access, the key record's
+    /// and [`Self::rules`].
+    ///
+    /// # Errors
+    /// [`Error::Entitlement`] and [`Error::Settings`].
+    pub async fn fairplay_terms(
+        &self,
+        access: &Access<'_>,
+        key: &ContentKey,
+    ) -> Result<Terms, Error> {
+        let rules = self.rules().await?;
+        Ok(access
+            .terms_for(key)?
+            .and(key.terms.for_track(key.track)?)
+            .and(rules.terms.for_track(key.track)?))
     }
 
     async fn decide_fairplay(
@@ -362,18 +462,31 @@ impl<P: Platform> Licensing<P> {
             return Ok(FairplayLicence::CheckedIn(check_in));
         }
 
-        let content_keys = self.content_keys().await?;
-        let key = content_keys
-            .find(&Id::from_bytes(&spc.opened.asset_id))
-            .ok_or(Error::KeyNotFound)?;
+        let id = Id::from_bytes(&spc.opened.asset_id);
+        let key = self.key_for(viewer, &id).await?;
         audit.found(key);
-        let rules = self.rules().await?;
-        let terms = viewer
-            .entitlement
-            .terms_for(&key.names)?
-            .for_track(key.track)?
-            .and(key.terms.for_track(key.track)?)
-            .and(rules.terms.for_track(key.track)?);
+        let access = viewer.access_to(key)?;
+        audit.policy = access.option.map(|option| option.name.clone());
+        let mut terms = self.fairplay_terms(access, key).await?;
+        // Who stopped asks for nothing.
+        let callback = access.callback().filter(|_| !ksm::is_stopped(&spc));
+        if let Some((option, callback)) = callback {
+            let question = Question {
+                purpose: "licence",
+                request_id: request.id,
+                time: now,
+                policy: &option.name,
+                claims: access.claims(),
+                drm: Some(FAIRPLAY),
+                asset: Some(id.to_string()),
+                key: Some(key.id.to_string()),
+                device_class: Some(spc.opened.client.device_class().name()),
+                device_id,
+                wanted: None,
+            };
+            let more = callback.ask(&question, &self.platform).await?;
+            terms = terms.and(more.for_track(key.track)?);
+        }
         let granted = terms.granted_at(now)?;
         let limits = &granted.limits;
         if limits.concern_place() {
@@ -386,13 +499,16 @@ impl<P: Platform> Licensing<P> {
         if ksm::is_stopped(&spc) {
             return Ok(FairplayLicence::Stopped);
         }
-        let passes = rules.unreported_passes;
+        let passes = self.rules().await?.unreported_passes;
         let answer = ksm::respond(&spc, key, &granted, device_id, passes, &mut rng)?;
         // Counted once nothing else can refuse, and before anything is sent.
         if let Some(limit) = limits.max_uses {
+            let Some(token) = &access.token else {
+                return Err(entitlement::Error::Unsupported("max_uses".to_owned()).into());
+            };
             let claim = session::Claim {
-                token: &viewer.token.identity(),
-                expires: viewer.token.accepted_until(),
+                token: &token.identity,
+                expires: token.accepted_until,
                 device: &spc.session_key.hu,
                 key: &key.id,
                 limit,

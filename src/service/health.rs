@@ -11,7 +11,7 @@ use crate::licence::Licensing;
 use crate::operator::Operator;
 use crate::platform::{self, Platform};
 use crate::session::StoreFailure;
-use crate::token::{self, Acceptance};
+use crate::token::{self, Policies};
 
 pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
     let mut problems = Vec::new();
@@ -35,8 +35,8 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
         }
     };
     collect(&mut problems, licensing.content_keys().await.map(drop));
-    let acceptance = licensing.acceptance().await;
-    collect(&mut problems, acceptance.and_then(Acceptance::check));
+    let policies = licensing.policies().await;
+    collect(&mut problems, policies.and_then(Policies::check));
     collect(&mut problems, licensing.rules().await.map(drop));
     collect(&mut problems, licensing.server_secret().await.map(drop));
     let operator = Operator::load(licensing.platform()).await;

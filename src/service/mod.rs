@@ -14,6 +14,7 @@ mod place;
 mod problem;
 mod reply;
 mod root;
+mod tokens;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -106,6 +107,7 @@ impl<P: Platform> Service<P> {
             Route::Spc(endpoint) => fairplay::reply(&self.licensing, request, id, endpoint).await,
             Route::Challenge => fairplay::challenge(&self.licensing, &request).await,
             Route::Inspect => inspect::reply(&self.licensing, request).await,
+            Route::Tokens => tokens::reply(&self.licensing, request, id).await,
         }
     }
 }
@@ -118,13 +120,14 @@ enum Route<'a> {
     Spc(Endpoint),
     Challenge,
     Inspect,
+    Tokens,
     Certificate,
     CertificateNamed(&'a str),
 }
 
 impl<'a> Route<'a> {
     /// The routes whose paths are always the same.
-    const FIXED: [(&'static str, Self); 9] = [
+    const FIXED: [(&'static str, Self); 10] = [
         ("/", Self::Root),
         ("/healthz", Self::Health),
         ("/openapi.json", Self::OpenApi),
@@ -134,6 +137,7 @@ impl<'a> Route<'a> {
         ("/fairplay/inspect", Self::Inspect),
         ("/fairplay/certificate", Self::Certificate),
         ("/license", Self::Spc(Endpoint::License)),
+        ("/tokens", Self::Tokens),
     ];
 
     /// The pattern of [`Self::CertificateNamed`].
@@ -162,7 +166,7 @@ impl<'a> Route<'a> {
             | Self::OpenApi
             | Self::Certificate
             | Self::CertificateNamed(_) => Method::GET,
-            Self::Spc(_) | Self::Challenge | Self::Inspect => Method::POST,
+            Self::Spc(_) | Self::Challenge | Self::Inspect | Self::Tokens => Method::POST,
         }
     }
 }

@@ -2,15 +2,21 @@
 
 use std::cell::OnceCell;
 
+use base64::Engine;
+use der::Decode;
+use der::asn1::UintRef;
 use jwt_compact::alg::{Ed25519, Es256, Hs256, Hs256Key, Hs384, Hs384Key, Hs512, Hs512Key};
 use jwt_compact::jwk::JsonWebKey;
-use jwt_compact::{Algorithm, AlgorithmExt, Empty, UntrustedToken, ValidationError};
+use jwt_compact::{Algorithm, AlgorithmSignature};
+use pkcs1::RsaPublicKeyRef;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::encoding;
+use crate::encoding::{self, Armour, BASE64};
 use crate::rsa_key::PublicKey;
 use crate::token::Error;
+use crate::token::dialect::Secrets;
+use crate::token::jwt::UntrustedToken;
 use crate::token::rsa_algorithm::Rsa;
 
 /// The algorithms that are verified, by their names in RFC 7518 section 3.1 and RFC 8037.
@@ -18,8 +24,22 @@ pub const ALGORITHMS: [&str; 9] = [
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA",
 ];
 
-/// The keys of a deployment.
-pub struct VerificationKeys(Vec<VerificationKey>);
+/// Algorithms of symmetric keys that verify messages of a dialect which are no JWTs.
+const OTHER_ALGORITHMS: [&str; 3] = [
+    "doverunner-site-key",
+    "doverunner-access-key",
+    "kaltura-signing-key",
+];
+
+/// Keys that verify what an issuer signs.
+#[derive(Default)]
+pub struct VerificationKeys {
+    keys: Vec<VerificationKey>,
+    /// Symmetric keys for messages that are no JWTs.
+    others: Vec<WrittenKey>,
+    /// Whether keys that turn out to be none are passed over.
+    is_published: bool,
+}
 
 impl VerificationKeys {
     /// Reads a JWKS. Keys with `"use": "enc"` are passed over.
@@ -29,22 +49,62 @@ impl VerificationKeys {
     pub fn from_json(json: &str) -> Result<Self, Vec<String>> {
         let set: WrittenSet =
             serde_json::from_str(json).map_err(|e| vec![encoding::json_message(&e)])?;
-        let mut keys = Vec::new();
+        let this = Self::from_written(set.keys)?;
+        if this.is_empty() {
+            return Err(vec!["the set has no key for signatures".to_owned()]);
+        }
+        Ok(this)
+    }
+
+    /// Reads a JWKS that its issuer publishes. What is not read here is passed over, and so is every
+    /// symmetric key: what anybody can read must verify nothing.
+    ///
+    /// # Errors
+    /// What is no JWKS.
+    pub fn from_published(json: &[u8]) -> Result<Self, String> {
+        let set: PublishedSet =
+            serde_json::from_slice(json).map_err(|e| encoding::json_message(&e))?;
+        let keys = set
+            .keys
+            .into_iter()
+            .filter_map(|key| serde_json::from_value::<WrittenKey>(key).ok())
+            .filter(|key| key.kty != "oct" && key.use_.as_deref() != Some("enc"))
+            .enumerate()
+            .filter_map(|(place, key)| VerificationKey::read(place, key).ok())
+            .collect();
+        Ok(Self {
+            keys,
+            others: Vec::new(),
+            is_published: true,
+        })
+    }
+
+    /// Takes keys one by one.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`].
+    pub(super) fn from_written(written: Vec<WrittenKey>) -> Result<Self, Vec<String>> {
+        let mut this = Self::default();
         let mut reasons = Vec::new();
-        for (place, written) in set.keys.into_iter().enumerate() {
+        for (place, written) in written.into_iter().enumerate() {
             if written.use_.as_deref() == Some("enc") {
                 continue;
             }
+            let alg = written.alg.as_deref().unwrap_or_default();
+            if written.kty == "oct" && OTHER_ALGORITHMS.contains(&alg) {
+                match written.symmetric(1) {
+                    Ok(_) => this.others.push(written),
+                    Err(reason) => reasons.push(format!("key {place}: {reason}")),
+                }
+                continue;
+            }
             match VerificationKey::read(place, written) {
-                Ok(key) => keys.push(key),
+                Ok(key) => this.keys.push(key),
                 Err(reason) => reasons.push(format!("key {place}: {reason}")),
             }
         }
-        if keys.is_empty() && reasons.is_empty() {
-            reasons.push("the set has no key for signatures".to_owned());
-        }
         if reasons.is_empty() {
-            Ok(Self(keys))
+            Ok(this)
         } else {
             Err(reasons)
         }
@@ -56,7 +116,7 @@ impl VerificationKeys {
     /// A sentence for each key that is none, as [`Self::from_json`] has them.
     pub fn check(&self) -> Result<(), Vec<String>> {
         let reasons: Vec<String> = self
-            .0
+            .keys
             .iter()
             .filter_map(|key| Some(format!("key {}: {}", key.place, key.ready().err()?)))
             .collect();
@@ -67,22 +127,41 @@ impl VerificationKeys {
         }
     }
 
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.others.is_empty()
+    }
+
     /// Verifies a token with the keys that fit: those of its `alg` that have its `kid`, else those
     /// that have none. Without `kid` in the token, every key of its `alg` fits.
     ///
+    /// Nothing of its claims is read.
+    ///
     /// # Errors
-    /// [`Error::Algorithm`], [`Error::KeyUnknown`], [`Error::KeyUnusable`], [`Error::Signature`], or
-    /// [`Error::Claims`] when a registered claim is of the wrong type.
-    pub fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
-        if !ALGORITHMS.contains(&token.algorithm()) {
+    /// [`Error::Algorithm`], [`Error::KeyUnknown`], [`Error::KeyUnusable`] or [`Error::Signature`].
+    pub(super) fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
+        self.verifying(token).map(|_| ())
+    }
+
+    /// Which key verifies a token: its place in the set, counted from 0, and its `kid`.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub(super) fn signer(
+        &self,
+        token: &UntrustedToken<'_>,
+    ) -> Result<(usize, Option<&str>), Error> {
+        let key = self.verifying(token)?;
+        Ok((key.place, key.written.kid.as_deref()))
+    }
+
+    fn verifying(&self, token: &UntrustedToken<'_>) -> Result<&VerificationKey, Error> {
+        let algorithm = token.jwt.algorithm();
+        if !ALGORITHMS.contains(&algorithm) {
             return Err(Error::Algorithm);
         }
-        let of_algorithm = || {
-            self.0
-                .iter()
-                .filter(|key| key.algorithm == token.algorithm())
-        };
-        let fitting: Vec<&VerificationKey> = match token.header().key_id.as_deref() {
+        let of_algorithm = || self.keys.iter().filter(|key| key.algorithm == algorithm);
+        let fitting: Vec<&VerificationKey> = match token.key_id() {
             None => of_algorithm().collect(),
             Some(kid) => {
                 let named: Vec<_> = of_algorithm()
@@ -100,7 +179,8 @@ impl VerificationKeys {
         let mut result = Err(Error::KeyUnknown);
         for key in fitting {
             result = match key.ready() {
-                Ok(verifier) => verifier.verify(token),
+                Ok(verifier) => verifier.verify(token).map(|()| key),
+                Err(_) if self.is_published => continue,
                 Err(_) => Err(Error::KeyUnusable),
             };
             if result.is_ok() {
@@ -108,6 +188,21 @@ impl VerificationKeys {
             }
         }
         result
+    }
+}
+
+impl Secrets for VerificationKeys {
+    fn secret(&self, kid: &str, alg: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
+        let fits = |key: &&WrittenKey| {
+            let named = key
+                .kid
+                .as_deref()
+                .is_some_and(|k| k.eq_ignore_ascii_case(kid));
+            key.kty == "oct" && named && alg.is_none_or(|alg| key.alg.as_deref() == Some(alg))
+        };
+        let verifying = self.keys.iter().map(|key| &key.written);
+        let mut keys = verifying.chain(&self.others);
+        keys.find(fits)?.symmetric(1).ok()
     }
 }
 
@@ -162,13 +257,14 @@ impl Verifier {
             key: &A::VerifyingKey,
             token: &UntrustedToken<'_>,
         ) -> Result<(), Error> {
-            match algorithm.validator::<Empty>(key).validate(token) {
-                Ok(_) => Ok(()),
-                Err(ValidationError::MalformedClaims(e)) => {
-                    Err(Error::Claims(encoding::json_message(&e)))
-                }
-                Err(_) => Err(Error::Signature),
-            }
+            let bytes = token.jwt.signature_bytes();
+            // One that is too short or too long is looked at no further: not every kind can be made of it.
+            let is_long = A::Signature::LENGTH.is_none_or(|length| length.get() == bytes.len());
+            let holds = is_long
+                && A::Signature::try_from_slice(bytes).is_ok_and(|signature| {
+                    algorithm.verify_signature(&signature, key, token.signed().as_bytes())
+                });
+            holds.then_some(()).ok_or(Error::Signature)
         }
         match self {
             Self::Hs256(key) => with(&Hs256, key, token),
@@ -182,27 +278,69 @@ impl Verifier {
 }
 
 #[derive(Deserialize)]
+struct PublishedSet {
+    keys: Vec<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
 struct WrittenSet {
     keys: Vec<WrittenKey>,
 }
 
 /// The members of a JWK that matter here (RFC 7517, RFC 7518 section 6, RFC 8037).
-#[derive(Deserialize)]
-struct WrittenKey {
-    kty: String,
+#[derive(Deserialize, Default)]
+pub(super) struct WrittenKey {
+    pub(super) kty: String,
     kid: Option<String>,
     alg: Option<String>,
     #[serde(rename = "use")]
     use_: Option<String>,
     crv: Option<String>,
-    k: Option<Zeroizing<String>>,
-    n: Option<String>,
-    e: Option<String>,
+    pub(super) k: Option<Zeroizing<String>>,
+    pub(super) n: Option<String>,
+    pub(super) e: Option<String>,
     x: Option<String>,
     y: Option<String>,
 }
 
 impl WrittenKey {
+    /// A symmetric key in base64, for HS256.
+    pub(super) fn symmetric_key(key: Zeroizing<String>) -> Self {
+        Self {
+            kty: "oct".to_owned(),
+            k: Some(key),
+            ..Self::default()
+        }
+    }
+
+    /// An RSA key in base64, for RS256.
+    pub(super) fn rsa_key(modulus: String, exponent: String) -> Self {
+        Self {
+            kty: "RSA".to_owned(),
+            n: Some(modulus),
+            e: Some(exponent),
+            ..Self::default()
+        }
+    }
+
+    /// The RSA key of an X.509 certificate, PEM or base64 DER, for RS256.
+    pub(super) fn of_certificate(text: &str) -> Result<Self, String> {
+        const NONE: &str = "`rawBody` is no X.509 certificate with an RSA key";
+        let der = match encoding::armour(text) {
+            Some(Armour::Der(der)) => der,
+            Some(Armour::Pem(blocks)) => blocks.into_iter().next().ok_or(NONE)?.der,
+            None => return Err(NONE.to_owned()),
+        };
+        let certificate = x509_cert::Certificate::from_der(&der).map_err(|_| NONE)?;
+        let key = &certificate
+            .tbs_certificate()
+            .subject_public_key_info()
+            .subject_public_key;
+        let key = RsaPublicKeyRef::from_der(key.raw_bytes()).map_err(|_| NONE)?;
+        let text = |number: UintRef<'_>| BASE64.encode(number.as_bytes());
+        Ok(Self::rsa_key(text(key.modulus), text(key.public_exponent)))
+    }
+
     /// The algorithm that the key is for: the one that it names, or the usual one of its type.
     fn algorithm(&self) -> Result<&'static str, String> {
         let curve = self.crv.as_deref();

@@ -52,7 +52,11 @@ pub enum Place {
 }
 
 /// The tokens of a request, in the order of their places.
-pub struct Found(Vec<(Place, String)>);
+pub struct Found {
+    tokens: Vec<(Place, String)>,
+    /// The query parameter `signature`, which goes with `custom_data`.
+    signature: Option<String>,
+}
 
 /// Looks for tokens in headers, query and, where there is a JSON body, its member `token`.
 pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -> Found {
@@ -80,7 +84,11 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
     }
     found.extend(in_body.map(|token| (Place::Body, unprefixed(token).to_owned())));
     found.retain(|(_, token)| !token.is_empty());
-    Found(found)
+    let signature = query.iter().find(|(name, _)| name == "signature");
+    Found {
+        tokens: found,
+        signature: signature.map(|(_, value)| value.to_string()),
+    }
 }
 
 /// The tokens in `Authorization`: `Bearer <token>`, and as players send them `Bearer=<token>` and a
@@ -108,28 +116,34 @@ fn unprefixed(value: &str) -> &str {
 impl Found {
     /// Where the first token is.
     pub fn place(&self) -> Option<Place> {
-        self.0.first().map(|(place, _)| *place)
+        self.tokens.first().map(|(place, _)| *place)
+    }
+
+    /// What Kaltura's clients send beside `custom_data`.
+    pub fn signature(&self) -> Option<&str> {
+        self.signature.as_deref()
     }
 
     /// The one token. [`QUERY_TOKENS`] is read when there is one in the query.
     ///
     /// # Errors
-    /// [`Error::Missing`]; [`Error::InQuery`] when there is none but in a query that is not read;
-    /// [`Error::Ambiguous`] when there are two that differ. The outer error is that of the setting.
+    /// The outer error is that of the setting. The inner one is [`Error::Missing`];
+    /// [`Error::InQuery`] when there is none but in a query that is not read; [`Error::Ambiguous`]
+    /// when there are two that differ.
     pub async fn one(
         &self,
         platform: &impl Platform,
     ) -> Result<Result<&str, Error>, SettingsError> {
         let in_query = |place: &Place| matches!(place, Place::Parameter(_));
-        let is_query_read = !self.0.iter().any(|(place, _)| in_query(place))
+        let is_query_read = !self.tokens.iter().any(|(place, _)| in_query(place))
             || query_tokens_allowed(platform).await?;
         let mut tokens = self
-            .0
+            .tokens
             .iter()
             .filter(|(place, _)| is_query_read || !in_query(place))
             .map(|(_, token)| token.as_str());
         Ok(match tokens.next() {
-            None if self.0.is_empty() => Err(Error::Missing),
+            None if self.tokens.is_empty() => Err(Error::Missing),
             None => Err(Error::InQuery),
             Some(token) if tokens.any(|other| other != token) => Err(Error::Ambiguous),
             Some(token) => Ok(token),
@@ -164,8 +178,8 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let Found(found) = locate(&map, Some(query), body);
-        found.into_iter().map(|(_, token)| token).collect()
+        let found = locate(&map, Some(query), body);
+        found.tokens.into_iter().map(|(_, token)| token).collect()
     }
 
     #[test]

@@ -3,22 +3,31 @@
 //! The types carry the state: text is an [`UntrustedToken`], what a key has verified and time has
 //! not overtaken is a [`VerifiedToken`], and only that becomes an [`Entitlement`].
 
+mod accepted;
+pub mod callback;
+pub mod dialect;
+mod jwt;
 mod keys;
 mod locate;
+mod message;
+pub mod own;
+mod policy;
+mod remote;
 mod rsa_algorithm;
 
-use futures_util::future::join3;
-use serde_json::{Map, Value};
-
+pub use accepted::Accepted;
+pub use jwt::{Claims, UntrustedToken};
 pub use keys::VerificationKeys;
 pub use locate::{Found, HEADERS, Place, bearer, locate, query_tokens_allowed};
+pub use message::{CONTENT_KEY_IDENTIFIER, MAX_USES, VerifiedToken};
+pub use policy::{Access, Policies, PolicyOption, Signer, fairplay_terms};
 
-use crate::encoding;
-use crate::entitlement::{self, Entitlement};
-use crate::error::{Code, Problem, SettingError, SettingsError};
-use crate::platform::Platform;
+use crate::entitlement;
+use crate::error::{Code, SettingsError};
 
-/// The variable with the JWKS.
+/// The variable with content key policies. When it is set, the following three are not read.
+pub const POLICIES: &str = "policies";
+/// The variable with the JWKS, or its URL.
 pub const KEYS: &str = "token_keys";
 /// The variable with the issuers that are accepted.
 pub const ISSUER: &str = "token_issuer";
@@ -85,6 +94,27 @@ pub enum Error {
     /// `aud` is not accepted.
     #[error("the audience is not accepted")]
     Audience,
+    /// A claim that the policy requires is missing or has another value.
+    #[error("the claim `{0}` is not as the policy requires")]
+    RequiredClaim(String),
+    /// The message of a dialect grants nothing.
+    #[error(transparent)]
+    Dialect(#[from] dialect::Error),
+    /// What it entitles to is not of the documented shape.
+    #[error(transparent)]
+    Entitlement(#[from] entitlement::Error),
+    /// The message leaves its rights to a back end, and the policy names none.
+    #[error("the message leaves its rights to a back end, and the policy names none")]
+    NoCallback,
+    /// The issuer's keys cannot be had.
+    #[error("the issuer's keys cannot be had at present")]
+    KeysUnavailable,
+    /// No option is for the DRM system.
+    #[error("no policy is for this DRM system")]
+    NoPolicy,
+    /// A setting is wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
 }
 
 impl Error {
@@ -106,264 +136,29 @@ impl Error {
             Self::NotYetValid(_) => Code::TOKEN_NOT_YET_VALID,
             Self::Issuer => Code::TOKEN_ISSUER,
             Self::Audience => Code::TOKEN_AUDIENCE,
-        }
-    }
-}
-
-/// What a deployment accepts.
-pub struct Acceptance {
-    keys: VerificationKeys,
-    issuer: Accepted,
-    audience: Accepted,
-}
-
-impl Acceptance {
-    /// Reads the keys, issuers and audiences from the variable store.
-    ///
-    /// # Errors
-    /// Every setting that is wrong or missing, by variable.
-    pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
-        let (keys, issuer, audience) = join3(
-            platform.variable(KEYS),
-            platform.variable(ISSUER),
-            platform.variable(AUDIENCE),
-        )
-        .await;
-        let (keys, issuer, audience) = (keys?, issuer?, audience?);
-        let mut problems = Vec::new();
-        let keys = match keys
-            .as_deref()
-            .map(|json| VerificationKeys::from_json(json))
-        {
-            Some(Ok(keys)) => Some(keys),
-            Some(Err(reasons)) => {
-                problems.extend(malformed(reasons));
-                None
-            }
-            None => {
-                problems.push(SettingError::new(
-                    KEYS,
-                    Problem::Missing,
-                    "it is not set, so no token can be verified",
-                ));
-                None
-            }
-        };
-        let mut accepted = |variable, value: Option<&str>| {
-            Accepted::from_setting(value)
-                .map_err(|reason| problems.push(SettingError::new(variable, reason.0, reason.1)))
-                .ok()
-        };
-        let issuer = accepted(ISSUER, issuer.as_deref().map(String::as_str));
-        let audience = accepted(AUDIENCE, audience.as_deref().map(String::as_str));
-        match (keys, issuer, audience) {
-            (Some(keys), Some(issuer), Some(audience)) => Ok(Self {
-                keys,
-                issuer,
-                audience,
-            }),
-            _ => Err(SettingsError::Invalid(problems)),
+            Self::RequiredClaim(_) => Code::TOKEN_REQUIRED_CLAIM,
+            Self::Dialect(error) => error.code(),
+            Self::Entitlement(error) => error.code(),
+            Self::NoCallback => Code::ENTITLEMENT_MISSING,
+            Self::KeysUnavailable => Code::TOKEN_KEYS_UNAVAILABLE,
+            Self::NoPolicy => Code::NOT_ENTITLED,
+            Self::Settings(error) => error.code(),
         }
     }
 
-    /// Does the work that is otherwise left until a key is used.
-    ///
-    /// # Errors
-    /// Names each key that is none.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        self.keys
-            .check()
-            .map_err(|reasons| SettingsError::Invalid(malformed(reasons).collect()))
-    }
-}
-
-fn malformed(reasons: Vec<String>) -> impl Iterator<Item = SettingError> {
-    reasons
-        .into_iter()
-        .map(|reason| SettingError::new(KEYS, Problem::Malformed, reason))
-}
-
-/// The values of a claim that are accepted.
-enum Accepted {
-    Any,
-    OneOf(Vec<String>),
-}
-
-impl Accepted {
-    /// `*`, a value, or a JSON list of values.
-    fn from_setting(value: Option<&str>) -> Result<Self, (Problem, &'static str)> {
-        match value {
-            None => Err((
-                Problem::Missing,
-                "it is not set; to accept any value, say `*`",
-            )),
-            Some("*") => Ok(Self::Any),
-            Some(list) if list.trim_start().starts_with('[') => {
-                match serde_json::from_str::<Vec<String>>(list) {
-                    Ok(list) if !list.is_empty() && list.iter().all(|value| value != "*") => {
-                        Ok(Self::OneOf(list))
-                    }
-                    Ok(_) => Err((
-                        Problem::Malformed,
-                        "the list is empty or has `*` in it; to accept any value, say `*` alone",
-                    )),
-                    Err(_) => Err((
-                        Problem::Malformed,
-                        "it starts like a JSON list and is no list of strings",
-                    )),
-                }
-            }
-            Some(one) => Ok(Self::OneOf(vec![one.to_owned()])),
-        }
-    }
-
-    fn accepts(&self, values: &[&str]) -> bool {
+    /// How far on its way the token got: of several options, the last refusal says most.
+    fn progress(&self) -> u8 {
         match self {
-            Self::Any => true,
-            Self::OneOf(accepted) => accepted.iter().any(|one| values.contains(&one.as_str())),
-        }
-    }
-}
-
-/// A JWT (RFC 7519) in compact serialisation whose header is read and nothing is checked of.
-pub struct UntrustedToken<'a> {
-    jwt: jwt_compact::UntrustedToken<'a>,
-    claims: &'a str,
-    signed: &'a str,
-}
-
-impl<'a> UntrustedToken<'a> {
-    /// Reads the header and the three parts.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`], [`Error::Malformed`] (a member that occurs twice included) and
-    /// [`Error::Critical`].
-    pub fn parse(text: &'a str) -> Result<Self, Error> {
-        if text.len() > MAX_TOKEN {
-            return Err(Error::TooLarge(text.len()));
-        }
-        let parts: Vec<&str> = text.split('.').collect();
-        let [header, claims, _signature] = parts.as_slice() else {
-            return Err(Error::Malformed("a signed JWT has three parts".to_owned()));
-        };
-        let header = encoding::base64(header)
-            .ok_or_else(|| Error::Malformed("the header is not base64url".to_owned()))?;
-        let header = encoding::json_object(&header)
-            .map_err(|e| Error::Malformed(format!("the header: {e}")))?;
-        if header.contains_key("crit") {
-            return Err(Error::Critical);
-        }
-        let jwt = jwt_compact::UntrustedToken::new(text)
-            .map_err(|_| Error::Malformed("it is not a JWT in compact serialisation".to_owned()))?;
-        let signed = text.rsplit_once('.').map_or(text, |(signed, _)| signed);
-        Ok(Self {
-            jwt,
-            claims,
-            signed,
-        })
-    }
-
-    /// Verifies signature, times, issuer and audience at `now` (seconds since 1970).
-    ///
-    /// # Errors
-    /// The first check that fails.
-    pub fn verify(&self, acceptance: &Acceptance, now: u64) -> Result<VerifiedToken<'a>, Error> {
-        acceptance.keys.verify(&self.jwt)?;
-
-        let claims = encoding::base64(self.claims)
-            .ok_or_else(|| Error::Claims("they are not base64url".to_owned()))?;
-        let claims = encoding::json_object(&claims).map_err(Error::Claims)?;
-        let token = VerifiedToken {
-            expires: date(&claims, "exp")?.ok_or(Error::Claim("exp"))?,
-            claims,
-            signed: self.signed,
-        };
-        token.check_times(now)?;
-        if !acceptance.issuer.accepts(&token.strings("iss")?) {
-            return Err(Error::Issuer);
-        }
-        if !acceptance.audience.accepts(&token.strings("aud")?) {
-            return Err(Error::Audience);
-        }
-        Ok(token)
-    }
-}
-
-/// The claims of a token that was signed by an accepted issuer for this server and is valid now.
-pub struct VerifiedToken<'a> {
-    claims: Map<String, Value>,
-    signed: &'a str,
-    expires: u64,
-}
-
-impl VerifiedToken<'_> {
-    /// The claim `entitlements`.
-    ///
-    /// # Errors
-    /// [`entitlement::Error::Missing`] when there is none, and what is wrong with it.
-    pub fn entitlement(&self) -> Result<Entitlement, entitlement::Error> {
-        Entitlement::from_claim(
-            self.claims
-                .get("entitlements")
-                .ok_or(entitlement::Error::Missing)?,
-        )
-    }
-
-    /// What tells this token from every other: issuer and `jti` where there is one, else what was
-    /// signed. The signature is no part of it, since one message has many valid ones in ECDSA.
-    pub fn identity(&self) -> Vec<u8> {
-        match (self.claims.get("iss"), self.claims.get("jti")) {
-            (issuer, Some(Value::String(id))) => {
-                let issuer = issuer.and_then(Value::as_str).unwrap_or_default();
-                [issuer.as_bytes(), b"\0", id.as_bytes()].concat()
-            }
-            _ => self.signed.as_bytes().to_vec(),
-        }
-    }
-
-    /// The claim `sub`.
-    pub fn subject(&self) -> Option<&str> {
-        self.claims.get("sub").and_then(Value::as_str)
-    }
-
-    /// When it is accepted no more, in seconds since 1970.
-    pub fn accepted_until(&self) -> u64 {
-        self.expires.saturating_add(LEEWAY)
-    }
-
-    fn check_times(&self, now: u64) -> Result<(), Error> {
-        if now >= self.accepted_until() {
-            return Err(Error::Expired(self.expires));
-        }
-        for claim in ["nbf", "iat"] {
-            match date(&self.claims, claim)? {
-                Some(start) if start > now.saturating_add(LEEWAY) => {
-                    return Err(Error::NotYetValid(start));
-                }
-                _ => {}
+            Self::Missing | Self::InQuery | Self::Ambiguous => 0,
+            Self::TooLarge(_) | Self::Malformed(_) | Self::Critical | Self::Algorithm => 1,
+            Self::KeyUnknown => 2,
+            Self::Signature => 3,
+            Self::KeyUnusable | Self::KeysUnavailable | Self::Settings(_) | Self::NoPolicy => 4,
+            Self::Issuer | Self::Audience => 5,
+            Self::Claim(_) | Self::Claims(_) | Self::Expired(_) | Self::NotYetValid(_) => 6,
+            Self::RequiredClaim(_) | Self::Dialect(_) | Self::Entitlement(_) | Self::NoCallback => {
+                7
             }
         }
-        Ok(())
-    }
-
-    /// A string, or a list of them (RFC 7519 section 4.1.3). Empty when the claim is absent.
-    fn strings(&self, claim: &'static str) -> Result<Vec<&str>, Error> {
-        match self.claims.get(claim) {
-            None => Ok(Vec::new()),
-            Some(Value::String(one)) => Ok(vec![one]),
-            Some(Value::Array(list)) if claim == "aud" => list
-                .iter()
-                .map(|one| one.as_str().ok_or(Error::Claim(claim)))
-                .collect(),
-            Some(_) => Err(Error::Claim(claim)),
-        }
-    }
-}
-
-/// A `NumericDate` in whole seconds (RFC 7519 section 2).
-fn date(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<u64>, Error> {
-    match claims.get(claim) {
-        None => Ok(None),
-        Some(value) => value.as_u64().map(Some).ok_or(Error::Claim(claim)),
     }
 }

@@ -1,17 +1,18 @@
 //! A request to another server, on whichever WASI HTTP it goes out.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::http::header::CONTENT_LENGTH;
 use ::http::{HeaderValue, Request};
 
-use crate::platform::{Error, MAX_ANSWER, SEND_TIMEOUT};
+use crate::platform::{Error, MAX_ANSWER, Timeout};
 
 /// A request to another server that is under way: where it goes, and what has come back.
 pub struct Exchange {
     authority: String,
     answer: Vec<u8>,
     answered: Option<Instant>,
+    timeout: Duration,
 }
 
 impl Exchange {
@@ -30,7 +31,13 @@ impl Exchange {
             authority: format!("{scheme}://{host}{port}"),
             answer: Vec::new(),
             answered: None,
+            timeout: Timeout::of(request),
         }
+    }
+
+    /// How long it may take to connect, until the first byte, and between two pieces, in nanoseconds.
+    pub fn timeout(&self) -> Option<u64> {
+        u64::try_from(self.timeout.as_nanos()).ok()
     }
 
     /// It was not allowed.
@@ -54,7 +61,7 @@ impl Exchange {
         if self.answer.len().saturating_add(piece.len()) > MAX_ANSWER {
             return Err(self.failed(format!("its answer has more than {MAX_ANSWER} bytes")));
         }
-        if self.answered.get_or_insert_with(Instant::now).elapsed() > SEND_TIMEOUT {
+        if self.answered.get_or_insert_with(Instant::now).elapsed() > self.timeout {
             return Err(self.failed("its answer takes too long"));
         }
         self.answer.extend_from_slice(piece);

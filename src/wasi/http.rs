@@ -14,7 +14,7 @@ use wasi::http::types::{
 use wasi::io::streams::StreamError;
 
 use super::Exchange;
-use crate::platform::{Error, SEND_TIMEOUT};
+use crate::platform::Error;
 use crate::service::IncomingBody;
 
 /// The most that one call writes (`blocking-write-and-flush`).
@@ -87,7 +87,7 @@ pub fn send(mut request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
     let outgoing =
         outgoing(&request).map_err(|()| exchange.failed("it is not a request that HTTP has"))?;
     let body = outgoing.body();
-    let answer = outgoing_handler::handle(outgoing, Some(options()))
+    let answer = outgoing_handler::handle(outgoing, Some(options(exchange.timeout())))
         .map_err(|code| failed(&exchange, code))?;
     if let Ok(body) = body {
         // A server may answer before it has read everything; its answer counts.
@@ -136,8 +136,7 @@ fn outgoing(request: &Request<Vec<u8>>) -> Result<OutgoingRequest, ()> {
 }
 
 /// A host that does not take an option goes by its own.
-fn options() -> RequestOptions {
-    let timeout = u64::try_from(SEND_TIMEOUT.as_nanos()).ok();
+fn options(timeout: Option<u64>) -> RequestOptions {
     let options = RequestOptions::new();
     let _ = options.set_connect_timeout(timeout);
     let _ = options.set_first_byte_timeout(timeout);

@@ -99,9 +99,16 @@ fn the_manifest_declares_every_variable_for_the_component_and_marks_what_is_secr
             manifest.component.variables[name],
             format!("{{{{ {name} }}}}")
         );
-        let holds_secret = ["key", "ask", "credentials", "secret", "operator"]
-            .iter()
-            .any(|part| name.contains(part));
+        let holds_secret = [
+            "key",
+            "ask",
+            "credentials",
+            "secret",
+            "operator",
+            "policies",
+        ]
+        .iter()
+        .any(|part| name.contains(part));
         assert_eq!(
             variable.secret,
             holds_secret && name != "fairplay_test_credentials",

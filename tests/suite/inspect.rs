@@ -168,6 +168,7 @@ fn the_audit_record_says_who_what_and_on_which_terms() {
             "subject": "121377aa17374deb6616283e795ff195",
             "asset": "movie-1",
             "key": "movie-1",
+            "policy": "default",
             "spc_version": 1,
             "device": {
                 "id": "aba192853abd9bcc3ed6faf04fe64605",

@@ -2,20 +2,28 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 
+mod callback;
 mod check_in;
 mod component;
 mod deploy;
+mod dialects;
 mod endpoints;
 mod figures;
 mod fixtures;
 mod inspect;
+mod issuer;
+mod jose;
 mod openapi;
 mod platform;
 mod players;
+mod policies;
 mod policy;
+#[path = "../../cli/tests/host/processes.rs"]
+mod processes;
 mod robustness;
 mod settings;
 mod support;
+mod upstream;
 mod uses;
 mod vectors;
 mod wire;

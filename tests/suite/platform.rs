@@ -1,17 +1,14 @@
 //! What every host provides to the component, held to its promises by the probe.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use http::Request;
+use http::{Request, Response};
 use keylet_cli::host::{Options, Server, World};
 use keylet_probe::{MANIFEST, application};
 
 use crate::support::{Answer, WORLDS, get, send};
-
-const SPINS: [World; 2] = [World::Wasip2, World::Wasip3];
+use crate::upstream::{Reply, SPINS, Upstream};
 
 fn probe(world: World, manifest: &str) -> Server {
     Server::start(application(world, manifest), &Options::quiet()).unwrap()
@@ -128,103 +125,53 @@ fn a_store_that_the_manifest_does_not_name_is_not_there() {
     }
 }
 
-/// A server that answers each request in a way of its own, and remembers what it was sent.
-struct Peer {
-    address: SocketAddr,
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl Peer {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&requests);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (mut stream, seen) = (stream.unwrap(), Arc::clone(&seen));
-                std::thread::spawn(move || {
-                    let mut request = Vec::new();
-                    let mut piece = [0; 4096];
-                    while !request.ends_with(b"the end") {
-                        match stream.read(&mut piece) {
-                            Ok(read) if read > 0 => request.extend_from_slice(&piece[..read]),
-                            _ => return,
-                        }
-                    }
-                    let request = String::from_utf8(request).unwrap();
-                    let path = request.split([' ', '?']).nth(1).unwrap().to_owned();
-                    seen.lock().unwrap().push(request);
-                    // The other side may close whenever it has had enough.
-                    let _ = Self::answer(&path, &mut stream);
-                });
-            }
-        });
-        Self { address, requests }
-    }
-
-    fn answer(path: &str, stream: &mut impl Write) -> std::io::Result<()> {
-        match path {
-            "/moved" => stream
-                .write_all(b"HTTP/1.1 302 Found\r\nlocation: /answer\r\ncontent-length: 0\r\n\r\n"),
-            "/large" => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")?;
-                stream.write_all(&[b'x'; 1_000_000])
-            }
-            "/cut-short" => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nnot all of it")
-            }
-            "/garbage" => stream.write_all(b"this is not HTTP at all\r\n\r\n"),
-            "/silent" => {
-                std::thread::sleep(Duration::from_secs(30));
-                Ok(())
-            }
-            "/trickle" => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")?;
-                loop {
-                    std::thread::sleep(Duration::from_millis(500));
-                    stream.write_all(b"x")?;
-                    stream.flush()?;
-                }
-            }
-            _ => stream.write_all(
-                b"HTTP/1.1 418 I'm a teapot\r\nx-told: yes\r\ncontent-length: 5\r\n\r\nshort",
-            ),
+/// A server that answers each path in a way of its own.
+fn peer() -> Upstream {
+    Upstream::start(|request| match request.uri().path() {
+        "/moved" => Reply::status(302).with("location", "/answer"),
+        "/large" => Reply::text(&"x".repeat(1_000_000)),
+        "/cut-short" => {
+            Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nnot all of it".to_vec())
         }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
+        "/garbage" => Reply::Bytes(b"this is not HTTP at all\r\n\r\n".to_vec()),
+        "/silent" => Reply::Silence,
+        "/trickle" => Reply::Trickle,
+        _ => Reply::Whole(
+            Response::builder()
+                .status(418)
+                .header("x-told", "yes")
+                .body(b"short".to_vec())
+                .unwrap(),
+        ),
+    })
 }
 
-/// Has the probe send a request that ends with `the end`.
+/// Has the probe send a request.
 fn through(server: &Server, uri: &str) -> Answer {
     let request = Request::post("/");
     send(
         server,
         request,
         &format!("/send?method=PUT&uri={uri}"),
-        b"a body, and the end",
+        b"a body",
     )
 }
 
 #[test]
 fn a_request_goes_out_as_it_is_and_every_status_is_an_answer() {
-    let peer = Peer::start();
+    let peer = peer();
     for world in WORLDS {
         let server = probe(world, MANIFEST);
         let answer = through(&server, &peer.url("/answer%3Fa=b"));
         assert_eq!(text(&answer), (418, "short"), "{world:?}");
         assert_eq!(answer.header("x-told"), Some("yes"));
-        let request = peer.requests.lock().unwrap().pop().unwrap();
-        assert!(
-            request.starts_with("PUT /answer?a=b HTTP/1.1\r\n"),
-            "{request}"
+        let request = peer.take().pop().unwrap();
+        assert_eq!(
+            (request.method().as_str(), request.uri().to_string()),
+            ("PUT", "/answer?a=b".to_owned())
         );
-        let host = format!("host: {}\r\n", peer.address);
-        assert!(request.to_lowercase().contains(&host), "{request}");
-        assert!(request.contains("a body, and the end"), "{request}");
+        assert_eq!(request.headers()["host"], peer.address().to_string());
+        assert_eq!(request.body(), b"a body");
 
         let moved = through(&server, &peer.url("/moved"));
         assert_eq!(
@@ -237,12 +184,12 @@ fn a_request_goes_out_as_it_is_and_every_status_is_an_answer() {
 
 #[test]
 fn a_request_goes_only_where_the_manifest_allows() {
-    let peer = Peer::start();
+    let peer = peer();
     let manifest = MANIFEST.replace("http://{{ host }}:*", "http://{{ host }}:1");
     let uri = peer.url("/answer");
     for world in SPINS {
         let server = probe(world, &manifest);
-        let port = peer.address.port();
+        let port = peer.address().port();
         assert_eq!(
             text(&through(&server, &uri)),
             (
@@ -252,7 +199,7 @@ fn a_request_goes_only_where_the_manifest_allows() {
         );
         server.stop();
     }
-    assert!(peer.requests.lock().unwrap().is_empty());
+    assert_eq!(peer.count(), 0);
 
     let server = probe(World::Wasi, &manifest);
     assert_eq!(
@@ -265,7 +212,7 @@ fn a_request_goes_only_where_the_manifest_allows() {
 
 #[test]
 fn a_server_that_fails_is_an_error_that_names_it_and_not_what_was_asked() {
-    let peer = Peer::start();
+    let peer = peer();
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -293,7 +240,7 @@ fn a_server_that_fails_is_an_error_that_names_it_and_not_what_was_asked() {
 
 #[test]
 fn a_server_that_hangs_is_left_after_some_seconds() {
-    let peer = Peer::start();
+    let peer = peer();
     let peer = &peer;
     std::thread::scope(|scope| {
         for world in WORLDS {

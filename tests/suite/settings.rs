@@ -7,7 +7,7 @@ use keylet_cli::host::Provided;
 use crate::support::{Native, fixture, get, post_spc, run, send, serve, token, variables_with};
 
 /// The problems on the health page of these variables, as `code variable: message`.
-fn problems(variables: Provided) -> Vec<String> {
+pub fn problems(variables: Provided) -> Vec<String> {
     let service = Service::new(Native::new(variables));
     let reply = run(service.handle(http::Request::get("/healthz").body(Vec::new()).unwrap()));
     let health: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();

@@ -171,15 +171,24 @@ pub fn post_spc(server: &Server, spc: &[u8]) -> Answer {
     send(server, request, "/fairplay", spc)
 }
 
+/// What the store has, or why it fails.
+type Stored = Result<BTreeMap<String, Vec<u8>>, Error>;
+
+/// What answers the requests that [`Native`] sends.
+pub type Peer = Box<dyn FnMut(http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, Error>>;
+
 /// A platform in this process, for what takes too many requests to go through a host, and for what
-/// no host can be made to do.
+/// no host can be made to do. A clone shares all but the variables, as instances on one host do.
+#[derive(Clone)]
 pub struct Native {
     pub variables: Provided,
     /// Seconds since 1970.
     pub now: Rc<Cell<u64>>,
-    pub store: RefCell<Result<BTreeMap<String, Vec<u8>>, Error>>,
+    pub store: Rc<RefCell<Stored>>,
     /// What it was told to log.
     pub log: Rc<RefCell<Vec<String>>>,
+    /// Nobody, unless a test says so.
+    pub peer: Rc<RefCell<Peer>>,
 }
 
 impl Native {
@@ -188,15 +197,20 @@ impl Native {
         Self {
             variables,
             now: Rc::new(Cell::new(1_800_000_000)),
-            store: RefCell::new(Ok(BTreeMap::new())),
+            store: Rc::new(RefCell::new(Ok(BTreeMap::new()))),
             log: Rc::default(),
+            peer: Rc::new(RefCell::new(Box::new(|request| {
+                panic!("a request to {}, which nobody answers", request.uri())
+            }))),
         }
     }
 
     /// A platform whose store fails.
     pub fn with_broken_store(variables: Provided) -> Self {
         Self {
-            store: RefCell::new(Err(Error::Store("as the test wants it".to_owned()))),
+            store: Rc::new(RefCell::new(Err(Error::Store(
+                "as the test wants it".to_owned(),
+            )))),
             ..Self::new(variables)
         }
     }
@@ -259,9 +273,9 @@ impl Platform for Native {
 
     async fn send(
         &self,
-        _request: http::Request<Vec<u8>>,
+        request: http::Request<Vec<u8>>,
     ) -> Result<http::Response<Vec<u8>>, Error> {
-        panic!("this platform sends nothing")
+        (self.peer.borrow_mut())(request)
     }
 }
 

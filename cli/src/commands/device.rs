@@ -176,7 +176,15 @@ pub fn post(url: &str, token: Option<&str>, spc: &[u8]) -> Result<Vec<u8>> {
 /// What is wrong, and of settings each problem by its variable.
 fn explain(error: &licence::Error) -> anyhow::Error {
     match error {
-        licence::Error::Settings(SettingsError::Invalid(problems)) => {
+        licence::Error::Settings(error) => explain_settings(error),
+        error => anyhow::anyhow!("{error}"),
+    }
+}
+
+/// What is wrong with settings, each by its variable.
+pub fn explain_settings(error: &SettingsError) -> anyhow::Error {
+    match error {
+        SettingsError::Invalid(problems) => {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             anyhow::anyhow!(lines.join("\n"))
         }
@@ -249,23 +257,28 @@ fn tllv(text: &str) -> Result<(Tag, Vec<u8>)> {
     Ok((tag(name)?, hex::decode(value)?))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
 /// Writes a file that only its owner reads.
-fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
+pub fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
         .open(path)
-        .and_then(|mut file| file.write_all(content))
+        .and_then(|mut file| {
+            // One that was there keeps its mode.
+            #[cfg(unix)]
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            file.write_all(content)
+        })
         .with_context(|| format!("writing {}", path.display()))
 }
 
-fn print(document: &impl serde::Serialize) -> Result<()> {
+pub fn print(document: &impl serde::Serialize) -> Result<()> {
     // Whoever reads may stop reading.
     let _ = writeln!(
         std::io::stdout(),

@@ -3,7 +3,11 @@
 mod demo;
 mod device;
 mod fixtures;
+mod policies;
 mod serve;
+mod token;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -19,23 +23,32 @@ pub enum Command {
     /// Emulate a FairPlay device: make SPCs, open CKCs
     #[command(subcommand)]
     Device(device::Command),
+    /// Take over content key policies of other services
+    #[command(subcommand)]
+    Policies(policies::Command),
+    /// Make tokens, and explain them
+    #[command(subcommand)]
+    Token(token::Command),
     /// Write or check the fixtures
     #[command(subcommand)]
     Fixtures(fixtures::Command),
 }
 
 impl Command {
-    /// Runs the command.
+    /// Runs the command, to its exit code.
     ///
     /// # Errors
     /// What stopped it, in a sentence.
-    pub fn run(self) -> Result<()> {
+    pub fn run(self) -> Result<ExitCode> {
         match self {
-            Self::Demo => demo::run(),
-            Self::Serve(arguments) => serve::run(&arguments),
-            Self::Device(command) => device::run(command),
-            Self::Fixtures(command) => fixtures::run(&command),
+            Self::Demo => demo::run()?,
+            Self::Serve(arguments) => serve::run(&arguments)?,
+            Self::Device(command) => device::run(command)?,
+            Self::Policies(command) => return policies::run(&command),
+            Self::Token(command) => return token::run(command),
+            Self::Fixtures(command) => fixtures::run(&command)?,
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

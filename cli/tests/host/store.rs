@@ -1,49 +1,18 @@
 //! The key-value stores: nothing that was acknowledged is lost.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use keylet_cli::host::{NotACounter, Options, Provided, Server, Store, StoreChoice, World};
 use keylet_probe::{MANIFEST, application, component};
 
-use crate::support::{Directory, Process, free_port, serve, wait_for};
+use crate::support::{Directory, at, free_port, redis, redis_at, serve, wait_for};
 
 const CLIENTS: i64 = 64;
 const INCREMENTS: i64 = 1_000;
 
 fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Runtime::new().unwrap().block_on(future)
-}
-
-/// A Redis server, where there is one on this machine.
-fn redis(test: &str) -> Option<(Process, StoreChoice)> {
-    let port = free_port();
-    let Some(server) = redis_at(port) else {
-        // Not `eprintln`, which the test runner would keep to itself.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED {test}: there is no redis-server"
-        );
-        return None;
-    };
-    Some((server, at(port)))
-}
-
-fn redis_at(port: u16) -> Option<Process> {
-    let server = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--appendonly", "no"])
-        .stdout(Stdio::null())
-        .spawn();
-    let server = Process(server.ok()?);
-    wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-    Some(server)
-}
-
-fn at(port: u16) -> StoreChoice {
-    StoreChoice::Redis(format!("redis://127.0.0.1:{port}"))
 }
 
 /// Has a server that runs the probe add to a counter. `None` when it does not answer.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use keylet::platform::{Error, SEND_TIMEOUT};
+use keylet::platform::Error;
 use keylet::service::IncomingBody;
 use keylet::wasi::Exchange;
 use spin_sdk::http::FullBody;
@@ -33,7 +33,7 @@ pub async fn send(mut request: http::Request<Vec<u8>>) -> Result<http::Response<
     let mut request = request.map(|body| FullBody::new(Bytes::from(body)));
     request
         .extensions_mut()
-        .insert(RequestOptionsExtension(options()));
+        .insert(RequestOptionsExtension(options(exchange.timeout())));
     let response = spin_sdk::http::send(request)
         .await
         .map_err(|code| match code {
@@ -51,8 +51,7 @@ pub async fn send(mut request: http::Request<Vec<u8>>) -> Result<http::Response<
 }
 
 /// A host that does not take an option goes by its own.
-fn options() -> RequestOptions {
-    let timeout = u64::try_from(SEND_TIMEOUT.as_nanos()).ok();
+fn options(timeout: Option<u64>) -> RequestOptions {
     let options = RequestOptions::new();
     let _ = options.set_connect_timeout(timeout);
     let _ = options.set_first_byte_timeout(timeout);

@@ -1,0 +1,878 @@
+//! `keylet policies`
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::{Args, Subcommand};
+use keylet::encoding;
+use keylet::error::SettingsError;
+use keylet::token::{POLICIES, Policies};
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::device::{print, read, write_secret};
+use crate::host::Provided;
+use crate::settings::Settings;
+
+/// Take over content key policies of other services.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Turn content key policies of Azure Media Services into the variable `policies`
+    ///
+    /// It reads what the REST API exports (2022-08-01: one policy, a list of them, or the answer of
+    /// getPolicyPropertiesWithSecrets), and what `az ams content-key-policy show --with-secrets` prints.
+    /// What was taken and what was not is told on standard error. The exit code is 2 when an option is
+    /// left out.
+    Import(Import),
+}
+
+/// What is taken over, and where to.
+#[derive(Args)]
+pub struct Import {
+    /// The document; `-` for standard input
+    #[arg(value_name = "FILE|-")]
+    document: PathBuf,
+    /// File for the policies, for its owner only, since they hold secrets; without it, standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Of a list, this policy only; may be repeated
+    #[arg(long = "policy", value_name = "NAME")]
+    policies: Vec<String>,
+    /// Options that cannot be taken are no failure
+    #[arg(long)]
+    partial: bool,
+}
+
+pub fn run(command: &Command) -> Result<ExitCode> {
+    let Command::Import(arguments) = command;
+    let document = document(&arguments.document)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let imported = runtime.block_on(import(&document, &arguments.policies))?;
+    for line in &imported.report {
+        eprintln!("{line}");
+    }
+    if !imported.options.is_empty() {
+        match &arguments.out {
+            None => print(&imported.options)?,
+            Some(path) => {
+                let json = Zeroizing::new(serde_json::to_vec_pretty(&imported.options)?);
+                write_secret(path, &json)?;
+            }
+        }
+    }
+    let is_whole = imported.left_out == 0 || arguments.partial;
+    Ok(match is_whole && !imported.options.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(2),
+    })
+}
+
+fn document(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    if path != Path::new("-") {
+        return read(path).map(Zeroizing::new);
+    }
+    let mut document = Zeroizing::new(Vec::new());
+    std::io::stdin().read_to_end(&mut document)?;
+    Ok(document)
+}
+
+/// What a document comes to.
+pub struct Imported {
+    /// The options, as `policies` has them.
+    pub options: Vec<Value>,
+    /// What was taken and what was not, without any secret.
+    report: Vec<String>,
+    /// How many options, or pages of them, are not among them.
+    left_out: usize,
+}
+
+/// Takes over a document, or of its policies those that are named.
+///
+/// # Errors
+/// A document that is none, or has no such policy.
+pub async fn import(document: &[u8], named: &[String]) -> Result<Imported> {
+    let document = Zeroizing::new(text(document)?);
+    let document = encoding::json(document.as_bytes());
+    let document = document.map_err(|reason| anyhow!("the document: {reason}"))?;
+    let exported = Exported::of(&document)?;
+    for name in named {
+        let is_there = exported.policies.iter().any(|policy| policy.name == *name);
+        ensure!(is_there, "the document has no policy {name:?}");
+    }
+    let is_wanted = |policy: &&Policy<'_>| named.is_empty() || named.contains(&policy.name);
+    let policies: Vec<&Policy<'_>> = exported.policies.iter().filter(is_wanted).collect();
+
+    let mut imported = Imported {
+        options: Vec::new(),
+        report: Vec::new(),
+        left_out: 0,
+    };
+    if exported.goes_on && named.is_empty() {
+        imported.left_out += 1;
+        imported.report.push(
+            "left out: the policies of the following pages, of which the document has only the link"
+                .to_owned(),
+        );
+    }
+    let mut names: Vec<String> = Vec::new();
+    for policy in &policies {
+        for (place, option) in policy.options.iter().enumerate() {
+            let label = format!("policy {:?}, option {}", policy.name, place + 1);
+            let mut say = |line: String| imported.report.push(format!("{label}: {line}"));
+            let taken = match Taken::of(option, policies.len() > 1) {
+                Ok(taken) => taken,
+                Err(reason) => {
+                    say(format!("left out: {reason}"));
+                    imported.left_out += 1;
+                    continue;
+                }
+            };
+            let own = Members::of(option).ok().and_then(|o| o.text("name"));
+            let name = free_name(own, &policy.name, place, &names);
+            let option = taken.option(&name);
+            if let Err(reason) = validate(std::slice::from_ref(&option)).await {
+                say(format!("left out: {reason}"));
+                imported.left_out += 1;
+                continue;
+            }
+            if own != Some(name.as_str()) {
+                say(format!("it is called {name:?} from now on"));
+            }
+            say(format!("taken: {}", taken.summary.join("; ")));
+            for line in &taken.not_taken {
+                say(format!("not taken: {line}"));
+            }
+            for line in &taken.notes {
+                say(format!("note: {line}"));
+            }
+            names.push(name);
+            imported.options.push(option);
+        }
+    }
+    if policies.len() > 1 && !imported.options.is_empty() {
+        imported.report.push(
+            "note: there a policy holds for the keys of its locators; here each option holds for every key, \
+             so that a token which does not name its key opens those of the other policies too"
+                .to_owned(),
+        );
+    }
+    if !imported.options.is_empty() {
+        validate(&imported.options)
+            .await
+            .map_err(|reason| anyhow!("the policies together: {reason}"))?;
+    }
+    Ok(imported)
+}
+
+/// What the library itself says of options.
+async fn validate(options: &[Value]) -> Result<(), String> {
+    let json = json!(options).to_string();
+    let settings = Settings(Provided::from([(POLICIES.to_owned(), json)]));
+    let checked = match Policies::load(&settings).await {
+        Ok(policies) => policies.check(),
+        Err(error) => Err(error),
+    };
+    checked.map_err(|error| match error {
+        SettingsError::Invalid(problems) => {
+            let reasons = problems.iter().map(|problem| {
+                let reason = problem.message.as_str();
+                reason.strip_prefix("option 0: ").unwrap_or(reason)
+            });
+            reasons.collect::<Vec<_>>().join("; ")
+        }
+        error => error.to_string(),
+    })
+}
+
+/// The name of an option: its own where no other has it, else one of its policy's.
+fn free_name(own: Option<&str>, policy: &str, place: usize, names: &[String]) -> String {
+    let numbered = format!("{policy}-{}", place + 1);
+    let name = match own {
+        Some(own) if names.iter().all(|name| name != own) => own.to_owned(),
+        Some(own) => format!("{policy}-{own}"),
+        None => numbered.clone(),
+    };
+    // The last resort is still free: of one policy there is one option at a place.
+    [name, numbered]
+        .into_iter()
+        .find(|name| !names.contains(name))
+        .unwrap_or_else(|| format!("{policy}-{}-{}", place + 1, names.len()))
+}
+
+/// The text of a document. What PowerShell writes to a file is UTF-16, little endian with its mark.
+fn text(document: &[u8]) -> Result<String> {
+    const NONE: &str = "the document is not text";
+    match document {
+        [0xff, 0xfe, units @ ..] => {
+            let units = units.chunks_exact(2).map(|unit| match unit {
+                [low, high] => u16::from_le_bytes([*low, *high]),
+                _ => 0,
+            });
+            String::from_utf16(&units.collect::<Vec<_>>()).context(NONE)
+        }
+        [0xef, 0xbb, 0xbf, text @ ..] | text => Ok(std::str::from_utf8(text)
+            .map_err(|_| anyhow!(NONE))?
+            .to_owned()),
+    }
+}
+
+/// What a document has.
+struct Exported<'a> {
+    policies: Vec<Policy<'a>>,
+    /// Whether there are more, elsewhere.
+    goes_on: bool,
+}
+
+struct Policy<'a> {
+    name: String,
+    options: &'a [Value],
+}
+
+impl<'a> Exported<'a> {
+    /// A policy, its properties alone, or a list of them, bare or in `value`.
+    fn of(document: &'a Value) -> Result<Self> {
+        let members = Members::of(document);
+        let list = members.as_ref().ok().and_then(|m| m.get("value"));
+        let policies = match list.unwrap_or(document) {
+            Value::Array(list) => list.iter().collect(),
+            one => vec![one],
+        };
+        ensure!(!policies.is_empty(), "the document has no policy");
+        let goes_on = members.is_ok_and(|m| m.get("@odata.nextLink").is_some());
+        let policies = policies
+            .into_iter()
+            .enumerate()
+            .map(|(place, policy)| {
+                Policy::of(policy, place)
+                    .with_context(|| format!("policy {} of the document", place + 1))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { policies, goes_on })
+    }
+}
+
+impl<'a> Policy<'a> {
+    fn of(policy: &'a Value, place: usize) -> Result<Self> {
+        let policy = Members::of(policy).map_err(|reason| anyhow!(reason))?;
+        let properties = match policy.get("properties") {
+            Some(properties) => Members::of(properties).map_err(|reason| anyhow!(reason))?,
+            None => policy.clone(),
+        };
+        let Some(Value::Array(options)) = properties.get("options") else {
+            bail!("it has no list `options`, so it is no content key policy");
+        };
+        let name = policy.text("name").map(ToOwned::to_owned);
+        Ok(Self {
+            name: name.unwrap_or_else(|| format!("policy-{}", place + 1)),
+            options,
+        })
+    }
+}
+
+/// The members of an object that have a value. Their names are compared without case and signs: the
+/// API writes `@odata.type` where the command line writes `odataType` or `odatatype`.
+#[derive(Clone)]
+struct Members<'a>(BTreeMap<String, (&'a str, &'a Value)>);
+
+impl<'a> Members<'a> {
+    fn of(value: &'a Value) -> Result<Self, String> {
+        let object = value.as_object().ok_or("it is not an object")?;
+        let mut members = BTreeMap::new();
+        for (name, value) in object.iter().filter(|(_, value)| !value.is_null()) {
+            if members.insert(bare(name), (name.as_str(), value)).is_some() {
+                return Err(format!("the member {name:?} is there in two spellings"));
+            }
+        }
+        Ok(Self(members))
+    }
+
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.0.get(&bare(name)).map(|(_, value)| *value)
+    }
+
+    /// A member that is text, and not empty.
+    fn text(&self, name: &str) -> Option<&'a str> {
+        self.get(name)?.as_str().filter(|text| !text.is_empty())
+    }
+
+    /// A member that must be text where it is there.
+    fn optional_text(&self, name: &str) -> Result<Option<&'a str>, String> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text).filter(|t| !t.is_empty()).map(|t| &**t)),
+            Some(_) => Err(format!("`{name}` is not text")),
+        }
+    }
+
+    /// The name of a type, without its name space.
+    fn kind(&self) -> Result<&'a str, String> {
+        let kind = self.text("@odata.type").ok_or("it has no `@odata.type`")?;
+        Ok(kind.rsplit('.').next().unwrap_or(kind))
+    }
+
+    /// Refuses members that are none of these: what restricts must not be lost.
+    fn only(&self, known: &[&str]) -> Result<(), String> {
+        let is_known = |name: &str| known.iter().any(|known| bare(known) == name);
+        match self.0.iter().find(|(name, _)| !is_known(name)) {
+            None => Ok(()),
+            Some((_, (name, _))) => Err(format!("the member {name:?} is not known here")),
+        }
+    }
+
+    /// The names of what has a value, apart from the type.
+    fn names(&self) -> String {
+        let names = self.0.iter().filter(|(name, _)| *name != "odatatype");
+        let names: Vec<&str> = names.map(|(_, (name, _))| *name).collect();
+        names.join(", ")
+    }
+}
+
+fn bare(name: &str) -> String {
+    let signs = name.chars().filter(char::is_ascii_alphanumeric);
+    signs.map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// What is taken of an option.
+#[derive(Default)]
+struct Taken {
+    restriction: Value,
+    drm: Map<String, Value>,
+    /// Where the option lets its viewers have keys without a word of their tokens.
+    terms: Option<Value>,
+    summary: Vec<String>,
+    not_taken: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Taken {
+    /// Reads an option, of one policy or of several.
+    ///
+    /// # Errors
+    /// Why it is left out.
+    fn of(option: &Value, of_several: bool) -> Result<Self, String> {
+        let option = Members::of(option)?;
+        option.only(&["policyOptionId", "name", "configuration", "restriction"])?;
+        let part = |name: &str| {
+            let part = option.get(name).ok_or(format!("it has no `{name}`"))?;
+            Members::of(part).map_err(|reason| format!("`{name}`: {reason}"))
+        };
+        let mut taken = Self::default();
+        taken
+            .restrict(&part("restriction")?, of_several)
+            .map_err(|reason| format!("its restriction: {reason}"))?;
+        taken
+            .configure(&part("configuration")?)
+            .map_err(|reason| format!("its configuration: {reason}"))?;
+        Ok(taken)
+    }
+
+    fn option(&self, name: &str) -> Value {
+        let mut option = json!({"name": name, "restriction": self.restriction});
+        if let Some(terms) = &self.terms {
+            option["terms"] = terms.clone();
+        }
+        option["drm"] = Value::Object(self.drm.clone());
+        option
+    }
+
+    fn restrict(&mut self, restriction: &Members<'_>, of_several: bool) -> Result<(), String> {
+        match restriction.kind()? {
+            "ContentKeyPolicyOpenRestriction" if of_several => Err(
+                "it is open, and of several policies: there it holds for the keys of its policy, here it \
+                 would open those of the others too. Import it alone, with --policy"
+                    .to_owned(),
+            ),
+            "ContentKeyPolicyOpenRestriction" => {
+                restriction.only(&["@odata.type"])?;
+                self.restriction = json!("open");
+                self.summary.push("open: no token is needed".to_owned());
+                self.notes
+                    .push("everybody gets every key of `content_keys` by it".to_owned());
+                Ok(())
+            }
+            "ContentKeyPolicyTokenRestriction" => self.restrict_to_tokens(restriction),
+            "ContentKeyPolicyUnknownRestriction" => Err(
+                "the version of the API that exported it does not know what it is".to_owned(),
+            ),
+            other => Err(format!("there is no {other:?} here")),
+        }
+    }
+
+    fn restrict_to_tokens(&mut self, restriction: &Members<'_>) -> Result<(), String> {
+        restriction.only(&[
+            "@odata.type",
+            "issuer",
+            "audience",
+            "primaryVerificationKey",
+            "alternateVerificationKeys",
+            "requiredClaims",
+            "restrictionTokenType",
+            "openIdConnectDiscoveryDocument",
+        ])?;
+        match restriction.optional_text("restrictionTokenType")? {
+            None => {}
+            Some(kind) if kind.eq_ignore_ascii_case("jwt") => {}
+            Some(kind) if kind.eq_ignore_ascii_case("swt") => {
+                return Err(
+                    "Simple Web Tokens (SWT) are not read; have the issuer make JWTs".to_owned(),
+                );
+            }
+            Some(_) => return Err("its tokens are no JWTs".to_owned()),
+        }
+        let mut written = Map::new();
+        for name in ["issuer", "audience"] {
+            let text = restriction
+                .text(name)
+                .ok_or(format!("it has no `{name}`"))?;
+            // Here `*` and lists mean more than text.
+            let value = match text == "*" || text.starts_with('[') {
+                true => json!([text]),
+                false => json!(text),
+            };
+            self.summary.push(format!("{name} {text:?}"));
+            written.insert(name.to_owned(), value);
+        }
+
+        let mut kinds = Vec::new();
+        if let Some(key) = restriction.get("primaryVerificationKey") {
+            let key = verification_key(key, &mut kinds)
+                .map_err(|reason| format!("`primaryVerificationKey`: {reason}"))?;
+            written.insert("primaryVerificationKey".to_owned(), key);
+        }
+        if let Some(keys) = restriction.get("alternateVerificationKeys") {
+            let keys = keys.as_array().map(|keys| {
+                let keys = keys.iter().map(|key| verification_key(key, &mut kinds));
+                keys.collect::<Result<Vec<_>, _>>()
+            });
+            let keys = keys
+                .unwrap_or_else(|| Err("it is not a list".to_owned()))
+                .map_err(|reason| format!("`alternateVerificationKeys`: {reason}"))?;
+            if !keys.is_empty() {
+                written.insert("alternateVerificationKeys".to_owned(), json!(keys));
+            }
+        }
+        if !kinds.is_empty() {
+            self.summary.push(format!("keys: {}", kinds.join(", ")));
+        }
+
+        if let Some(claims) = restriction.get("requiredClaims") {
+            let claims = claims.as_array().ok_or("`requiredClaims` is not a list")?;
+            let claims = claims.iter().map(required_claim);
+            let claims = claims.collect::<Result<Vec<_>, String>>()?;
+            let names: Vec<String> = claims.iter().map(|c| c["claimType"].to_string()).collect();
+            if !names.is_empty() {
+                self.summary.push(format!("required: {}", names.join(", ")));
+                written.insert("requiredClaims".to_owned(), json!(claims));
+            }
+        }
+        if let Some(url) = restriction.optional_text("openIdConnectDiscoveryDocument")? {
+            self.summary.push("keys by OpenID discovery".to_owned());
+            self.notes.push(
+                "the host of `openIdConnectDiscoveryDocument`, and that of its `jwks_uri`, must be in \
+                 `allowed_outbound_hosts`"
+                    .to_owned(),
+            );
+            written.insert("openIdConnectDiscoveryDocument".to_owned(), json!(url));
+        }
+        self.restriction = Value::Object(written);
+        Ok(())
+    }
+
+    fn configure(&mut self, configuration: &Members<'_>) -> Result<(), String> {
+        match configuration.kind()? {
+            "ContentKeyPolicyFairPlayConfiguration" => self.configure_fairplay(configuration),
+            "ContentKeyPolicyWidevineConfiguration" => {
+                let template = configuration.optional_text("widevineTemplate")?;
+                let template = template.map(|text| {
+                    let template = encoding::json(text.as_bytes()).unwrap_or_default();
+                    Members::of(&template).map_or("?".to_owned(), |members| members.names())
+                });
+                self.configure_proxy(
+                    "widevine",
+                    "Widevine",
+                    template
+                        .filter(|names| !names.is_empty())
+                        .map(|names| format!("`widevineTemplate` ({names})")),
+                );
+                Ok(())
+            }
+            "ContentKeyPolicyPlayReadyConfiguration" => {
+                let licences = configuration.get("licenses").and_then(Value::as_array);
+                let licences = licences.into_iter().flatten();
+                let mut lost: Vec<String> = licences
+                    .filter_map(|licence| Members::of(licence).ok())
+                    .map(|licence| format!("`licenses` ({})", licence.names()))
+                    .collect();
+                let custom = configuration.text("responseCustomData");
+                lost.extend(custom.map(|_| "`responseCustomData`".to_owned()));
+                let lost = (!lost.is_empty()).then(|| lost.join(", "));
+                self.configure_proxy("playready", "PlayReady", lost);
+                Ok(())
+            }
+            "ContentKeyPolicyClearKeyConfiguration" => {
+                configuration.only(&["@odata.type"])?;
+                for system in ["clearkey", "aes128"] {
+                    self.drm.insert(system.to_owned(), json!({}));
+                }
+                self.terms = Some(json!({}));
+                self.summary
+                    .push("keys in the clear: ClearKey and AES-128".to_owned());
+                Ok(())
+            }
+            "ContentKeyPolicyUnknownConfiguration" => {
+                Err("the version of the API that exported it does not know what it is".to_owned())
+            }
+            other => Err(format!("there is no {other:?} here")),
+        }
+    }
+
+    fn configure_fairplay(&mut self, configuration: &Members<'_>) -> Result<(), String> {
+        configuration.only(&[
+            "@odata.type",
+            "ask",
+            "fairPlayPfx",
+            "fairPlayPfxPassword",
+            "rentalAndLeaseKeyType",
+            "rentalDuration",
+            "offlineRentalConfiguration",
+        ])?;
+        let kind = configuration.text("rentalAndLeaseKeyType");
+        let kind = kind.ok_or("it has no `rentalAndLeaseKeyType`")?;
+        let mut written = Map::from_iter([("rentalAndLeaseKeyType".to_owned(), json!(kind))]);
+        let mut unused = Vec::new();
+        if let Some(duration) = configuration.get("rentalDuration") {
+            if kind != "PersistentLimited" && *duration != 0 {
+                unused.push("`rentalDuration`");
+            }
+            written.insert("rentalDuration".to_owned(), duration.clone());
+        }
+        if let Some(offline) = configuration.get("offlineRentalConfiguration") {
+            let names = ["playbackDurationSeconds", "storageDurationSeconds"];
+            let offline = Members::of(offline)?;
+            offline.only(&names)?;
+            let durations: Map<String, Value> = names
+                .into_iter()
+                .filter_map(|name| Some((name.to_owned(), offline.get(name)?.clone())))
+                .collect();
+            if kind != "DualExpiry" && durations.values().any(|duration| *duration != 0) {
+                unused.push("`offlineRentalConfiguration`");
+            }
+            written.insert("offlineRentalConfiguration".to_owned(), json!(durations));
+        }
+        self.drm.insert("fairplay".to_owned(), json!(written));
+        self.summary.push(format!("FairPlay, {kind}"));
+        if !unused.is_empty() {
+            self.notes.push(format!(
+                "{} means nothing with {kind}, there as here",
+                unused.join(" and ")
+            ));
+        }
+        let from = |name: &str| match configuration.text(name) {
+            Some(_) => "",
+            None => " (not in this document either)",
+        };
+        self.not_taken.push(format!(
+            "`ask`{}: it belongs in the variable `fairplay_ask`, or in `ask` of `fairplay_credentials`",
+            from("ask")
+        ));
+        self.not_taken.push(format!(
+            "`fairPlayPfx` and `fairPlayPfxPassword`{}: certificate and private key, taken out with `openssl \
+             pkcs12`, belong in `fairplay_certificate` and `fairplay_private_key`, or in `fairplay_credentials`",
+            from("fairPlayPfx")
+        ));
+        Ok(())
+    }
+
+    /// A system whose terms are said in its own language. Where they are lost, the option grants
+    /// nothing by itself.
+    fn configure_proxy(&mut self, system: &str, name: &str, lost: Option<String>) {
+        self.drm.insert(system.to_owned(), json!({}));
+        self.summary.push(name.to_owned());
+        match lost {
+            None => self.terms = Some(json!({})),
+            Some(lost) => self.not_taken.push(format!(
+                "{lost}: say in `terms` of the option what of it shall hold. Without `terms`, tokens need \
+                 entitlements of their own"
+            )),
+        }
+    }
+}
+
+/// A key, of which `kinds` gets the kind.
+fn verification_key(key: &Value, kinds: &mut Vec<&'static str>) -> Result<Value, String> {
+    let key = Members::of(key)?;
+    key.only(&["@odata.type", "keyValue", "exponent", "modulus", "rawBody"])?;
+    let part = |name: &str| key.optional_text(name);
+    let parts = (
+        part("keyValue")?,
+        part("modulus")?,
+        part("exponent")?,
+        part("rawBody")?,
+    );
+    let (kind, written) = match parts {
+        (Some(key), None, None, None) => ("symmetric", json!({"keyValue": key})),
+        (None, Some(modulus), Some(exponent), None) => {
+            ("RSA", json!({"modulus": modulus, "exponent": exponent}))
+        }
+        (None, None, None, Some(body)) => ("X.509", json!({"rawBody": body})),
+        (None, None, None, None) => {
+            return Err(
+                "it is empty, since the document was exported without its secrets: export it with \
+                 getPolicyPropertiesWithSecrets (`az ams content-key-policy show --with-secrets`)"
+                    .to_owned(),
+            );
+        }
+        _ => {
+            let reason = "it is none of `keyValue`, `modulus` with `exponent`, and `rawBody`";
+            return Err(reason.to_owned());
+        }
+    };
+    kinds.push(kind);
+    Ok(written)
+}
+
+fn required_claim(claim: &Value) -> Result<Value, String> {
+    let claim = Members::of(claim)?;
+    claim.only(&["claimType", "claimValue"])?;
+    let kind = claim.text("claimType");
+    let mut written = json!({"claimType": kind.ok_or("a required claim has no `claimType`")?});
+    if let Some(value) = claim.optional_text("claimValue")? {
+        written["claimValue"] = json!(value);
+    }
+    Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A policy as the API exports it, made up, with an option for everything that is taken or not.
+    const EXPORTED: &str = include_str!("../../tests/fixtures/content_key_policy.json");
+
+    async fn imported(document: &Value) -> Imported {
+        import(document.to_string().as_bytes(), &[]).await.unwrap()
+    }
+
+    fn exported() -> Value {
+        serde_json::from_str(EXPORTED).unwrap()
+    }
+
+    fn names(imported: &Imported) -> Vec<&str> {
+        let options = imported.options.iter();
+        options
+            .map(|option| option["name"].as_str().unwrap())
+            .collect()
+    }
+
+    /// The lines about an option, counted from 1.
+    fn about(imported: &Imported, place: usize) -> String {
+        let label = format!("option {place}: ");
+        let lines = imported.report.iter().filter(|line| line.contains(&label));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
+    #[tokio::test]
+    async fn an_exported_policy_becomes_options_in_their_order() {
+        let imported = imported(&exported()).await;
+        assert_eq!(
+            names(&imported),
+            [
+                "rental",
+                "movies-2",
+                "by discovery",
+                "android",
+                "windows",
+                "envelope"
+            ]
+        );
+        let [rental, unnamed, discovery, android, windows, envelope] = imported.options.as_slice()
+        else {
+            panic!()
+        };
+        assert_eq!(
+            rental["drm"],
+            json!({"fairplay": {
+                "rentalAndLeaseKeyType": "DualExpiry",
+                "rentalDuration": 0,
+                "offlineRentalConfiguration": {"playbackDurationSeconds": 172_800, "storageDurationSeconds": 2_592_000},
+            }})
+        );
+        let restriction = &rental["restriction"];
+        assert_eq!(restriction["issuer"], "https://login.example.com/");
+        let alternates = restriction["alternateVerificationKeys"].as_array().unwrap();
+        assert!(alternates[0]["modulus"].is_string() && alternates[1]["rawBody"].is_string());
+        assert_eq!(
+            restriction["requiredClaims"],
+            json!([
+                {"claimType": "urn:microsoft:azure:mediaservices:contentkeyidentifier"},
+                {"claimType": "plan", "claimValue": "rental"},
+            ])
+        );
+        assert!(
+            unnamed["restriction"]
+                .get("alternateVerificationKeys")
+                .is_none()
+        );
+        assert!(discovery["restriction"]["openIdConnectDiscoveryDocument"].is_string());
+        // What Widevine and PlayReady restrict is lost, so that nothing is granted in its place.
+        assert!(android.get("terms").is_none() && windows.get("terms").is_none());
+        assert_eq!(envelope["terms"], json!({}));
+        assert_eq!(envelope["drm"], json!({"clearkey": {}, "aes128": {}}));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_taken_is_reported_and_never_with_a_secret() {
+        let imported = imported(&exported()).await;
+        for (place, parts) in [
+            (
+                1,
+                &[
+                    "taken: ",
+                    "symmetric, RSA, X.509",
+                    "`fairplay_ask`",
+                    "`fairplay_credentials`",
+                ][..],
+            ),
+            (2, &["\"movies-2\"", "`rentalDuration` means nothing"]),
+            (3, &["OpenID", "`allowed_outbound_hosts`"]),
+            (
+                4,
+                &[
+                    "not taken: `widevineTemplate` (allowed_track_types, content_key_specs, policy_overrides)",
+                ],
+            ),
+            (5, &["not taken: `licenses` (", "expirationDate"]),
+            (6, &["AES-128"]),
+            (7, &["left out: ", "Simple Web Tokens"]),
+            (8, &["left out: ", "getPolicyPropertiesWithSecrets"]),
+            (9, &["left out: ", "has 9 bytes"]),
+            (10, &["left out: ", "configuration"]),
+            (11, &["left out: ", "restriction"]),
+            (12, &["left out: ", "`rentalAndLeaseKeyType`"]),
+            (13, &["left out: ", "\"allowedCountries\" is not known"]),
+        ] {
+            let lines = about(&imported, place);
+            for part in parts {
+                assert!(lines.contains(part), "{place}: {part}: {lines}");
+            }
+        }
+        assert_eq!(imported.left_out, 7);
+
+        let report = imported.report.join("\n");
+        let mut secrets = 0;
+        let mut pending = vec![exported()];
+        while let Some(value) = pending.pop() {
+            match value {
+                Value::Array(list) => pending.extend(list),
+                Value::Object(members) => {
+                    for (name, value) in members {
+                        let is_secret = ["keyValue", "ask", "fairPlayPfx", "fairPlayPfxPassword"];
+                        match value.as_str() {
+                            Some(text) if is_secret.contains(&name.as_str()) => {
+                                assert!(!report.contains(text), "{name}");
+                                secrets += 1;
+                            }
+                            _ => pending.push(value),
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        assert!(secrets > 30, "{secrets}");
+    }
+
+    #[tokio::test]
+    async fn every_form_of_export_comes_to_the_same() {
+        let whole = exported();
+        let expected = imported(&whole).await.options;
+
+        let list = json!({"value": [whole]});
+        assert_eq!(imported(&list).await.options, expected);
+        let bare = json!([whole]);
+        assert_eq!(imported(&bare).await.options, expected);
+
+        // The command line lays the properties beside the name, and has no `@` in its names.
+        let mut flat = whole["properties"].clone();
+        flat["name"] = whole["name"].clone();
+        for spelling in ["odataType", "odatatype"] {
+            let text = flat.to_string().replace("@odata.type", spelling);
+            let flat = serde_json::from_str(&text).unwrap();
+            assert_eq!(imported(&flat).await.options, expected, "{spelling}");
+        }
+
+        let with_secrets = imported(&whole["properties"]).await.options;
+        assert_eq!(with_secrets[1]["name"], "policy-1-2");
+        assert_eq!(with_secrets[0], expected[0]);
+
+        let utf16 = EXPORTED.encode_utf16().flat_map(u16::to_le_bytes);
+        let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(utf16).collect();
+        assert_eq!(import(&utf16, &[]).await.unwrap().options, expected);
+    }
+
+    #[tokio::test]
+    async fn an_open_option_is_taken_from_a_policy_that_stands_alone() {
+        let mut open = exported();
+        open["name"] = json!("trailers");
+        open["properties"]["options"] = json!([{
+            "policyOptionId": "c0ffee00-0000-4000-8000-000000000099",
+            "name": null,
+            "configuration": {"@odata.type": "#Microsoft.Media.ContentKeyPolicyClearKeyConfiguration"},
+            "restriction": {"@odata.type": "#Microsoft.Media.ContentKeyPolicyOpenRestriction"},
+        }]);
+        let alone = imported(&open).await;
+        assert_eq!(alone.options[0]["restriction"], "open");
+        assert_eq!(alone.left_out, 0);
+        assert!(about(&alone, 1).contains("everybody gets every key"));
+
+        let both =
+            json!({"value": [exported(), open], "@odata.nextLink": "https://management.example/2"});
+        let imported = imported(&both).await;
+        assert_eq!(imported.options.len(), 6);
+        assert_eq!(imported.left_out, 7 + 1 + 1);
+        assert!(about(&imported, 1).contains("Import it alone"));
+        assert!(
+            imported
+                .report
+                .iter()
+                .any(|line| line.contains("following pages"))
+        );
+
+        let document = both.to_string();
+        let named = |name: &str| vec![name.to_owned()];
+        let one = import(document.as_bytes(), &named("trailers"))
+            .await
+            .unwrap();
+        assert_eq!(names(&one), ["trailers-1"]);
+        assert!(import(document.as_bytes(), &named("others")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn options_of_one_name_are_told_apart() {
+        let mut twice = exported();
+        let first = twice["properties"]["options"][0].clone();
+        twice["properties"]["options"] = json!([first, first, first]);
+        let imported = imported(&twice).await;
+        assert_eq!(names(&imported), ["rental", "movies-rental", "movies-3"]);
+    }
+
+    #[tokio::test]
+    async fn documents_that_are_no_policies_are_refused() {
+        for document in [
+            "",
+            "[]",
+            "{}",
+            r#"{"value": []}"#,
+            r#"{"properties": {"options": 1}}"#,
+            r#"{"options": [], "options": []}"#,
+        ] {
+            assert!(
+                import(document.as_bytes(), &[]).await.is_err(),
+                "{document}"
+            );
+        }
+    }
+}

@@ -1,0 +1,851 @@
+//! `keylet token explain`
+//!
+//! Every verdict is the library's own, so that it is the server's. What is added here is which claim or
+//! key it is about, and by how much.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use http::HeaderMap;
+use keylet::encoding;
+use keylet::entitlement::{self, Granted, Hdcp, MinOs, SecurityLevel, Use};
+use keylet::error::{Code, SettingsError};
+use keylet::id::Id;
+use keylet::licence::{self, FAIRPLAY, Licensing, Viewer};
+use keylet::platform::Platform;
+use keylet::token::dialect::Dialects;
+use keylet::token::{
+    self, Accepted, CONTENT_KEY_IDENTIFIER, Claims, Found, LEEWAY, Policies, PolicyOption, Signer,
+    UntrustedToken, own,
+};
+use serde_json::{Map, Value, json};
+
+use crate::commands::device::{explain_settings, print, read};
+use crate::host::{Assignment, provided};
+use crate::settings::Settings;
+
+/// The token, and what to ask of it.
+#[derive(Args)]
+pub struct Arguments {
+    /// The token, or `-` for standard input; the environment variable and files keep it out of the
+    /// argument list
+    #[arg(value_name = "TOKEN|-", env = "KEYLET_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// File with the token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The query parameter `signature`, which goes with Kaltura's `custom_data`
+    #[arg(long, value_name = "TEXT")]
+    signature: Option<String>,
+    /// An asset id, or the id of a key, that a player would ask for; may be repeated
+    #[arg(long = "asset-id", value_name = "ID")]
+    asset_ids: Vec<String>,
+    /// An application variable: name=value, or name=@file
+    #[arg(long = "variable", value_name = "NAME=VALUE|NAME=@FILE")]
+    variables: Vec<Assignment>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let token = match (&arguments.token_file, arguments.token.as_deref()) {
+        (Some(path), _) => String::from_utf8(read(path)?).context("the token is not text")?,
+        (None, Some("-")) => {
+            let mut token = String::new();
+            std::io::stdin().read_to_string(&mut token)?;
+            token
+        }
+        (None, Some(token)) => token.to_owned(),
+        (None, None) => {
+            bail!("the token is given as argument, with --token-file or in KEYLET_TOKEN")
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let licensing = Licensing::new(Settings(provided(&arguments.variables)?));
+    let question = Question {
+        token: token.trim(),
+        signature: arguments.signature.as_deref(),
+        asset_ids: &arguments.asset_ids,
+    };
+    let explained = runtime.block_on(explain(&licensing, &question))?;
+    print(&explained.document)?;
+    Ok(match explained.is_good {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// What is asked.
+pub struct Question<'a> {
+    token: &'a str,
+    signature: Option<&'a str>,
+    asset_ids: &'a [String],
+}
+
+/// What is answered.
+pub struct Explained {
+    document: Value,
+    /// Whether everything that is asked for would be given.
+    is_good: bool,
+}
+
+/// Explains a token to who runs the deployment.
+///
+/// # Errors
+/// Settings that do not load.
+async fn explain(licensing: &Licensing<Settings>, question: &Question<'_>) -> Result<Explained> {
+    let platform = licensing.platform();
+    let now = platform.now();
+    let settings = |error: SettingsError| explain_settings(&error);
+    let policies = licensing.policies().await.map_err(settings)?;
+    let has_secret = licensing.server_secret().await.map_err(settings)?.is_some();
+
+    let query = question
+        .signature
+        .map(|s| format!("signature={}", escaped(s)));
+    let found = token::locate(&HeaderMap::new(), query.as_deref(), Some(question.token));
+    let text = found.one(platform).await.map_err(settings)??;
+    let message = Message::of(text, policies.dialects(), has_secret);
+    let admitted = licensing.admit(FAIRPLAY, &found, now).await;
+
+    let signed_by = message.signed_by(policies, &admitted, platform, now).await;
+    let (is_accepted, policy) = match &admitted {
+        Ok(viewer) => match viewer.check() {
+            Ok(()) => (true, applies(viewer)),
+            Err(error) => (false, refusal(&error)),
+        },
+        Err(error) => {
+            let refused = refused_by(policies, &found, platform, now).await;
+            let mut policy = refusal(error);
+            policy["refused_by"] = refused.map_err(settings)?;
+            (false, policy)
+        }
+    };
+    let concerned = match &admitted {
+        Ok(viewer) => viewer.accesses().first().and_then(|access| access.option),
+        Err(_) => signed_by.option.or_else(|| {
+            let mut options = policies.options().iter();
+            options.find(|option| option.is_for(FAIRPLAY) && option.accepted().is_some())
+        }),
+    };
+    let mut document = json!({
+        "header": message.header,
+        "claims": message.shown(),
+        "dialect": message.dialect,
+        "signed_by": signed_by.document,
+        "valid": message.valid(concerned, now),
+        "policy": policy,
+    });
+    let mut hints = message.hints(policies.dialects());
+    let is_asked = |document: &Value| document["code"] == Code::TOKEN_KEYS_UNAVAILABLE.name;
+    if is_asked(&document["signed_by"]) || is_asked(&document["policy"]) {
+        hints.push(
+            "keys by URL were asked for from this machine; the server has its own way there, and \
+             `allowed_outbound_hosts`"
+                .to_owned(),
+        );
+    }
+    if !hints.is_empty() {
+        document["hints"] = json!(hints);
+    }
+
+    let mut is_good = is_accepted;
+    if !question.asset_ids.is_empty() {
+        let mut allows = Vec::new();
+        for asset_id in question.asset_ids {
+            let answer = match &admitted {
+                Ok(viewer) => match viewer.check() {
+                    Ok(()) => allowed(licensing, viewer, asset_id, now).await,
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error.clone()),
+            };
+            let answer = answer.unwrap_or_else(|error| {
+                is_good = false;
+                refusal(&error)
+            });
+            let mut entry = json!({"asset_id": asset_id});
+            if let (Some(entry), Value::Object(answer)) = (entry.as_object_mut(), answer) {
+                entry.extend(answer);
+            }
+            allows.push(entry);
+        }
+        document["allows"] = json!(allows);
+    }
+    Ok(Explained { document, is_good })
+}
+
+/// A message, as far as it can be read without a key.
+struct Message<'a> {
+    text: &'a str,
+    jwt: Result<UntrustedToken<'a>, token::Error>,
+    header: Option<Map<String, Value>>,
+    claims: Map<String, Value>,
+    /// Whose words it speaks.
+    dialect: Option<&'static str>,
+    /// Whether it says that this deployment made it.
+    is_own: bool,
+}
+
+impl<'a> Message<'a> {
+    fn of(text: &'a str, dialects: &Dialects, has_secret: bool) -> Self {
+        let object = |part: &str| {
+            let bytes = encoding::base64(part)?;
+            encoding::json_object(&bytes).ok()
+        };
+        let mut parts = text.split('.');
+        let (header, claims) = match (parts.next(), parts.next()) {
+            (Some(header), Some(claims)) => (object(header), object(claims)),
+            // What is no JWT is base64 of a JSON document.
+            _ => (None, object(text)),
+        };
+        let claims = claims.unwrap_or_default();
+        let jwt = UntrustedToken::parse(text);
+        let is_own = has_secret && jwt.as_ref().is_ok_and(own::is_own);
+        let dialect = match &jwt {
+            Ok(_) if is_own => Some("keylet"),
+            Ok(_) => dialects.name_of_claims(&claims).or_else(|| {
+                if claims.contains_key("entitlements") {
+                    Some("native")
+                } else {
+                    claims
+                        .contains_key(CONTENT_KEY_IDENTIFIER)
+                        .then_some("azure")
+                }
+            }),
+            Err(_) => dialects.name_of_text(text),
+        };
+        Self {
+            text,
+            jwt,
+            header,
+            claims,
+            dialect,
+            is_own,
+        }
+    }
+
+    /// The claims without what authenticates a message that is no JWT.
+    fn shown(&self) -> Map<String, Value> {
+        let mut claims = self.claims.clone();
+        if self.header.is_none() {
+            claims.retain(|name, _| !["hash", "signature"].contains(&name.as_str()));
+        }
+        claims
+    }
+
+    /// Whether issuer, audience and `exp` are asked of it.
+    fn is_checked(&self) -> bool {
+        matches!(self.dialect, None | Some("keylet" | "native" | "azure"))
+    }
+
+    /// Who signed it.
+    async fn signed_by<'p>(
+        &self,
+        policies: &'p Policies,
+        admitted: &Result<Viewer<'_>, licence::Error>,
+        platform: &Settings,
+        now: u64,
+    ) -> SignedBy<'p> {
+        let jwt = match &self.jwt {
+            // What is wrong with such a message, its dialect says together with the rest.
+            Err(error) if self.dialect.is_none() => return SignedBy::refused(error),
+            Ok(jwt) if !self.is_own => jwt,
+            _ => {
+                let document = match admitted {
+                    Ok(_) => {
+                        json!({"key": if self.is_own { "server_secret" } else { "token_keys" }})
+                    }
+                    Err(error) => refusal(error),
+                };
+                return SignedBy {
+                    option: None,
+                    document,
+                };
+            }
+        };
+        let mut refused: Option<token::Error> = None;
+        for option in policies.options().iter().filter(|o| o.is_for(FAIRPLAY)) {
+            match option.signer(jwt, platform, now).await {
+                Ok(Some(signer)) => return SignedBy::key(option, &signer),
+                Ok(None) => {}
+                // That another option has no such key is no news.
+                Err(token::Error::KeyUnknown) if refused.is_some() => {}
+                Err(error) => refused = Some(error),
+            }
+        }
+        match refused {
+            Some(error) => SignedBy::refused(&error),
+            None => SignedBy {
+                option: None,
+                document: json!({"reason": "no policy asks who signed a token"}),
+            },
+        }
+    }
+
+    /// What is wrong with its times, and with issuer and audience for an option.
+    fn valid(&self, option: Option<&PolicyOption>, now: u64) -> Value {
+        let mut valid = json!({"now": now});
+        for name in ["exp", "nbf", "iat"] {
+            if let Some(time) = self.time(name, now) {
+                valid[name] = time;
+            }
+        }
+        let own = Accepted::OneOf(vec!["keylet".to_owned()]);
+        let (issuer, audience) = match option.and_then(PolicyOption::accepted) {
+            _ if self.is_own => (Some(&own), Some(&own)),
+            _ if !self.is_checked() => (None, None),
+            accepted => accepted.unzip(),
+        };
+        for (name, accepted, error) in [
+            ("iss", issuer, token::Error::Issuer),
+            ("aud", audience, token::Error::Audience),
+        ] {
+            if let Some(value) = self.party(name, accepted, &error) {
+                valid[name] = value;
+            }
+        }
+        valid
+    }
+
+    fn time(&self, name: &'static str, now: u64) -> Option<Value> {
+        let Some(value) = self.claims.get(name) else {
+            let is_missing = name == "exp" && self.is_checked();
+            return is_missing.then(|| json!({"wrong": "it is missing"}));
+        };
+        let mut time = json!({"value": value});
+        if let Some(date) = value.as_i64() {
+            time["in_seconds"] = json!(date.saturating_sub_unsigned(now));
+        }
+        let alone = Claims(Map::from_iter([(name.to_owned(), value.clone())]));
+        let wrong = match alone.check_times(now) {
+            Ok(_) => return Some(time),
+            Err(token::Error::Expired(at)) => {
+                let ago = now.saturating_sub(at);
+                format!("the token expired {ago} seconds ago, and {LEEWAY} are passed over")
+            }
+            Err(token::Error::NotYetValid(at)) => {
+                let ahead = at.saturating_sub(now);
+                format!("the token is valid in {ahead} seconds only, and {LEEWAY} are passed over")
+            }
+            Err(error) => error.to_string(),
+        };
+        time["wrong"] = json!(wrong);
+        Some(time)
+    }
+
+    fn party(
+        &self,
+        name: &'static str,
+        accepted: Option<&Accepted>,
+        error: &token::Error,
+    ) -> Option<Value> {
+        let value = self.claims.get(name);
+        let mut party = json!({"value": value});
+        let Some(accepted) = accepted else {
+            return value.map(|_| party);
+        };
+        let alone = Claims(
+            value
+                .map(|value| (name.to_owned(), value.clone()))
+                .into_iter()
+                .collect(),
+        );
+        let wrong = match alone.strings(name) {
+            Ok(values) if accepted.accepts(&values) => None,
+            Ok(values) if values.is_empty() => Some("it is missing".to_owned()),
+            Ok(_) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(wrong) = wrong {
+            party["wrong"] = json!(wrong);
+            if let Accepted::OneOf(values) = accepted {
+                party["accepted"] = json!(values);
+            }
+        }
+        Some(party)
+    }
+
+    /// What to change in the deployment so that such a token is understood.
+    fn hints(&self, dialects: &Dialects) -> Vec<String> {
+        let all = Dialects::all();
+        let shape = match &self.jwt {
+            Ok(_) => all.name_of_claims(&self.claims),
+            Err(_) => all.name_of_text(self.text),
+        };
+        let mut hints = Vec::new();
+        if let Some(name) = shape.filter(|name| self.dialect != Some(*name)) {
+            hints.push(format!(
+                "it has the shape of the dialect {name:?}, which `dialects` does not name"
+            ));
+        }
+        if self.dialect == Some("native") && !dialects.has_native() {
+            hints.push(
+                "`dialects` does not name \"native\", so `entitlements` is not read".to_owned(),
+            );
+        }
+        if self.dialect == Some("azure") && !dialects.has_azure() {
+            hints.push(
+                "`dialects` does not name \"azure\", so it entitles to its key only by the terms of a policy"
+                    .to_owned(),
+            );
+        }
+        hints
+    }
+}
+
+/// The key that verifies a message, or why none does.
+struct SignedBy<'p> {
+    option: Option<&'p PolicyOption>,
+    document: Value,
+}
+
+impl<'p> SignedBy<'p> {
+    fn key(option: &'p PolicyOption, signer: &Signer) -> Self {
+        let mut key = json!({"place": signer.place});
+        if let Some(kid) = &signer.kid {
+            key["kid"] = json!(kid);
+        }
+        if signer.is_published {
+            key["published"] = json!(true);
+        }
+        Self {
+            option: Some(option),
+            document: json!({"option": option.name, "key": key}),
+        }
+    }
+
+    fn refused(error: &token::Error) -> Self {
+        Self {
+            option: None,
+            document: refused(error.code(), error.to_string()),
+        }
+    }
+}
+
+/// The option that lets a viewer in, or the options, where the key decides which one holds.
+fn applies(viewer: &Viewer<'_>) -> Value {
+    let names: Vec<_> = viewer
+        .accesses()
+        .iter()
+        .map(|access| access.option.map(|option| option.name.as_str()))
+        .collect();
+    match names.as_slice() {
+        [Some(name)] => json!({"option": name}),
+        [None] => json!({"option": null, "made_by": "this deployment"}),
+        names => json!({"options": names, "by": "the key that is asked for"}),
+    }
+}
+
+/// What each option says of a message that none accepts.
+async fn refused_by(
+    policies: &Policies,
+    found: &Found,
+    platform: &Settings,
+    now: u64,
+) -> Result<Value, SettingsError> {
+    let verdicts = policies.judge(found, FAIRPLAY, platform, now).await?;
+    let verdicts = verdicts.into_iter().filter_map(|(option, error)| {
+        let error = error?;
+        let mut verdict = refused(error.code(), error.to_string());
+        verdict["option"] = json!(option.name);
+        Some(verdict)
+    });
+    Ok(verdicts.collect())
+}
+
+/// The terms for an asset as the server would come to them, up to what it asks of device, place and
+/// back end.
+async fn allowed(
+    licensing: &Licensing<Settings>,
+    viewer: &Viewer<'_>,
+    asset_id: &str,
+    now: u64,
+) -> Result<Value, licence::Error> {
+    let id = Id::from_text(asset_id).ok_or(licence::Error::KeyNotFound)?;
+    let key = licensing.key_for(viewer, &id).await?;
+    let access = viewer.access_to(key)?;
+    let terms = licensing.fairplay_terms(access, key).await?;
+    let granted = terms.granted_at(now)?;
+    let unsupported = |term: &str| Err(entitlement::Error::Unsupported(term.to_owned()).into());
+    if !granted.limits.device_ids.is_empty() && licensing.server_secret().await?.is_none() {
+        return unsupported("device_ids");
+    }
+    if granted.limits.max_uses.is_some() && access.token.is_none() {
+        return unsupported("max_uses");
+    }
+    let mut allowed = json!({"key": key.id.to_string()});
+    if let Some(option) = access.option {
+        allowed["policy"] = json!(option.name);
+    }
+    allowed["terms"] = terms_of(&granted);
+    let depends = depends_on(&granted, access.callback().is_some());
+    if !depends.is_empty() {
+        allowed["depends_on"] = json!(depends);
+    }
+    Ok(allowed)
+}
+
+fn terms_of(granted: &Granted) -> Value {
+    let limits = &granted.limits;
+    let mut terms = Map::new();
+    let mut say = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            terms.insert(name.to_owned(), value);
+        }
+    };
+    let number = |seconds: Option<u32>| seconds.map(Value::from);
+    match granted.use_ {
+        Use::Streaming {
+            lease_seconds,
+            rental_seconds,
+        } => {
+            say("lease_seconds", number(lease_seconds));
+            say("rental_seconds", number(rental_seconds));
+        }
+        Use::Persistent {
+            storage_seconds,
+            playback_seconds,
+            ends_in,
+        } => {
+            say("persist", Some(json!(true)));
+            say("storage_seconds", number(storage_seconds.or(ends_in)));
+            say("playback_seconds", number(playback_seconds));
+        }
+    }
+    say("hdcp", limits.hdcp.map(Hdcp::name).map(Value::from));
+    let level = limits.min_security_level.map(SecurityLevel::name);
+    say("min_security_level", level.map(Value::from));
+    for (name, is_forbidden) in [
+        ("airplay", limits.no_airplay),
+        ("av_adapter", limits.no_av_adapter),
+        ("virtual_machines", limits.no_virtual_machines),
+    ] {
+        say(name, is_forbidden.then(|| json!(false)));
+    }
+    say("min_kdl", number(limits.min_kdl));
+    say("max_uses", number(limits.max_uses));
+    Value::Object(terms)
+}
+
+/// What only a request decides: lists that its device or place must be on, uses, and the back end.
+fn depends_on(granted: &Granted, has_callback: bool) -> Vec<&'static str> {
+    let limits = &granted.limits;
+    let parts = [
+        ("device_ids", !limits.device_ids.is_empty()),
+        ("device_classes", !limits.device_classes.is_empty()),
+        ("min_os", limits.min_os != MinOs::default()),
+        ("ip_allow", !limits.ip_allow.is_empty()),
+        ("countries", !limits.countries.is_empty()),
+        ("max_uses", limits.max_uses.is_some()),
+        ("callback", has_callback),
+    ];
+    let parts = parts.into_iter().filter(|(_, depends)| *depends);
+    parts.map(|(name, _)| name).collect()
+}
+
+fn refusal(error: &licence::Error) -> Value {
+    let reason = match error {
+        licence::Error::Settings(error) => explain_settings(error).to_string(),
+        error => error.to_string(),
+    };
+    refused(error.code(), reason)
+}
+
+fn refused(code: Code, reason: String) -> Value {
+    json!({"code": code.name, "status": code.status, "reason": reason})
+}
+
+/// Text in a query (RFC 3986 section 2.1).
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::policies;
+    use crate::host::Provided;
+    use crate::jwt::Signer;
+    use crate::random;
+
+    const KEY_ID: &str = "339c45b5-fb6d-4bd9-994c-eabd9d41c95b";
+
+    fn now() -> u64 {
+        keylet::platform::system_time()
+    }
+
+    fn signer() -> Signer {
+        Signer::Hs256(vec![7; 32])
+    }
+
+    /// A deployment with one issuer and two keys.
+    fn deployment(more: &[(&str, &str)]) -> Licensing<Settings> {
+        let jwks = json!({"keys": [signer().jwk("first").unwrap()]});
+        let record = |id: &str, kid: Option<&str>| json!({"id": id, "kid": kid, "key": "000102030405060708090a0b0c0d0e0f", "iv": "000102030405060708090a0b0c0d0e0f"});
+        let keys = json!([record("movie-1", Some(KEY_ID)), record("movie-2", None)]);
+        let mut variables = Provided::from(
+            [
+                ("token_keys", jwks.to_string()),
+                ("token_issuer", "https://login.example".to_owned()),
+                ("token_audience", "keylet".to_owned()),
+                ("content_keys", keys.to_string()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        let more = more
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        variables.extend(more);
+        Licensing::new(Settings(variables))
+    }
+
+    fn claims(entitlements: Value) -> Value {
+        json!({
+            "iss": "https://login.example", "aud": "keylet", "exp": now() + 300, "iat": now(),
+            "entitlements": entitlements,
+        })
+    }
+
+    fn token(kid: Option<&str>, claims: &Value) -> String {
+        signer().token(kid, claims, &mut random::system()).unwrap()
+    }
+
+    async fn explained(
+        licensing: &Licensing<Settings>,
+        token: &str,
+        asset_ids: &[&str],
+    ) -> Explained {
+        let asset_ids: Vec<String> = asset_ids.iter().map(|id| (*id).to_owned()).collect();
+        let question = Question {
+            token,
+            signature: None,
+            asset_ids: &asset_ids,
+        };
+        let explained = explain(licensing, &question).await.unwrap();
+        let (_, signature) = token.rsplit_once('.').unwrap();
+        assert!(!explained.document.to_string().contains(signature));
+        explained
+    }
+
+    #[tokio::test]
+    async fn of_a_token_that_is_good_it_says_what_it_allows() {
+        let claims = claims(
+            json!([{"keys": ["movie-1"], "lease_seconds": 300, "countries": ["SE"], "airplay": false}]),
+        );
+        let token = token(Some("first"), &claims);
+        let licensing = deployment(&[("fairplay_rules", r#"{"min_kdl": 31}"#)]);
+        let good = explained(&licensing, &token, &["skd://movie-1"]).await;
+        assert!(good.is_good, "{}", good.document);
+        let document = &good.document;
+        assert_eq!(document["header"]["kid"], "first");
+        assert_eq!(document["claims"], claims);
+        assert_eq!(document["dialect"], "native");
+        assert_eq!(
+            document["signed_by"],
+            json!({"option": "default", "key": {"place": 0, "kid": "first"}})
+        );
+        assert_eq!(document["policy"], json!({"option": "default"}));
+        assert_eq!(
+            document["allows"],
+            json!([{
+                "asset_id": "skd://movie-1",
+                "key": "movie-1",
+                "policy": "default",
+                "terms": {"lease_seconds": 300, "airplay": false, "min_kdl": 31},
+                "depends_on": ["countries"],
+            }])
+        );
+
+        let other = explained(&licensing, &token, &["movie-1", "movie-2", "movie-3"]).await;
+        assert!(!other.is_good);
+        let codes = other.document["allows"].as_array().unwrap();
+        assert_eq!(codes[1]["code"], "not_entitled");
+        assert_eq!(codes[2]["code"], "key_not_found");
+        assert!(explained(&licensing, &token, &[]).await.is_good);
+    }
+
+    #[tokio::test]
+    async fn it_names_what_is_wrong_and_by_how_much() {
+        let licensing = deployment(&[]);
+        let all = || claims(json!([{"keys": "*"}]));
+        for (claim, value, code, wrong) in [
+            ("exp", json!(now() - 1000), "token_expired", "seconds ago"),
+            ("exp", json!("soon"), "token_claims", "wrong type"),
+            (
+                "nbf",
+                json!(now() + 1000),
+                "token_not_yet_valid",
+                "seconds only",
+            ),
+            (
+                "iat",
+                json!(now() + 1000),
+                "token_not_yet_valid",
+                "seconds only",
+            ),
+            (
+                "iss",
+                json!("https://other.example"),
+                "token_issuer",
+                "not accepted",
+            ),
+            ("aud", json!(["others"]), "token_audience", "not accepted"),
+        ] {
+            let mut claims = all();
+            claims[claim] = value;
+            let bad = explained(&licensing, &token(None, &claims), &["movie-1"]).await;
+            assert!(!bad.is_good);
+            let document = &bad.document;
+            assert_eq!(document["policy"]["code"], code, "{document}");
+            assert_eq!(document["policy"]["refused_by"][0]["option"], "default");
+            assert_eq!(document["allows"][0]["code"], code);
+            assert_eq!(document["signed_by"]["key"]["kid"], "first");
+            let named = document["valid"][claim]["wrong"].as_str();
+            assert!(named.unwrap().contains(wrong), "{document}");
+            let others = document["valid"].as_object().unwrap().iter();
+            let others =
+                others.filter(|(name, value)| *name != claim && value["wrong"].is_string());
+            assert_eq!(others.count(), 0, "{document}");
+        }
+        let mut claims = all();
+        claims["exp"] = json!(now() - 1000);
+        let late = explained(&licensing, &token(None, &claims), &[]).await;
+        let seconds = late.document["valid"]["exp"]["in_seconds"]
+            .as_i64()
+            .unwrap();
+        assert!((-1010..=-1000).contains(&seconds));
+        claims.as_object_mut().unwrap().remove("exp");
+        let never = explained(&licensing, &token(None, &claims), &[]).await;
+        assert_eq!(
+            never.document["valid"]["exp"],
+            json!({"wrong": "it is missing"})
+        );
+    }
+
+    #[tokio::test]
+    async fn it_says_why_no_key_verifies() {
+        let licensing = deployment(&[]);
+        let claims = claims(json!([{"keys": "*"}]));
+        let stranger = Signer::Hs256(vec![8; 32]);
+        let of_stranger = |kid| stranger.token(kid, &claims, &mut random::system()).unwrap();
+        let es256 = Signer::Es256([1; 32])
+            .token(None, &claims, &mut random::system())
+            .unwrap();
+        for (token, code) in [
+            (token(Some("second"), &claims), "token_key_unknown"),
+            (es256, "token_key_unknown"),
+            (of_stranger(Some("first")), "token_signature"),
+            ("not.a.JWT_at_all".to_owned(), "token_malformed"),
+        ] {
+            let bad = explained(&licensing, &token, &[]).await;
+            assert!(!bad.is_good);
+            assert_eq!(bad.document["signed_by"]["code"], code, "{}", bad.document);
+            assert_eq!(bad.document["policy"]["code"], code);
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_that_an_issuer_publishes_are_fetched() {
+        use std::io::Write;
+
+        let signer = Signer::EdDsa([5; 32]);
+        let jwks = json!({"keys": [signer.jwk("published").unwrap()]}).to_string();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let issuer = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).unwrap();
+            let length = jwks.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{jwks}"
+            )
+            .unwrap();
+            String::from_utf8_lossy(&request[..read]).into_owned()
+        });
+        let claims = claims(json!([{"keys": "*"}]));
+        let token = signer.token(Some("published"), &claims, &mut random::system());
+        let licensing = deployment(&[("token_keys", &url)]);
+        let good = explained(&licensing, &token.unwrap(), &["movie-1"]).await;
+        assert!(good.is_good, "{}", good.document);
+        assert_eq!(
+            good.document["signed_by"]["key"],
+            json!({"place": 0, "kid": "published", "published": true})
+        );
+        assert!(issuer.join().unwrap().starts_with("GET /keys HTTP/1.1\r\n"));
+    }
+
+    #[tokio::test]
+    async fn tokens_that_the_server_makes_are_its_own() {
+        let secret = "a secret of the deployment's own, of 48 letters.";
+        let licensing = deployment(&[("server_secret", secret)]);
+        let wanted = json!({"entitlements": [{"keys": ["movie-1"]}]});
+        let minted = licensing.mint_for_operator(&wanted).await.unwrap();
+        let own = explained(&licensing, &minted.token, &["movie-1"]).await;
+        assert!(own.is_good, "{}", own.document);
+        assert_eq!(own.document["dialect"], "keylet");
+        assert_eq!(own.document["signed_by"], json!({"key": "server_secret"}));
+
+        let other = deployment(&[(
+            "server_secret",
+            "another secret of the same length as that one...",
+        )]);
+        let foreign = explained(&other, &minted.token, &["movie-1"]).await;
+        assert_eq!(foreign.document["signed_by"]["code"], "token_signature");
+    }
+
+    #[tokio::test]
+    async fn imported_policies_accept_what_the_command_line_mints() {
+        let exported = include_bytes!("../../../tests/fixtures/content_key_policy.json");
+        let imported = policies::import(exported, &[]).await.unwrap();
+        let json = json!(imported.options).to_string();
+        let licensing = deployment(&[("policies", &json)]);
+        let secret =
+            imported.options[0]["restriction"]["primaryVerificationKey"]["keyValue"].as_str();
+        let minted = |arguments: &[&str]| {
+            let usual = [
+                "--issuer=https://login.example.com/",
+                "--audience=urn:example:player",
+                "--azure",
+            ];
+            let arguments = [&usual, arguments].concat();
+            super::super::mint::tests::token_of(secret.unwrap().as_bytes(), &arguments)
+        };
+
+        let id = &format!("--content-key-id={KEY_ID}");
+        let rental = minted(&[id, "--claim=plan=rental", "--max-uses=4"]);
+        let good = explained(&licensing, &rental, &["movie-1"]).await;
+        assert!(good.is_good, "{}", good.document);
+        assert_eq!(good.document["dialect"], "azure");
+        assert_eq!(
+            good.document["signed_by"],
+            json!({"option": "rental", "key": {"place": 0}})
+        );
+        let allowed = &good.document["allows"][0];
+        assert_eq!(allowed["policy"], "rental");
+        assert_eq!(
+            allowed["terms"],
+            json!({"persist": true, "storage_seconds": 2_592_000, "playback_seconds": 172_800, "max_uses": 4})
+        );
+
+        // Without the plan, the next option lets it in, which stores nothing.
+        let stream = explained(&licensing, &minted(&[id]), &["movie-1"]).await;
+        assert!(stream.is_good);
+        assert_eq!(stream.document["allows"][0]["policy"], "movies-2");
+        assert_eq!(stream.document["allows"][0]["terms"], json!({}));
+
+        let wrong_key = explained(&licensing, &rental, &["movie-2"]).await;
+        assert!(!wrong_key.is_good);
+        assert_eq!(wrong_key.document["allows"][0]["code"], "not_entitled");
+        let no_key = explained(&licensing, &minted(&[]), &["movie-1"]).await;
+        assert!(!no_key.is_good);
+        assert_eq!(no_key.document["policy"]["code"], "token_required_claim");
+        let refused_by = no_key.document["policy"]["refused_by"].as_array().unwrap();
+        assert_eq!(refused_by.len(), 3, "{}", no_key.document);
+    }
+}

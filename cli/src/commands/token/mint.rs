@@ -1,0 +1,363 @@
+//! `keylet token mint`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::Args;
+use keylet::encoding;
+use keylet::entitlement::Entitlement;
+use keylet::id::Id;
+use keylet::platform;
+use keylet::token::{CONTENT_KEY_IDENTIFIER, MAX_TOKEN, MAX_USES};
+use rand_core::Rng;
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::key::{Secret, SigningKey};
+use crate::commands::device::read;
+use crate::random;
+
+/// The environment variable with the key, where no file is named.
+const KEY: &str = "KEYLET_TOKEN_KEY";
+
+/// What a token is to say, and who signs it.
+#[derive(Args)]
+pub struct Arguments {
+    /// File with the key that signs: a private or symmetric JWK, PEM (RSA, P-256, Ed25519), or with --hmac
+    /// a secret. Without it, the key itself is in the environment, `KEYLET_TOKEN_KEY`
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The key is a secret, written so
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORM",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "raw"
+    )]
+    hmac: Option<Secret>,
+    /// The algorithm, where the key is good for several [default: HS256, RS256]
+    #[arg(long, value_name = "NAME")]
+    alg: Option<String>,
+    #[command(flatten)]
+    said: Said,
+}
+
+/// What the token says.
+#[derive(Args, Default)]
+struct Said {
+    /// The key id, in place of that of the JWK
+    #[arg(long)]
+    kid: Option<String>,
+    /// `iss`
+    #[arg(long)]
+    issuer: Option<String>,
+    /// `aud`; several make a list
+    #[arg(long)]
+    audience: Vec<String>,
+    /// `sub`
+    #[arg(long)]
+    subject: Option<String>,
+    /// When it expires, from now: seconds, or a number and s, m, h or d [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    expires_in: Option<u64>,
+    /// Keys that it entitles to: ids, or *
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+    keys: Vec<String>,
+    /// The terms for these keys, as a JSON object, such as `{"lease_seconds":300}`
+    #[arg(long, value_name = "JSON", requires = "keys")]
+    terms: Option<String>,
+    /// The whole list of entitlements, or a file with it
+    #[arg(long, value_name = "FILE|JSON", conflicts_with = "keys")]
+    entitlements: Option<String>,
+    /// As Azure Media Services took them
+    #[arg(long, conflicts_with_all = ["keys", "entitlements"])]
+    azure: bool,
+    /// The key that it is for
+    #[arg(long, value_name = "GUID", requires = "azure")]
+    content_key_id: Option<String>,
+    /// How many licences it is good for
+    #[arg(long, value_name = "NUMBER|unlimited", requires = "azure", value_parser = max_uses)]
+    max_uses: Option<String>,
+    /// A further claim, or another value for one that is there: name=text, or name:=JSON
+    #[arg(long = "claim", value_name = "NAME=TEXT|NAME:=JSON", value_parser = claim)]
+    claims: Vec<(String, Value)>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let key = match &arguments.key {
+        Some(path) => Zeroizing::new(read(path)?),
+        None => {
+            let key = std::env::var(KEY).ok().filter(|key| !key.is_empty());
+            let key = key.with_context(|| format!("the key is given with --key or in {KEY}"))?;
+            Zeroizing::new(key.into_bytes())
+        }
+    };
+    let said = &arguments.said;
+    let alg = arguments.alg.as_deref();
+    let key = SigningKey::read(&key, arguments.hmac, alg, said.kid.as_deref())?;
+    let token = mint(&key, said, platform::system_time())?;
+    // Whoever reads may stop reading.
+    let _ = writeln!(std::io::stdout(), "{token}");
+    Ok(())
+}
+
+/// Makes a token.
+fn mint(key: &SigningKey, said: &Said, now: u64) -> Result<String> {
+    let kid = said.kid.as_deref().or(key.kid.as_deref());
+    let claims = said.claims(now)?;
+    let token = key.signer.token(kid, &claims, &mut random::system())?;
+    ensure!(
+        token.len() <= MAX_TOKEN,
+        "the token has {} bytes, and servers take {MAX_TOKEN}",
+        token.len()
+    );
+    Ok(token)
+}
+
+impl Said {
+    fn claims(&self, now: u64) -> Result<Value> {
+        let mut claims = Map::new();
+        let mut say = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        if let Some(issuer) = &self.issuer {
+            say("iss", json!(issuer));
+        }
+        match self.audience.as_slice() {
+            [] => {}
+            [one] => {
+                say("aud", json!(one));
+            }
+            several => {
+                say("aud", json!(several));
+            }
+        }
+        if let Some(subject) = &self.subject {
+            say("sub", json!(subject));
+        }
+        say("iat", json!(now));
+        let life = self.expires_in.unwrap_or(300);
+        say("exp", json!(now.saturating_add(life)));
+        // Uses are counted by it: two tokens of a second are two.
+        let mut id = [0; 16];
+        random::system().fill_bytes(&mut id);
+        say("jti", json!(hex::encode(id)));
+        if let Some(entitlements) = self.entitlements()? {
+            say("entitlements", entitlements);
+        }
+        if let Some(id) = &self.content_key_id {
+            Id::from_guid(id).context("--content-key-id is not a GUID")?;
+            say(CONTENT_KEY_IDENTIFIER, json!(id));
+        }
+        if let Some(uses) = &self.max_uses {
+            say(MAX_USES, json!(uses));
+        }
+        for (name, value) in &self.claims {
+            say(name, value.clone());
+        }
+        Ok(Value::Object(claims))
+    }
+
+    /// The claim `entitlements`, as servers take it.
+    fn entitlements(&self) -> Result<Option<Value>> {
+        let entitlements = match &self.entitlements {
+            Some(given) => {
+                let given = match given.trim_start().starts_with('[') {
+                    true => given.clone().into_bytes(),
+                    false => read(given.as_ref())?,
+                };
+                let given = encoding::json(&given);
+                given.map_err(|reason| anyhow!("--entitlements: {reason}"))?
+            }
+            None if self.keys.is_empty() => return Ok(None),
+            None => {
+                let keys = match self.keys.as_slice() {
+                    [all] if all == "*" => json!("*"),
+                    keys => json!(keys),
+                };
+                let mut entry = Map::from_iter([("keys".to_owned(), keys)]);
+                if let Some(terms) = &self.terms {
+                    let terms = encoding::json_object(terms.as_bytes());
+                    entry.extend(terms.map_err(|reason| anyhow!("--terms: {reason}"))?);
+                }
+                json!([entry])
+            }
+        };
+        Entitlement::from_claim(&entitlements)
+            .context("servers would refuse these entitlements")?;
+        Ok(Some(entitlements))
+    }
+}
+
+/// Reads a duration, to seconds.
+fn seconds(text: &str) -> Result<u64> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 60 * 60),
+        Some((at, 'd')) => (&text[..at], 24 * 60 * 60),
+        _ => (text, 1),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .context("a duration is a whole number, and s, m, h or d")
+}
+
+fn max_uses(text: &str) -> Result<String> {
+    let is_number = text.parse::<u32>().is_ok_and(|number| number > 0);
+    ensure!(
+        is_number || text == "unlimited",
+        "it is a number from 1 on, or `unlimited`"
+    );
+    Ok(text.to_owned())
+}
+
+/// Reads a claim: text after `=`, JSON after `:=`.
+fn claim(argument: &str) -> Result<(String, Value)> {
+    let (name, value) = argument
+        .split_once('=')
+        .context("a claim is given as name=text or name:=JSON")?;
+    // Names of claims are URNs, too: only the last colon is of the sign.
+    Ok(match name.strip_suffix(':') {
+        Some(name) => {
+            let value = encoding::json(value.as_bytes());
+            let value = value.map_err(|reason| anyhow!("the value is no JSON: {reason}"))?;
+            (name.to_owned(), value)
+        }
+        None => (name.to_owned(), json!(value)),
+    })
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::jwt::Signer;
+    use clap::Parser;
+    use keylet::token::Claims;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn key() -> SigningKey {
+        SigningKey {
+            signer: Signer::Hs256(vec![1; 32]),
+            kid: Some("of-the-jwk".to_owned()),
+        }
+    }
+
+    fn token(arguments: &[&str]) -> Result<String> {
+        let line = Line::try_parse_from([&["mint"], arguments].concat())?;
+        mint(&key(), &line.arguments.said, 1_700_000_000)
+    }
+
+    /// A token of now, signed with a secret in base64.
+    pub fn token_of(secret: &[u8], arguments: &[&str]) -> String {
+        let line = Line::parse_from([&["mint"], arguments].concat());
+        let key = SigningKey::read(secret, Some(Secret::Base64), None, None).unwrap();
+        mint(&key, &line.arguments.said, platform::system_time()).unwrap()
+    }
+
+    fn part(token: &str, place: usize) -> Value {
+        let part = token.split('.').nth(place).unwrap();
+        encoding::json(&encoding::base64(part).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_native_token_says_what_it_is_told() {
+        let token = token(&[
+            "--issuer=i",
+            "--audience=a",
+            "--audience=b",
+            "--subject=s",
+            "--expires-in=1h",
+            "--keys=k1,k2",
+            r#"--terms={"lease_seconds": 300}"#,
+            "--claim=plan=gold",
+            "--claim=urn:x:n:=[1]",
+        ])
+        .unwrap();
+        let header = part(&token, 0);
+        assert_eq!(
+            header,
+            json!({"typ": "JWT", "alg": "HS256", "kid": "of-the-jwk"})
+        );
+        let mut claims = part(&token, 1);
+        let id = claims.as_object_mut().unwrap().remove("jti").unwrap();
+        assert_eq!(id.as_str().unwrap().len(), 32);
+        assert_eq!(
+            claims,
+            json!({
+                "iss": "i", "aud": ["a", "b"], "sub": "s", "iat": 1_700_000_000, "exp": 1_700_003_600,
+                "entitlements": [{"keys": ["k1", "k2"], "lease_seconds": 300}],
+                "plan": "gold", "urn:x:n": [1],
+            })
+        );
+    }
+
+    #[test]
+    fn an_azure_token_names_its_key() {
+        let guid = "339C45B5-FB6D-4BD9-994C-EABD9D41C95B";
+        let token = token(&[
+            "--azure",
+            "--content-key-id",
+            guid,
+            "--max-uses=4",
+            "--kid=k",
+        ])
+        .unwrap();
+        assert_eq!(part(&token, 0)["kid"], "k");
+        let claims = part(&token, 1);
+        assert_eq!(claims[CONTENT_KEY_IDENTIFIER], guid);
+        assert_eq!(claims[MAX_USES], "4");
+        let claims = Claims(claims.as_object().unwrap().clone());
+        assert_eq!(
+            claims.check_times(1_700_000_000).unwrap(),
+            Some(1_700_000_300)
+        );
+    }
+
+    #[test]
+    fn what_a_server_would_refuse_is_not_made() {
+        for arguments in [
+            &["--keys=k", r#"--terms={"max_streams": 1}"#][..],
+            &[
+                "--keys=k",
+                r#"--terms={"persist": true, "lease_seconds": 1}"#,
+            ],
+            &["--keys=k", "--terms=1"],
+            &["--terms={}"],
+            &["--entitlements=[{}]"],
+            &["--entitlements=/does/not/exist"],
+            &["--azure", "--keys=k"],
+            &["--content-key-id=339C45B5-FB6D-4BD9-994C-EABD9D41C95B"],
+            &["--azure", "--content-key-id=movie"],
+            &["--azure", "--max-uses=0"],
+            &["--expires-in=1y"],
+            &["--expires-in=-1"],
+            &["--claim=name"],
+            &["--claim=name:=text"],
+            &["--claim", &format!("long={}", "x".repeat(8192))],
+        ] {
+            assert!(token(arguments).is_err(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_in_every_unit() {
+        for (text, expected) in [
+            ("300", 300),
+            ("90s", 90),
+            ("5m", 300),
+            ("2h", 7200),
+            ("1d", 86400),
+        ] {
+            assert_eq!(seconds(text).unwrap(), expected, "{text}");
+        }
+    }
+}

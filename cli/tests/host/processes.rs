@@ -1,0 +1,88 @@
+//! Directories, ports and processes of a test's own, a Redis among them.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use keylet_cli::host::StoreChoice;
+
+/// A directory that is removed at the end.
+pub struct Directory(pub PathBuf);
+
+impl Directory {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("keylet-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A process that does not outlive its test.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port that nobody listened at a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Waits until something holds.
+pub fn wait_for(holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !holds() {
+        assert!(Instant::now() < deadline, "it does not come to hold");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A Redis server, where there is one on this machine.
+pub fn redis(test: &str) -> Option<(Process, StoreChoice)> {
+    let port = free_port();
+    let Some(server) = redis_at(port) else {
+        // Not `eprintln`, which the test runner would keep to itself.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: there is no redis-server"
+        );
+        return None;
+    };
+    Some((server, at(port)))
+}
+
+pub fn redis_at(port: u16) -> Option<Process> {
+    let server = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", "", "--appendonly", "no"])
+        .stdout(Stdio::null())
+        .spawn();
+    let server = Process(server.ok()?);
+    wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    Some(server)
+}
+
+pub fn at(port: u16) -> StoreChoice {
+    StoreChoice::Redis(format!("redis://127.0.0.1:{port}"))
+}

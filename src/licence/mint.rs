@@ -1,0 +1,169 @@
+//! The token service: playback tokens that this server makes itself.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Error, FAIRPLAY, Licensing};
+use crate::encoding;
+use crate::entitlement::{self, Entitlement, Terms};
+use crate::platform::Platform;
+use crate::server_secret::ServerSecret;
+use crate::token::callback::Question;
+use crate::token::{self, callback, own};
+
+/// How long a token is accepted unless something else is asked for, and at most, in seconds.
+const USUAL_LIFE: u64 = 300;
+const LONGEST_LIFE: u64 = 24 * 60 * 60;
+
+/// A token, and how long it is accepted, in seconds.
+pub struct Minted {
+    /// The token.
+    pub token: String,
+    /// Seconds until its `exp`.
+    pub expires_in: u64,
+}
+
+/// What an operator asks for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfOperator {
+    entitlements: encoding::Unique,
+    sub: Option<String>,
+    expires_in: Option<u64>,
+}
+
+/// What a viewer asks for: keys, to play as a stream or to store.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfViewer {
+    keys: Vec<String>,
+    #[serde(default, rename = "use")]
+    use_: Wanted,
+}
+
+#[derive(Deserialize, Default, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Wanted {
+    #[default]
+    Streaming,
+    Offline,
+}
+
+impl<P: Platform> Licensing<P> {
+    /// A token with the entitlements that the operator says.
+    ///
+    /// # Errors
+    /// [`Error::TokensOff`]; [`Error::Entitlement`] for what is not of the documented shape.
+    pub async fn mint_for_operator(&self, wanted: &Value) -> Result<Minted, Error> {
+        let wanted: OfOperator = read(wanted)?;
+        Entitlement::from_claim(&wanted.entitlements.0)?;
+        let expires_in = wanted.expires_in.unwrap_or(USUAL_LIFE);
+        if !(1..=LONGEST_LIFE).contains(&expires_in) {
+            return Err(entitlement::Error::Shape("`expires_in` is not 1 to 86400 seconds").into());
+        }
+        let secret = self.server_secret().await?.ok_or(Error::TokensOff)?;
+        let mut claims = Map::new();
+        claims.extend(wanted.sub.map(|sub| ("sub".to_owned(), sub.into())));
+        Ok(self.mint(claims, wanted.entitlements.0, expires_in, secret))
+    }
+
+    /// A token for a viewer whose own token is accepted, with the terms of the back end that his
+    /// policy names.
+    ///
+    /// # Errors
+    /// [`Error::Token`]; [`Error::Entitlement`] when no policy lets him have one; [`Error::Callback`].
+    pub async fn mint_for_viewer(
+        &self,
+        request_id: &str,
+        tokens: &token::Found,
+        wanted: &Value,
+    ) -> Result<Minted, Error> {
+        let now = self.platform.now();
+        let viewer = self.admit(FAIRPLAY, tokens, now).await?;
+        let asked: OfViewer = read(wanted)?;
+        if asked.keys.is_empty() {
+            return Err(entitlement::Error::Shape("`keys` is empty").into());
+        }
+        Entitlement::from_claim(&json!([{"keys": asked.keys}]))?;
+        if asked.keys.iter().any(|key| key == "*") {
+            return Err(entitlement::Error::Shape("`keys` names keys one by one").into());
+        }
+        let secret = self.server_secret().await?.ok_or(Error::TokensOff)?;
+        let access = viewer.accesses.first().ok_or(entitlement::Error::Missing)?;
+        let (option, callback) = access.callback().ok_or(entitlement::Error::Missing)?;
+        if access.is_limited() {
+            let reason = "the token entitles to keys by itself: play with it";
+            return Err(entitlement::Error::Shape(reason).into());
+        }
+        let question = Question {
+            purpose: "token",
+            request_id,
+            time: now,
+            policy: &option.name,
+            claims: access.claims(),
+            drm: None,
+            asset: None,
+            key: None,
+            device_class: None,
+            device_id: None,
+            wanted: Some(wanted),
+        };
+        let mut terms = callback.terms(&question, &self.platform).await?;
+        // Which keys, the viewer has said: terms have no member for that.
+        Terms::from_json(&terms, &[]).map_err(callback::Error::Terms)?;
+        if asked.use_ == Wanted::Streaming {
+            let tracks = terms.get_mut("tracks").and_then(Value::as_object_mut);
+            let tracks = tracks.into_iter().flat_map(Map::values_mut);
+            tracks
+                .filter_map(Value::as_object_mut)
+                .for_each(withhold_storing);
+            withhold_storing(&mut terms);
+        } else if terms.get("persist") != Some(&Value::Bool(true)) {
+            return Err(callback::Error::Refused(None).into());
+        }
+        terms.insert("keys".to_owned(), json!(asked.keys));
+        let entitlements = json!([terms]);
+        Entitlement::from_claim(&entitlements)?;
+        let mut claims = Map::from_iter([(own::POLICY.to_owned(), json!(option.name))]);
+        let token = access.token.as_ref();
+        let subject = token.and_then(|token| token.subject.clone());
+        claims.extend(subject.map(|subject| ("sub".to_owned(), subject.into())));
+        Ok(self.mint(claims, entitlements, USUAL_LIFE, secret))
+    }
+
+    fn mint(
+        &self,
+        mut claims: Map<String, Value>,
+        entitlements: Value,
+        expires_in: u64,
+        secret: &ServerSecret,
+    ) -> Minted {
+        let now = self.platform.now();
+        let mut id = [0; 16];
+        self.platform.fill_random(&mut id);
+        for (name, value) in [
+            ("iat", json!(now)),
+            ("exp", json!(now.saturating_add(expires_in))),
+            ("jti", json!(hex::encode(id))),
+            ("entitlements", entitlements),
+        ] {
+            claims.insert(name.to_owned(), value);
+        }
+        Minted {
+            token: own::mint(claims, secret),
+            expires_in,
+        }
+    }
+}
+
+/// Leaves a stream of what may be stored. What is not said of a track is as for the rest.
+fn withhold_storing(terms: &mut Map<String, Value>) {
+    for term in ["persist", "storage_seconds", "playback_seconds"] {
+        terms.remove(term);
+    }
+}
+
+fn read<'de, T: Deserialize<'de>>(wanted: &'de Value) -> Result<T, Error> {
+    let shape = entitlement::Error::Shape("the request is not of the documented shape");
+    T::deserialize(wanted).map_err(|_| shape.into())
+}

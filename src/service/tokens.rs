@@ -1,0 +1,43 @@
+//! `POST /tokens`: a playback token, for operators, and for viewers whom a back end lets have one.
+
+use http::{Request, StatusCode};
+use serde_json::json;
+
+use super::body::Body;
+use super::problem::Problem;
+use super::{Reply, json};
+use crate::error::Code;
+use crate::licence::{self, Licensing};
+use crate::operator::Operator;
+use crate::platform::Platform;
+use crate::token;
+
+/// Mints a token.
+pub async fn reply<P: Platform>(
+    licensing: &Licensing<P>,
+    request: Request<Vec<u8>>,
+    id: &str,
+) -> Result<Reply, Problem> {
+    let (parts, body) = request.into_parts();
+    let operator = Operator::load(licensing.platform())
+        .await
+        .map_err(licence::Error::from)?;
+    let is_operator = operator
+        .is_some_and(|operator| token::bearer(&parts.headers).any(|bearer| operator.is(&bearer)));
+    let Body::Json(wanted) = Body::read(&parts.headers, body)? else {
+        return Err(Problem::new(
+            Code::BODY_MALFORMED,
+            "it is not a JSON document",
+        ));
+    };
+    let minted = if is_operator {
+        licensing.mint_for_operator(&wanted).await?
+    } else {
+        let tokens = token::locate(&parts.headers, parts.uri.query(), None);
+        licensing.mint_for_viewer(id, &tokens, &wanted).await?
+    };
+    Ok(json(
+        StatusCode::OK,
+        &json!({"token": minted.token, "expires_in": minted.expires_in}),
+    ))
+}

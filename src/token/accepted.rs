@@ -1,0 +1,51 @@
+//! Issuers and audiences that are accepted.
+
+use crate::error::Problem;
+
+/// The values of a claim that are accepted.
+pub enum Accepted {
+    /// Any, none included.
+    Any,
+    /// These.
+    OneOf(Vec<String>),
+}
+
+impl Accepted {
+    /// `*`, a value, or a JSON list of values.
+    ///
+    /// # Errors
+    /// What kind of problem, and a sentence about it.
+    pub fn from_setting(value: Option<&str>) -> Result<Self, (Problem, &'static str)> {
+        match value {
+            None => Err((
+                Problem::Missing,
+                "it is not set; to accept any value, say `*`",
+            )),
+            Some("*") => Ok(Self::Any),
+            Some(list) if list.trim_start().starts_with('[') => {
+                match serde_json::from_str::<Vec<String>>(list) {
+                    Ok(list) if !list.is_empty() && list.iter().all(|value| value != "*") => {
+                        Ok(Self::OneOf(list))
+                    }
+                    Ok(_) => Err((
+                        Problem::Malformed,
+                        "the list is empty or has `*` in it; to accept any value, say `*` alone",
+                    )),
+                    Err(_) => Err((
+                        Problem::Malformed,
+                        "it starts like a JSON list and is no list of strings",
+                    )),
+                }
+            }
+            Some(one) => Ok(Self::OneOf(vec![one.to_owned()])),
+        }
+    }
+
+    /// Whether one of the values of a claim is accepted.
+    pub fn accepts(&self, values: &[&str]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(accepted) => accepted.iter().any(|one| values.contains(&one.as_str())),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! A back end of the operator's that has the last word: it is asked with what is known of viewer,
+//! key and device, and answers with terms or a refusal.
+
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, Request, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::encoding;
+use crate::entitlement::{self, Terms};
+use crate::error::Code;
+use crate::platform::{self, Platform, Timeout};
+use crate::token::remote::is_safe;
+
+/// The header with the time of a question and its HMAC-SHA256 under the option's secret:
+/// `t=<seconds since 1970>,v1=<hexadecimal>`, over the time, a full stop and the body.
+pub const SIGNATURE_HEADER: &str = "x-keylet-signature";
+
+/// Seconds that an answer may take, unless the option says less.
+const TIMEOUT: u64 = 3;
+
+/// Why a back end does not let a viewer have a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It says no.
+    #[error("the back end refuses{}", .0.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
+    Refused(Option<String>),
+    /// It does not answer, or not with what it should.
+    #[error("the back end did not answer as it should: {0}")]
+    Failed(String),
+    /// The terms that it answers with are none.
+    #[error("the back end's terms: {0}")]
+    Terms(#[from] entitlement::Error),
+}
+
+impl Error {
+    /// The code of this error.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Refused(_) => Code::CALLBACK_REFUSED,
+            Self::Failed(_) => Code::CALLBACK_FAILED,
+            Self::Terms(error) => error.code(),
+        }
+    }
+}
+
+/// Where a back end is asked.
+pub struct Callback {
+    url: String,
+    secret: Zeroizing<String>,
+    timeout: Duration,
+    attempts: u32,
+}
+
+/// A call-back as it is written in a policy.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    url: String,
+    secret: Zeroizing<String>,
+    timeout_seconds: Option<u64>,
+    retries: Option<u32>,
+}
+
+impl Written {
+    pub(super) fn read(self) -> Result<Callback, String> {
+        if !is_safe(&self.url) {
+            return Err("`callback.url` is neither https nor http on this machine".to_owned());
+        }
+        if self.secret.len() < 32 {
+            return Err("`callback.secret` has fewer than 32 bytes".to_owned());
+        }
+        let timeout = self.timeout_seconds.unwrap_or(TIMEOUT);
+        let retries = self.retries.unwrap_or(1);
+        if !(1..=5).contains(&timeout) || retries > 3 {
+            return Err(
+                "`callback` takes 1 to 5 `timeout_seconds` and up to 3 `retries`".to_owned(),
+            );
+        }
+        Ok(Callback {
+            url: self.url,
+            secret: self.secret,
+            timeout: Duration::from_secs(timeout),
+            attempts: retries + 1,
+        })
+    }
+}
+
+/// What a back end is told.
+#[derive(Serialize)]
+pub struct Question<'a> {
+    /// What the answer is for: `licence` or `token`.
+    pub purpose: &'static str,
+    /// The request's id.
+    pub request_id: &'a str,
+    /// Seconds since 1970.
+    pub time: u64,
+    /// Name of the option.
+    pub policy: &'a str,
+    /// The claims of the viewer's token, verified; empty where none is needed.
+    pub claims: &'a Map<String, Value>,
+    /// The DRM system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drm: Option<&'static str>,
+    /// The asset id as the device names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asset: Option<String>,
+    /// Id of the key record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Class of the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_class: Option<&'static str>,
+    /// Pseudonym of the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<&'a str>,
+    /// What the viewer asks for, of a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<&'a Value>,
+}
+
+/// What a back end answers.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    terms: Option<encoding::Unique>,
+    refuse: Option<String>,
+}
+
+impl Callback {
+    /// Asks for terms.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn ask(
+        &self,
+        question: &Question<'_>,
+        platform: &impl Platform,
+    ) -> Result<Terms, Error> {
+        let members = self.terms(question, platform).await?;
+        Ok(Terms::from_json(&members, &[])?)
+    }
+
+    /// Asks, and again when nothing comes that answers. The terms are as they came.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] and [`Error::Failed`].
+    pub async fn terms(
+        &self,
+        question: &Question<'_>,
+        platform: &impl Platform,
+    ) -> Result<Map<String, Value>, Error> {
+        let body = serde_json::to_vec(question).map_err(|e| Error::Failed(e.to_string()))?;
+        let mut failure = Error::Failed(String::new());
+        for _ in 0..self.attempts {
+            let sent = platform.send(self.request(&body, question.time)?).await;
+            failure = match sent {
+                Ok(response) if response.status() == StatusCode::OK => {
+                    return read(response.body());
+                }
+                Ok(response) => match response.status() {
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                        return Err(Error::Refused(None));
+                    }
+                    status
+                        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS =>
+                    {
+                        Error::Failed(format!("status {}", status.as_u16()))
+                    }
+                    status => return Err(Error::Failed(format!("status {}", status.as_u16()))),
+                },
+                Err(error @ platform::Error::OutboundDenied(_)) => {
+                    return Err(Error::Failed(error.to_string()));
+                }
+                Err(error) => Error::Failed(error.to_string()),
+            };
+        }
+        Err(failure)
+    }
+
+    fn request(&self, body: &[u8], time: u64) -> Result<Request<Vec<u8>>, Error> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes())
+            .map_err(|_| Error::Failed("its secret is no key".to_owned()))?;
+        mac.update(format!("{time}.").as_bytes());
+        mac.update(body);
+        let tag = hex::encode(mac.finalize().into_bytes());
+        Request::post(&self.url)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(
+                HeaderName::from_static(SIGNATURE_HEADER),
+                format!("t={time},v1={tag}"),
+            )
+            .extension(Timeout(self.timeout))
+            .body(body.to_vec())
+            .map_err(|_| Error::Failed("its URL is none".to_owned()))
+    }
+}
+
+fn read(body: &[u8]) -> Result<Map<String, Value>, Error> {
+    let answer: Answer =
+        serde_json::from_slice(body).map_err(|e| Error::Failed(encoding::json_message(&e)))?;
+    match (answer.refuse, answer.terms) {
+        (Some(reason), _) => {
+            let reason = reason
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(200)
+                .collect();
+            Err(Error::Refused(Some(reason)))
+        }
+        (None, Some(encoding::Unique(Value::Object(members)))) => Ok(members),
+        _ => Err(Error::Failed(
+            "it has neither `terms` nor `refuse`".to_owned(),
+        )),
+    }
+}

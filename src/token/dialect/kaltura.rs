@@ -1,0 +1,259 @@
+//! Custom data of Kaltura's universal DRM (`uDRM`).
+//!
+//! A licence request has two members in its query, each percent-encoded once more than the query
+//! needs, or not:
+//!
+//! ```text
+//! custom_data = base64(JSON)
+//! signature   = base64(SHA-1(signing key ‖ JSON))
+//! ```
+//!
+//! The signing key is a JWK of `kty` `oct` with `alg` `kaltura-signing-key`; its `kid` is the account
+//! id as text.
+//!
+//! | member | here |
+//! |---|---|
+//! | `account_id` | number or text: whose key verifies the message |
+//! | `content_id` | `keys`: an id, or several between commas |
+//! | `files` | `keys`: ids in a list, or between commas. In a message of `ca_system` `OVP`, numbers are the flavours of an account, which name no key, and are left out |
+//! | `user_token` | what the back end is asked with: [`user_token`] |
+//! | `ca_system`, `udid`, everything else | informs |
+//!
+//! The message says who asks for what. It has no terms and no end: both are the back end's to say, and
+//! the entry that it comes to is only good together with its answer.
+//!
+//! A digest with the secret in front can be continued by who does not have the secret. What comes out
+//! is the JSON, bytes that are none, and what was added: a document is read to its last byte, so that
+//! is refused.
+//!
+//! Documented (Kaltura's server, `DrmLicenseUtils.php`, and the messages in Kaltura's players): the
+//! layout, `ca_system`, `user_token`, `account_id` as a number or text, `content_id` with commas,
+//! `files` with commas, at its end too, or empty. Inferred: a `files` that is a list; that ids of files
+//! may be those of key records.
+
+use serde_json::{Map, Value, json};
+use sha1::{Digest, Sha1};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::{Error, Grant, Secrets};
+use crate::encoding;
+use crate::id::Id;
+
+/// The algorithm of the key that authenticates: the prefix of what is hashed.
+const SIGNING_KEY: &str = "kaltura-signing-key";
+
+/// Whether a text is custom data of this dialect.
+pub fn fits(text: &str) -> bool {
+    bytes(text)
+        .and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok())
+        .is_some_and(|members| {
+            ["ca_system", "user_token"]
+                .into_iter()
+                .all(|name| members.contains_key(name))
+        })
+}
+
+/// What custom data grants, once a back end agrees.
+///
+/// # Errors
+/// [`Error::Malformed`], [`Error::KeyUnknown`] and [`Error::Signature`].
+pub fn read(text: &str, signature: Option<&str>, secrets: &dyn Secrets) -> Result<Grant, Error> {
+    const JSON: Error = Error::Malformed("custom_data");
+    let json = bytes(text).ok_or(JSON)?;
+    let members = encoding::json_object(&json).map_err(|_| JSON)?;
+
+    let account = members.get("account_id").and_then(id);
+    let key = secrets
+        .secret(
+            &account.ok_or(Error::Malformed("account_id"))?,
+            Some(SIGNING_KEY),
+        )
+        .ok_or(Error::KeyUnknown)?;
+    let signature = signature.and_then(bytes).ok_or(Error::Signature)?;
+    let digest = Sha1::new_with_prefix(&*key).chain_update(&*json).finalize();
+    if !bool::from(digest.as_slice().ct_eq(&signature)) {
+        return Err(Error::Signature);
+    }
+
+    let system = text_of(&members, "ca_system")?;
+    text_of(&members, "user_token")?;
+    let mut keys = match members.get("content_id") {
+        Some(Value::Array(_)) | None => return Err(Error::Malformed("content_id")),
+        Some(value) => ids(value).ok_or(Error::Malformed("content_id"))?,
+    };
+    if keys.is_empty() {
+        return Err(Error::Malformed("content_id"));
+    }
+    if let Some(files) = members.get("files").filter(|files| !files.is_null()) {
+        let files = ids(files).ok_or(Error::Malformed("files"))?;
+        let is_flavour = |id: &String| system == "OVP" && id.bytes().all(|b| b.is_ascii_digit());
+        keys.extend(files.into_iter().filter(|id| !is_flavour(id)));
+    }
+    Ok(Grant {
+        entitlements: json!([{"keys": keys}]),
+        claims: members,
+        needs_callback: true,
+        ..Grant::default()
+    })
+}
+
+/// Base64, percent-encoded or not. A query that was decoded may have made spaces of its `+`.
+fn bytes(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut base64 = String::with_capacity(text.len());
+    let mut parts = text.split('%');
+    base64.push_str(parts.next()?);
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        let [byte] = hex::decode(digits).ok()?.try_into().ok()?;
+        base64.push(char::from(byte));
+        base64.push_str(rest);
+    }
+    encoding::base64(&base64.replace(' ', "+"))
+}
+
+/// Ids in a list, or between commas. `None` when one of them is none; `*` is none.
+fn ids(value: &Value) -> Option<Vec<String>> {
+    let ids: Vec<String> = match value {
+        Value::Array(list) => list.iter().map(id).collect::<Option<_>>()?,
+        Value::String(text) => text
+            .split(',')
+            .map(str::trim)
+            .filter(|id| !id.is_empty())
+            .map(ToOwned::to_owned)
+            .collect(),
+        value => vec![id(value)?],
+    };
+    ids.iter()
+        .all(|id| id != "*" && Id::from_text(id).is_some())
+        .then_some(ids)
+}
+
+/// An id that is text or a whole number.
+fn id(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => (!text.is_empty()).then(|| text.clone()),
+        value => value.as_u64().map(|number| number.to_string()),
+    }
+}
+
+fn text_of<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, Error> {
+    members
+        .get(name)
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty())
+        .ok_or(Error::Malformed(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+
+    use super::*;
+    use crate::encoding::BASE64;
+    use crate::entitlement::Entitlement;
+
+    const VECTORS: &str = include_str!("../../../fixtures/dialects/kaltura.json");
+
+    struct Keys(Value);
+
+    impl Secrets for Keys {
+        fn secret(&self, kid: &str, alg: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
+            let mut keys = self.0["keys"].as_array()?.iter();
+            let key = keys.find(|key| key["kid"] == kid && key["alg"].as_str() == alg)?;
+            encoding::base64(key["k"].as_str()?)
+        }
+    }
+
+    fn vectors() -> (Value, Keys) {
+        let vectors: Value = serde_json::from_str(VECTORS).unwrap();
+        let keys = Keys(vectors["variables"]["token_keys"].clone());
+        (vectors, keys)
+    }
+
+    #[test]
+    fn vectors_are_read_as_they_say() {
+        let (vectors, keys) = vectors();
+        for case in vectors["cases"].as_array().unwrap() {
+            let name = &case["name"];
+            let expect = &case["expect"];
+            let token = case["token"].as_str().unwrap();
+            match read(token, case["signature"].as_str(), &keys) {
+                Ok(grant) => {
+                    assert!(fits(token), "{name}");
+                    assert_eq!(grant.entitlements, expect["entitlements"], "{name}");
+                    assert!(
+                        Entitlement::from_claim(&grant.entitlements).is_ok(),
+                        "{name}"
+                    );
+                    assert!(grant.needs_callback, "{name}");
+                    assert_eq!((grant.id, grant.subject), (None, None), "{name}");
+                    assert_eq!(grant.claims["user_token"], "djJ8MTIz", "{name}");
+                }
+                Err(error) => {
+                    let code = match error {
+                        Error::Malformed(_) => "token_claims",
+                        Error::KeyUnknown => "token_key_unknown",
+                        Error::Signature => "token_signature",
+                        error => panic!("{name}: {error}"),
+                    };
+                    // What does not even look like custom data is refused as the token that it is not.
+                    let expected = if fits(token) { code } else { "token_malformed" };
+                    assert_eq!(expect["code"], expected, "{name}: {error}");
+                    assert!(expect.get("entitlements").is_none(), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_signature_that_was_continued_does_not_verify_a_document() {
+        // The digest of a key of 16 bytes and `{}`, its padding, and a document in place of `{}`.
+        let mut json = b"{}\x80".to_vec();
+        json.resize(64 - 16 - 8, 0);
+        json.extend_from_slice(&(18_u64 * 8).to_be_bytes());
+        json.extend_from_slice(
+            br#"{"ca_system":"OTT","user_token":"x","account_id":1,"content_id":"a"}"#,
+        );
+        let key = [7; 16];
+        let digest = Sha1::new_with_prefix(key).chain_update(&json).finalize();
+        let keys = Keys(json!({"keys": [
+            {"kid": "1", "alg": SIGNING_KEY, "k": BASE64.encode(key)},
+        ]}));
+        let text = BASE64.encode(&json);
+        let result = read(&text, Some(&BASE64.encode(digest)), &keys);
+        assert_eq!(result, Err(Error::Malformed("custom_data")));
+        assert!(!fits(&text));
+    }
+
+    #[test]
+    fn no_id_stands_for_every_key() {
+        for value in [
+            json!("*"),
+            json!("a,*"),
+            json!(["*"]),
+            json!([""]),
+            json!([1.5]),
+            json!({}),
+        ] {
+            assert_eq!(ids(&value), None, "{value}");
+        }
+        assert_eq!(ids(&json!(" a, ,b,")).unwrap(), ["a", "b"]);
+        assert_eq!(ids(&json!(["a", 7])).unwrap(), ["a", "7"]);
+        assert_eq!(ids(&json!("")).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn base64_is_read_percent_encoded_or_not() {
+        for text in ["+/+/", "%2B%2f%2B/", " / /"] {
+            assert_eq!(
+                bytes(text).unwrap().as_slice(),
+                [0xfb, 0xff, 0xbf],
+                "{text}"
+            );
+        }
+        for text in ["%", "%2", "%zz", "%+f", "a%"] {
+            assert!(bytes(text).is_none(), "{text}");
+        }
+    }
+}

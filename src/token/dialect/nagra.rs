@@ -1,0 +1,288 @@
+//! Nagra SSP: the content authorisation token (`ContentAuthZ`, version 1.0).
+//!
+//! A JWT, HS256, whose header names its key by `kid`: a JWK of `token_keys`. It comes in
+//! `nv-authorizations`. Tokens of content keys, which the vendor encrypts, are not read: keys are
+//! those of the deployment.
+//!
+//! | vendor | native |
+//! |---|---|
+//! | `ver` | `1.0` |
+//! | `exp` with `jti` | `max_uses` 1; refused when more than 24 hours are left, or lie between `iat` and `exp` |
+//! | `jti` | what tells the token from others |
+//! | `device.accountId` | subject (`sub`) |
+//! | `device.deviceUniqueId`, `device.deviceId` | refused: the ids are those of the vendor's service. So is any other member of `device` |
+//! | `contentRights[].contentId`, `.defaultKcIds[]` | an entry with these `keys` |
+//! | … `.storable` | `persist`, `false` where it is not said |
+//! | … `.start`, `.end` | `not_before`, `not_after`: seconds since 1970, or date and time with offset |
+//! | … `.duration` | seconds: `storage_seconds` when `storable`, else `rental_seconds` |
+//! | … `.usageRulesProfileId` | by name, see below; any other name is refused |
+//! | … `.sessionControl.maxSessions` | `max_streams`, unless `sessionControlEnabled` is `false`. Other limits (`groups`), and control without `maxSessions`, are refused |
+//! | … `.sessionControl.sessionId` | left out |
+//! | … `.defaultUsageRules.minLevel` | 0 and 1 ask nothing of FairPlay; more is refused |
+//! | … `.defaultUsageRules.digitalOnly` | refused when `true`: FairPlay has no word on analogue outputs |
+//! | … `.defaultUsageRules.unprotectedDigitalOutput` | `hdcp` `type0` when `false` |
+//!
+//! | profile | native |
+//! |---|---|
+//! | `Test` | nothing |
+//! | `SD` | `hdcp` `type0`; `tracks`: no `hd`, no `uhd` |
+//! | `HD` | `hdcp` `type0`; `tracks`: no `uhd` |
+//! | `UHD` | `hdcp` `type1` |
+//! | `default`, or none | `hdcp` `type0` |
+//!
+//! Documented (`docs.nagra.com/mdrm`): members and their names, epoch seconds for `exp`, anti-replay
+//! with `jti` and `exp` and its 24 hours, the binding of `deviceUniqueId` and `deviceId`, that
+//! `accountId` binds nothing, that no profile is the default one, that an operator can change the
+//! profiles and add others, that FairPlay devices of any kind reach the levels 0 and 1.
+//!
+//! Inferred, each the stricter way: what profiles ask of FairPlay and that they are about tracks,
+//! that durations are seconds, how dates are written, that nothing may be stored where it is not
+//! said, that two rights which name the same key contradict each other. `max_uses` counts
+//! licences: a token for several keys is good for one of them.
+
+use serde_json::{Map, Value, json};
+
+use super::fields::Fields;
+use super::{Error, Grant};
+use crate::id::Id;
+use crate::token::LEEWAY;
+
+/// How long a token with anti-replay may live, in seconds.
+const LONGEST_LIFE: u64 = 86_400;
+
+/// The last time that the vendor's schema allows: more would be milliseconds.
+const LAST_TIME: u64 = 0xffff_ffff;
+
+/// Whether the claims are a content authorisation.
+pub fn fits(claims: &Map<String, Value>) -> bool {
+    claims.get("typ").is_some_and(|typ| typ == "ContentAuthZ")
+}
+
+/// What a token grants at `now`, in seconds since 1970. Its signature and `exp` have been checked.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn read(claims: &Map<String, Value>, now: u64) -> Result<Grant, Error> {
+    let token = Fields::new(claims);
+    match token.text("ver")? {
+        Some("1.0") => {}
+        Some(_) => return Err(Error::Unsupported("ver".to_owned())),
+        None => return Err(Error::Malformed("ver")),
+    }
+    let device = token
+        .object("device")?
+        .only(&["accountId", "deviceUniqueId", "deviceId"])?;
+    for binding in ["deviceUniqueId", "deviceId"] {
+        if device.has(binding) {
+            return Err(Error::Unsupported(binding.to_owned()));
+        }
+    }
+    let id = token.text("jti")?;
+    if id.is_some() {
+        check_life(token, now)?;
+    }
+    if !token.has("contentRights") {
+        return Err(Error::Malformed("contentRights"));
+    }
+
+    let mut entries = Vec::new();
+    let mut seen = Vec::new();
+    for right in token.objects("contentRights")? {
+        let mut entry = right_terms(right)?;
+        let mut keys = Vec::new();
+        for (id, name) in names(right)? {
+            if seen.contains(&id) {
+                return Err(Error::Malformed("contentRights"));
+            }
+            seen.push(id);
+            keys.push(name);
+        }
+        entry.insert("keys".to_owned(), json!(keys));
+        if id.is_some() {
+            entry.insert("max_uses".to_owned(), 1.into());
+        }
+        entries.push(Value::Object(entry));
+    }
+    Ok(Grant {
+        entitlements: Value::Array(entries),
+        id: id.map(str::to_owned),
+        subject: device.text("accountId")?.map(str::to_owned),
+        ..Grant::default()
+    })
+}
+
+/// Refuses a token that is to be used once and lives too long for that to be kept in mind.
+fn check_life(token: Fields<'_>, now: u64) -> Result<(), Error> {
+    let expires = time(token, "exp")?.ok_or(Error::Malformed("exp"))?;
+    let from_now = expires > now.saturating_add(LONGEST_LIFE + LEEWAY);
+    let from_issue =
+        time(token, "iat")?.is_some_and(|issued| expires > issued.saturating_add(LONGEST_LIFE));
+    if from_now || from_issue {
+        return Err(Error::Malformed("exp"));
+    }
+    Ok(())
+}
+
+/// The ids of a right: its content's and those of keys, each once.
+fn names<'a>(right: Fields<'a>) -> Result<Vec<(Id, &'a str)>, Error> {
+    let mut names: Vec<(Id, &str)> = Vec::new();
+    let content = right.text("contentId")?;
+    for name in content.into_iter().chain(right.texts("defaultKcIds")?) {
+        // Here `*` would be every key, and there it is none.
+        let id = Id::from_text(name).filter(|_| name != "*");
+        let id = id.ok_or(Error::Malformed("contentRights"))?;
+        if names.iter().all(|(other, _)| *other != id) {
+            names.push((id, name));
+        }
+    }
+    if names.is_empty() {
+        return Err(Error::Malformed("contentId"));
+    }
+    Ok(names)
+}
+
+/// Terms of one of `contentRights`.
+fn right_terms(right: Fields<'_>) -> Result<Map<String, Value>, Error> {
+    right.only(&[
+        "contentId",
+        "defaultKcIds",
+        "storable",
+        "start",
+        "end",
+        "duration",
+        "usageRulesProfileId",
+        "sessionControl",
+        "defaultUsageRules",
+    ])?;
+    let mut terms = profile_terms(right.text("usageRulesProfileId")?)?;
+    generic_rules(right.object("defaultUsageRules")?, &mut terms)?;
+    let persist = right.flag("storable")?.unwrap_or(false);
+    terms.insert("persist".to_owned(), persist.into());
+    if let Some(duration) = right.positive("duration")? {
+        let term = if persist {
+            "storage_seconds"
+        } else {
+            "rental_seconds"
+        };
+        terms.insert(term.to_owned(), duration.into());
+    }
+    for (name, term) in [("start", "not_before"), ("end", "not_after")] {
+        if let Some(time) = time(right, name)? {
+            terms.insert(term.to_owned(), time.into());
+        }
+    }
+    if let Some(sessions) = sessions(right.object("sessionControl")?)? {
+        terms.insert("max_streams".to_owned(), sessions.into());
+    }
+    Ok(terms)
+}
+
+fn profile_terms(profile: Option<&str>) -> Result<Map<String, Value>, Error> {
+    let (hdcp, tracks) = match profile {
+        Some("Test") => (None, None),
+        Some("SD") => (Some("type0"), Some(json!({"hd": false, "uhd": false}))),
+        Some("HD") => (Some("type0"), Some(json!({"uhd": false}))),
+        Some("UHD") => (Some("type1"), None),
+        Some("default") | None => (Some("type0"), None),
+        Some(_) => return Err(Error::Unsupported("usageRulesProfileId".to_owned())),
+    };
+    let mut terms = Map::new();
+    if let Some(hdcp) = hdcp {
+        terms.insert("hdcp".to_owned(), hdcp.into());
+    }
+    if let Some(tracks) = tracks {
+        terms.insert("tracks".to_owned(), tracks);
+    }
+    Ok(terms)
+}
+
+/// Adds the older, generic rules to those of the profile.
+fn generic_rules(rules: Fields<'_>, terms: &mut Map<String, Value>) -> Result<(), Error> {
+    rules.only(&["minLevel", "digitalOnly", "unprotectedDigitalOutput"])?;
+    match rules.get("minLevel").map(Value::as_u64) {
+        None | Some(Some(0 | 1)) => {}
+        Some(Some(_)) => return Err(Error::Unsupported("minLevel".to_owned())),
+        Some(None) => return Err(Error::Malformed("minLevel")),
+    }
+    if rules.flag("digitalOnly")? == Some(true) {
+        return Err(Error::Unsupported("digitalOnly".to_owned()));
+    }
+    if rules.flag("unprotectedDigitalOutput")? == Some(false) {
+        terms.entry("hdcp").or_insert_with(|| "type0".into());
+    }
+    Ok(())
+}
+
+/// How many sessions at a time there may be.
+fn sessions(control: Fields<'_>) -> Result<Option<u32>, Error> {
+    if control.is_empty() || control.flag("sessionControlEnabled")? == Some(false) {
+        return Ok(None);
+    }
+    control.only(&["sessionControlEnabled", "maxSessions", "sessionId"])?;
+    match control.positive("maxSessions")? {
+        None => Err(Error::Unsupported("sessionControl".to_owned())),
+        limit => Ok(limit),
+    }
+}
+
+/// A time, in seconds since 1970 or as date and time.
+fn time(of: Fields<'_>, name: &'static str) -> Result<Option<u64>, Error> {
+    let time = match of.get(name) {
+        Some(Value::Number(number)) => number.as_u64(),
+        Some(_) => of.instant(name)?,
+        None => return Ok(None),
+    };
+    time.filter(|time| *time <= LAST_TIME)
+        .map(Some)
+        .ok_or(Error::Malformed(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding;
+    use crate::entitlement::Entitlement;
+
+    const VECTORS: &str = include_str!("../../../fixtures/dialects/nagra.json");
+
+    #[test]
+    fn every_vector_comes_to_what_it_says() {
+        let vectors: Value = serde_json::from_str(VECTORS).unwrap();
+        let now = vectors["now"].as_u64().unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let token = case["token"].as_str().unwrap();
+            let claims = encoding::base64(token.split('.').nth(1).unwrap()).unwrap();
+            let claims = encoding::json_object(&claims).unwrap();
+            assert!(fits(&claims), "{}", case["name"]);
+            let result = read(&claims, now);
+            if let Some(grant) = case.get("grant") {
+                let text = |name| grant.get(name).and_then(Value::as_str).map(str::to_owned);
+                let expected = Grant {
+                    entitlements: grant["entitlements"].clone(),
+                    id: text("id"),
+                    subject: text("subject"),
+                    ..Grant::default()
+                };
+                assert_eq!(result, Ok(expected), "{}", case["name"]);
+            }
+            let is_limit = |grant: &Grant| grant.entitlements[0].get("max_streams").is_some();
+            let fits = match case["expect"]["code"].as_str() {
+                Some("token_claims") => matches!(result, Err(Error::Malformed(_))),
+                Some("term_unsupported") => match result {
+                    Ok(grant) => is_limit(&grant),
+                    Err(error) => matches!(error, Error::Unsupported(_)),
+                },
+                // Whoever verifies the token refuses the others.
+                _ => result.is_ok_and(|grant| Entitlement::from_claim(&grant.entitlements).is_ok()),
+            };
+            assert!(fits, "{}", case["name"]);
+        }
+    }
+
+    #[test]
+    fn other_claims_do_not_fit() {
+        for claims in [json!({}), json!({"typ": "JWT"}), json!({"typ": 1})] {
+            assert!(!fits(claims.as_object().unwrap()), "{claims}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What a token says once it is verified, whatever its dialect.
+
+use serde_json::{Map, Value, json};
+
+use crate::content_key::{ContentKey, ContentKeys};
+use crate::entitlement::{self, Entitlement, Terms};
+use crate::id::Id;
+use crate::token::dialect::{Dialects, Grant, Secrets};
+use crate::token::jwt::{Claims, UntrustedToken};
+use crate::token::{Accepted, Error, LEEWAY};
+
+/// The key id that the token is for (Azure Media Services).
+pub const CONTENT_KEY_IDENTIFIER: &str = "urn:microsoft:azure:mediaservices:contentkeyidentifier";
+
+/// How many licences the token is good for (Azure Media Services), or `unlimited`.
+pub const MAX_USES: &str = "urn:microsoft:azure:mediaservices:maxuses";
+
+/// A message that was signed by an accepted issuer for this server and is valid now.
+pub struct VerifiedToken {
+    /// Its claims, for who has to look at more of them.
+    pub claims: Map<String, Value>,
+    /// What it entitles to; `None` when it says nothing of that.
+    pub entitlement: Option<Entitlement>,
+    /// Whom it is about.
+    pub subject: Option<String>,
+    /// Keys that it brings along.
+    pub content_keys: Option<ContentKeys>,
+    /// What tells it from every other.
+    pub identity: Vec<u8>,
+    /// When it is accepted no more, in seconds since 1970.
+    pub accepted_until: u64,
+    /// What every use of it is met with beside its entitlement.
+    pub terms: Terms,
+    /// The one key that it is for, when it names one for itself.
+    key: Option<Id>,
+    /// Whether its rights have to be asked of a back end.
+    pub needs_callback: bool,
+}
+
+impl VerifiedToken {
+    /// Reads the claims of a JWT whose signature was verified.
+    pub(super) fn of_jwt(
+        token: &UntrustedToken<'_>,
+        dialects: &Dialects,
+        secrets: &dyn Secrets,
+        issuer: &Accepted,
+        audience: &Accepted,
+        now: u64,
+    ) -> Result<Self, Error> {
+        let claims = token.claims()?;
+        let expires = claims.check_times(now)?;
+        if let Some(grant) = dialects.of_claims(&claims.0, secrets, now) {
+            // Whose key signs an entitlement message is its issuer, and it is meant for who has the key.
+            let identity = token.signed().as_bytes().to_vec();
+            let grant = Grant {
+                claims: claims.0,
+                ..grant?
+            };
+            return Self::of_grant(grant, expires, identity);
+        }
+        let expires = expires.ok_or(Error::Claim("exp"))?;
+        if !issuer.accepts(&claims.strings("iss")?) {
+            return Err(Error::Issuer);
+        }
+        if !audience.accepts(&claims.strings("aud")?) {
+            return Err(Error::Audience);
+        }
+        let key = match claims.0.get(CONTENT_KEY_IDENTIFIER) {
+            None => None,
+            Some(id) => {
+                let id = id.as_str().and_then(Id::from_text);
+                Some(id.ok_or(Error::Claim(CONTENT_KEY_IDENTIFIER))?)
+            }
+        };
+        let entitlement = match claims
+            .0
+            .get("entitlements")
+            .filter(|_| dialects.has_native())
+        {
+            Some(claim) => Some(Entitlement::from_claim(claim)?),
+            None if dialects.has_azure() && key.is_some() => Some(Entitlement::of_all_keys()),
+            None => None,
+        };
+        Ok(Self {
+            entitlement,
+            subject: claims.text("sub").map(ToOwned::to_owned),
+            content_keys: None,
+            identity: identity(&claims).unwrap_or_else(|| token.signed().as_bytes().to_vec()),
+            accepted_until: expires.saturating_add(LEEWAY),
+            terms: max_uses(&claims)?,
+            key,
+            needs_callback: false,
+            claims: claims.0,
+        })
+    }
+
+    /// Reads what a dialect's message grants; `identity` is what tells a message without an id.
+    pub(super) fn of_grant(
+        grant: Grant,
+        expires: Option<u64>,
+        identity: Vec<u8>,
+    ) -> Result<Self, Error> {
+        let content_keys = match grant.content_keys.as_slice() {
+            [] => None,
+            records => {
+                let keys = ContentKeys::from_json(&json!(records).to_string());
+                Some(keys.map_err(|_| Error::Claim("content keys"))?)
+            }
+        };
+        Ok(Self {
+            entitlement: Some(Entitlement::from_claim(&grant.entitlements)?),
+            subject: grant.subject,
+            content_keys,
+            identity: grant.id.map_or(identity, String::into_bytes),
+            accepted_until: expires.map_or(u64::MAX, |expires| expires.saturating_add(LEEWAY)),
+            terms: Terms::default(),
+            key: None,
+            needs_callback: grant.needs_callback,
+            claims: grant.claims,
+        })
+    }
+
+    /// Whether the token may be used for a key: it names none for itself, or this one.
+    pub fn is_for(&self, key: &ContentKey) -> bool {
+        self.key.as_ref().is_none_or(|id| key.names.contains(id))
+    }
+
+    /// Whether it names the one key that it is for.
+    pub fn names_a_key(&self) -> bool {
+        self.key.is_some()
+    }
+}
+
+/// Issuer and `jti`, where there is one.
+fn identity(claims: &Claims) -> Option<Vec<u8>> {
+    let id = claims.text("jti")?;
+    let issuer = claims.text("iss").unwrap_or_default();
+    Some([issuer.as_bytes(), b"\0", id.as_bytes()].concat())
+}
+
+/// Azure's limit of uses, as a number or as text.
+fn max_uses(claims: &Claims) -> Result<Terms, Error> {
+    let number = match claims.0.get(MAX_USES) {
+        None => return Ok(Terms::default()),
+        Some(Value::String(text)) if text == "unlimited" => return Ok(Terms::default()),
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(value) => value.as_u64(),
+    };
+    let members = Map::from_iter([("max_uses".to_owned(), json!(number))]);
+    Terms::from_json(&members, &[]).map_err(|error: entitlement::Error| error.into())
+}

@@ -1,0 +1,867 @@
+//! Content key policies: which tokens are accepted, and on what terms, as Azure Media Services had
+//! them (REST API 2022-08-01, `ContentKeyPolicies`).
+
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::content_key::ContentKey;
+use crate::encoding::{self, Unique};
+use crate::entitlement::{self, Entitlement, Terms};
+use crate::error::{Problem, SettingError, SettingsError};
+use crate::id::Id;
+use crate::platform::Platform;
+use crate::server_secret::ServerSecret;
+use crate::token::dialect::Dialects;
+use crate::token::jwt::UntrustedToken;
+use crate::token::keys::{VerificationKeys, WrittenKey};
+use crate::token::message::{CONTENT_KEY_IDENTIFIER, VerifiedToken};
+use crate::token::remote::{Location, RemoteKeys};
+use crate::token::{AUDIENCE, Accepted, Error, Found, ISSUER, KEYS, POLICIES, callback, own};
+
+/// The policies of a deployment, in their order.
+pub struct Policies {
+    options: Vec<PolicyOption>,
+    /// Where their keys are written.
+    variable: &'static str,
+    dialects: Dialects,
+}
+
+/// One option: who is let in, and on what terms.
+pub struct PolicyOption {
+    /// Its name, for the audit.
+    pub name: String,
+    restriction: Restriction,
+    /// What every token is met with; alone, where the token entitles to nothing by itself.
+    pub terms: Option<Terms>,
+    /// The DRM systems that it is for; `None`: all.
+    systems: Option<Vec<String>>,
+    /// The back end that has to agree.
+    pub callback: Option<callback::Callback>,
+}
+
+enum Restriction {
+    Open,
+    Token(Box<TokenRestriction>),
+}
+
+struct TokenRestriction {
+    issuer: Accepted,
+    audience: Accepted,
+    keys: VerificationKeys,
+    remote: Option<RemoteKeys>,
+    required: Vec<RequiredClaim>,
+}
+
+/// A claim that a token must have.
+struct RequiredClaim {
+    name: String,
+    value: Required,
+}
+
+enum Required {
+    /// Any value.
+    Present,
+    /// This value.
+    Equal(String),
+    /// The id of the key that is asked for.
+    RequestedKey,
+}
+
+/// Claims that name a key, when no value is required of them.
+const KEY_CLAIMS: [&str; 3] = [CONTENT_KEY_IDENTIFIER, "content_id", "kid"];
+
+/// Which key of an option verifies a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signer {
+    /// Its place among the option's keys, or among those that its issuer publishes, counted from 0.
+    pub place: usize,
+    /// Its key id.
+    pub kid: Option<String>,
+    /// Whether its issuer publishes it.
+    pub is_published: bool,
+}
+
+/// An option that lets a request in, as far as it can be said without the key that is asked for.
+pub struct Access<'p> {
+    /// The option; `None` for a token that this server has made for an operator.
+    pub option: Option<&'p PolicyOption>,
+    /// The token; `None` where none is needed.
+    pub token: Option<VerifiedToken>,
+    /// Whether this server made the token itself, when the option had let its bearer in.
+    is_own: bool,
+}
+
+impl Policies {
+    /// Reads [`POLICIES`], or where it is not set one option from the three variables of a single
+    /// issuer.
+    ///
+    /// # Errors
+    /// Every setting that is wrong or missing, by variable.
+    pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
+        let dialects = Dialects::load(platform).await?;
+        let (options, variable) = match platform.variable(POLICIES).await? {
+            Some(json) => (read(&json).map_err(SettingsError::Invalid)?, POLICIES),
+            None => (vec![PolicyOption::of_variables(platform).await?], KEYS),
+        };
+        Ok(Self {
+            options,
+            variable,
+            dialects,
+        })
+    }
+
+    /// Does the work that is otherwise left until a key is used.
+    ///
+    /// # Errors
+    /// Names each key that is none.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let problems: Vec<SettingError> = self
+            .options
+            .iter()
+            .flat_map(|option| option.problems(self.variable))
+            .collect();
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(SettingsError::Invalid(problems))
+        }
+    }
+
+    /// The options, in their order.
+    pub fn options(&self) -> &[PolicyOption] {
+        &self.options
+    }
+
+    /// The dialects that are accepted.
+    pub fn dialects(&self) -> &Dialects {
+        &self.dialects
+    }
+
+    /// What each option for a DRM system says of a token, taken alone: `None` when it lets it in.
+    ///
+    /// # Errors
+    /// A setting that is wrong.
+    pub async fn judge(
+        &self,
+        found: &Found,
+        drm: &str,
+        platform: &impl Platform,
+        now: u64,
+    ) -> Result<Vec<(&PolicyOption, Option<Error>)>, SettingsError> {
+        let presented = self.presented(found, platform).await?;
+        let mut verdicts = Vec::new();
+        for option in self.options.iter().filter(|option| option.is_for(drm)) {
+            let verdict = option.accept(&presented, &self.dialects, platform, now);
+            verdicts.push((option, verdict.await.err()));
+        }
+        Ok(verdicts)
+    }
+
+    async fn presented<'a>(
+        &self,
+        found: &'a Found,
+        platform: &impl Platform,
+    ) -> Result<Result<Presented<'a>, Error>, SettingsError> {
+        Ok(match found.one(platform).await? {
+            Ok(text) => Presented::of(text, found.signature(), &self.dialects),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// The options that let a request in, the first one first. Only such as depend on the key that is
+    /// asked for are followed by others.
+    ///
+    /// # Errors
+    /// What is wrong with the token; of several options, what was found last on the way.
+    pub async fn accept(
+        &self,
+        found: &Found,
+        drm: &str,
+        secret: Option<&ServerSecret>,
+        platform: &impl Platform,
+        now: u64,
+    ) -> Result<Vec<Access<'_>>, Error> {
+        let presented = self.presented(found, platform).await?;
+        if let (Ok(Presented::Jwt(jwt)), Some(secret)) = (&presented, secret)
+            && own::is_own(jwt)
+        {
+            let token = own::verify(jwt, secret, now)?;
+            let option = match token.claims.get(own::POLICY) {
+                None => None,
+                Some(name) => {
+                    let mut options = self.options.iter().filter(|option| option.is_for(drm));
+                    let option = options.find(|option| *name == *option.name);
+                    Some(option.ok_or(Error::NoPolicy)?)
+                }
+            };
+            return Ok(vec![Access {
+                option,
+                token: Some(token),
+                is_own: true,
+            }]);
+        }
+
+        let mut accesses = Vec::new();
+        let mut refusal = None;
+        for option in &self.options {
+            if !option.is_for(drm) {
+                continue;
+            }
+            match option
+                .accept(&presented, &self.dialects, platform, now)
+                .await
+            {
+                Ok(token) => {
+                    let access = Access {
+                        option: Some(option),
+                        token,
+                        is_own: false,
+                    };
+                    let depends = access.depends_on_key();
+                    accesses.push(access);
+                    if !depends {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    let so_far = refusal.as_ref().map_or(0, Error::progress);
+                    if refusal.is_none() || error.progress() > so_far {
+                        refusal = Some(error);
+                    }
+                }
+            }
+        }
+        match refusal {
+            Some(error) if accesses.is_empty() => Err(error),
+            None if accesses.is_empty() => Err(Error::NoPolicy),
+            _ => Ok(accesses),
+        }
+    }
+}
+
+/// What came in place of a token.
+enum Presented<'a> {
+    Jwt(Box<UntrustedToken<'a>>),
+    /// A message of a dialect that is no JWT.
+    Other(&'a str, Option<&'a str>),
+}
+
+impl<'a> Presented<'a> {
+    fn of(text: &'a str, signature: Option<&'a str>, dialects: &Dialects) -> Result<Self, Error> {
+        match UntrustedToken::parse(text) {
+            Ok(jwt) => Ok(Self::Jwt(Box::new(jwt))),
+            Err(Error::Malformed(_)) if dialects.has_others() => Ok(Self::Other(text, signature)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl PolicyOption {
+    /// The one option of a deployment without policies.
+    async fn of_variables(platform: &impl Platform) -> Result<Self, SettingsError> {
+        let keys = platform.variable(KEYS).await?;
+        let issuer = platform.variable(ISSUER).await?;
+        let audience = platform.variable(AUDIENCE).await?;
+        let mut problems = Vec::new();
+        let keys = match keys.as_deref().map(|keys| keys.trim()) {
+            None => {
+                problems.push(SettingError::new(
+                    KEYS,
+                    Problem::Missing,
+                    "it is not set, so no token can be verified",
+                ));
+                None
+            }
+            Some(url) if url.starts_with("http") => {
+                let location = Location::from_url(url);
+                if location.is_none() {
+                    let reason =
+                        "it is no URL whose keys can be trusted: https, or http on this machine";
+                    problems.push(SettingError::new(KEYS, Problem::Malformed, reason));
+                }
+                location.map(|location| (VerificationKeys::default(), Some(location)))
+            }
+            Some(json) => match VerificationKeys::from_json(json) {
+                Ok(keys) => Some((keys, None)),
+                Err(reasons) => {
+                    problems.extend(malformed(KEYS, reasons));
+                    None
+                }
+            },
+        };
+        let mut accepted = |variable, value: Option<&str>| {
+            Accepted::from_setting(value)
+                .map_err(|(problem, reason)| {
+                    problems.push(SettingError::new(variable, problem, reason));
+                })
+                .ok()
+        };
+        let issuer = accepted(ISSUER, issuer.as_deref().map(String::as_str));
+        let audience = accepted(AUDIENCE, audience.as_deref().map(String::as_str));
+        match (keys, issuer, audience) {
+            (Some((keys, location)), Some(issuer), Some(audience)) => Ok(Self {
+                name: "default".to_owned(),
+                restriction: Restriction::Token(Box::new(TokenRestriction {
+                    issuer,
+                    audience,
+                    keys,
+                    remote: location.map(RemoteKeys::new),
+                    required: Vec::new(),
+                })),
+                terms: None,
+                systems: None,
+                callback: None,
+            }),
+            _ => Err(SettingsError::Invalid(problems)),
+        }
+    }
+
+    /// Which of its keys verifies a JWT; `None` where no token is needed.
+    ///
+    /// # Errors
+    /// Why none does.
+    pub async fn signer(
+        &self,
+        token: &UntrustedToken<'_>,
+        platform: &impl Platform,
+        now: u64,
+    ) -> Result<Option<Signer>, Error> {
+        let Restriction::Token(restriction) = &self.restriction else {
+            return Ok(None);
+        };
+        match (restriction.keys.signer(token), &restriction.remote) {
+            (Err(Error::KeyUnknown | Error::Signature), Some(remote)) => {
+                let (place, kid) = remote.signer(token, platform, now).await?;
+                Ok(Some(Signer {
+                    place,
+                    kid,
+                    is_published: true,
+                }))
+            }
+            (found, _) => {
+                let (place, kid) = found?;
+                Ok(Some(Signer {
+                    place,
+                    kid: kid.map(ToOwned::to_owned),
+                    is_published: false,
+                }))
+            }
+        }
+    }
+
+    /// The issuers and the audiences that it accepts; `None` where no token is needed.
+    pub fn accepted(&self) -> Option<(&Accepted, &Accepted)> {
+        match &self.restriction {
+            Restriction::Open => None,
+            Restriction::Token(restriction) => Some((&restriction.issuer, &restriction.audience)),
+        }
+    }
+
+    /// Whether it is for a DRM system.
+    pub fn is_for(&self, drm: &str) -> bool {
+        let systems = self.systems.as_ref();
+        systems.is_none_or(|systems| systems.iter().any(|system| system == drm))
+    }
+
+    fn problems(&self, variable: &'static str) -> Vec<SettingError> {
+        let Restriction::Token(restriction) = &self.restriction else {
+            return Vec::new();
+        };
+        restriction
+            .keys
+            .check()
+            .err()
+            .map(|reasons| malformed(variable, reasons).collect())
+            .unwrap_or_default()
+    }
+
+    async fn accept(
+        &self,
+        presented: &Result<Presented<'_>, Error>,
+        dialects: &Dialects,
+        platform: &impl Platform,
+        now: u64,
+    ) -> Result<Option<VerifiedToken>, Error> {
+        let Restriction::Token(restriction) = &self.restriction else {
+            return Ok(None);
+        };
+        let presented = presented.as_ref().map_err(Clone::clone)?;
+        let token = match presented {
+            Presented::Jwt(jwt) => restriction.verify(jwt, dialects, platform, now).await?,
+            Presented::Other(text, signature) => {
+                let grant = dialects
+                    .of_text(text, *signature, &restriction.keys, now)
+                    .ok_or_else(|| {
+                        Error::Malformed(
+                            "it is neither a JWT nor of a dialect that is accepted".to_owned(),
+                        )
+                    })??;
+                VerifiedToken::of_grant(grant, None, text.as_bytes().to_vec())?
+            }
+        };
+        for claim in &restriction.required {
+            claim.check(&token)?;
+        }
+        if token.needs_callback && self.callback.is_none() {
+            return Err(Error::NoCallback);
+        }
+        Ok(Some(token))
+    }
+
+    /// Claims that must name the key that is asked for.
+    fn key_claims(&self) -> impl Iterator<Item = &str> {
+        let required = match &self.restriction {
+            Restriction::Open => &[][..],
+            Restriction::Token(restriction) => &restriction.required,
+        };
+        required
+            .iter()
+            .filter(|claim| matches!(claim.value, Required::RequestedKey))
+            .map(|claim| claim.name.as_str())
+    }
+}
+
+impl TokenRestriction {
+    async fn verify(
+        &self,
+        jwt: &UntrustedToken<'_>,
+        dialects: &Dialects,
+        platform: &impl Platform,
+        now: u64,
+    ) -> Result<VerifiedToken, Error> {
+        match (self.keys.verify(jwt), &self.remote) {
+            (Ok(()), _) => {}
+            (Err(Error::KeyUnknown | Error::Signature), Some(remote)) => {
+                remote.verify(jwt, platform, now).await?;
+            }
+            (Err(error), _) => return Err(error),
+        }
+        VerifiedToken::of_jwt(jwt, dialects, &self.keys, &self.issuer, &self.audience, now)
+    }
+}
+
+impl RequiredClaim {
+    fn check(&self, token: &VerifiedToken) -> Result<(), Error> {
+        let value = token
+            .claims
+            .get(&self.name)
+            .filter(|value| !value.is_null());
+        let value = value.ok_or_else(|| Error::RequiredClaim(self.name.clone()))?;
+        let is_wanted = |value: &Value, wanted: &str| match value {
+            Value::String(text) => text == wanted,
+            Value::Bool(flag) => wanted == if *flag { "true" } else { "false" },
+            Value::Number(number) => wanted == number.to_string(),
+            _ => false,
+        };
+        let holds = match (&self.value, value) {
+            (Required::Present | Required::RequestedKey, _) => true,
+            (Required::Equal(wanted), Value::Array(values)) => {
+                values.iter().any(|value| is_wanted(value, wanted))
+            }
+            (Required::Equal(wanted), value) => is_wanted(value, wanted),
+        };
+        holds
+            .then_some(())
+            .ok_or_else(|| Error::RequiredClaim(self.name.clone()))
+    }
+}
+
+impl Access<'_> {
+    fn depends_on_key(&self) -> bool {
+        let is_named = self.token.as_ref().is_some_and(VerifiedToken::names_a_key);
+        is_named
+            || self
+                .option
+                .is_some_and(|option| option.key_claims().next().is_some())
+    }
+
+    /// Whether the option holds for a key: each claim that must name it does.
+    pub fn is_for(&self, key: &ContentKey) -> bool {
+        let Some(token) = &self.token else {
+            return true;
+        };
+        let names = |claim: &str| {
+            let id = token.claims.get(claim).and_then(Value::as_str);
+            id.and_then(Id::from_text)
+                .is_some_and(|id| key.names.contains(&id))
+        };
+        token.is_for(key)
+            && self
+                .option
+                .filter(|_| !self.is_own)
+                .is_none_or(|option| option.key_claims().all(names))
+    }
+
+    /// The back end that has to agree, and the option that names it. For a token of this server's own
+    /// it has agreed already.
+    pub fn callback(&self) -> Option<(&PolicyOption, &callback::Callback)> {
+        let option = self.option.filter(|_| !self.is_own)?;
+        Some((option, option.callback.as_ref()?))
+    }
+
+    /// Whether the token says by itself which keys it is for.
+    pub fn is_limited(&self) -> bool {
+        let token = self.token.as_ref();
+        token.is_some_and(|token| token.entitlement.is_some() || token.names_a_key())
+    }
+
+    /// The claims of the token; none where none is needed.
+    pub fn claims(&self) -> &Map<String, Value> {
+        static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        self.token.as_ref().map_or(&NONE, |token| &token.claims)
+    }
+
+    /// What the token entitles to by itself, or where it says nothing of that everything that the
+    /// option's terms leave.
+    ///
+    /// # Errors
+    /// [`entitlement::Error::Missing`] when neither says anything.
+    pub fn entitlement(&self) -> Result<Entitlement, entitlement::Error> {
+        let own = self
+            .token
+            .as_ref()
+            .and_then(|token| token.entitlement.clone());
+        let stands_alone = self
+            .option
+            .is_some_and(|option| option.terms.is_some() || option.callback.is_some());
+        match own {
+            Some(entitlement) => Ok(entitlement),
+            None if stands_alone => Ok(Entitlement::of_all_keys()),
+            None => Err(entitlement::Error::Missing),
+        }
+    }
+
+    /// The terms for a key: the token's entitlement, what else the token says, and the option's.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn terms_for(&self, key: &ContentKey) -> Result<Terms, entitlement::Error> {
+        let entitlement = self.entitlement()?;
+        let mut terms = entitlement
+            .terms_for(&key.names)?
+            .for_track(key.track)?
+            .clone();
+        if let Some(token) = &self.token {
+            terms = terms.and(&token.terms);
+        }
+        if let Some(more) = self.option.and_then(|option| option.terms.as_ref()) {
+            terms = terms.and(more.for_track(key.track)?);
+        }
+        Ok(terms)
+    }
+}
+
+fn malformed(variable: &'static str, reasons: Vec<String>) -> impl Iterator<Item = SettingError> {
+    reasons
+        .into_iter()
+        .map(move |reason| SettingError::new(variable, Problem::Malformed, reason))
+}
+
+/// Reads the document of [`POLICIES`]: a list of options.
+fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
+    let written: Vec<WrittenOption> = serde_json::from_str(json)
+        .map_err(|e| malformed(POLICIES, vec![encoding::json_message(&e)]).collect::<Vec<_>>())?;
+    let mut options = Vec::new();
+    let mut reasons = Vec::new();
+    for (place, written) in written.into_iter().enumerate() {
+        match written.read() {
+            Ok(option) => options.push(option),
+            Err(reason) => reasons.push(format!("option {place}: {reason}")),
+        }
+    }
+    if options.is_empty() && reasons.is_empty() {
+        reasons.push("the list is empty, so nobody is let in".to_owned());
+    }
+    let mut problems: Vec<SettingError> = malformed(POLICIES, reasons).collect();
+    // By its name a token that this server made finds the option that its bearer came by.
+    let names: Vec<&str> = options.iter().map(|option| option.name.as_str()).collect();
+    for (place, name) in names.iter().enumerate() {
+        if names.iter().take(place).any(|other| other == name) {
+            let message = "two options have the same `name`";
+            problems.push(SettingError::new(POLICIES, Problem::Collision, message));
+        }
+    }
+    if problems.is_empty() {
+        Ok(options)
+    } else {
+        Err(problems)
+    }
+}
+
+/// An option as it is written in JSON.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenOption {
+    name: String,
+    restriction: Unique,
+    terms: Option<Unique>,
+    drm: Option<Unique>,
+    callback: Option<callback::Written>,
+}
+
+impl WrittenOption {
+    fn read(self) -> Result<PolicyOption, String> {
+        if self.name.is_empty() {
+            return Err("`name` is empty".to_owned());
+        }
+        let restriction = WrittenRestriction::read(self.restriction.0)?;
+        let mut terms = match self.terms {
+            None => None,
+            Some(Unique(Value::Object(members))) => {
+                Some(Terms::from_json(&members, &[]).map_err(|error| format!("`terms`: {error}"))?)
+            }
+            Some(_) => return Err("`terms` is not an object".to_owned()),
+        };
+        let drm = match self.drm {
+            None => None,
+            Some(Unique(Value::Object(systems))) => Some(systems),
+            Some(_) => return Err("`drm` is not an object".to_owned()),
+        };
+        for (system, configuration) in drm.iter().flatten() {
+            match system.as_str() {
+                "fairplay" => {
+                    let more = fairplay_terms(configuration)?;
+                    terms = Some(terms.unwrap_or_default().and(&more));
+                }
+                "widevine" | "playready" | "clearkey" | "aes128" => {}
+                _ => return Err("`drm` names a system that there is not".to_owned()),
+            }
+        }
+        let needs_token = terms
+            .as_ref()
+            .is_some_and(|terms| terms.limits.max_uses.is_some());
+        if needs_token && matches!(restriction, Restriction::Open) {
+            return Err("`max_uses` counts tokens, and an open option has none".to_owned());
+        }
+        Ok(PolicyOption {
+            name: self.name,
+            restriction,
+            terms,
+            systems: drm.map(|drm| drm.into_iter().map(|(system, _)| system).collect()),
+            callback: self.callback.map(callback::Written::read).transpose()?,
+        })
+    }
+}
+
+/// `#Microsoft.Media.ContentKeyPolicyFairPlayConfiguration`, as far as it is about terms. A duration
+/// of zero is none.
+///
+/// | `rentalAndLeaseKeyType` | terms |
+/// |---|---|
+/// | `Undefined` | `persist: false` |
+/// | `PersistentUnlimited` | `persist` |
+/// | `PersistentLimited` | `persist`, `storage_seconds` = `rentalDuration` |
+/// | `DualExpiry` | `persist`, `storage_seconds` = `storageDurationSeconds`, `playback_seconds` = `playbackDurationSeconds` |
+///
+/// # Errors
+/// What is not of that shape.
+pub fn fairplay_terms(configuration: &Value) -> Result<Terms, String> {
+    #[derive(Deserialize, Default)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+    struct Configuration {
+        #[serde(rename = "@odata.type")]
+        _type: Option<String>,
+        rental_and_lease_key_type: Option<String>,
+        rental_duration: Option<u64>,
+        offline_rental_configuration: Option<Offline>,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+    struct Offline {
+        playback_duration_seconds: Option<u64>,
+        storage_duration_seconds: Option<u64>,
+    }
+    let configuration: Configuration = serde_json::from_value(configuration.clone())
+        .map_err(|e| format!("`drm.fairplay`: {}", encoding::json_message(&e)))?;
+    let offline = configuration
+        .offline_rental_configuration
+        .unwrap_or_default();
+    let mut members = Map::new();
+    let mut insert = |name: &str, seconds: Option<u64>| {
+        if let Some(seconds) = seconds.filter(|seconds| *seconds > 0) {
+            members.insert(name.to_owned(), seconds.into());
+        }
+    };
+    let persist = match configuration.rental_and_lease_key_type.as_deref() {
+        None => None,
+        Some("Undefined") => Some(false),
+        Some("PersistentUnlimited") => Some(true),
+        Some("PersistentLimited") => {
+            insert("storage_seconds", configuration.rental_duration);
+            Some(true)
+        }
+        Some("DualExpiry") => {
+            insert("storage_seconds", offline.storage_duration_seconds);
+            insert("playback_seconds", offline.playback_duration_seconds);
+            Some(true)
+        }
+        Some(_) => {
+            return Err(
+                "`rentalAndLeaseKeyType` is none of Undefined, PersistentUnlimited, PersistentLimited, DualExpiry"
+                    .to_owned(),
+            );
+        }
+    };
+    if let Some(persist) = persist {
+        members.insert("persist".to_owned(), persist.into());
+    }
+    Terms::from_json(&members, &[]).map_err(|error| format!("`drm.fairplay`: {error}"))
+}
+
+/// `#Microsoft.Media.ContentKeyPolicyTokenRestriction`, and beside its members `jwks` and `jwks_uri`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct WrittenRestriction {
+    #[serde(rename = "@odata.type")]
+    _type: Option<String>,
+    issuer: Value,
+    audience: Value,
+    primary_verification_key: Option<WrittenVerificationKey>,
+    alternate_verification_keys: Option<Vec<WrittenVerificationKey>>,
+    required_claims: Option<Vec<WrittenClaim>>,
+    restriction_token_type: Option<String>,
+    open_id_connect_discovery_document: Option<String>,
+    jwks: Option<Value>,
+    #[serde(rename = "jwks_uri")]
+    jwks_uri: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct WrittenClaim {
+    claim_type: String,
+    claim_value: Option<String>,
+}
+
+/// One of Azure's three kinds of key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct WrittenVerificationKey {
+    #[serde(rename = "@odata.type")]
+    _type: Option<String>,
+    key_value: Option<Zeroizing<String>>,
+    exponent: Option<String>,
+    modulus: Option<String>,
+    raw_body: Option<String>,
+}
+
+impl WrittenRestriction {
+    fn read(written: Value) -> Result<Restriction, String> {
+        if written == "open" {
+            return Ok(Restriction::Open);
+        }
+        let kind = written.get("@odata.type").and_then(Value::as_str);
+        if kind.is_some_and(|kind| kind.ends_with("PolicyOpenRestriction")) {
+            return match written.as_object() {
+                Some(members) if members.len() == 1 => Ok(Restriction::Open),
+                _ => Err("`restriction` is an open one, and has members beside".to_owned()),
+            };
+        }
+        let written: Self = serde_json::from_value(written)
+            .map_err(|e| format!("`restriction`: {}", encoding::json_message(&e)))?;
+        if written
+            .restriction_token_type
+            .is_some_and(|kind| !kind.eq_ignore_ascii_case("jwt"))
+        {
+            return Err("`restrictionTokenType` is not `Jwt`".to_owned());
+        }
+        let accepted = |name: &str, value: Value| {
+            let text = match value {
+                Value::String(text) => text,
+                list @ Value::Array(_) => list.to_string(),
+                _ => return Err(format!("`{name}` is neither text nor a list")),
+            };
+            Accepted::from_setting(Some(&text)).map_err(|(_, reason)| format!("`{name}`: {reason}"))
+        };
+        let alternates = written.alternate_verification_keys.unwrap_or_default();
+        let mut keys = written
+            .primary_verification_key
+            .into_iter()
+            .chain(alternates)
+            .map(WrittenVerificationKey::read)
+            .collect::<Result<Vec<WrittenKey>, String>>()?;
+        if let Some(set) = written.jwks {
+            let set = set.get("keys").cloned().unwrap_or(set);
+            let more: Vec<WrittenKey> = serde_json::from_value(set)
+                .map_err(|e| format!("`jwks`: {}", encoding::json_message(&e)))?;
+            keys.extend(more);
+        }
+        let location = match (written.jwks_uri, written.open_id_connect_discovery_document) {
+            (Some(_), Some(_)) => {
+                return Err(
+                    "`jwks_uri` and `openIdConnectDiscoveryDocument` exclude each other".to_owned(),
+                );
+            }
+            (Some(url), None) => Some(Location::Jwks(url)),
+            (None, Some(url)) => Some(Location::Discovery(url)),
+            (None, None) => None,
+        };
+        if location
+            .as_ref()
+            .is_some_and(|location| !location.is_safe())
+        {
+            return Err("a URL of keys is neither https nor http on this machine".to_owned());
+        }
+        let keys = VerificationKeys::from_written(keys).map_err(|reasons| reasons.join("; "))?;
+        if keys.is_empty() && location.is_none() {
+            return Err("there is no key to verify a token with".to_owned());
+        }
+        let claims = written.required_claims.unwrap_or_default();
+        Ok(Restriction::Token(Box::new(TokenRestriction {
+            issuer: accepted("issuer", written.issuer)?,
+            audience: accepted("audience", written.audience)?,
+            keys,
+            remote: location.map(RemoteKeys::new),
+            required: claims.into_iter().map(WrittenClaim::read).collect(),
+        })))
+    }
+}
+
+impl WrittenClaim {
+    fn read(self) -> RequiredClaim {
+        let value = match self.claim_value.filter(|value| !value.is_empty()) {
+            Some(value) => Required::Equal(value),
+            None if KEY_CLAIMS.contains(&self.claim_type.as_str()) => Required::RequestedKey,
+            None => Required::Present,
+        };
+        RequiredClaim {
+            name: self.claim_type,
+            value,
+        }
+    }
+}
+
+impl WrittenVerificationKey {
+    fn read(self) -> Result<WrittenKey, String> {
+        match self {
+            Self {
+                key_value: Some(key),
+                exponent: None,
+                modulus: None,
+                raw_body: None,
+                ..
+            } => Ok(WrittenKey::symmetric_key(key)),
+            Self {
+                key_value: None,
+                exponent: Some(exponent),
+                modulus: Some(modulus),
+                raw_body: None,
+                ..
+            } => Ok(WrittenKey::rsa_key(modulus, exponent)),
+            Self {
+                key_value: None,
+                exponent: None,
+                modulus: None,
+                raw_body: Some(certificate),
+                ..
+            } => WrittenKey::of_certificate(&certificate),
+            _ => Err(
+                "a verification key is none of `keyValue`, `exponent` with `modulus`, and `rawBody`"
+                    .to_owned(),
+            ),
+        }
+    }
+}

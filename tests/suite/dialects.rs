@@ -1,0 +1,240 @@
+//! Tokens of other services, made by encoders that share nothing with the server.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::rc::Rc;
+
+use http::{Request, Response};
+use keylet::service::Service;
+use keylet_cli::device::{Licence, SpcOptions};
+use keylet_cli::host::{Provided, World};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::processes::Directory;
+use crate::support::{Native, fixture, run, send, spc, variables_with};
+use crate::upstream::{Reply, Upstream, serve_beside};
+
+const DIALECTS: [&str; 5] = ["axinom", "doverunner", "drmtoday", "kaltura", "nagra"];
+
+/// What an encoder writes.
+#[derive(Deserialize)]
+struct Vectors {
+    now: u64,
+    variables: Map<String, Value>,
+    cases: Vec<Case>,
+}
+
+/// A token, and what it is answered with.
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    header: Option<String>,
+    query: Option<String>,
+    token: String,
+    signature: Option<String>,
+    asset: String,
+    expect: Expectation,
+}
+
+#[derive(Deserialize)]
+struct Expectation {
+    status: u16,
+    code: Option<String>,
+    /// Terms of the licence, as the audit has them.
+    granted: Option<Value>,
+}
+
+impl Vectors {
+    fn of(dialect: &str) -> Self {
+        serde_json::from_slice(&fixture(&format!("dialects/{dialect}.json"))).unwrap()
+    }
+
+    /// The fixture variables with those of the vectors. What leaves the rights to a back end is
+    /// accepted by a policy that asks one.
+    fn variables(&self, dialect: &str, back_end: &str) -> Provided {
+        let text = |value: &Value| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        };
+        let mut variables = variables_with(&[]);
+        variables.extend(
+            self.variables
+                .iter()
+                .map(|(name, value)| (name.clone(), text(value))),
+        );
+        if dialect == "kaltura" {
+            let policies = json!([{
+                "name": "kaltura",
+                "restriction": {"issuer": "*", "audience": "*", "jwks": self.variables["token_keys"]},
+                "callback": {"url": back_end, "secret": "a secret of back end and server, 32 bytes"},
+            }]);
+            variables.insert("policies".to_owned(), policies.to_string());
+        }
+        variables
+    }
+}
+
+impl Case {
+    /// The request for its asset, to a path.
+    fn request(&self) -> (http::request::Builder, String) {
+        let query = self.query.as_ref().map(|name| {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.append_pair(name, &self.token);
+            query.extend_pairs(
+                self.signature
+                    .iter()
+                    .map(|signature| ("signature", signature)),
+            );
+            query.finish()
+        });
+        let path = format!("/fairplay?format=raw&{}", query.unwrap_or_default());
+        let request = Request::post(&path).header("content-type", "application/octet-stream");
+        let request = match &self.header {
+            Some(header) => request.header(header, &self.token),
+            None => request,
+        };
+        (request, path)
+    }
+}
+
+/// A device that can do everything, or where a case is about that, one that does not say what it can.
+fn device(case: &Case) -> SpcOptions {
+    let options = SpcOptions::new(format!("skd://{}", case.asset)).playing(0xf4de_e5a2);
+    match case.expect.code.as_deref() {
+        Some("device_hdcp_unsupported") => options,
+        _ => options.capable(0b11_1111),
+    }
+}
+
+#[test]
+fn every_message_is_answered_as_its_encoder_says() {
+    let mut count = 0;
+    for dialect in DIALECTS {
+        let vectors = Vectors::of(dialect);
+        let platform = Native::new(vectors.variables(dialect, "https://back-end.example/rights"));
+        platform.now.set(vectors.now);
+        let agrees = |_| Ok(Response::new(br#"{"terms":{}}"#.to_vec()));
+        *platform.peer.borrow_mut() = Box::new(agrees);
+        let log = Rc::clone(&platform.log);
+        let store = Rc::clone(&platform.store);
+        let service = Service::new(platform);
+        for case in &vectors.cases {
+            // Each case is the first use of its message.
+            *store.borrow_mut() = Ok(BTreeMap::new());
+            let (message, secrets) = spc(&device(case));
+            let reply = run(service.handle(case.request().0.body(message).unwrap()));
+            let name = format!("{dialect}: {}", case.name);
+            let code = reply
+                .headers()
+                .get("x-keylet-code")
+                .map(|code| code.to_str().unwrap());
+            assert_eq!(
+                (reply.status().as_u16(), code),
+                (case.expect.status, case.expect.code.as_deref()),
+                "{name}"
+            );
+            let record: Value = serde_json::from_str(log.borrow().last().unwrap()).unwrap();
+            if case.expect.status == 200 {
+                assert!(Licence::open(reply.body(), &secrets).is_ok(), "{name}");
+                if let Some(Value::Object(mut granted)) = case.expect.granted.clone() {
+                    // The audit says only that a key may be stored.
+                    granted.retain(|term, value| term != "persist" || *value == true);
+                    assert_eq!(record["granted"], Value::Object(granted), "{name}");
+                }
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 250, "{count}");
+}
+
+#[test]
+fn a_viewer_with_a_fresh_token_of_each_service_gets_a_licence_from_the_component() {
+    let directory = Directory::new("dialects");
+    for dialect in DIALECTS {
+        let file = directory.file(dialect);
+        let encoder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/dialects/{dialect}.py"));
+        let now = keylet::platform::system_time();
+        let made = Command::new("python3")
+            .arg(&encoder)
+            .arg(&file)
+            .env("NOW", now.to_string())
+            .output();
+        if !made.is_ok_and(|made| made.status.success()) {
+            writeln!(
+                std::io::stderr(),
+                "SKIPPED {dialect}: python3 with PyJWT and cryptography is needed"
+            )
+            .unwrap();
+            continue;
+        }
+        let vectors: Vectors = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let upstream = Upstream::start(|_| Reply::json(&json!({"terms": {}})));
+        let variables = vectors.variables(dialect, &upstream.url("/rights"));
+        let server = serve_beside(World::Wasip2, &variables, &[upstream.origin()]);
+        // Not such as end this very second.
+        let is_granted = |case: &&Case| case.expect.status == 200 && case.name != "oldest";
+        let granted: Vec<&Case> = vectors.cases.iter().filter(is_granted).take(4).collect();
+        assert_eq!(granted.len(), 4, "{dialect}");
+        for case in granted {
+            let (message, secrets) = spc(&device(case));
+            let (request, path) = case.request();
+            let answer = send(&server, request, &path, &message);
+            assert_eq!(
+                (answer.status, answer.header("x-keylet-code")),
+                (200, None),
+                "{dialect}: {}",
+                case.name
+            );
+            assert!(
+                Licence::open(&answer.body, &secrets).is_ok(),
+                "{dialect}: {}",
+                case.name
+            );
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn a_message_of_a_dialect_that_is_not_accepted_entitles_to_nothing() {
+    for dialect in DIALECTS {
+        let vectors = Vectors::of(dialect);
+        let mut variables = vectors.variables(dialect, "https://back-end.example/rights");
+        variables.insert("dialects".to_owned(), "native azure".to_owned());
+        let platform = Native::new(variables);
+        platform.now.set(vectors.now);
+        let service = Service::new(platform);
+        let case = vectors
+            .cases
+            .iter()
+            .find(|case| case.expect.status == 200)
+            .unwrap();
+        let (message, _) = spc(&device(case));
+        let reply = run(service.handle(case.request().0.body(message).unwrap()));
+        assert!(
+            matches!(reply.status().as_u16(), 401 | 403),
+            "{dialect}: {}",
+            reply.status()
+        );
+    }
+}
+
+#[test]
+fn dialects_are_named_in_a_list_and_nothing_else_is_one() {
+    for (setting, status) in [
+        ("native", 200),
+        ("axinom, nagra native", 200),
+        (r#"["native","azure"]"#, 200),
+        ("verimatrix", 503),
+    ] {
+        let service = Service::new(Native::new(variables_with(&[("dialects", setting)])));
+        let reply = run(service.handle(Request::get("/healthz").body(Vec::new()).unwrap()));
+        assert_eq!(reply.status().as_u16(), status, "{setting}");
+    }
+}

@@ -1,0 +1,415 @@
+//! Servers that this one asks, issuers and back ends, and deployments of this one that ask them.
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{Request, Response};
+use keylet::platform::Error;
+use keylet::service::Service;
+use keylet_cli::device::{Licence, SpcOptions};
+use keylet_cli::host::{Application, Options, Provided, Server, World};
+use keylet_cli::jwt::Signer;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Native, run, send, spc, variables_with};
+
+/// The worlds that have a store, and a list of where requests may go.
+pub const SPINS: [World; 2] = [World::Wasip2, World::Wasip3];
+
+/// KID of the key `movie`.
+pub const KID: &str = "339C45B5-FB6D-4BD9-994C-EABD9D41C95B";
+
+/// How a request is answered.
+pub enum Reply {
+    /// With this.
+    Whole(Response<Vec<u8>>),
+    /// With these bytes, whether or not they are HTTP, and the end of the connection.
+    Bytes(Vec<u8>),
+    /// With the beginning of an answer, and a byte every half second.
+    Trickle,
+    /// Not at all.
+    Silence,
+}
+
+impl Reply {
+    /// 200 with a JSON document.
+    pub fn json(document: &Value) -> Self {
+        Self::text(&document.to_string())
+    }
+
+    /// 200 with any text.
+    pub fn text(body: &str) -> Self {
+        Self::Whole(Response::new(body.as_bytes().to_vec()))
+    }
+
+    /// A status and nothing else.
+    pub fn status(status: u16) -> Self {
+        let reply = Response::builder().status(status);
+        Self::Whole(reply.body(Vec::new()).unwrap())
+    }
+
+    /// The same with another header.
+    pub fn with(self, name: &'static str, value: &str) -> Self {
+        match self {
+            Self::Whole(mut reply) => {
+                reply.headers_mut().append(name, value.parse().unwrap());
+                Self::Whole(reply)
+            }
+            other => other,
+        }
+    }
+
+    fn write(self, stream: &mut TcpStream) -> std::io::Result<()> {
+        match self {
+            Self::Whole(reply) => {
+                let mut head = format!("HTTP/1.1 {} \r\n", reply.status().as_u16());
+                for (name, value) in reply.headers() {
+                    head += &format!("{name}: {}\r\n", value.to_str().unwrap());
+                }
+                head += &format!("content-length: {}\r\n", reply.body().len());
+                stream.write_all((head + "connection: close\r\n\r\n").as_bytes())?;
+                stream.write_all(reply.body())
+            }
+            Self::Bytes(bytes) => stream.write_all(&bytes),
+            Self::Trickle => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")?;
+                loop {
+                    std::thread::sleep(Duration::from_millis(500));
+                    stream.write_all(b" ")?;
+                    stream.flush()?;
+                }
+            }
+            Self::Silence => {
+                stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+                // Until the other side has had enough.
+                stream.read(&mut [0]).map(drop)
+            }
+        }
+    }
+}
+
+type Answering = Arc<dyn Fn(&Request<Vec<u8>>) -> Reply + Send + Sync>;
+
+/// A server on loopback that answers as it is told, and remembers what it was sent.
+pub struct Upstream {
+    address: SocketAddr,
+    answering: Arc<Mutex<Answering>>,
+    requests: Arc<Mutex<Vec<Request<Vec<u8>>>>>,
+}
+
+impl Upstream {
+    /// Starts one.
+    pub fn start(answer: impl Fn(&Request<Vec<u8>>) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let this = Self {
+            address: listener.local_addr().unwrap(),
+            answering: Arc::new(Mutex::new(Arc::new(answer))),
+            requests: Arc::default(),
+        };
+        let (answering, requests) = (Arc::clone(&this.answering), Arc::clone(&this.requests));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let (answering, requests) = (Arc::clone(&answering), Arc::clone(&requests));
+                std::thread::spawn(move || {
+                    let Some(request) = read(&mut stream) else {
+                        return;
+                    };
+                    requests.lock().unwrap().push(request.clone());
+                    let answer = Arc::clone(&*answering.lock().unwrap());
+                    // The other side may close whenever it has had enough.
+                    let _ = answer(&request).write(&mut stream);
+                });
+            }
+        });
+        this
+    }
+
+    /// Answers in another way from now on.
+    pub fn answer(&self, answer: impl Fn(&Request<Vec<u8>>) -> Reply + Send + Sync + 'static) {
+        *self.answering.lock().unwrap() = Arc::new(answer);
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Scheme, host and port.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// What it was sent so far, which is forgotten.
+    pub fn take(&self) -> Vec<Request<Vec<u8>>> {
+        std::mem::take(&mut *self.requests.lock().unwrap())
+    }
+
+    /// How many requests it was sent.
+    pub fn count(&self) -> usize {
+        self.requests.lock().unwrap().len()
+    }
+}
+
+/// Reads a request with a length; `None` when it ends before that.
+fn read(stream: &mut TcpStream) -> Option<Request<Vec<u8>>> {
+    let mut received = Vec::new();
+    let mut piece = [0; 4096];
+    let mut more = |received: &mut Vec<u8>| match stream.read(&mut piece) {
+        Ok(read) if read > 0 => {
+            received.extend_from_slice(&piece[..read]);
+            Some(())
+        }
+        _ => None,
+    };
+    let end = loop {
+        if let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end;
+        }
+        more(&mut received)?;
+    };
+    let head = std::str::from_utf8(&received[..end]).unwrap().to_owned();
+    let mut lines = head.split("\r\n");
+    let mut line = lines.next().unwrap().split(' ');
+    let mut request = Request::builder()
+        .method(line.next().unwrap())
+        .uri(line.next().unwrap());
+    for (name, value) in lines.map(|line| line.split_once(':').unwrap()) {
+        request = request.header(name, value.trim());
+    }
+    let mut request = request.body(Vec::new()).unwrap();
+    let length = request.headers().get("content-length");
+    let length = length.map_or(0, |length| length.to_str().unwrap().parse().unwrap());
+    while received.len() < end + 4 + length {
+        more(&mut received)?;
+    }
+    *request.body_mut() = received.split_off(end + 4);
+    Some(request)
+}
+
+/// Starts a server on the component for a world, which may send requests to these origins.
+pub fn serve_beside(world: World, variables: &Provided, origins: &[String]) -> Server {
+    let mut application = Application::built_in(world, variables.clone()).unwrap();
+    application.manifest.component.allowed_outbound_hosts = origins.to_vec();
+    Server::start(application, &Options::quiet()).unwrap()
+}
+
+/// The fixture variables with these keys, `movie`, `other`, and `hd` of that track, and with changes.
+pub fn variables(changes: &[(&str, &str)]) -> Provided {
+    let key = "00112233445566778899aabbccddeeff";
+    let records = json!([
+        {"id": "movie", "kid": KID, "aliases": ["film"], "stream": "stream", "title": "title",
+         "key": key, "iv": key},
+        {"id": "other", "kid": "0F0E0D0C-0B0A-0908-0706-050403020100", "key": key, "iv": key},
+        {"id": "hd", "track": "hd", "key": key, "iv": key},
+    ]);
+    let mut variables = variables_with(&[("content_keys", &records.to_string())]);
+    let changes = changes.iter();
+    variables.extend(changes.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    variables
+}
+
+/// Those with one variable: policies.
+pub fn policies(options: &Value) -> Provided {
+    variables(&[("policies", &options.to_string())])
+}
+
+/// Claims of the fixture issuer for the fixture audience, with some changed, and those that are null
+/// left out.
+pub fn claims(changes: Value) -> Value {
+    let mut claims = json!({
+        "iss": "https://issuer.example",
+        "aud": "keylet",
+        "sub": "viewer-1",
+        "exp": 4_000_000_000_u64,
+    });
+    let members = claims.as_object_mut().unwrap();
+    let Value::Object(changes) = changes else {
+        panic!("changes are an object")
+    };
+    members.extend(changes);
+    members.retain(|_, value| !value.is_null());
+    claims
+}
+
+/// Claims that entitle to every key.
+pub fn entitled() -> Value {
+    claims(json!({"entitlements": [{"keys": "*"}]}))
+}
+
+pub fn signed(signer: &Signer, kid: Option<&str>, claims: &Value) -> String {
+    let mut rng = ChaCha20Rng::seed_from_u64(0);
+    signer.token(kid, claims, &mut rng).unwrap()
+}
+
+/// A JWKS of signers by key id.
+pub fn jwks(signers: &[(&str, &Signer)]) -> Value {
+    let keys: Vec<Value> = signers
+        .iter()
+        .map(|(kid, signer)| signer.jwk(kid).unwrap())
+        .collect();
+    json!({"keys": keys})
+}
+
+/// Why there is no licence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: u16,
+    pub code: String,
+    pub detail: Option<String>,
+}
+
+impl Refusal {
+    fn of(status: u16, body: &[u8]) -> Self {
+        let problem: Value = serde_json::from_slice(body).unwrap();
+        assert_eq!(problem["status"], status);
+        Self {
+            status,
+            code: problem["code"].as_str().unwrap().to_owned(),
+            detail: problem["detail"].as_str().map(ToOwned::to_owned),
+        }
+    }
+}
+
+/// `ok`, or the code of a refusal.
+pub fn code<T>(result: Result<T, Refusal>) -> String {
+    result.map_or_else(|refusal| refusal.code, |_| "ok".to_owned())
+}
+
+/// Asks a server for a licence.
+pub fn licence(
+    server: &Server,
+    token: Option<&str>,
+    options: &SpcOptions,
+) -> Result<Licence, Refusal> {
+    let (spc, secrets) = spc(options);
+    let answer = post(server, "/fairplay", token, &spc);
+    match answer.status {
+        200 => Ok(Licence::open(&answer.body, &secrets).unwrap()),
+        status => Err(Refusal::of(status, &answer.body)),
+    }
+}
+
+pub fn post(server: &Server, path: &str, token: Option<&str>, body: &[u8]) -> Answer {
+    let mut request = Request::post("/");
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    send(server, request, path, body)
+}
+
+/// Asks a server for a token.
+pub fn minted(server: &Server, bearer: Option<&str>, wanted: &Value) -> Result<String, Refusal> {
+    let answer = post(server, "/tokens", bearer, wanted.to_string().as_bytes());
+    match answer.status {
+        200 => Ok(answer.json()["token"].as_str().unwrap().to_owned()),
+        status => Err(Refusal::of(status, &answer.body)),
+    }
+}
+
+/// A deployment in this process, for what needs its clock, its log or its store.
+pub struct Deployment {
+    pub platform: Native,
+    service: Service<Native>,
+    sent: Rc<RefCell<Vec<Request<Vec<u8>>>>>,
+}
+
+impl Deployment {
+    /// One that may ask nobody.
+    pub fn new(variables: Provided) -> Self {
+        Self::on(Native::new(variables))
+    }
+
+    pub fn on(platform: Native) -> Self {
+        Self {
+            service: Service::new(platform.clone()),
+            platform,
+            sent: Rc::default(),
+        }
+    }
+
+    /// Has the requests that it sends answered; what is no whole answer is none.
+    pub fn answer(&self, answer: impl Fn(&Request<Vec<u8>>) -> Reply + 'static) {
+        let sent = Rc::clone(&self.sent);
+        *self.platform.peer.borrow_mut() = Box::new(move |request| {
+            let authority = request.uri().authority().unwrap().to_string();
+            let reply = answer(&request);
+            sent.borrow_mut().push(request);
+            match reply {
+                Reply::Whole(reply) => Ok(reply),
+                _ => Err(Error::Outbound {
+                    authority,
+                    reason: "as the test wants it".to_owned(),
+                }),
+            }
+        });
+    }
+
+    /// What it sent so far, which is forgotten.
+    pub fn take(&self) -> Vec<Request<Vec<u8>>> {
+        self.sent.take()
+    }
+
+    /// How many requests it sent.
+    pub fn count(&self) -> usize {
+        self.sent.borrow().len()
+    }
+
+    /// Goes on with a fresh instance on the same host.
+    pub fn next_instance(&mut self) {
+        self.service = Service::new(self.platform.clone());
+    }
+
+    /// Lets time pass.
+    pub fn wait(&self, seconds: u64) {
+        self.platform.now.set(self.platform.now.get() + seconds);
+    }
+
+    pub fn handle(&self, request: Request<Vec<u8>>) -> Response<Vec<u8>> {
+        run(self.service.handle(request))
+    }
+
+    /// The answer to a request with a token.
+    pub fn post(&self, path: &str, token: Option<&str>, body: &[u8]) -> Response<Vec<u8>> {
+        let mut request = Request::post(path).header("x-request-id", "request-1");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.handle(request.body(body.to_vec()).unwrap())
+    }
+
+    /// Asks for a licence.
+    pub fn licence(&self, token: Option<&str>, options: &SpcOptions) -> Result<Licence, Refusal> {
+        let (spc, secrets) = spc(options);
+        let reply = self.post("/fairplay", token, &spc);
+        match reply.status().as_u16() {
+            200 => Ok(Licence::open(reply.body(), &secrets).unwrap()),
+            status => Err(Refusal::of(status, reply.body())),
+        }
+    }
+
+    /// Asks for a token.
+    pub fn minted(&self, bearer: Option<&str>, wanted: &Value) -> Result<String, Refusal> {
+        let reply = self.post("/tokens", bearer, wanted.to_string().as_bytes());
+        let status = reply.status().as_u16();
+        if status != 200 {
+            return Err(Refusal::of(status, reply.body()));
+        }
+        let minted: Value = serde_json::from_slice(reply.body()).unwrap();
+        Ok(minted["token"].as_str().unwrap().to_owned())
+    }
+
+    /// The last record of the audit.
+    pub fn audit(&self) -> Value {
+        serde_json::from_str(self.platform.log.borrow().last().unwrap()).unwrap()
+    }
+}
