@@ -238,3 +238,36 @@ fn dialects_are_named_in_a_list_and_nothing_else_is_one() {
         assert_eq!(reply.status().as_u16(), status, "{setting}");
     }
 }
+
+#[test]
+fn the_mapping_of_each_dialect_is_documented_as_its_code_has_it() {
+    let page = include_str!("../../docs/tokens.md");
+    for (dialect, code) in [
+        ("axinom", include_str!("../../src/token/dialect/axinom.rs")),
+        (
+            "doverunner",
+            include_str!("../../src/token/dialect/doverunner.rs"),
+        ),
+        (
+            "drmtoday",
+            include_str!("../../src/token/dialect/drmtoday.rs"),
+        ),
+        (
+            "kaltura",
+            include_str!("../../src/token/dialect/kaltura.rs"),
+        ),
+        ("nagra", include_str!("../../src/token/dialect/nagra.rs")),
+    ] {
+        let rows: Vec<&str> = code
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! | "))
+            .collect();
+        assert!(rows.len() > 3, "{dialect}");
+        for row in rows {
+            assert!(
+                page.contains(row),
+                "docs/tokens.md has no row of {dialect}: {row}"
+            );
+        }
+    }
+}
