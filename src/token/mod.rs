@@ -20,7 +20,7 @@ pub use jwt::{Claims, UntrustedToken};
 pub use keys::VerificationKeys;
 pub use locate::{Found, HEADERS, Place, bearer, locate, query_tokens_allowed};
 pub use message::{CONTENT_KEY_IDENTIFIER, MAX_USES, VerifiedToken};
-pub use policy::{Access, Policies, PolicyOption, Signer, fairplay_terms};
+pub use policy::{Access, Policies, PolicyOption, Signer};
 
 use crate::entitlement;
 use crate::error::{Code, SettingsError};

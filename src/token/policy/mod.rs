@@ -1,14 +1,14 @@
 //! Content key policies: which tokens are accepted, and on what terms, as Azure Media Services had
 //! them (REST API 2022-08-01, `ContentKeyPolicies`).
 
+mod written;
+
 use std::sync::LazyLock;
 
-use serde::Deserialize;
+use futures_util::future::{join, join3};
 use serde_json::{Map, Value};
-use zeroize::Zeroizing;
 
 use crate::content_key::ContentKey;
-use crate::encoding::{self, Unique};
 use crate::entitlement::{self, Entitlement, Terms};
 use crate::error::{Problem, SettingError, SettingsError};
 use crate::id::Id;
@@ -16,8 +16,8 @@ use crate::platform::Platform;
 use crate::server_secret::ServerSecret;
 use crate::token::dialect::Dialects;
 use crate::token::jwt::UntrustedToken;
-use crate::token::keys::{VerificationKeys, WrittenKey};
-use crate::token::message::{CONTENT_KEY_IDENTIFIER, VerifiedToken};
+use crate::token::keys::VerificationKeys;
+use crate::token::message::VerifiedToken;
 use crate::token::remote::{Location, RemoteKeys};
 use crate::token::{AUDIENCE, Accepted, Error, Found, ISSUER, KEYS, POLICIES, callback, own};
 
@@ -70,9 +70,6 @@ enum Required {
     RequestedKey,
 }
 
-/// Claims that name a key, when no value is required of them.
-const KEY_CLAIMS: [&str; 3] = [CONTENT_KEY_IDENTIFIER, "content_id", "kid"];
-
 /// Which key of an option verifies a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
@@ -101,9 +98,14 @@ impl Policies {
     /// # Errors
     /// Every setting that is wrong or missing, by variable.
     pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
-        let dialects = Dialects::load(platform).await?;
-        let (options, variable) = match platform.variable(POLICIES).await? {
-            Some(json) => (read(&json).map_err(SettingsError::Invalid)?, POLICIES),
+        let (dialects, policies) =
+            join(Dialects::load(platform), platform.variable(POLICIES)).await;
+        let dialects = dialects?;
+        let (options, variable) = match policies? {
+            Some(json) => (
+                written::read(&json).map_err(SettingsError::Invalid)?,
+                POLICIES,
+            ),
             None => (vec![PolicyOption::of_variables(platform).await?], KEYS),
         };
         Ok(Self {
@@ -262,9 +264,13 @@ impl<'a> Presented<'a> {
 impl PolicyOption {
     /// The one option of a deployment without policies.
     async fn of_variables(platform: &impl Platform) -> Result<Self, SettingsError> {
-        let keys = platform.variable(KEYS).await?;
-        let issuer = platform.variable(ISSUER).await?;
-        let audience = platform.variable(AUDIENCE).await?;
+        let (keys, issuer, audience) = join3(
+            platform.variable(KEYS),
+            platform.variable(ISSUER),
+            platform.variable(AUDIENCE),
+        )
+        .await;
+        let (keys, issuer, audience) = (keys?, issuer?, audience?);
         let mut problems = Vec::new();
         let keys = match keys.as_deref().map(|keys| keys.trim()) {
             None => {
@@ -558,310 +564,4 @@ fn malformed(variable: &'static str, reasons: Vec<String>) -> impl Iterator<Item
     reasons
         .into_iter()
         .map(move |reason| SettingError::new(variable, Problem::Malformed, reason))
-}
-
-/// Reads the document of [`POLICIES`]: a list of options.
-fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
-    let written: Vec<WrittenOption> = serde_json::from_str(json)
-        .map_err(|e| malformed(POLICIES, vec![encoding::json_message(&e)]).collect::<Vec<_>>())?;
-    let mut options = Vec::new();
-    let mut reasons = Vec::new();
-    for (place, written) in written.into_iter().enumerate() {
-        match written.read() {
-            Ok(option) => options.push(option),
-            Err(reason) => reasons.push(format!("option {place}: {reason}")),
-        }
-    }
-    if options.is_empty() && reasons.is_empty() {
-        reasons.push("the list is empty, so nobody is let in".to_owned());
-    }
-    let mut problems: Vec<SettingError> = malformed(POLICIES, reasons).collect();
-    // By its name a token that this server made finds the option that its bearer came by.
-    let names: Vec<&str> = options.iter().map(|option| option.name.as_str()).collect();
-    for (place, name) in names.iter().enumerate() {
-        if names.iter().take(place).any(|other| other == name) {
-            let message = "two options have the same `name`";
-            problems.push(SettingError::new(POLICIES, Problem::Collision, message));
-        }
-    }
-    if problems.is_empty() {
-        Ok(options)
-    } else {
-        Err(problems)
-    }
-}
-
-/// An option as it is written in JSON.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenOption {
-    name: String,
-    restriction: Unique,
-    terms: Option<Unique>,
-    drm: Option<Unique>,
-    callback: Option<callback::Written>,
-}
-
-impl WrittenOption {
-    fn read(self) -> Result<PolicyOption, String> {
-        if self.name.is_empty() {
-            return Err("`name` is empty".to_owned());
-        }
-        let restriction = WrittenRestriction::read(self.restriction.0)?;
-        let mut terms = match self.terms {
-            None => None,
-            Some(Unique(Value::Object(members))) => {
-                Some(Terms::from_json(&members, &[]).map_err(|error| format!("`terms`: {error}"))?)
-            }
-            Some(_) => return Err("`terms` is not an object".to_owned()),
-        };
-        let drm = match self.drm {
-            None => None,
-            Some(Unique(Value::Object(systems))) => Some(systems),
-            Some(_) => return Err("`drm` is not an object".to_owned()),
-        };
-        for (system, configuration) in drm.iter().flatten() {
-            match system.as_str() {
-                "fairplay" => {
-                    let more = fairplay_terms(configuration)?;
-                    terms = Some(terms.unwrap_or_default().and(&more));
-                }
-                "widevine" | "playready" | "clearkey" | "aes128" => {}
-                _ => return Err("`drm` names a system that there is not".to_owned()),
-            }
-        }
-        let needs_token = terms
-            .as_ref()
-            .is_some_and(|terms| terms.limits.max_uses.is_some());
-        if needs_token && matches!(restriction, Restriction::Open) {
-            return Err("`max_uses` counts tokens, and an open option has none".to_owned());
-        }
-        Ok(PolicyOption {
-            name: self.name,
-            restriction,
-            terms,
-            systems: drm.map(|drm| drm.into_iter().map(|(system, _)| system).collect()),
-            callback: self.callback.map(callback::Written::read).transpose()?,
-        })
-    }
-}
-
-/// `#Microsoft.Media.ContentKeyPolicyFairPlayConfiguration`, as far as it is about terms. A duration
-/// of zero is none.
-///
-/// | `rentalAndLeaseKeyType` | terms |
-/// |---|---|
-/// | `Undefined` | `persist: false` |
-/// | `PersistentUnlimited` | `persist` |
-/// | `PersistentLimited` | `persist`, `storage_seconds` = `rentalDuration` |
-/// | `DualExpiry` | `persist`, `storage_seconds` = `storageDurationSeconds`, `playback_seconds` = `playbackDurationSeconds` |
-///
-/// # Errors
-/// What is not of that shape.
-pub fn fairplay_terms(configuration: &Value) -> Result<Terms, String> {
-    #[derive(Deserialize, Default)]
-    #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-    struct Configuration {
-        #[serde(rename = "@odata.type")]
-        _type: Option<String>,
-        rental_and_lease_key_type: Option<String>,
-        rental_duration: Option<u64>,
-        offline_rental_configuration: Option<Offline>,
-    }
-    #[derive(Deserialize, Default)]
-    #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-    struct Offline {
-        playback_duration_seconds: Option<u64>,
-        storage_duration_seconds: Option<u64>,
-    }
-    let configuration: Configuration = serde_json::from_value(configuration.clone())
-        .map_err(|e| format!("`drm.fairplay`: {}", encoding::json_message(&e)))?;
-    let offline = configuration
-        .offline_rental_configuration
-        .unwrap_or_default();
-    let mut members = Map::new();
-    let mut insert = |name: &str, seconds: Option<u64>| {
-        if let Some(seconds) = seconds.filter(|seconds| *seconds > 0) {
-            members.insert(name.to_owned(), seconds.into());
-        }
-    };
-    let persist = match configuration.rental_and_lease_key_type.as_deref() {
-        None => None,
-        Some("Undefined") => Some(false),
-        Some("PersistentUnlimited") => Some(true),
-        Some("PersistentLimited") => {
-            insert("storage_seconds", configuration.rental_duration);
-            Some(true)
-        }
-        Some("DualExpiry") => {
-            insert("storage_seconds", offline.storage_duration_seconds);
-            insert("playback_seconds", offline.playback_duration_seconds);
-            Some(true)
-        }
-        Some(_) => {
-            return Err(
-                "`rentalAndLeaseKeyType` is none of Undefined, PersistentUnlimited, PersistentLimited, DualExpiry"
-                    .to_owned(),
-            );
-        }
-    };
-    if let Some(persist) = persist {
-        members.insert("persist".to_owned(), persist.into());
-    }
-    Terms::from_json(&members, &[]).map_err(|error| format!("`drm.fairplay`: {error}"))
-}
-
-/// `#Microsoft.Media.ContentKeyPolicyTokenRestriction`, and beside its members `jwks` and `jwks_uri`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WrittenRestriction {
-    #[serde(rename = "@odata.type")]
-    _type: Option<String>,
-    issuer: Value,
-    audience: Value,
-    primary_verification_key: Option<WrittenVerificationKey>,
-    alternate_verification_keys: Option<Vec<WrittenVerificationKey>>,
-    required_claims: Option<Vec<WrittenClaim>>,
-    restriction_token_type: Option<String>,
-    open_id_connect_discovery_document: Option<String>,
-    jwks: Option<Value>,
-    #[serde(rename = "jwks_uri")]
-    jwks_uri: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WrittenClaim {
-    claim_type: String,
-    claim_value: Option<String>,
-}
-
-/// One of Azure's three kinds of key.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WrittenVerificationKey {
-    #[serde(rename = "@odata.type")]
-    _type: Option<String>,
-    key_value: Option<Zeroizing<String>>,
-    exponent: Option<String>,
-    modulus: Option<String>,
-    raw_body: Option<String>,
-}
-
-impl WrittenRestriction {
-    fn read(written: Value) -> Result<Restriction, String> {
-        if written == "open" {
-            return Ok(Restriction::Open);
-        }
-        let kind = written.get("@odata.type").and_then(Value::as_str);
-        if kind.is_some_and(|kind| kind.ends_with("PolicyOpenRestriction")) {
-            return match written.as_object() {
-                Some(members) if members.len() == 1 => Ok(Restriction::Open),
-                _ => Err("`restriction` is an open one, and has members beside".to_owned()),
-            };
-        }
-        let written: Self = serde_json::from_value(written)
-            .map_err(|e| format!("`restriction`: {}", encoding::json_message(&e)))?;
-        if written
-            .restriction_token_type
-            .is_some_and(|kind| !kind.eq_ignore_ascii_case("jwt"))
-        {
-            return Err("`restrictionTokenType` is not `Jwt`".to_owned());
-        }
-        let accepted = |name: &str, value: Value| {
-            let text = match value {
-                Value::String(text) => text,
-                list @ Value::Array(_) => list.to_string(),
-                _ => return Err(format!("`{name}` is neither text nor a list")),
-            };
-            Accepted::from_setting(Some(&text)).map_err(|(_, reason)| format!("`{name}`: {reason}"))
-        };
-        let alternates = written.alternate_verification_keys.unwrap_or_default();
-        let mut keys = written
-            .primary_verification_key
-            .into_iter()
-            .chain(alternates)
-            .map(WrittenVerificationKey::read)
-            .collect::<Result<Vec<WrittenKey>, String>>()?;
-        if let Some(set) = written.jwks {
-            let set = set.get("keys").cloned().unwrap_or(set);
-            let more: Vec<WrittenKey> = serde_json::from_value(set)
-                .map_err(|e| format!("`jwks`: {}", encoding::json_message(&e)))?;
-            keys.extend(more);
-        }
-        let location = match (written.jwks_uri, written.open_id_connect_discovery_document) {
-            (Some(_), Some(_)) => {
-                return Err(
-                    "`jwks_uri` and `openIdConnectDiscoveryDocument` exclude each other".to_owned(),
-                );
-            }
-            (Some(url), None) => Some(Location::Jwks(url)),
-            (None, Some(url)) => Some(Location::Discovery(url)),
-            (None, None) => None,
-        };
-        if location
-            .as_ref()
-            .is_some_and(|location| !location.is_safe())
-        {
-            return Err("a URL of keys is neither https nor http on this machine".to_owned());
-        }
-        let keys = VerificationKeys::from_written(keys).map_err(|reasons| reasons.join("; "))?;
-        if keys.is_empty() && location.is_none() {
-            return Err("there is no key to verify a token with".to_owned());
-        }
-        let claims = written.required_claims.unwrap_or_default();
-        Ok(Restriction::Token(Box::new(TokenRestriction {
-            issuer: accepted("issuer", written.issuer)?,
-            audience: accepted("audience", written.audience)?,
-            keys,
-            remote: location.map(RemoteKeys::new),
-            required: claims.into_iter().map(WrittenClaim::read).collect(),
-        })))
-    }
-}
-
-impl WrittenClaim {
-    fn read(self) -> RequiredClaim {
-        let value = match self.claim_value.filter(|value| !value.is_empty()) {
-            Some(value) => Required::Equal(value),
-            None if KEY_CLAIMS.contains(&self.claim_type.as_str()) => Required::RequestedKey,
-            None => Required::Present,
-        };
-        RequiredClaim {
-            name: self.claim_type,
-            value,
-        }
-    }
-}
-
-impl WrittenVerificationKey {
-    fn read(self) -> Result<WrittenKey, String> {
-        match self {
-            Self {
-                key_value: Some(key),
-                exponent: None,
-                modulus: None,
-                raw_body: None,
-                ..
-            } => Ok(WrittenKey::symmetric_key(key)),
-            Self {
-                key_value: None,
-                exponent: Some(exponent),
-                modulus: Some(modulus),
-                raw_body: None,
-                ..
-            } => Ok(WrittenKey::rsa_key(modulus, exponent)),
-            Self {
-                key_value: None,
-                exponent: None,
-                modulus: None,
-                raw_body: Some(certificate),
-                ..
-            } => WrittenKey::of_certificate(&certificate),
-            _ => Err(
-                "a verification key is none of `keyValue`, `exponent` with `modulus`, and `rawBody`"
-                    .to_owned(),
-            ),
-        }
-    }
 }
