@@ -27,6 +27,7 @@ codes! {
     BODY_EMPTY = 400 "body_empty" "The request has no body.";
     BODY_MALFORMED = 400 "body_malformed" "The request body holds no SPC in a form that this server reads.";
     BODY_TOO_LARGE = 413 "body_too_large" "The request body is larger than this server accepts.";
+    REQUEST_MALFORMED = 400 "request_malformed" "The request is not of the documented shape.";
     ROUTE_NOT_FOUND = 404 "route_not_found" "There is nothing at this path.";
     METHOD_NOT_ALLOWED = 405 "method_not_allowed" "This path does not serve this method.";
 

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::audit::Audit;
 use super::{Error, FAIRPLAY, Licensing};
 use crate::encoding;
 use crate::entitlement::{self, Entitlement, Terms};
@@ -10,6 +11,9 @@ use crate::platform::Platform;
 use crate::server_secret::ServerSecret;
 use crate::token::callback::Question;
 use crate::token::{self, callback, own};
+
+/// What the audit calls the token service.
+const TOKEN: &str = "token";
 
 /// How long a token is accepted unless something else is asked for, and at most, in seconds.
 const USUAL_LIFE: u64 = 300;
@@ -50,16 +54,27 @@ enum Wanted {
 }
 
 impl<P: Platform> Licensing<P> {
-    /// A token with the entitlements that the operator says.
+    /// A token with the entitlements that the operator says. The decision is written to the audit.
     ///
     /// # Errors
-    /// [`Error::TokensOff`]; [`Error::Entitlement`] for what is not of the documented shape.
-    pub async fn mint_for_operator(&self, wanted: &Value) -> Result<Minted, Error> {
+    /// [`Error::TokensOff`]; [`Error::Request`] and [`Error::Entitlement`] for what is not as it should
+    /// be.
+    pub async fn mint_for_operator(
+        &self,
+        request_id: &str,
+        wanted: &Value,
+    ) -> Result<Minted, Error> {
+        let audit = Audit::of(TOKEN, self.platform.now(), request_id);
+        let result = self.decide_for_operator(wanted).await;
+        self.audited(audit, result)
+    }
+
+    async fn decide_for_operator(&self, wanted: &Value) -> Result<Minted, Error> {
         let wanted: OfOperator = read(wanted)?;
-        Entitlement::from_claim(&wanted.entitlements.0)?;
+        check(&wanted.entitlements.0)?;
         let expires_in = wanted.expires_in.unwrap_or(USUAL_LIFE);
         if !(1..=LONGEST_LIFE).contains(&expires_in) {
-            return Err(entitlement::Error::Shape("`expires_in` is not 1 to 86400 seconds").into());
+            return Err(Error::Request("`expires_in` is not 1 to 86400 seconds"));
         }
         let secret = self.server_secret().await?.ok_or(Error::TokensOff)?;
         let mut claims = Map::new();
@@ -68,29 +83,46 @@ impl<P: Platform> Licensing<P> {
     }
 
     /// A token for a viewer whose own token is accepted, with the terms of the back end that his
-    /// policy names.
+    /// policy names. The decision is written to the audit.
     ///
     /// # Errors
-    /// [`Error::Token`]; [`Error::Entitlement`] when no policy lets him have one; [`Error::Callback`].
+    /// [`Error::Token`]; [`Error::Entitlement`] when no policy lets him have one; [`Error::Request`];
+    /// [`Error::Callback`].
     pub async fn mint_for_viewer(
         &self,
         request_id: &str,
         tokens: &token::Found,
         wanted: &Value,
     ) -> Result<Minted, Error> {
-        let now = self.platform.now();
+        let mut audit = Audit::of(TOKEN, self.platform.now(), request_id);
+        let result = self
+            .decide_for_viewer(request_id, tokens, wanted, &mut audit)
+            .await;
+        self.audited(audit, result)
+    }
+
+    async fn decide_for_viewer(
+        &self,
+        request_id: &str,
+        tokens: &token::Found,
+        wanted: &Value,
+        audit: &mut Audit<'_>,
+    ) -> Result<Minted, Error> {
+        let now = audit.time;
         let viewer = self.admit(FAIRPLAY, tokens, now).await?;
+        audit.subject.clone_from(&viewer.subject);
         let asked: OfViewer = read(wanted)?;
         if asked.keys.is_empty() {
-            return Err(entitlement::Error::Shape("`keys` is empty").into());
+            return Err(Error::Request("`keys` is empty"));
         }
-        Entitlement::from_claim(&json!([{"keys": asked.keys}]))?;
+        check(&json!([{"keys": asked.keys}]))?;
         if asked.keys.iter().any(|key| key == "*") {
-            return Err(entitlement::Error::Shape("`keys` names keys one by one").into());
+            return Err(Error::Request("`keys` names keys one by one"));
         }
         let secret = self.server_secret().await?.ok_or(Error::TokensOff)?;
         let access = viewer.accesses.first().ok_or(entitlement::Error::Missing)?;
         let (option, callback) = access.callback().ok_or(entitlement::Error::Missing)?;
+        audit.policy = Some(option.name.clone());
         if access.is_limited() {
             let reason = "the token entitles to keys by itself: play with it";
             return Err(entitlement::Error::Shape(reason).into());
@@ -131,6 +163,19 @@ impl<P: Platform> Licensing<P> {
         Ok(self.mint(claims, entitlements, USUAL_LIFE, secret))
     }
 
+    /// Writes what was decided.
+    fn audited(
+        &self,
+        mut audit: Audit<'_>,
+        result: Result<Minted, Error>,
+    ) -> Result<Minted, Error> {
+        if let Err(error) = &result {
+            audit.refused(error);
+        }
+        self.platform.log(&audit.line());
+        result
+    }
+
     fn mint(
         &self,
         mut claims: Map<String, Value>,
@@ -163,7 +208,16 @@ fn withhold_storing(terms: &mut Map<String, Value>) {
     }
 }
 
+/// Entitlements that somebody asks for.
+fn check(claim: &Value) -> Result<(), Error> {
+    match Entitlement::from_claim(claim) {
+        Ok(_) => Ok(()),
+        Err(entitlement::Error::Shape(reason)) => Err(Error::Request(reason)),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn read<'de, T: Deserialize<'de>>(wanted: &'de Value) -> Result<T, Error> {
-    let shape = entitlement::Error::Shape("the request is not of the documented shape");
-    T::deserialize(wanted).map_err(|_| shape.into())
+    T::deserialize(wanted)
+        .map_err(|_| Error::Request("a member is missing, unknown or of the wrong type"))
 }

@@ -48,6 +48,9 @@ pub enum Error {
     /// There is no key for the asset.
     #[error("there is no key for this asset id")]
     KeyNotFound,
+    /// The request is not of the documented shape.
+    #[error("{0}")]
+    Request(&'static str),
     /// There is no secret to sign tokens with.
     #[error("there is no secret to sign tokens with")]
     TokensOff,
@@ -65,6 +68,7 @@ impl Error {
         match self {
             Self::Token(error) => error.code(),
             Self::Callback(error) => error.code(),
+            Self::Request(_) => Code::REQUEST_MALFORMED,
             Self::TokensOff => Code::TOKENS_OFF,
             Self::Entitlement(error) => error.code(),
             Self::Session(error) => error.code(),
@@ -90,7 +94,7 @@ impl Error {
             Self::Token(error) => Some(error.to_string()),
             Self::Entitlement(error) => Some(error.to_string()),
             Self::Fairplay(error) => error.is_public().then(|| error.to_string()),
-            Self::Session(session::Error::Spent(_)) => Some(self.to_string()),
+            Self::Request(_) | Self::Session(session::Error::Spent(_)) => Some(self.to_string()),
             Self::Callback(callback::Error::Refused(reason)) => reason.clone(),
             Self::Callback(_)
             | Self::Session(_)

@@ -3,9 +3,9 @@
 use http::{Request, StatusCode};
 use serde_json::json;
 
-use super::body::Body;
 use super::problem::Problem;
 use super::{Reply, json};
+use crate::encoding;
 use crate::error::Code;
 use crate::licence::{self, Licensing};
 use crate::operator::Operator;
@@ -24,14 +24,12 @@ pub async fn reply<P: Platform>(
         .map_err(licence::Error::from)?;
     let is_operator = operator
         .is_some_and(|operator| token::bearer(&parts.headers).any(|bearer| operator.is(&bearer)));
-    let Body::Json(wanted) = Body::read(&parts.headers, body)? else {
-        return Err(Problem::new(
-            Code::BODY_MALFORMED,
-            "it is not a JSON document",
-        ));
-    };
+    if body.is_empty() {
+        return Err(Code::BODY_EMPTY.into());
+    }
+    let wanted = encoding::json(&body).map_err(|e| Problem::new(Code::REQUEST_MALFORMED, e))?;
     let minted = if is_operator {
-        licensing.mint_for_operator(&wanted).await?
+        licensing.mint_for_operator(id, &wanted).await?
     } else {
         let tokens = token::locate(&parts.headers, parts.uri.query(), None);
         licensing.mint_for_viewer(id, &tokens, &wanted).await?

@@ -975,50 +975,44 @@ fn an_operator_is_refused_what_no_token_may_hold() {
         (json!({"entitlements": all, "expires_in": 86_400}), "ok"),
         (
             json!({"entitlements": all, "expires_in": 86_401}),
-            "entitlement_invalid",
+            "request_malformed",
         ),
         (
             json!({"entitlements": all, "expires_in": 0}),
-            "entitlement_invalid",
+            "request_malformed",
         ),
         (
             json!({"entitlements": all, "expires_in": -1}),
-            "entitlement_invalid",
+            "request_malformed",
         ),
         (
             json!({"entitlements": all, "expires_in": 1.5}),
-            "entitlement_invalid",
+            "request_malformed",
         ),
         (
             json!({"entitlements": all, "expires_in": "300"}),
-            "entitlement_invalid",
+            "request_malformed",
         ),
         (
             json!({"entitlements": all, "expires_in": u64::MAX}),
-            "entitlement_invalid",
+            "request_malformed",
         ),
-        (
-            json!({"entitlements": all, "sub": 5}),
-            "entitlement_invalid",
-        ),
+        (json!({"entitlements": all, "sub": 5}), "request_malformed"),
         (
             json!({"entitlements": all, "jti": "mine"}),
-            "entitlement_invalid",
+            "request_malformed",
         ),
         (
             json!({"entitlements": all, "policy": "mine"}),
-            "entitlement_invalid",
+            "request_malformed",
         ),
-        (
-            json!({"entitlements": {"keys": "*"}}),
-            "entitlement_invalid",
-        ),
-        (json!({"entitlements": [{}]}), "entitlement_invalid"),
-        (json!({"entitlements": null}), "entitlement_invalid"),
-        (json!({"keys": ["movie"]}), "entitlement_invalid"),
-        (json!({}), "entitlement_invalid"),
-        (json!([]), "entitlement_invalid"),
-        (json!("entitlements"), "entitlement_invalid"),
+        (json!({"entitlements": {"keys": "*"}}), "request_malformed"),
+        (json!({"entitlements": [{}]}), "request_malformed"),
+        (json!({"entitlements": null}), "request_malformed"),
+        (json!({"keys": ["movie"]}), "request_malformed"),
+        (json!({}), "request_malformed"),
+        (json!([]), "request_malformed"),
+        (json!("entitlements"), "request_malformed"),
         (
             json!({"entitlements": [{"keys": "*", "max_streams": 1}]}),
             "term_unsupported",
@@ -1038,21 +1032,37 @@ fn an_operator_is_refused_what_no_token_may_hold() {
 }
 
 #[test]
+fn every_token_that_is_made_or_refused_is_in_the_audit() {
+    let office = office(&[]);
+    let entitlements = json!({"entitlements": [{"keys": ["movie"]}]});
+    for (wanted, expected) in [(entitlements, "ok"), (json!({}), "request_malformed")] {
+        let token = office.minted(Some(OPERATOR), &wanted);
+        let record = office.audit();
+        assert_eq!(
+            (&record["drm"], &record["code"]),
+            (&json!("token"), &json!(expected))
+        );
+        let line = record.to_string();
+        assert!(token.is_err() || !line.contains(token.unwrap().rsplit('.').next().unwrap()));
+    }
+}
+
+#[test]
 fn a_body_that_is_no_json_document_is_refused() {
     let office = office(&[]);
     for (body, expected) in [
         (&b""[..], "body_empty"),
-        (b"{", "body_malformed"),
-        (b"entitlements", "body_malformed"),
-        (b"entitlements=all", "body_malformed"),
-        (b"\0\0\0\x01", "body_malformed"),
+        (b"{", "request_malformed"),
+        (b"entitlements", "request_malformed"),
+        (b"entitlements=all", "request_malformed"),
+        (b"\0\0\0\x01", "request_malformed"),
         (
             b"{\"entitlements\":[],\"entitlements\":[{\"keys\":\"*\"}]}",
-            "body_malformed",
+            "request_malformed",
         ),
         (
             b"{\"entitlements\":[{\"keys\":[\"movie\"],\"keys\":\"*\"}]}",
-            "body_malformed",
+            "request_malformed",
         ),
     ] {
         let reply = office.post("/tokens", Some(OPERATOR), body);
@@ -1275,31 +1285,31 @@ fn a_viewer_is_refused_a_token_that_nobody_can_give_him() {
         (entitled, wanted.clone(), "entitlement_invalid"),
         (named, wanted.clone(), "entitlement_invalid"),
         (token(json!({"exp": 1})), wanted.clone(), "token_expired"),
-        (login(), json!({"keys": []}), "entitlement_invalid"),
-        (login(), json!({"keys": "movie"}), "entitlement_invalid"),
-        (login(), json!({"keys": [5]}), "entitlement_invalid"),
-        (login(), json!({"keys": [""]}), "entitlement_invalid"),
-        (login(), json!({"keys": ["*"]}), "entitlement_invalid"),
+        (login(), json!({"keys": []}), "request_malformed"),
+        (login(), json!({"keys": "movie"}), "request_malformed"),
+        (login(), json!({"keys": [5]}), "request_malformed"),
+        (login(), json!({"keys": [""]}), "request_malformed"),
+        (login(), json!({"keys": ["*"]}), "request_malformed"),
         (
             login(),
             json!({"keys": ["movie", "*"]}),
-            "entitlement_invalid",
+            "request_malformed",
         ),
-        (login(), json!({"use": "streaming"}), "entitlement_invalid"),
+        (login(), json!({"use": "streaming"}), "request_malformed"),
         (
             login(),
             json!({"keys": ["movie"], "use": "both"}),
-            "entitlement_invalid",
+            "request_malformed",
         ),
         (
             login(),
             json!({"keys": ["movie"], "expires_in": 9}),
-            "entitlement_invalid",
+            "request_malformed",
         ),
         (
             login(),
             json!({"entitlements": [{"keys": "*"}]}),
-            "entitlement_invalid",
+            "request_malformed",
         ),
     ] {
         let result = deployment.minted(Some(&bearer), &wanted);
