@@ -785,7 +785,10 @@ mod tests {
         let secret = "a secret of the deployment's own, of 48 letters.";
         let licensing = deployment(&[("server_secret", secret)]);
         let wanted = json!({"entitlements": [{"keys": ["movie-1"]}]});
-        let minted = licensing.mint_for_operator(&wanted).await.unwrap();
+        let minted = licensing
+            .mint_for_operator("request-1", &wanted)
+            .await
+            .unwrap();
         let own = explained(&licensing, &minted.token, &["movie-1"]).await;
         assert!(own.is_good, "{}", own.document);
         assert_eq!(own.document["dialect"], "keylet");
