@@ -12,6 +12,7 @@ use crate::id::Id;
 
 pub use device::{DeviceClass, Hdcp, MinOs, OsVersion, SecurityLevel};
 pub use place::{Country, Network, Place, last_address};
+pub(crate) use terms::least;
 pub use terms::{AllOf, Granted, Limits, Terms, Track, Use};
 
 /// Why an entitlement gives nothing.

@@ -428,7 +428,7 @@ pub enum Use {
 }
 
 /// The smaller of two numbers, where no number is no limit.
-fn least<T: Ord>(one: Option<T>, another: Option<T>) -> Option<T> {
+pub(crate) fn least<T: Ord>(one: Option<T>, another: Option<T>) -> Option<T> {
     match (one, another) {
         (Some(one), Some(another)) => Some(one.min(another)),
         (one, another) => one.or(another),

@@ -159,27 +159,28 @@ impl Callback {
         let body = serde_json::to_vec(question).map_err(|e| Error::Failed(e.to_string()))?;
         let mut failure = Error::Failed(String::new());
         for _ in 0..self.attempts {
-            let sent = platform.send(self.request(&body, question.time)?).await;
-            failure = match sent {
-                Ok(response) if response.status() == StatusCode::OK => {
-                    return read(response.body());
-                }
+            let (reason, is_final) = match platform.send(self.request(&body, question.time)?).await
+            {
                 Ok(response) => match response.status() {
+                    StatusCode::OK => return read(response.body()),
                     StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                         return Err(Error::Refused(None));
                     }
-                    status
-                        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS =>
-                    {
-                        Error::Failed(format!("status {}", status.as_u16()))
+                    status => {
+                        let passes =
+                            status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+                        (format!("status {}", status.as_u16()), !passes)
                     }
-                    status => return Err(Error::Failed(format!("status {}", status.as_u16()))),
                 },
-                Err(error @ platform::Error::OutboundDenied(_)) => {
-                    return Err(Error::Failed(error.to_string()));
+                Err(error) => {
+                    let is_denied = matches!(error, platform::Error::OutboundDenied(_));
+                    (error.to_string(), is_denied)
                 }
-                Err(error) => Error::Failed(error.to_string()),
             };
+            failure = Error::Failed(reason);
+            if is_final {
+                break;
+            }
         }
         Err(failure)
     }

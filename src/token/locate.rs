@@ -45,7 +45,7 @@ pub enum Place {
     Authorization,
     /// One of [`HEADERS`].
     Header(&'static str),
-    /// One of [`PARAMETERS`].
+    /// One of the query's.
     Parameter(&'static str),
     /// The member `token` of a JSON body.
     Body,
@@ -124,7 +124,7 @@ impl Found {
         self.signature.as_deref()
     }
 
-    /// The one token. [`QUERY_TOKENS`] is read when there is one in the query.
+    /// The one token. The variable `query_tokens` is read when there is one in the query.
     ///
     /// # Errors
     /// The outer error is that of the setting. The inner one is [`Error::Missing`];
@@ -151,7 +151,7 @@ impl Found {
     }
 }
 
-/// Reads [`QUERY_TOKENS`].
+/// Reads the variable `query_tokens`.
 ///
 /// # Errors
 /// A value that is neither of the two.

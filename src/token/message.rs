@@ -1,6 +1,7 @@
 //! What a token says once it is verified, whatever its dialect.
 
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 use crate::content_key::{ContentKey, ContentKeys};
 use crate::entitlement::{self, Entitlement, Terms};
@@ -103,7 +104,8 @@ impl VerifiedToken {
         let content_keys = match grant.content_keys.as_slice() {
             [] => None,
             records => {
-                let keys = ContentKeys::from_json(&json!(records).to_string());
+                let records = Zeroizing::new(json!(records).to_string());
+                let keys = ContentKeys::from_json(&records);
                 Some(keys.map_err(|_| Error::Claim("content keys"))?)
             }
         };

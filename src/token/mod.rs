@@ -1,7 +1,8 @@
 //! Tokens: where they are found, how they are verified, and what they entitle to.
 //!
 //! The types carry the state: text is an [`UntrustedToken`], what a key has verified and time has
-//! not overtaken is a [`VerifiedToken`], and only that becomes an [`Entitlement`].
+//! not overtaken is a [`VerifiedToken`], and only that becomes an
+//! [`Entitlement`](crate::entitlement::Entitlement).
 
 mod accepted;
 pub mod callback;

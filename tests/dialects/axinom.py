@@ -10,14 +10,12 @@ import datetime
 import hashlib
 import hmac
 import json
-import os
-import pathlib
-import sys
 import uuid
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-NOW = int(os.environ.get("NOW", 1_800_000_000))  # 2027-01-15T08:00:00Z
+from vectors import MALFORMED, NOW, UNSUPPORTED, ok, refused, write
+
 COM_KEY_ID = "7b6c5f0e-2d41-4c0a-9a3e-5d1f00c0ffee"
 OTHER_KEY_ID = "0b5d2a34-6c1e-4f7b-8d90-aa55bb66cc77"
 LONG_KEY_ID = "5e0f27b1-93c8-4b1d-b0de-001122334455"
@@ -129,23 +127,11 @@ def case(name, claims, expect, comment="", grant=None, key=COM_KEY, place="heade
     CASES.append(entry)
 
 
-def ok(**granted):
-    return {"status": 200, "granted": granted}
-
-
-def refused(status, code):
-    return {"status": status, "code": code}
-
-
-MALFORMED = refused(401, "token_claims")
-UNSUPPORTED = refused(403, "term_unsupported")
-
-
 def terms(key=KID, **terms):
     return {"entitlements": [{"keys": [key], "persist": False, **terms}]}
 
 
-def write():
+def main():
     case(
         "plain",
         outer(message(session={"user_id": "viewer-1", "note": "not read"}), id="message-1"),
@@ -488,11 +474,8 @@ def write():
         },
         "cases": CASES,
     }
-    path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2] / "fixtures" / "dialects" / "axinom.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    print(f"{path}: {len(CASES)} cases")
+    write("axinom", document)
 
 
 if __name__ == "__main__":
-    write()
+    main()

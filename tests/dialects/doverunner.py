@@ -8,14 +8,12 @@ Needs the package `cryptography`.
 import base64
 import hashlib
 import json
-import os
-import pathlib
-import sys
 import time
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-NOW = int(os.environ.get("NOW", 1_800_000_000))  # 2027-01-15T08:00:00Z
+from vectors import NOW, write
+
 SITE = "ABCD"
 ACCESS_KEY = "access-key-of-the-site-ABCD"
 SITE_KEY = "0123456789abcdefghijklmnopqrstuv"
@@ -302,9 +300,7 @@ def main():
         },
         "cases": CASES,
     }
-    path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2] / "fixtures/dialects/doverunner.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    write("doverunner", document)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,9 @@ import base64
 import hashlib
 import hmac
 import json
-import os
-import pathlib
-import sys
 
-NOW = int(os.environ.get("NOW", 1_800_000_000))  # 2027-01-15T08:00:00Z
+from vectors import NOW, write
+
 HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
 KEYS = {
     "HS256": ("00000000-1111-2222-3333-444444444444", bytes(range(32))),
@@ -248,9 +246,7 @@ def main():
         },
         "cases": CASES,
     }
-    path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2] / "fixtures/dialects/drmtoday.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    write("drmtoday", document)
 
 
 if __name__ == "__main__":

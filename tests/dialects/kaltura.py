@@ -7,11 +7,10 @@ An encoder of its own: it shares no code with the server. The secrets are made f
 import base64
 import hashlib
 import json
-import os
-import pathlib
-import sys
 import struct
 import urllib.parse
+
+from vectors import write
 
 KEYS = {"1851571": b"signing-key-of-1851571", "4281523": b"signing-key-of-4281523"}
 CASES = []
@@ -164,9 +163,7 @@ def main():
         },
         "cases": CASES,
     }
-    path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2] / "fixtures/dialects/kaltura.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    write("kaltura", document)
 
 
 if __name__ == "__main__":

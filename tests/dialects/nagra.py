@@ -10,11 +10,9 @@ import datetime
 import hashlib
 import hmac
 import json
-import os
-import pathlib
-import sys
 
-NOW = int(os.environ.get("NOW", 1_800_000_000))  # 2027-01-15T08:00:00Z
+from vectors import MALFORMED, NOW, UNSUPPORTED, ok, refused, write
+
 KID = "263953"
 SECRET = hashlib.sha256(b"nagra fixture signing key").digest()
 MOVIE_KID = "339c45b5-fb6d-4bd9-994c-eabd9d41c95b"  # that of the fixture key movie-1
@@ -71,18 +69,6 @@ def case(name, claims, expect, comment="", grant=None, **signed):
     CASES.append(entry)
 
 
-def ok(**granted):
-    return {"status": 200, "granted": granted}
-
-
-def refused(status, code):
-    return {"status": status, "code": code}
-
-
-MALFORMED = refused(401, "token_claims")
-UNSUPPORTED = refused(403, "term_unsupported")
-
-
 def terms(keys=("movie-1",), **terms):
     return {
         "entitlements": [{"keys": list(keys), "persist": False, **terms}],
@@ -90,7 +76,7 @@ def terms(keys=("movie-1",), **terms):
     }
 
 
-def write():
+def main():
     case("plain", token(right()), ok(persist=False), grant=terms())
     case(
         "no_device",
@@ -320,11 +306,8 @@ def write():
         },
         "cases": CASES,
     }
-    path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2] / "fixtures" / "dialects" / "nagra.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    print(f"{path}: {len(CASES)} cases")
+    write("nagra", document)
 
 
 if __name__ == "__main__":
-    write()
+    main()

@@ -345,23 +345,11 @@ fn key_record(key: Fields<'_>, name: &str, kid: &Id, secret: &[u8]) -> Result<Va
 
 #[cfg(test)]
 mod tests {
+    use super::super::Jwks;
     use super::*;
     use crate::entitlement::Entitlement;
 
     const VECTORS: &str = include_str!("../../../fixtures/dialects/axinom.json");
-
-    /// Secrets of a JWKS.
-    struct Jwks(Value);
-
-    impl Secrets for Jwks {
-        fn secret(&self, kid: &str, alg: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
-            let keys = self.0["keys"].as_array().unwrap();
-            let key = keys
-                .iter()
-                .find(|key| key["kid"] == kid && alg.is_none_or(|alg| key["alg"] == alg))?;
-            encoding::base64(key["k"].as_str().unwrap())
-        }
-    }
 
     fn claims(token: &Value) -> Map<String, Value> {
         let claims = token.as_str().unwrap().split('.').nth(1).unwrap();

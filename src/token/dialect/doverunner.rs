@@ -66,11 +66,13 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::fields::{has_members, know, seconds, text_of};
 use super::tracks::{TrackTerms, Tracks};
 use super::{Error, Grant, Secrets, date};
 use crate::encoding;
-use crate::entitlement::Hdcp;
+use crate::entitlement::{Hdcp, least};
 use crate::id::Id;
+use crate::token::LEEWAY;
 
 /// The algorithm of the key that hides the policy: AES-256.
 const SITE_KEY: &str = "doverunner-site-key";
@@ -84,27 +86,15 @@ const IV: &[u8; 16] = b"0123456789abcdef";
 /// How long a token is accepted from its timestamp on, in seconds.
 const ACCEPTED_SECONDS: u64 = 600;
 
-/// How far the timestamp may be ahead, in seconds.
-const LEEWAY: u64 = 60;
-
 /// The longest `cid`, in bytes.
 const MAX_CID: usize = 200;
 
 /// The `user_id` of nobody.
 const NO_USER: &str = "LICENSETOKEN";
 
-/// The longest duration, in seconds.
-const LONGEST: u64 = 0xffff_ffff;
-
 /// Whether a text is a token of this dialect.
 pub fn fits(text: &str) -> bool {
-    encoding::base64(text)
-        .and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok())
-        .is_some_and(|members| {
-            ["site_id", "policy", "hash"]
-                .into_iter()
-                .all(|name| members.contains_key(name))
-        })
+    encoding::base64(text).is_some_and(|json| has_members(&json, &["site_id", "policy", "hash"]))
 }
 
 /// What a token grants at `now`, in seconds since 1970.
@@ -438,22 +428,6 @@ fn track_type(members: &Map<String, Value>) -> Result<&str, Error> {
     }
 }
 
-/// Refuses a member that is none of `names`: it could restrict the viewer.
-fn know(members: &Map<String, Value>, names: &[&str]) -> Result<(), Error> {
-    match members.keys().find(|name| !names.contains(&name.as_str())) {
-        None => Ok(()),
-        Some(name) => Err(Error::Unsupported(name.chars().take(64).collect())),
-    }
-}
-
-fn text_of<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, Error> {
-    members
-        .get(name)
-        .and_then(Value::as_str)
-        .filter(|text| !text.is_empty())
-        .ok_or(Error::Malformed(name))
-}
-
 fn flag(members: &Map<String, Value>, name: &'static str) -> Result<Option<bool>, Error> {
     members
         .get(name)
@@ -469,7 +443,7 @@ fn number(members: &Map<String, Value>, name: &'static str) -> Result<Option<u64
         Some(value) => value.as_u64(),
     };
     let number: u64 = number.ok_or(Error::Malformed(name))?;
-    Ok((number > 0).then(|| number.min(LONGEST)))
+    Ok(seconds(number))
 }
 
 /// A date and time as `yyyy-mm-ddThh:mm:ssZ`, in seconds since 1970.
@@ -505,18 +479,11 @@ fn list<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<&'a [
     })
 }
 
-/// The smaller of two numbers, where no number is no limit.
-fn least(one: Option<u64>, another: Option<u64>) -> Option<u64> {
-    match (one, another) {
-        (Some(one), Some(another)) => Some(one.min(another)),
-        (one, another) => one.or(another),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use base64::Engine;
 
+    use super::super::Jwks;
     use super::*;
     use crate::content_key::ContentKeys;
     use crate::encoding::BASE64;
@@ -524,19 +491,9 @@ mod tests {
 
     const VECTORS: &str = include_str!("../../../fixtures/dialects/doverunner.json");
 
-    struct Keys(Value);
-
-    impl Secrets for Keys {
-        fn secret(&self, kid: &str, alg: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
-            let mut keys = self.0["keys"].as_array()?.iter();
-            let key = keys.find(|key| key["kid"] == kid && key["alg"].as_str() == alg)?;
-            encoding::base64(key["k"].as_str()?)
-        }
-    }
-
-    fn vectors() -> (Value, Keys, u64) {
+    fn vectors() -> (Value, Jwks, u64) {
         let vectors: Value = serde_json::from_str(VECTORS).unwrap();
-        let keys = Keys(vectors["variables"]["token_keys"].clone());
+        let keys = Jwks(vectors["variables"]["token_keys"].clone());
         let now = vectors["now"].as_u64().unwrap();
         (vectors, keys, now)
     }

@@ -39,20 +39,16 @@
 
 use serde_json::{Map, Value, json};
 
+use super::fields::{know, seconds, text_of};
 use super::tracks::{TrackTerms, Tracks};
 use super::{Error, Grant, date};
 use crate::encoding;
 use crate::entitlement::Hdcp;
 use crate::id::Id;
+use crate::token::LEEWAY;
 
 /// How long a token without `exp` is accepted from `iat` on, in seconds.
 const ACCEPTED_SECONDS: u64 = 600;
-
-/// How far apart clocks may be, in seconds.
-const LEEWAY: u64 = 60;
-
-/// The longest duration, in seconds.
-const LONGEST: u64 = 0xffff_ffff;
 
 /// Whether the claims of a JWT are of this dialect.
 pub fn fits(claims: &Map<String, Value>) -> bool {
@@ -67,12 +63,12 @@ pub fn fits(claims: &Map<String, Value>) -> bool {
 /// [`Error::Malformed`], [`Error::Unsupported`], [`Error::Expired`] and [`Error::NotYetValid`].
 pub fn read(claims: &Map<String, Value>, now: u64) -> Result<Grant, Error> {
     check_times(claims, now)?;
-    let id = text(claims, "jti")?;
+    let id = text_of(claims, "jti")?;
 
     let customer = document(claims, "optData")?;
     let customer = customer.as_object().ok_or(Error::Malformed("optData"))?;
-    text(customer, "merchant")?;
-    let subject = text(customer, "userId")?;
+    text_of(customer, "merchant")?;
+    let subject = text_of(customer, "userId")?;
 
     let rights = match document(claims, "crt")? {
         Value::Array(list) if !list.is_empty() => list,
@@ -137,9 +133,9 @@ fn entry(rights: &Map<String, Value>) -> Result<(Id, Value), Error> {
         ],
     )?;
 
-    let asset = text(rights, "assetId")?;
+    let asset = text_of(rights, "assetId")?;
     let key = match said(rights, "variantId") {
-        Some(_) => [asset, text(rights, "variantId")?].join("|"),
+        Some(_) => [asset, text_of(rights, "variantId")?].join("|"),
         None => asset.to_owned(),
     };
     let id = Id::from_text(&key)
@@ -230,11 +226,6 @@ fn play_duration(rental: &Map<String, Value>) -> Result<Option<u64>, Error> {
         .transpose()
 }
 
-/// A duration that a licence can have: none of zero, and none longer than the longest.
-fn seconds(seconds: u64) -> Option<u64> {
-    (seconds > 0).then(|| seconds.min(LONGEST))
-}
-
 fn tracks(rights: &Map<String, Value>) -> Result<Tracks, Error> {
     let mut whole = TrackTerms::default();
     let mut is_enforced = false;
@@ -311,25 +302,9 @@ fn hdcp(version: &str) -> Result<Hdcp, Error> {
     }
 }
 
-/// Refuses a member that is none of `names`: it could restrict the viewer.
-fn know(members: &Map<String, Value>, names: &[&str]) -> Result<(), Error> {
-    match members.keys().find(|name| !names.contains(&name.as_str())) {
-        None => Ok(()),
-        Some(name) => Err(Error::Unsupported(name.chars().take(64).collect())),
-    }
-}
-
 /// A member that says something: `null` does not.
 fn said<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     members.get(name).filter(|value| !value.is_null())
-}
-
-fn text<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, Error> {
-    members
-        .get(name)
-        .and_then(Value::as_str)
-        .filter(|text| !text.is_empty())
-        .ok_or(Error::Malformed(name))
 }
 
 fn flag(members: &Map<String, Value>, name: &'static str) -> Result<Option<bool>, Error> {
@@ -349,7 +324,7 @@ fn object<'a>(
 
 /// The JSON that a claim has in a string.
 fn document(claims: &Map<String, Value>, name: &'static str) -> Result<Value, Error> {
-    let text = text(claims, name)?;
+    let text = text_of(claims, name)?;
     encoding::json(text.as_bytes()).map_err(|_| Error::Malformed(name))
 }
 

@@ -37,11 +37,8 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`Error::Unsupported`]
     pub fn only(self, known: &[&str]) -> Result<Self, Error> {
-        let mut names = self.0.into_iter().flat_map(Map::keys);
-        match names.find(|name| !known.contains(&name.as_str())) {
-            Some(name) => Err(Error::Unsupported(name.chars().take(64).collect())),
-            None => Ok(self),
-        }
+        self.0.map_or(Ok(()), |members| know(members, known))?;
+        Ok(self)
     }
 
     /// An object.
@@ -147,6 +144,40 @@ impl<'a> Fields<'a> {
             Some(text) => instant(text).map(Some).ok_or(Error::Malformed(name)),
         }
     }
+}
+
+/// Refuses a member that is none of `names`: it could restrict the viewer.
+///
+/// # Errors
+/// [`Error::Unsupported`]
+pub fn know(members: &Map<String, Value>, names: &[&str]) -> Result<(), Error> {
+    match members.keys().find(|name| !names.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::Unsupported(name.chars().take(64).collect())),
+    }
+}
+
+/// Text that must be there and is not empty.
+///
+/// # Errors
+/// [`Error::Malformed`]
+pub fn text_of<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, Error> {
+    members
+        .get(name)
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty())
+        .ok_or(Error::Malformed(name))
+}
+
+/// Whether bytes are a JSON object with members of these names.
+pub fn has_members(json: &[u8], names: &[&str]) -> bool {
+    serde_json::from_slice::<Map<String, Value>>(json)
+        .is_ok_and(|members| names.iter().all(|name| members.contains_key(*name)))
+}
+
+/// A duration that a licence can have, in seconds: zero is none, and none is longer than the longest.
+pub fn seconds(seconds: u64) -> Option<u64> {
+    (seconds > 0).then(|| seconds.min(u32::MAX.into()))
 }
 
 #[cfg(test)]

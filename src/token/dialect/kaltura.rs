@@ -16,7 +16,7 @@
 //! | `account_id` | number or text: whose key verifies the message |
 //! | `content_id` | `keys`: an id, or several between commas |
 //! | `files` | `keys`: ids in a list, or between commas. In a message of `ca_system` `OVP`, numbers are the flavours of an account, which name no key, and are left out |
-//! | `user_token` | what the back end is asked with: [`user_token`] |
+//! | `user_token` | required; the back end has it among `claims`, with the rest of the message |
 //! | `ca_system`, `udid`, everything else | informs |
 //!
 //! The message says who asks for what. It has no terms and no end: both are the back end's to say, and
@@ -31,11 +31,12 @@
 //! `files` with commas, at its end too, or empty. Inferred: a `files` that is a list; that ids of files
 //! may be those of key records.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::fields::{has_members, text_of};
 use super::{Error, Grant, Secrets};
 use crate::encoding;
 use crate::id::Id;
@@ -45,13 +46,7 @@ const SIGNING_KEY: &str = "kaltura-signing-key";
 
 /// Whether a text is custom data of this dialect.
 pub fn fits(text: &str) -> bool {
-    bytes(text)
-        .and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok())
-        .is_some_and(|members| {
-            ["ca_system", "user_token"]
-                .into_iter()
-                .all(|name| members.contains_key(name))
-        })
+    bytes(text).is_some_and(|json| has_members(&json, &["ca_system", "user_token"]))
 }
 
 /// What custom data grants, once a back end agrees.
@@ -137,37 +132,20 @@ fn id(value: &Value) -> Option<String> {
     }
 }
 
-fn text_of<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, Error> {
-    members
-        .get(name)
-        .and_then(Value::as_str)
-        .filter(|text| !text.is_empty())
-        .ok_or(Error::Malformed(name))
-}
-
 #[cfg(test)]
 mod tests {
     use base64::Engine;
 
+    use super::super::Jwks;
     use super::*;
     use crate::encoding::BASE64;
     use crate::entitlement::Entitlement;
 
     const VECTORS: &str = include_str!("../../../fixtures/dialects/kaltura.json");
 
-    struct Keys(Value);
-
-    impl Secrets for Keys {
-        fn secret(&self, kid: &str, alg: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
-            let mut keys = self.0["keys"].as_array()?.iter();
-            let key = keys.find(|key| key["kid"] == kid && key["alg"].as_str() == alg)?;
-            encoding::base64(key["k"].as_str()?)
-        }
-    }
-
-    fn vectors() -> (Value, Keys) {
+    fn vectors() -> (Value, Jwks) {
         let vectors: Value = serde_json::from_str(VECTORS).unwrap();
-        let keys = Keys(vectors["variables"]["token_keys"].clone());
+        let keys = Jwks(vectors["variables"]["token_keys"].clone());
         (vectors, keys)
     }
 
@@ -217,7 +195,7 @@ mod tests {
         );
         let key = [7; 16];
         let digest = Sha1::new_with_prefix(key).chain_update(&json).finalize();
-        let keys = Keys(json!({"keys": [
+        let keys = Jwks(json!({"keys": [
             {"kid": "1", "alg": SIGNING_KEY, "k": BASE64.encode(key)},
         ]}));
         let text = BASE64.encode(&json);

@@ -230,3 +230,16 @@ fn name(dialect: Dialect) -> &'static str {
     let named = NAMES.iter().find(|(_, known)| *known == dialect);
     named.map_or("", |(name, _)| name)
 }
+
+/// The secrets of a JWKS, for tests.
+#[cfg(test)]
+struct Jwks(Value);
+
+#[cfg(test)]
+impl Secrets for Jwks {
+    fn secret(&self, kid: &str, alg: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
+        let mut keys = self.0["keys"].as_array()?.iter();
+        let key = keys.find(|key| key["kid"] == kid && alg.is_none_or(|alg| key["alg"] == alg))?;
+        crate::encoding::base64(key["k"].as_str()?)
+    }
+}

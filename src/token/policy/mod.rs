@@ -3,6 +3,7 @@
 
 mod written;
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use futures_util::future::{join, join3};
@@ -525,17 +526,14 @@ impl Access<'_> {
     ///
     /// # Errors
     /// [`entitlement::Error::Missing`] when neither says anything.
-    pub fn entitlement(&self) -> Result<Entitlement, entitlement::Error> {
-        let own = self
-            .token
-            .as_ref()
-            .and_then(|token| token.entitlement.clone());
+    pub fn entitlement(&self) -> Result<Cow<'_, Entitlement>, entitlement::Error> {
+        let own = self.token.as_ref().and_then(|t| t.entitlement.as_ref());
         let stands_alone = self
             .option
             .is_some_and(|option| option.terms.is_some() || option.callback.is_some());
         match own {
-            Some(entitlement) => Ok(entitlement),
-            None if stands_alone => Ok(Entitlement::of_all_keys()),
+            Some(entitlement) => Ok(Cow::Borrowed(entitlement)),
+            None if stands_alone => Ok(Cow::Owned(Entitlement::of_all_keys())),
             None => Err(entitlement::Error::Missing),
         }
     }
