@@ -56,8 +56,9 @@ pub fn fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
 pub struct Pem {
     /// What stands after `BEGIN`, such as `PRIVATE KEY`.
     pub label: String,
-    /// The encapsulated headers of the older form (RFC 1421), such as `DEK-Info`, are present.
-    pub has_headers: bool,
+    /// The whole body, where it begins with the encapsulated headers of the older form (RFC 1421),
+    /// such as `DEK-Info`.
+    pub with_headers: Option<Zeroizing<String>>,
     /// The decoded content; empty when it has headers.
     pub der: Zeroizing<Vec<u8>>,
 }
@@ -75,15 +76,14 @@ pub fn pem(text: &str) -> Option<Vec<Pem>> {
         let (label, after) = after.split_once("-----")?;
         let (body, after) = after.split_once("-----END ")?;
         rest = after.strip_prefix(label)?.strip_prefix("-----")?;
-        let has_headers = body.contains(':');
+        let with_headers = body.contains(':').then(|| Zeroizing::new(body.to_owned()));
         blocks.push(Pem {
             label: label.to_owned(),
-            has_headers,
-            der: if has_headers {
-                Zeroizing::default()
-            } else {
-                base64(body)?
+            der: match with_headers {
+                Some(_) => Zeroizing::default(),
+                None => base64(body)?,
             },
+            with_headers,
         });
     }
     Some(blocks)

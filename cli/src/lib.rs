@@ -3,6 +3,7 @@
 //! The command line is a thin layer over this library, which the end-to-end tests use too.
 
 pub mod commands;
+pub mod credentials;
 pub mod device;
 pub mod fixtures;
 pub mod host;

@@ -41,7 +41,7 @@ impl StoredKey {
                 .iter()
                 .filter(|pem| pem.label.ends_with("PRIVATE KEY"))
                 .map(|pem| {
-                    if pem.has_headers {
+                    if pem.with_headers.is_some() {
                         return Err((
                             Problem::Unsupported,
                             "it has the traditional encryption of OpenSSL (`DEK-Info`), which is not \
@@ -103,7 +103,7 @@ impl StoredKey {
 }
 
 /// Whether this is a PKCS#12 `PFX`: a SEQUENCE that begins with INTEGER 3 (RFC 7292 section 4).
-fn is_pfx(der: &[u8]) -> bool {
+pub fn is_pfx(der: &[u8]) -> bool {
     let version = || -> der::Result<u8> {
         let mut reader = SliceReader::new(der)?;
         der::Header::decode(&mut reader)?;

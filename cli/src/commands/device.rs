@@ -123,7 +123,7 @@ pub fn run(command: Command) -> Result<()> {
             print(&Licence::open(&read(&ckc)?, &secrets)?)
         }
         Command::Inspect { spc, variables } => {
-            let provided = provided(&variables)?;
+            let provided = provided(&variables, None)?;
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
             let licensing = Licensing::new(Settings(provided));
             let explained = runtime.block_on(licensing.inspect(&read(&spc)?));

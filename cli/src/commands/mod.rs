@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod credentials;
 mod demo;
 mod device;
 mod fixtures;
@@ -20,6 +21,9 @@ pub enum Command {
     Demo,
     /// Serve an application in the embedded host
     Serve(serve::Arguments),
+    /// Make and import FairPlay credentials: private keys, signing requests, certificates, ASks
+    #[command(subcommand)]
+    Credentials(credentials::Command),
     /// Emulate a FairPlay device: make SPCs, open CKCs
     #[command(subcommand)]
     Device(device::Command),
@@ -43,6 +47,7 @@ impl Command {
         match self {
             Self::Demo => demo::run()?,
             Self::Serve(arguments) => serve::run(&arguments)?,
+            Self::Credentials(command) => return credentials::run(&command),
             Self::Device(command) => device::run(command)?,
             Self::Policies(command) => return policies::run(&command),
             Self::Token(command) => return token::run(command),

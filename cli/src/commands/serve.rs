@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::host::{Application, Assignment, Options, Reuse, Server, StoreChoice, World, provided};
+use crate::host::{
+    Application, Assignment, Options, Provided, Reuse, Server, StoreChoice, World, provided,
+};
 
 /// Where the key-value store is when nothing is said, below the state directory.
 const STORE: &str = "key_value.redb";
@@ -33,7 +35,8 @@ pub struct Arguments {
     /// process, which keeps secrets out of the argument list
     #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = environment)]
     environment: Vec<(String, String)>,
-    /// A runtime configuration file of Spin: `[key_value_store.default]` chooses the store
+    /// A runtime configuration file of Spin: `[key_value_store.default]` chooses the store,
+    /// `[[variables_provider]]` of type `static` or `env` provides variables
     #[arg(long, value_name = "FILE")]
     runtime_config_file: Option<PathBuf>,
     /// Directory of the key-value store when no file says where it is
@@ -62,10 +65,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bail!("Spin gives a component no environment: use --variable");
     }
     let mut application = match &arguments.from {
-        Some(path) => {
-            Application::from_manifest(path, arguments.world, provided(&arguments.variables)?)?
-        }
-        None => Application::built_in(arguments.world, provided(&arguments.variables)?)?,
+        Some(path) => Application::from_manifest(path, arguments.world, arguments.provided()?)?,
+        None => Application::built_in(arguments.world, arguments.provided()?)?,
     };
     application.environment.clone_from(&arguments.environment);
     let options = Options {
@@ -75,10 +76,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         store: arguments.store()?,
         reuse: Some(arguments.reuse()?),
     };
-    Server::start(application, &options)?.run_until_interrupted(|| provided(&arguments.variables))
+    Server::start(application, &options)?.run_until_interrupted(|| arguments.provided())
 }
 
 impl Arguments {
+    fn provided(&self) -> Result<Provided> {
+        provided(&self.variables, self.runtime_config_file.as_deref())
+    }
+
     fn store(&self) -> Result<StoreChoice> {
         if self.in_memory {
             return Ok(StoreChoice::Memory);

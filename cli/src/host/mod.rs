@@ -21,7 +21,7 @@ use anyhow::{Context, Result};
 pub use manifest::Manifest;
 pub use server::{Options, Server};
 pub use store::{NotACounter, Store, StoreChoice};
-pub use variables::{Assignment, Provided, provided};
+pub use variables::{Assignment, ENVIRONMENT_PREFIX, Provided, provided};
 pub use world::{Reuse, World};
 
 /// An application ready to be served: a component, and what it is given.

@@ -1,10 +1,11 @@
 //! Variables as Spin resolves them: providers first, then defaults, then templates.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 
 use super::Manifest;
 
@@ -14,18 +15,81 @@ pub type Provided = HashMap<String, String>;
 /// Values of component variables.
 pub type Resolved = HashMap<String, String>;
 
-const ENVIRONMENT_PREFIX: &str = "SPIN_VARIABLE_";
+/// What stands before the name of an application variable in the environment.
+pub const ENVIRONMENT_PREFIX: &str = "SPIN_VARIABLE_";
 
-/// Application variables from the environment: `SPIN_VARIABLE_TOKEN_KEYS` is `token_keys`.
-fn from_environment() -> Provided {
-    std::env::vars()
-        .filter_map(|(name, value)| {
-            Some((
-                name.strip_prefix(ENVIRONMENT_PREFIX)?.to_ascii_lowercase(),
-                value,
-            ))
-        })
-        .collect()
+/// The file whose lines stand in for the environment, in the directory where this program starts.
+const DOTENV: &str = ".env";
+
+/// Application variables from the environment, and from `.env` what is not there:
+/// `SPIN_VARIABLE_TOKEN_KEYS` is `token_keys`.
+fn from_environment() -> Result<Provided> {
+    environment(ENVIRONMENT_PREFIX, Some(Path::new(DOTENV)))
+}
+
+fn environment(prefix: &str, dotenv: Option<&Path>) -> Result<Provided> {
+    let mut found = Vec::new();
+    if let Some(path) = dotenv.filter(|path| path.exists()) {
+        let unreadable = || format!("{} is not a file of variables", path.display());
+        for line in dotenvy::from_path_iter(path).with_context(unreadable)? {
+            // The error quotes the line, which may be a secret.
+            found.push(line.map_err(|_| anyhow::anyhow!(unreadable()))?);
+        }
+    }
+    found.extend(std::env::vars());
+    let own = found
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.to_ascii_lowercase(), value)));
+    Ok(own.collect())
+}
+
+/// A runtime configuration file, the part of it that provides variables.
+#[derive(Deserialize)]
+struct RuntimeConfig {
+    #[serde(default, alias = "config_provider")]
+    variables_provider: Vec<Provider>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Provider {
+    Static {
+        values: Provided,
+    },
+    Env {
+        prefix: Option<String>,
+        dotenv_path: Option<PathBuf>,
+    },
+    #[serde(other)]
+    Elsewhere,
+}
+
+/// The variables of a runtime configuration file: of two providers the first one holds.
+fn from_runtime_config(path: &Path) -> Result<Provided> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    // The parser's message quotes the line, which may be a secret.
+    let config: RuntimeConfig = toml::from_str(&text)
+        .map_err(|_| anyhow::anyhow!("{} is not a runtime configuration", path.display()))?;
+    let mut provided = Provided::new();
+    for provider in config.variables_provider.into_iter().rev() {
+        provided.extend(match provider {
+            Provider::Static { values } => values,
+            Provider::Env {
+                prefix,
+                dotenv_path,
+            } => {
+                let prefix =
+                    prefix.map_or_else(|| ENVIRONMENT_PREFIX.to_owned(), |prefix| prefix + "_");
+                environment(&prefix, dotenv_path.as_deref())?
+            }
+            Provider::Elsewhere => bail!(
+                "{}: this host has the variable providers `static` and `env`",
+                path.display()
+            ),
+        });
+    }
+    Ok(provided)
 }
 
 /// A variable of the command line: `name=value`, or `name=@file` for the content of a file.
@@ -74,12 +138,16 @@ impl FromStr for Assignment {
     }
 }
 
-/// The application's variables: those of the command line before those of the environment.
+/// The application's variables: those of the command line before those of a runtime configuration file,
+/// and these before the environment's.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn provided(assignments: &[Assignment]) -> Result<Provided> {
-    let mut provided = from_environment();
+pub fn provided(assignments: &[Assignment], runtime_config: Option<&Path>) -> Result<Provided> {
+    let mut provided = from_environment()?;
+    if let Some(path) = runtime_config {
+        provided.extend(from_runtime_config(path)?);
+    }
     for assignment in assignments {
         provided.extend([assignment.read()?]);
     }

@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let licensing = Licensing::new(Settings(provided(&arguments.variables)?));
+    let licensing = Licensing::new(Settings(provided(&arguments.variables, None)?));
     let question = Question {
         token: token.trim(),
         signature: arguments.signature.as_deref(),

@@ -129,7 +129,7 @@ fn of_pem(text: &str) -> Result<Material> {
         .iter()
         .find(|block| block.label.ends_with("PRIVATE KEY"))
         .context("the PEM has no private key")?;
-    if key.has_headers || key.label.starts_with("ENCRYPTED") {
+    if key.with_headers.is_some() || key.label.starts_with("ENCRYPTED") {
         bail!("the key is encrypted; `openssl pkcs8 -topk8 -nocrypt` decrypts it");
     }
     let material = match key.label.as_str() {

@@ -1,0 +1,123 @@
+//! Variables as the places want them that Spin reads them from.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use clap::ValueEnum;
+use keylet::fairplay::credentials::{
+    ASK, CERTIFICATE, CREDENTIALS, PRIVATE_KEY, PRIVATE_KEY_PASSWORD,
+};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::host::{ENVIRONMENT_PREFIX, Provided};
+
+/// Where variables go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// Lines of a `.env` file, which `spin up` and `keylet serve` read in the directory where they start,
+    /// and which a shell can source. Other variables of such a file are kept
+    #[default]
+    Env,
+    /// A runtime configuration, for `--runtime-config-file`
+    Spin,
+    /// A shell script that puts one secret a variable into Vault
+    Vault,
+    /// A Kubernetes Secret
+    Kubernetes,
+}
+
+/// The variables in a format. `existing` is what the file holds that is written to.
+pub fn write(variables: &Provided, format: Format, existing: Option<&str>) -> Zeroizing<String> {
+    let variables: BTreeMap<&str, &str> = variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    Zeroizing::new(match format {
+        Format::Env => env(&variables, existing.unwrap_or_default()),
+        Format::Spin => spin(&variables),
+        Format::Vault => vault(&variables),
+        Format::Kubernetes => kubernetes(&variables),
+    })
+}
+
+/// Which names a credential may have been written under before.
+const OF_CREDENTIALS: [&str; 5] = [
+    CERTIFICATE,
+    PRIVATE_KEY,
+    PRIVATE_KEY_PASSWORD,
+    ASK,
+    CREDENTIALS,
+];
+
+fn env(variables: &BTreeMap<&str, &str>, existing: &str) -> String {
+    let mut text = String::new();
+    for line in existing.lines() {
+        let name = line.trim_start().strip_prefix(ENVIRONMENT_PREFIX);
+        let name = name
+            .and_then(|rest| rest.split_once('='))
+            .map(|(name, _)| name.to_ascii_lowercase());
+        let is_ours = |name: String| {
+            variables.contains_key(name.as_str()) || OF_CREDENTIALS.contains(&name.as_str())
+        };
+        if !name.is_some_and(is_ours) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    for (name, value) in variables {
+        // Both a shell and the reader of such files go on after a quote that is escaped outside.
+        let value = value.replace('\'', r"'\''");
+        let _ = writeln!(
+            text,
+            "{ENVIRONMENT_PREFIX}{}='{value}'",
+            name.to_ascii_uppercase()
+        );
+    }
+    text
+}
+
+fn spin(variables: &BTreeMap<&str, &str>) -> String {
+    let mut text =
+        String::from("[[variables_provider]]\ntype = \"static\"\n\n[variables_provider.values]\n");
+    for (name, value) in variables {
+        // A basic string of TOML is written as a string of JSON is.
+        let _ = writeln!(text, "{name} = {}", json!(value));
+    }
+    text
+}
+
+fn vault(variables: &BTreeMap<&str, &str>) -> String {
+    let mut text = String::from(
+        "#!/bin/sh\n\
+         # One secret a variable, as the Vault provider of Spin reads them. Values go over standard input.\n\
+         set -eu\n",
+    );
+    for (name, value) in variables {
+        let _ = write!(
+            text,
+            "vault kv put -mount=\"${{VAULT_MOUNT:-secret}}\" \"${{VAULT_PREFIX:-}}{name}\" - <<'END'\n{}\nEND\n",
+            json!({ "value": value })
+        );
+    }
+    text
+}
+
+fn kubernetes(variables: &BTreeMap<&str, &str>) -> String {
+    let key = |name: &str| name.replace('_', "-");
+    let mut text = String::from(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: keylet\ntype: Opaque\nstringData:\n",
+    );
+    for (name, value) in variables {
+        let _ = writeln!(text, "  {}: {}", key(name), json!(value));
+    }
+    text.push_str("# In the SpinApp, below `spec`:\n#  variables:\n");
+    for name in variables.keys() {
+        let _ = writeln!(
+            text,
+            "#    - name: {name}\n#      valueFrom: {{ secretKeyRef: {{ name: keylet, key: {} }} }}",
+            key(name)
+        );
+    }
+    text
+}

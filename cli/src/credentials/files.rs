@@ -1,0 +1,542 @@
+//! Reads files in which providers keep FairPlay credentials. What a file holds is seen from its content.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use der::Decode;
+use keylet::encoding::{self, Armour, Pem};
+use keylet::fairplay::certificate::{self, ApplicationCertificate};
+use keylet::fairplay::private_key::is_pfx;
+use p12_keystore::Pkcs12Archive;
+use serde_json::Value;
+use x509_cert::Certificate;
+use x509_cert::ext::pkix::BasicConstraints;
+use zeroize::Zeroizing;
+
+use super::{PrivateKey, decrypt};
+
+/// Files are not larger than this: a credential has some kilobytes.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// Asks a person for a password, with the question as argument. `None` when nobody is there.
+pub type Prompt<'a> = &'a dyn Fn(&str) -> Option<Zeroizing<String>>;
+
+/// Something that was found, and where.
+pub struct Found<T> {
+    /// What it is.
+    pub value: T,
+    /// The file, as it was named.
+    pub file: String,
+}
+
+/// Files that belong together.
+#[derive(Default)]
+pub struct Group {
+    /// What a credential made of them is called.
+    pub name: String,
+    /// Certificates and bundles, those of authorities left out.
+    pub certificates: Vec<Found<ApplicationCertificate>>,
+    /// Private keys.
+    pub keys: Vec<Found<PrivateKey>>,
+    /// Application secret keys.
+    pub asks: Vec<Found<Zeroizing<[u8; 16]>>>,
+    /// Lines for a person.
+    pub notes: Vec<String>,
+    /// What cannot be used though it should.
+    pub problems: Vec<String>,
+}
+
+/// Reads files, with the passwords that are known.
+pub struct Reader<'a> {
+    /// Passwords to try, each on everything that is encrypted.
+    pub passwords: Vec<Zeroizing<String>>,
+    /// Who is asked for others.
+    pub prompt: Prompt<'a>,
+}
+
+impl Reader<'_> {
+    /// Reads files and directories. The files of a directory are a group of their own, and so are the
+    /// entries of a `certificates.json` or an Azure policy; all other files are one group together.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read(&mut self, paths: &[PathBuf]) -> Result<Vec<Group>> {
+        let mut together = Group::named("default");
+        let mut groups = Vec::new();
+        for path in paths {
+            if path.is_dir() {
+                groups.extend(self.directory(path)?);
+            } else {
+                let content = content(path)?;
+                let name = path.display().to_string();
+                self.file(&name, path, &content, &mut together, &mut groups);
+            }
+        }
+        if !together.is_empty() {
+            groups.insert(0, together);
+        }
+        Ok(groups)
+    }
+
+    fn directory(&mut self, path: &Path) -> Result<Vec<Group>> {
+        let mut paths = fs::read_dir(path)
+            .and_then(|entries| {
+                entries
+                    .map(|entry| Ok(entry?.path()))
+                    .collect::<std::io::Result<Vec<_>>>()
+            })
+            .with_context(|| format!("reading {}", path.display()))?;
+        paths.retain(|path| path.is_file());
+        paths.sort();
+        let name = path.canonicalize().ok();
+        let name = name.as_deref().unwrap_or(path).file_name();
+        let mut own = Group::named(&name.unwrap_or_default().to_string_lossy());
+        // A list of what lies here says more than what lies here.
+        let list: Vec<PathBuf> = paths
+            .iter()
+            .filter(|path| path.ends_with("certificates.json"))
+            .cloned()
+            .collect();
+        let mut groups = Vec::new();
+        for path in if list.is_empty() { paths } else { list } {
+            let content = content(&path)?;
+            self.file(
+                &path.display().to_string(),
+                &path,
+                &content,
+                &mut own,
+                &mut groups,
+            );
+        }
+        if !own.is_empty() {
+            groups.insert(0, own);
+        }
+        Ok(groups)
+    }
+
+    /// Reads one file into a group, or into groups of its own.
+    fn file(
+        &mut self,
+        name: &str,
+        path: &Path,
+        content: &[u8],
+        group: &mut Group,
+        groups: &mut Vec<Group>,
+    ) {
+        let text = std::str::from_utf8(content)
+            .ok()
+            .map(|text| text.trim_start_matches('\u{feff}').trim());
+        let read = match text {
+            Some(text) if text.starts_with(['{', '[']) => self.json(name, path, text, groups),
+            _ => self.one(name, content, group),
+        };
+        if let Err(reason) = read {
+            group.problems.push(format!("{name}: {reason:#}"));
+        }
+    }
+
+    /// Reads what is no JSON.
+    fn one(&mut self, name: &str, content: &[u8], group: &mut Group) -> Result<()> {
+        let is_ask = |name: &str| {
+            let name = Path::new(name).file_name().unwrap_or_default();
+            name.to_string_lossy().to_ascii_lowercase().contains("ask")
+        };
+        let Ok(text) = std::str::from_utf8(content) else {
+            if content.len() == 16 && is_ask(name) {
+                return ask_of(content).map(|ask| group.asks.push(found(name, ask)));
+            }
+            return self.der(name, content, group);
+        };
+        let text = text.trim_start_matches('\u{feff}').trim();
+        if let Some(ask) = encoding::fixed::<16>(text) {
+            group.asks.push(found(name, Zeroizing::new(ask)));
+            return Ok(());
+        }
+        if is_ask(name) {
+            bail!(wrong_ask(text));
+        }
+        match encoding::armour(text) {
+            Some(Armour::Pem(blocks)) => self.pem(name, &blocks, group),
+            Some(Armour::Der(der)) if der.first() == Some(&0x30) => self.der(name, &der, group),
+            _ if text.contains("-----BEGIN ") => bail!("a PEM block is cut off, or is not base64"),
+            _ => {
+                group.notes.push(format!(
+                    "{name}: left out, nothing of a credential is in it"
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    fn pem(&mut self, name: &str, blocks: &[Pem], group: &mut Group) -> Result<()> {
+        let mut certificates = Vec::new();
+        for block in blocks {
+            match block.label.as_str() {
+                "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => certificates.push(block.der.to_vec()),
+                "RSA PRIVATE KEY" | decrypt::PRIVATE_KEY | decrypt::ENCRYPTED_PRIVATE_KEY => {
+                    let key = match &block.with_headers {
+                        Some(body) => self.with_password(name, |password| {
+                            PrivateKey::from_der(&decrypt::traditional(body, password)?)
+                        })?,
+                        None => self.key(name, &block.der)?,
+                    };
+                    group.keys.push(found(name, key));
+                }
+                "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => group.notes.push(format!(
+                    "{name}: left out, a signing request: it goes to Apple's portal, which answers with the certificate"
+                )),
+                "PUBLIC KEY" | "RSA PUBLIC KEY" => bail!("it is a public key, and the private key is needed"),
+                label if label.ends_with("PRIVATE KEY") => {
+                    bail!("it is a private key of another kind ({label}): FairPlay's are RSA keys")
+                }
+                "PKCS7" | "CMS" => bail!("it is PKCS#7; take the certificate out with `openssl pkcs7 -print_certs`"),
+                label => group.notes.push(format!("{name}: left out, {label}")),
+            }
+        }
+        if !certificates.is_empty() {
+            group.add_certificates(name, certificates)?;
+        }
+        Ok(())
+    }
+
+    fn der(&mut self, name: &str, der: &[u8], group: &mut Group) -> Result<()> {
+        if is_pfx(der) {
+            return self.pfx(name, der, group);
+        }
+        if Certificate::from_der_partial(der).is_ok() {
+            let mut certificates = Vec::new();
+            let mut rest = der;
+            while !rest.is_empty() {
+                let Ok((_, after)) = Certificate::from_der_partial(rest) else {
+                    bail!("after a certificate follows something that is none");
+                };
+                certificates.push(
+                    rest.get(..rest.len() - after.len())
+                        .unwrap_or_default()
+                        .to_vec(),
+                );
+                rest = after;
+            }
+            return group.add_certificates(name, certificates);
+        }
+        if x509_cert::request::CertReq::from_der(der).is_ok() {
+            group.notes.push(format!(
+                "{name}: left out, a signing request: it goes to Apple's portal, which answers with the certificate"
+            ));
+            return Ok(());
+        }
+        if decrypt::is_encrypted_pkcs8(der)
+            || pkcs8::PrivateKeyInfoRef::from_der(der).is_ok()
+            || rsa::pkcs1::RsaPrivateKeyRef::from_der(der).is_ok()
+        {
+            let key = self.key(name, der)?;
+            group.keys.push(found(name, key));
+            return Ok(());
+        }
+        group.notes.push(format!(
+            "{name}: left out, nothing of a credential is in it"
+        ));
+        Ok(())
+    }
+
+    /// A private key in DER, encrypted or not.
+    fn key(&mut self, name: &str, der: &[u8]) -> Result<PrivateKey> {
+        if !decrypt::is_encrypted_pkcs8(der) {
+            return PrivateKey::from_der(der);
+        }
+        let mut key = self.with_password(name, |password| {
+            PrivateKey::from_der(&decrypt::pkcs8(der, password)?)
+        })?;
+        if decrypt::is_pbes2(der) {
+            key.encrypted = Some(der.to_vec());
+        }
+        Ok(key)
+    }
+
+    /// A PKCS#12 container: its keys, and certificates that a key in it belongs to.
+    fn pfx(&mut self, name: &str, der: &[u8], group: &mut Group) -> Result<()> {
+        let (archive, password) = self.decrypted(name, |password| {
+            Pkcs12Archive::from_pkcs12(der, password).map_err(|error| match error {
+                p12_keystore::error::Error::MacError(_) | p12_keystore::error::Error::UnpadError => {
+                    anyhow!(decrypt::WRONG_PASSWORD)
+                }
+                error => anyhow!("it is a PKCS#12 container that is not read here ({error}); take certificate and key out with `openssl pkcs12`"),
+            })
+        })?;
+        let mut certificates = Vec::new();
+        for key in &archive.keys {
+            let mut key = PrivateKey::from_der(key.key.as_der())?;
+            key.password = Some(password.clone()).filter(|password| !password.is_empty());
+            group.keys.push(found(name, key));
+        }
+        for certificate in &archive.certs {
+            certificates.push(certificate.cert.as_der().to_vec());
+        }
+        ensure!(
+            !archive.keys.is_empty(),
+            "the PKCS#12 container has no private key: it was exported without it"
+        );
+        if certificates.is_empty() {
+            return Ok(());
+        }
+        group.add_certificates(name, certificates)
+    }
+
+    fn with_password(
+        &mut self,
+        name: &str,
+        open: impl Fn(&str) -> Result<PrivateKey>,
+    ) -> Result<PrivateKey> {
+        let (mut key, password) = self.decrypted(name, open)?;
+        key.password = Some(password);
+        Ok(key)
+    }
+
+    /// Opens something with one of the passwords, or one that a person gives.
+    fn decrypted<T>(
+        &mut self,
+        name: &str,
+        open: impl Fn(&str) -> Result<T>,
+    ) -> Result<(T, Zeroizing<String>)> {
+        let is_wrong = |error: &anyhow::Error| error.to_string() == decrypt::WRONG_PASSWORD;
+        let empty = Zeroizing::new(String::new());
+        for password in self.passwords.iter().chain([&empty]) {
+            match open(password) {
+                Ok(opened) => return Ok((opened, password.clone())),
+                Err(error) if is_wrong(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        for _ in 0..3 {
+            let Some(password) = (self.prompt)(&format!("Password of {name}: ")) else {
+                break;
+            };
+            match open(&password) {
+                Ok(opened) => {
+                    self.passwords.push(password.clone());
+                    return Ok((opened, password));
+                }
+                Err(error) if is_wrong(&error) => eprintln!("{}", decrypt::WRONG_PASSWORD),
+                Err(error) => return Err(error),
+            }
+        }
+        match self.passwords.is_empty() {
+            true => bail!(
+                "it is encrypted, and no password was given (--password-file, or KEYLET_PASSWORD)"
+            ),
+            false => bail!("it is encrypted, and no password that was given decrypts it"),
+        }
+    }
+
+    /// `certificates.json` of the server SDK, or a content key policy of Azure Media Services.
+    fn json(&mut self, name: &str, path: &Path, text: &str, groups: &mut Vec<Group>) -> Result<()> {
+        let document = encoding::json(text.as_bytes()).map_err(|reason| anyhow!(reason))?;
+        if let Some(Value::Array(entries)) = document.get("certificates") {
+            for (place, entry) in entries.iter().enumerate() {
+                let group = self.listed(path, entry);
+                let group =
+                    group.with_context(|| format!("entry {} of `certificates`", place + 1))?;
+                groups.push(group);
+            }
+            return Ok(());
+        }
+        let before = groups.len();
+        self.azure(name, &document, groups)?;
+        ensure!(
+            groups.len() > before,
+            "it is neither a certificates.json nor an Azure policy with a FairPlay configuration"
+        );
+        Ok(())
+    }
+
+    /// An entry of `certificates.json`, with paths relative to that file.
+    fn listed(&mut self, list: &Path, entry: &Value) -> Result<Group> {
+        let text = |member: &str| {
+            entry
+                .get(member)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
+        let file = text("certificate").context("it has no `certificate`")?;
+        let stem = Path::new(file).file_stem().unwrap_or_default();
+        let mut group = Group::named(&stem.to_string_lossy());
+        let mut nested = Vec::new();
+        for file in ["certificate", "1024-private-key", "2048-private-key"]
+            .into_iter()
+            .filter_map(text)
+        {
+            let path = list.parent().unwrap_or(Path::new("")).join(file);
+            let content = content(&path)?;
+            self.file(
+                &path.display().to_string(),
+                &path,
+                &content,
+                &mut group,
+                &mut nested,
+            );
+        }
+        if let Some(ask) = text("ask") {
+            let ask = encoding::fixed::<16>(ask)
+                .context("`ask` is not 16 bytes in hexadecimal or base64")?;
+            group
+                .asks
+                .push(found(&list.display().to_string(), Zeroizing::new(ask)));
+        } else if text("provisioning-data").is_some() {
+            group.notes.push(format!(
+                "{file}: its provisioning data is left out, only Apple's own library reads it. Without an ASk \
+                 (--ask-file) this credential opens SPCs and answers them with `ask_missing`"
+            ));
+        }
+        Ok(group)
+    }
+
+    /// Every FairPlay configuration at any depth: names are compared without case, as Azure's tools differ.
+    fn azure(&mut self, name: &str, value: &Value, groups: &mut Vec<Group>) -> Result<()> {
+        match value {
+            Value::Array(values) => values
+                .iter()
+                .try_for_each(|value| self.azure(name, value, groups)),
+            Value::Object(members) => {
+                let text = |wanted: &str| {
+                    let mut members = members.iter();
+                    let member = members.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+                    member
+                        .and_then(|(_, value)| value.as_str())
+                        .filter(|text| !text.is_empty())
+                };
+                let Some(pfx) = text("fairPlayPfx") else {
+                    return members
+                        .values()
+                        .try_for_each(|value| self.azure(name, value, groups));
+                };
+                let mut group = Group::named(&format!("azure-{}", groups.len() + 1));
+                let pfx = encoding::base64(pfx).context("`fairPlayPfx` is not base64")?;
+                let own = text("fairPlayPfxPassword").map(|text| Zeroizing::new(text.to_owned()));
+                let mut reader = Reader {
+                    passwords: own
+                        .into_iter()
+                        .chain(self.passwords.iter().cloned())
+                        .collect(),
+                    prompt: self.prompt,
+                };
+                reader.pfx(name, &pfx, &mut group)?;
+                if let Some(ask) = text("ask") {
+                    let ask = encoding::fixed::<16>(ask).context("`ask` is not 16 bytes")?;
+                    group.asks.push(found(name, Zeroizing::new(ask)));
+                }
+                groups.push(group);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Group {
+    fn named(name: &str) -> Self {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let name = name.replace(|c| !allowed(c), "-");
+        Self {
+            name: if name.is_empty() {
+                "default".to_owned()
+            } else {
+                name
+            },
+            ..Self::default()
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.certificates.is_empty()
+            && self.keys.is_empty()
+            && self.asks.is_empty()
+            && self.notes.is_empty()
+            && self.problems.is_empty()
+    }
+
+    /// Certificates of one file: an application certificate or a bundle, either with those of authorities.
+    /// An authority's own one may be the application certificate, in tests.
+    fn add_certificates(&mut self, name: &str, certificates: Vec<Vec<u8>>) -> Result<()> {
+        let (authorities, own): (Vec<_>, Vec<_>) =
+            certificates.into_iter().partition(|der| is_authority(der));
+        if own.is_empty() {
+            let usable = authorities
+                .into_iter()
+                .filter_map(|der| ApplicationCertificate::from_der(der).ok());
+            self.certificates.extend(usable.map(|one| found(name, one)));
+            return Ok(());
+        }
+        if !authorities.is_empty() {
+            self.notes.push(format!(
+                "{name}: certificates of authorities are left out, players need only the application's"
+            ));
+        }
+        match ApplicationCertificate::from_der(own.concat()) {
+            Ok(one) => self.certificates.push(found(name, one)),
+            Err(certificate::Error::Bundle) if own.len() == 2 => {
+                bail!(
+                    "{}; these are in another order or of other sizes",
+                    certificate::Error::Bundle
+                )
+            }
+            Err(certificate::Error::Bundle) => {
+                for one in own {
+                    self.certificates
+                        .push(found(name, ApplicationCertificate::from_der(one)?));
+                }
+            }
+            Err(error) => bail!("{error}"),
+        }
+        Ok(())
+    }
+}
+
+fn found<T>(file: &str, value: T) -> Found<T> {
+    Found {
+        value,
+        file: file.to_owned(),
+    }
+}
+
+/// Why a text is no ASk, without the text.
+pub fn wrong_ask(text: &str) -> String {
+    match encoding::hex(text).or_else(|| encoding::base64(text)) {
+        Some(bytes) => format!(
+            "an ASk has 16 bytes, which are 32 hexadecimal digits, and this has {}",
+            bytes.len()
+        ),
+        None => "an ASk is 32 hexadecimal digits or base64, and this is neither".to_owned(),
+    }
+}
+
+fn ask_of(bytes: &[u8]) -> Result<Zeroizing<[u8; 16]>> {
+    Ok(Zeroizing::new(
+        bytes.try_into().context("an ASk has 16 bytes")?,
+    ))
+}
+
+fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let size = fs::metadata(path)
+        .with_context(|| format!("reading {}", path.display()))?
+        .len();
+    ensure!(
+        size <= LARGEST,
+        "{}: {size} bytes are too many for a credential",
+        path.display()
+    );
+    let content = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Zeroizing::new(content))
+}
+
+/// Whether a certificate says that it is one of an authority (RFC 5280 section 4.2.1.9).
+fn is_authority(der: &[u8]) -> bool {
+    let constraints = Certificate::from_der(der).ok();
+    let constraints = constraints.and_then(|one| {
+        one.tbs_certificate()
+            .get_extension::<BasicConstraints>()
+            .ok()
+            .flatten()
+    });
+    constraints.is_some_and(|(_, constraints)| constraints.ca)
+}

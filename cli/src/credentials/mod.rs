@@ -1,0 +1,404 @@
+//! FairPlay credentials as providers have them: files in, variables out.
+//!
+//! What Apple's portal, OpenSSL and other services write is read by [`files`], made to belong together
+//! here, and written for the places that Spin reads variables from by [`export`]. [`request`] makes what
+//! the portal asks for.
+
+pub mod decrypt;
+pub mod export;
+pub mod files;
+pub mod request;
+
+use anyhow::{Result, ensure};
+use base64::Engine;
+use der::Decode;
+use keylet::encoding::BASE64;
+use keylet::fairplay::certificate::ApplicationCertificate;
+use keylet::fairplay::credentials as variables;
+use pkcs8::PrivateKeyInfoRef;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::host::Provided;
+use crate::random;
+
+/// Rounds of PBKDF2 for a key that this program encrypts for a store. OpenSSL's own default: the
+/// password lies beside the key there, and every cold start of the server pays for the rounds.
+const ROUNDS_IN_STORE: u32 = 2048;
+
+/// An RSA private key that was found.
+#[derive(Clone)]
+pub struct PrivateKey {
+    /// PKCS#8, not encrypted.
+    pub pkcs8: Zeroizing<Vec<u8>>,
+    /// Modulus, big-endian, without leading zeros.
+    pub modulus: Vec<u8>,
+    /// The password that it was found encrypted with.
+    pub password: Option<Zeroizing<String>>,
+    /// As it was found, where the server can read that: PKCS#8 encrypted with PBES2.
+    pub encrypted: Option<Vec<u8>>,
+}
+
+impl PrivateKey {
+    /// A key in PKCS#1 or PKCS#8, not encrypted.
+    ///
+    /// # Errors
+    /// What is no RSA key.
+    pub fn from_der(der: &[u8]) -> Result<Self> {
+        let (pkcs8, pkcs1) = match PrivateKeyInfoRef::from_der(der) {
+            Ok(info) => {
+                ensure!(
+                    info.algorithm.oid == rsa::pkcs1::ALGORITHM_OID,
+                    "the private key is not an RSA key"
+                );
+                (Zeroizing::new(der.to_vec()), info.private_key.as_bytes())
+            }
+            Err(_) => (to_pkcs8(der)?, der),
+        };
+        let key = rsa::pkcs1::RsaPrivateKeyRef::from_der(pkcs1)
+            .map_err(|_| anyhow::anyhow!("it is not an RSA private key in PKCS#1 or PKCS#8"))?;
+        let modulus = key.modulus.as_bytes().to_vec();
+        Ok(Self {
+            pkcs8,
+            modulus,
+            password: None,
+            encrypted: None,
+        })
+    }
+
+    /// Size in bits.
+    pub fn bits(&self) -> usize {
+        self.modulus.len() * 8
+    }
+
+    /// PKCS#8 as it is to be stored: encrypted when the key was, unless it is to be decrypted.
+    fn stored(&self, password: Option<&str>) -> Result<Zeroizing<Vec<u8>>> {
+        let Some(password) = password else {
+            return Ok(self.pkcs8.clone());
+        };
+        if let (Some(encrypted), Some(own)) = (&self.encrypted, &self.password)
+            && own.as_str() == password
+        {
+            return Ok(Zeroizing::new(encrypted.clone()));
+        }
+        encrypt(&self.pkcs8, password, ROUNDS_IN_STORE)
+    }
+}
+
+/// Wraps a PKCS#1 key in PKCS#8 (RFC 5958).
+fn to_pkcs8(pkcs1: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    let info = PrivateKeyInfoRef::new(
+        rsa::pkcs1::ALGORITHM_ID,
+        der::asn1::OctetStringRef::new(pkcs1)?,
+    );
+    Ok(Zeroizing::new(der::Encode::to_der(&info)?))
+}
+
+/// Encrypts PKCS#8 with PBES2: PBKDF2 with HMAC-SHA-256, and AES-256-CBC.
+///
+/// # Errors
+/// None that a caller can mend.
+pub fn encrypt(pkcs8: &[u8], password: &str, rounds: u32) -> Result<Zeroizing<Vec<u8>>> {
+    use rand_core::Rng;
+    let (mut salt, mut iv) = ([0; 16], [0; 16]);
+    random::system().fill_bytes(&mut salt);
+    random::system().fill_bytes(&mut iv);
+    let parameters =
+        pkcs8::pkcs5::pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(rounds, &salt, iv)?;
+    let info = PrivateKeyInfoRef::try_from(pkcs8)?;
+    let encrypted = info.encrypt_with_params(parameters, password)?;
+    Ok(Zeroizing::new(encrypted.as_bytes().to_vec()))
+}
+
+/// A credential: a certificate or a bundle, its keys, its application secret key.
+pub struct Credential {
+    /// Its name in `fairplay_credentials`.
+    pub name: String,
+    /// DER, or a bundle.
+    pub certificate: Vec<u8>,
+    /// One for each certificate, the one of 1024 bits first.
+    pub keys: Vec<PrivateKey>,
+    /// The application secret key.
+    pub ask: Option<Zeroizing<[u8; 16]>>,
+}
+
+impl Credential {
+    /// The passwords of its keys, each once.
+    fn passwords(&self) -> Vec<&str> {
+        let mut passwords: Vec<&str> = Vec::new();
+        for password in self.keys.iter().filter_map(|key| key.password.as_deref()) {
+            if !passwords.contains(&password.as_str()) {
+                passwords.push(password);
+            }
+        }
+        passwords
+    }
+
+    /// Its members as the variables have them: name, certificate, private key, password, ASk.
+    fn members(&self, decrypt: bool) -> Result<Members> {
+        let password = match decrypt {
+            true => None,
+            // A credential has room for one password.
+            false => self.passwords().first().copied(),
+        };
+        let stored = self.keys.iter().map(|key| key.stored(password));
+        Ok(Members {
+            certificate: BASE64.encode(&self.certificate),
+            private_keys: stored.collect::<Result<_>>()?,
+            password: password.map(|password| Zeroizing::new(password.to_owned())),
+            ask: self
+                .ask
+                .as_ref()
+                .map(|ask| Zeroizing::new(hex::encode(ask.as_slice()))),
+        })
+    }
+}
+
+/// What a credential comes to.
+struct Members {
+    certificate: String,
+    private_keys: Vec<Zeroizing<Vec<u8>>>,
+    password: Option<Zeroizing<String>>,
+    ask: Option<Zeroizing<String>>,
+}
+
+/// The `fairplay_…` variables for credentials: those of one by itself, or the list of several.
+///
+/// # Errors
+/// None that a caller can mend.
+pub fn to_variables(credentials: &[Credential], decrypt: bool) -> Result<Provided> {
+    let mut written = Provided::new();
+    if let [only] = credentials {
+        let members = only.members(decrypt)?;
+        written.insert(variables::CERTIFICATE.to_owned(), members.certificate);
+        let private_keys = match members.private_keys.as_slice() {
+            [one] => BASE64.encode(one.as_slice()),
+            // A variable takes several as PEM, and base64 keeps that on one line.
+            several => BASE64.encode(pem_blocks(several, members.password.is_some())?.as_bytes()),
+        };
+        written.insert(variables::PRIVATE_KEY.to_owned(), private_keys);
+        for (name, value) in [
+            (variables::PRIVATE_KEY_PASSWORD, members.password),
+            (variables::ASK, members.ask),
+        ] {
+            if let Some(value) = value {
+                written.insert(name.to_owned(), value.to_string());
+            }
+        }
+        return Ok(written);
+    }
+    let mut list = Vec::new();
+    for credential in credentials {
+        let members = credential.members(decrypt)?;
+        let mut entry = Map::new();
+        entry.insert("name".into(), credential.name.as_str().into());
+        entry.insert("certificate".into(), members.certificate.into());
+        for (name, key) in ["private_key", "private_key_2048"]
+            .iter()
+            .zip(&members.private_keys)
+        {
+            entry.insert((*name).into(), BASE64.encode(key.as_slice()).into());
+        }
+        for (name, value) in [
+            ("private_key_password", members.password),
+            ("ask", members.ask),
+        ] {
+            if let Some(value) = value {
+                entry.insert(name.into(), value.as_str().into());
+            }
+        }
+        list.push(Value::Object(entry));
+    }
+    written.insert(
+        variables::CREDENTIALS.to_owned(),
+        Value::from(list).to_string(),
+    );
+    Ok(written)
+}
+
+fn pem_blocks(keys: &[Zeroizing<Vec<u8>>], encrypted: bool) -> Result<Zeroizing<String>> {
+    let label = if encrypted {
+        decrypt::ENCRYPTED_PRIVATE_KEY
+    } else {
+        decrypt::PRIVATE_KEY
+    };
+    let mut text = Zeroizing::new(String::new());
+    for key in keys {
+        let block = der::pem::encode_string(label, der::pem::LineEnding::LF, key)
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
+        text.push_str(&Zeroizing::new(block));
+    }
+    Ok(text)
+}
+
+/// Everything that was found in files, and what became of it.
+#[derive(Default)]
+pub struct Assembled {
+    /// The credentials that are whole enough to be written.
+    pub credentials: Vec<Credential>,
+    /// Lines for a person: what was taken, what was left, without any secret.
+    pub report: Vec<String>,
+    /// What is wrong, without any secret.
+    pub problems: Vec<String>,
+}
+
+/// Makes credentials of groups of files: the files of a group belong together.
+pub fn assemble(groups: &[files::Group]) -> Assembled {
+    let mut assembled = Assembled::default();
+    for group in groups {
+        assembled.add(group);
+    }
+    let mut names: Vec<String> = Vec::new();
+    for credential in &mut assembled.credentials {
+        let mut name = credential.name.clone();
+        let mut number = 2;
+        while names.contains(&name) {
+            name = format!("{}-{number}", credential.name);
+            number += 1;
+        }
+        credential.name.clone_from(&name);
+        names.push(name);
+    }
+    assembled
+}
+
+impl Assembled {
+    fn add(&mut self, group: &files::Group) {
+        self.report.extend(group.notes.iter().cloned());
+        self.problems.extend(group.problems.iter().cloned());
+        let mut keys: Vec<&files::Found<PrivateKey>> = Vec::new();
+        for key in &group.keys {
+            // The same key is often there in two forms.
+            match keys
+                .iter()
+                .find(|other| other.value.modulus == key.value.modulus)
+            {
+                Some(other) => self
+                    .report
+                    .push(format!("{}: the same key as in {}", key.file, other.file)),
+                None => keys.push(key),
+            }
+        }
+        let fits = |certificate: &files::Found<ApplicationCertificate>| {
+            let mut each = certificate.value.certificates.iter();
+            each.any(|one| keys.iter().any(|key| key.value.modulus == one.modulus))
+        };
+        let some_fit = group.certificates.iter().any(fits);
+        let mut used = vec![false; keys.len()];
+        let mut found = Vec::new();
+        for certificate in &group.certificates {
+            let mut own = Vec::new();
+            let mut missing = Vec::new();
+            for one in &certificate.value.certificates {
+                match keys.iter().position(|key| key.value.modulus == one.modulus) {
+                    Some(place) => own.push(place),
+                    None => missing.push(one.bits()),
+                }
+            }
+            if own.is_empty() && some_fit {
+                self.report.push(format!(
+                    "{}: left out, no private key here belongs to this certificate",
+                    certificate.file
+                ));
+                continue;
+            }
+            for bits in &missing {
+                self.problems.push(match keys.is_empty() {
+                    true => format!("{}: there is no private key for the {bits}-bit certificate", certificate.file),
+                    false => format!(
+                        "{}: none of the private keys belongs to the {bits}-bit certificate: their moduli differ. \
+                         Apple issues a certificate for one signing request, and only the key of that request fits",
+                        certificate.file
+                    ),
+                });
+            }
+            for place in &own {
+                used.iter_mut()
+                    .skip(*place)
+                    .take(1)
+                    .for_each(|used| *used = true);
+            }
+            if missing.is_empty() {
+                found.push((certificate, own));
+            }
+        }
+        if group.certificates.is_empty() && !(keys.is_empty() && group.asks.is_empty()) {
+            self.problems
+                .push(format!("{}: there is no certificate", group.name));
+        }
+        for (key, _) in keys.iter().zip(&used).filter(|(_, used)| !**used) {
+            self.report.push(format!(
+                "{}: left out, this {}-bit key belongs to no certificate here",
+                key.file,
+                key.value.bits()
+            ));
+        }
+        let asks: Vec<&files::Found<Zeroizing<[u8; 16]>>> = group.asks.iter().collect();
+        let ask = match asks.as_slice() {
+            [] => None,
+            [first, rest @ ..] => {
+                if rest.iter().any(|other| *other.value != *first.value) {
+                    let files: Vec<&str> = asks.iter().map(|ask| ask.file.as_str()).collect();
+                    self.problems
+                        .push(format!("{}: these hold different ASks", files.join(", ")));
+                }
+                Some(first)
+            }
+        };
+        if let (Some(ask), true) = (ask, found.len() > 1) {
+            self.problems.push(format!(
+                "{}: there are {} certificates, and nothing says whose ASk this is. Give each credential a \
+                 directory of its own, or use certificates.json",
+                ask.file,
+                found.len()
+            ));
+            return;
+        }
+        let several = found.len() > 1;
+        for (certificate, own) in found {
+            let name = match several {
+                true => format!("{}-{}", group.name, certificate.value.certificates.len()),
+                false => group.name.clone(),
+            };
+            let credential = Credential {
+                name,
+                certificate: certificate.value.der.clone(),
+                keys: own
+                    .iter()
+                    .filter_map(|place| keys.get(*place))
+                    .map(|key| key.value.clone())
+                    .collect(),
+                ask: ask.map(|ask| ask.value.clone()),
+            };
+            self.report
+                .push(describe(&credential, &certificate.value, &certificate.file));
+            self.credentials.push(credential);
+        }
+    }
+}
+
+fn describe(credential: &Credential, certificate: &ApplicationCertificate, file: &str) -> String {
+    let sizes: Vec<String> = certificate
+        .certificates
+        .iter()
+        .map(|one| one.bits().to_string())
+        .collect();
+    let what = match sizes.as_slice() {
+        [one] => format!("certificate of {one} bits"),
+        several => format!("bundle of certificates of {} bits", several.join(" and ")),
+    };
+    let encrypted = credential.keys.iter().any(|key| key.password.is_some());
+    format!(
+        "{file}: {what}, with {}{}",
+        if encrypted {
+            "its private key (encrypted)"
+        } else {
+            "its private key"
+        },
+        if credential.ask.is_some() {
+            " and an ASk"
+        } else {
+            ", without an ASk"
+        },
+    )
+}
