@@ -5,6 +5,7 @@
 pub mod commands;
 pub mod credentials;
 pub mod device;
+pub mod doctor;
 pub mod fixtures;
 pub mod host;
 pub mod jwt;

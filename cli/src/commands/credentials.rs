@@ -230,6 +230,24 @@ impl New {
 }
 
 impl Files {
+    /// The ASk that is given apart, if it is one.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn ask(&self) -> Result<Option<Zeroizing<[u8; 16]>>> {
+        let written = self.written_ask()?;
+        let ask = written.and_then(|(_, text)| encoding::fixed(&text));
+        Ok(ask.map(Zeroizing::new))
+    }
+
+    /// The ASk that is given apart, and where.
+    fn written_ask(&self) -> Result<Option<(String, Zeroizing<String>)>> {
+        Ok(match &self.ask_file {
+            Some(path) => Some((path.display().to_string(), text(path)?)),
+            None => environment(ASK).map(|ask| (ASK.to_owned(), ask)),
+        })
+    }
+
     /// The groups of what these files hold, with the ASk that was given apart.
     ///
     /// # Errors
@@ -250,15 +268,13 @@ impl Files {
             .filter(|group| group.asks.is_empty() && !group.certificates.is_empty())
             .collect();
         let ask = match &self.ask_file {
-            Some(path) => Some((path.display().to_string(), text(path)?)),
+            Some(_) => self.written_ask()?,
             // One of the environment may be there for something else.
             None if lacking.len() != 1 => None,
-            None => environment(ASK)
-                .map(|ask| (ASK.to_owned(), ask))
-                .or_else(|| {
-                    let ask = prompt("ASk, 32 hexadecimal digits (nothing: there is none): ")?;
-                    Some(("the ASk".to_owned(), ask)).filter(|(_, ask)| !ask.trim().is_empty())
-                }),
+            None => self.written_ask()?.or_else(|| {
+                let ask = prompt("ASk, 32 hexadecimal digits (nothing: there is none): ")?;
+                Some(("the ASk".to_owned(), ask)).filter(|(_, ask)| !ask.trim().is_empty())
+            }),
         };
         if let Some((file, ask)) = ask {
             let [group] = lacking.as_mut_slice() else {
@@ -386,7 +402,7 @@ fn check(variables: &Provided) -> Result<Option<String>> {
 }
 
 /// What a first licence needs beside credentials.
-fn trial(id: &str) -> Provided {
+pub fn trial(id: &str) -> Provided {
     let mut random = Zeroizing::new([0; 64]);
     random::system().fill_bytes(random.as_mut_slice());
     let (content_key, token_key) = random.split_at(32);

@@ -14,7 +14,6 @@ use crate::host::{Application, Options, Server, World};
 use crate::random;
 
 const MANIFEST: &str = include_str!("../../../fixtures/manifest.json");
-const TOKENS: &str = include_str!("../../../fixtures/tokens.json");
 
 pub fn run() -> Result<()> {
     super::log_to_stderr();
@@ -48,7 +47,8 @@ pub fn run() -> Result<()> {
         ask: ask.into(),
         is_dask: false,
     };
-    let tokens: std::collections::BTreeMap<String, String> = serde_json::from_str(TOKENS)?;
+    let tokens: std::collections::BTreeMap<String, String> =
+        serde_json::from_str(fixtures::TOKENS)?;
     let token = tokens.get("hs256").context("the fixture token")?;
     let manifest: Manifest = serde_json::from_str(MANIFEST)?;
     let case = manifest

@@ -3,6 +3,7 @@
 mod credentials;
 mod demo;
 mod device;
+mod doctor;
 mod fixtures;
 mod policies;
 mod serve;
@@ -27,6 +28,11 @@ pub enum Command {
     /// Emulate a FairPlay device: make SPCs, open CKCs
     #[command(subcommand)]
     Device(device::Command),
+    /// Find what keeps a deployment from answering players
+    ///
+    /// It looks at credentials, tokens, keys and, of a server that runs, at TLS, clock, CORS and caches,
+    /// and plays a device against it.
+    Doctor(Box<doctor::Arguments>),
     /// Take over content key policies of other services
     #[command(subcommand)]
     Policies(policies::Command),
@@ -48,6 +54,7 @@ impl Command {
             Self::Demo => demo::run()?,
             Self::Serve(arguments) => serve::run(&arguments)?,
             Self::Credentials(command) => return credentials::run(&command),
+            Self::Doctor(arguments) => return doctor::run(&arguments),
             Self::Device(command) => device::run(command)?,
             Self::Policies(command) => return policies::run(&command),
             Self::Token(command) => return token::run(command),

@@ -24,7 +24,7 @@ use keylet::token::{
 use serde_json::{Map, Value, json};
 
 use crate::commands::device::{explain_settings, print, read};
-use crate::host::{Assignment, provided};
+use crate::host::{Assignment, Provided, provided};
 use crate::settings::Settings;
 
 /// The token, and what to ask of it.
@@ -87,9 +87,23 @@ pub struct Question<'a> {
 
 /// What is answered.
 pub struct Explained {
-    document: Value,
+    /// Everything, as `keylet token explain` prints it.
+    pub document: Value,
     /// Whether everything that is asked for would be given.
-    is_good: bool,
+    pub is_good: bool,
+}
+
+/// Explains a token with settings.
+///
+/// # Errors
+/// Settings that do not load.
+pub async fn of(settings: Provided, token: &str, asset_ids: &[String]) -> Result<Explained> {
+    let question = Question {
+        token,
+        signature: None,
+        asset_ids,
+    };
+    explain(&Licensing::new(Settings(settings)), &question).await
 }
 
 /// Explains a token to who runs the deployment.

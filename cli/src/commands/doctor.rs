@@ -1,0 +1,450 @@
+//! `keylet doctor`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::{Context, Result};
+use clap::Args;
+use keylet::content_key::{self, ContentKeys};
+use keylet::fairplay::certificate::ApplicationCertificate;
+use keylet::fairplay::credentials::{self, ApplicationSecret, Credentials};
+use keylet::id::Id;
+use keylet::platform;
+use keylet::token::POLICIES;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::credentials::{Files, trial};
+use super::device::{print, read};
+use super::token::{self, Explained, key::SigningKey};
+use crate::credentials::{assemble, to_variables};
+use crate::device::ApplicationKey;
+use crate::doctor::examination::Examination;
+use crate::doctor::target::Target;
+use crate::doctor::{Finding, Report, Severity, Verdict, advice};
+use crate::host::{Assignment, Provided, provided};
+use crate::random;
+use crate::settings::Settings;
+
+/// How long the token holds that is made for an examination, in seconds.
+const TOKEN_SECONDS: u64 = 300;
+
+/// What is looked at.
+#[derive(Args)]
+#[command(
+    after_help = "Exit codes: 0 a device gets a licence; 1 something is wrong; 2 nothing wrong was found, and no licence \
+was made for want of an ASk, a token or an asset id.
+
+Examples:
+  keylet doctor                                   # the variables of the environment and of .env
+  keylet doctor fairplay.cer privatekey.pem --ask-file ask.txt
+  keylet doctor --url https://drm.example.com --asset-id skd://movie-42 --token-file token --origin https://tv.example.com
+  keylet doctor --spc captured.spc                # does the server's credential open what a device sent?"
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    files: Files,
+    /// A server that runs; without it, the library looks at the settings that a server would have
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// An application variable: name=value, or name=@file
+    #[arg(long = "variable", value_name = "NAME=VALUE|NAME=@FILE")]
+    variables: Vec<Assignment>,
+    /// A runtime configuration file of Spin, for its variables
+    #[arg(long, value_name = "FILE")]
+    runtime_config_file: Option<PathBuf>,
+    /// What a player would ask for [default: the first content key of the settings]
+    #[arg(long, value_name = "ID")]
+    asset_id: Option<String>,
+    /// File with a token that a player would send; the environment variable `KEYLET_TOKEN` has it too
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// An SPC that a device has made, to be opened with the settings' credentials
+    #[arg(long, value_name = "FILE")]
+    spc: Option<PathBuf>,
+    /// The origin of the pages that play
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
+    /// Credentials for tests are as they should be
+    #[arg(long)]
+    allow_test: bool,
+    /// The findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The environment variable with a token.
+const TOKEN: &str = "KEYLET_TOKEN";
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut report = Report::default();
+    arguments.examine(&mut report)?;
+    let verdict = report.verdict();
+    if arguments.json {
+        print(&json!({"verdict": verdict, "findings": report.findings}))?;
+    } else {
+        show(&report, verdict);
+    }
+    Ok(match verdict {
+        Verdict::Healthy => ExitCode::SUCCESS,
+        Verdict::Broken => ExitCode::FAILURE,
+        Verdict::Unproven => ExitCode::from(2),
+    })
+}
+
+impl Arguments {
+    fn examine(&self, report: &mut Report) -> Result<()> {
+        let mut settings = provided(&self.variables, self.runtime_config_file.as_deref())?;
+        let from_files = !self.files.paths.is_empty();
+        if from_files && !self.add_files(&mut settings, report)? {
+            return Ok(());
+        }
+        let given = match &self.token_file {
+            Some(path) => Some(String::from_utf8(read(path)?).context("the token is not text")?),
+            None => std::env::var(TOKEN).ok(),
+        };
+        let given = given
+            .map(|token| token.trim().to_owned())
+            .filter(|token| !token.is_empty());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let known = runtime.block_on(known(&settings));
+        let mut known = known;
+        if let Some(path) = &self.spc {
+            self.captured(path, &settings, report)?;
+        }
+
+        let target = match &self.url {
+            Some(url) => {
+                let target = Target::there(url)?;
+                if known.is_empty() {
+                    known.extend(self.of_server(&target));
+                }
+                target
+            }
+            None => {
+                // Without a token the settings' own keys sign one, or else keys that stand in for them.
+                if given.is_none() && own_token(&settings).is_none() {
+                    self.stand_in(&mut settings, from_files, report);
+                }
+                if !settings.contains_key(content_key::VARIABLE) && from_files {
+                    settings.extend(
+                        trial(self.asset_id.as_deref().unwrap_or("keylet-doctor"))
+                            .into_iter()
+                            .filter(|(name, _)| name == content_key::VARIABLE),
+                    );
+                }
+                Target::here(Settings(settings.clone()))?
+            }
+        };
+        if let (Some(token), None) = (&given, &self.url) {
+            runtime.block_on(explained(
+                &settings,
+                token,
+                self.asset_id.as_deref(),
+                report,
+            ));
+        }
+        let content_key = content_key_of(&settings, self.asset_id.as_deref());
+        let (asset_id, content_key) = content_key.unzip();
+        let asset_id = self.asset_id.clone().or(asset_id);
+        let token = given.or_else(|| own_token(&settings));
+        let examination = Examination {
+            target: &target,
+            known: &known,
+            token: token.as_deref(),
+            asset_id: asset_id.as_deref(),
+            content_key: content_key
+                .as_ref()
+                .map(|key: &Zeroizing<Vec<u8>>| key.as_slice()),
+            origin: self.origin.as_deref(),
+            allow_test: self.allow_test,
+        };
+        examination.run(report);
+        Ok(())
+    }
+
+    /// Puts the credentials of files in the place of the settings'. `false` when there is none.
+    fn add_files(&self, settings: &mut Provided, report: &mut Report) -> Result<bool> {
+        let assembled = assemble(&self.files.groups()?);
+        for line in &assembled.report {
+            report.ok("files", line);
+        }
+        for problem in &assembled.problems {
+            let (check, (why, remedy)) = of_files(problem);
+            report.add(Severity::Error, check, problem, why, remedy);
+        }
+        if assembled.credentials.is_empty() {
+            if assembled.problems.is_empty() {
+                report.add(
+                    Severity::Error,
+                    "certificate",
+                    "there is no certificate with its private key in these files",
+                    "FairPlay begins with both.",
+                    "Name the certificate that Apple's portal answered with, and the private key of its request.",
+                );
+            }
+            return Ok(false);
+        }
+        settings.retain(|name, _| !name.starts_with("fairplay_") || name == "fairplay_rules");
+        settings.extend(to_variables(&assembled.credentials, false)?);
+        settings.insert(
+            credentials::TEST_CREDENTIALS.to_owned(),
+            self.allow_test.to_string(),
+        );
+        Ok(true)
+    }
+
+    /// Puts keys in the place of those that verify tokens, so that a token can be made.
+    fn stand_in(&self, settings: &mut Provided, from_files: bool, report: &mut Report) {
+        let names = ["token_keys", "token_issuer", "token_audience"];
+        let is_configured = settings.contains_key(POLICIES) || settings.contains_key(names[0]);
+        if !is_configured && !from_files {
+            // That nobody is let in, the health of the settings says.
+            return;
+        }
+        if is_configured {
+            // What is wrong with them must be told before they are replaced.
+            if let Ok(target) = Target::here(Settings(settings.clone())) {
+                let health = target.send(http::Request::get("/"), "/healthz", &[]);
+                let document = health
+                    .ok()
+                    .and_then(|answer| serde_json::from_slice::<Value>(answer.body()).ok());
+                let problems = document
+                    .as_ref()
+                    .and_then(|document| document["problems"].as_array());
+                if problems.is_some_and(|problems| !problems.is_empty()) {
+                    return;
+                }
+            }
+            report.add(
+                Severity::Unchecked,
+                "token",
+                "the settings verify tokens and cannot make one, so a key of this program stands in for theirs",
+                "Whether your tokens are taken was not looked at.",
+                "Give one: --token-file, or KEYLET_TOKEN.",
+            );
+        }
+        settings.remove(POLICIES);
+        settings.remove("dialects");
+        let stand_in = trial("keylet-doctor");
+        settings.extend(
+            stand_in
+                .into_iter()
+                .filter(|(name, _)| names.contains(&name.as_str())),
+        );
+    }
+
+    /// Opens an SPC with the settings' credentials.
+    fn captured(
+        &self,
+        path: &std::path::Path,
+        settings: &Provided,
+        report: &mut Report,
+    ) -> Result<()> {
+        use keylet::licence::Licensing;
+        let spc = read(path)?;
+        let spc = match std::str::from_utf8(&spc)
+            .ok()
+            .and_then(keylet::encoding::base64)
+        {
+            Some(decoded) => decoded.to_vec(),
+            None => spc,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let licensing = Licensing::new(Settings(settings.clone()));
+        match runtime.block_on(licensing.inspect(&spc)) {
+            Ok(_) => report.ok(
+                "spc",
+                format!(
+                    "{}: it opens, and its integrity is confirmed",
+                    path.display()
+                ),
+            ),
+            Err(keylet::licence::Error::Settings(_)) => {}
+            Err(error) => {
+                let (why, remedy) = advice::of_refusal(error.code().name);
+                report.add(
+                    Severity::Error,
+                    "spc",
+                    format!("{}: {} ({error})", path.display(), error.code().name),
+                    why,
+                    remedy,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The certificate of a server, with the ASk that was given.
+    fn of_server(&self, target: &Target) -> Option<ApplicationKey> {
+        let ask = self.files.ask().ok().flatten()?;
+        let answer = target
+            .send(http::Request::get("/"), "/fairplay/certificate", &[])
+            .ok()?;
+        let found = ApplicationCertificate::from_der(answer.into_body()).ok()?;
+        Some(ApplicationKey {
+            certificate: found.der,
+            ask: (*ask).into(),
+            is_dask: false,
+        })
+    }
+}
+
+/// The credentials of settings whose application secret key is known.
+async fn known(settings: &Provided) -> Vec<ApplicationKey> {
+    let Ok(Some(credentials)) = Credentials::load(&Settings(settings.clone())).await else {
+        return Vec::new();
+    };
+    let keys = credentials.iter().filter_map(|credential| {
+        let (ask, is_dask) = match &credential.secret {
+            ApplicationSecret::Ask(ask) => (ask.clone(), false),
+            ApplicationSecret::Development(dask) => (dask.clone(), true),
+            ApplicationSecret::Missing => return None,
+        };
+        Some(ApplicationKey {
+            certificate: credential.certificate.der.clone(),
+            ask,
+            is_dask,
+        })
+    });
+    keys.collect()
+}
+
+/// A token signed by a symmetric key of the settings, for every key, as their issuer would make it.
+fn own_token(settings: &Provided) -> Option<String> {
+    if settings.contains_key(POLICIES) {
+        return None;
+    }
+    let keys: Value = serde_json::from_str(settings.get("token_keys")?).ok()?;
+    let mut keys = keys["keys"].as_array()?.iter();
+    let key = keys.find(|key| key["kty"] == "oct")?;
+    let signing = SigningKey::read(key.to_string().as_bytes(), None, None, None).ok()?;
+    let first = |name: &str| {
+        let text = settings.get(name)?;
+        match serde_json::from_str::<Vec<String>>(text) {
+            Ok(list) => list.into_iter().next(),
+            Err(_) => Some(text.replace('*', "keylet-doctor")),
+        }
+    };
+    let claims = json!({
+        "iss": first("token_issuer")?,
+        "aud": first("token_audience")?,
+        "exp": platform::system_time() + TOKEN_SECONDS,
+        "entitlements": [{"keys": ["*"]}],
+    });
+    signing
+        .signer
+        .token(signing.kid.as_deref(), &claims, &mut random::system())
+        .ok()
+}
+
+/// The id and the key of the record that an asset id reaches, or of the first.
+fn content_key_of(
+    settings: &Provided,
+    asset_id: Option<&str>,
+) -> Option<(String, Zeroizing<Vec<u8>>)> {
+    let json = settings.get(content_key::VARIABLE)?;
+    let keys = ContentKeys::from_json(json).ok()?;
+    let records: Vec<Value> = serde_json::from_str(json).ok()?;
+    let first = records.first()?["id"].as_str()?.to_owned();
+    let id = asset_id.map_or(first, ToOwned::to_owned);
+    let record = keys.find(&Id::from_text(&id)?)?;
+    Some((id, Zeroizing::new(record.key.expose().to_vec())))
+}
+
+/// What the settings make of a token.
+async fn explained(settings: &Provided, text: &str, asset_id: Option<&str>, report: &mut Report) {
+    let explained: Result<Explained> = token::explain(settings, text, asset_id).await;
+    let Ok(explained) = explained else {
+        // The settings do not load, which their health says.
+        return;
+    };
+    let policy = &explained.document["policy"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if explained.is_good {
+        let option = match policy["option"].as_str() {
+            Some(option) => format!("the option {option:?} takes it"),
+            None => "it is taken".to_owned(),
+        };
+        report.ok("token", option);
+        return;
+    }
+    let refused = [&explained.document["allows"][0], policy]
+        .into_iter()
+        .find(|part| part["code"].is_string());
+    let refused = refused.unwrap_or(policy);
+    let (why, remedy) = advice::of_refusal(&text(&refused["code"]));
+    let hints = explained.document["hints"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(text);
+    let what = format!(
+        "the token is refused with {}: {}",
+        text(&refused["code"]),
+        text(&refused["reason"])
+    );
+    let what = hints.fold(what, |what, hint| format!("{what}; {hint}"));
+    report.add(Severity::Error, "token", what, why, remedy);
+}
+
+/// What a problem of files is about.
+fn of_files(problem: &str) -> (&'static str, advice::Advice) {
+    let (variable, code) = if problem.contains("encrypted") {
+        ("fairplay_private_key_password", "setting_mismatch")
+    } else if problem.contains("ASk") {
+        ("fairplay_ask", "setting_malformed")
+    } else if problem.contains("private key") {
+        ("fairplay_private_key", "setting_mismatch")
+    } else {
+        ("fairplay_certificate", "setting_malformed")
+    };
+    advice::of_setting(
+        variable,
+        code,
+        if code == "setting_mismatch" && variable.ends_with("password") {
+            "password"
+        } else {
+            ""
+        },
+    )
+}
+
+fn show(report: &Report, verdict: Verdict) {
+    let mut out = anstream::stdout().lock();
+    for finding in &report.findings {
+        // Whoever reads may stop reading.
+        let _ = show_one(&mut out, finding);
+    }
+    let _ = writeln!(out, "\n{verdict}");
+}
+
+fn show_one(out: &mut impl Write, finding: &Finding) -> std::io::Result<()> {
+    let (word, style) = match finding.severity {
+        Severity::Ok => ("ok", Style::new().fg_color(Some(AnsiColor::Green.into()))),
+        Severity::Unchecked => ("unchecked", Style::new().dimmed()),
+        Severity::Warning => (
+            "warning",
+            Style::new().fg_color(Some(AnsiColor::Yellow.into())),
+        ),
+        Severity::Error => (
+            "ERROR",
+            Style::new().fg_color(Some(AnsiColor::Red.into())).bold(),
+        ),
+    };
+    writeln!(
+        out,
+        "{style}{word:<9}{style:#} {}: {}",
+        finding.check, finding.what
+    )?;
+    for (label, text) in [("why", &finding.why), ("do", &finding.remedy)] {
+        if !text.is_empty() && finding.severity != Severity::Ok {
+            writeln!(out, "          {label}: {text}")?;
+        }
+    }
+    Ok(())
+}

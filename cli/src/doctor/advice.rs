@@ -1,0 +1,173 @@
+//! Why a problem matters, and what to do about it.
+
+/// Why, and what to do.
+pub type Advice = (&'static str, &'static str);
+
+/// What a problem of the configuration is about: the check, and advice. `code` is the kind of problem,
+/// as `/healthz` has it.
+pub fn of_setting(variable: &str, code: &str, message: &str) -> (&'static str, Advice) {
+    // A list of credentials names the member that is wrong.
+    let about = |name: &str| {
+        variable == format!("fairplay_{name}") || message.contains(&format!("`{name}`"))
+    };
+    let is_credential = variable.starts_with("fairplay_");
+    match code {
+        "setting_refused" if is_credential => (
+            "test_credentials",
+            (
+                "The SDK's private key is published: whoever has it opens every SPC, and with it every licence.",
+                "Use the credentials that Apple issued to you. For a test server set `fairplay_test_credentials` to `true`.",
+            ),
+        ),
+        "setting_mismatch" if is_credential && message.contains("password") => (
+            "private_key_password",
+            (
+                "The private key stays closed, so no SPC can be opened.",
+                "Set the password that the key was made with, or store the key decrypted: `keylet credentials import --decrypt`. \
+                 A lost password cannot be recovered: make a new key and request, and have the certificate issued anew.",
+            ),
+        ),
+        "setting_missing" if is_credential && message.contains("encrypted") => (
+            "private_key_password",
+            (
+                "The private key stays closed, so no SPC can be opened.",
+                "Set `fairplay_private_key_password`, or store the key decrypted: `keylet credentials import --decrypt`.",
+            ),
+        ),
+        "setting_mismatch" if is_credential => (
+            "private_key",
+            (
+                "Players encrypt to the key in the certificate: no other key opens their SPCs. To them it is a black screen.",
+                "Find the key of which the signing request was made: `openssl pkey -in KEY -noout -modulus` and \
+                 `openssl x509 -inform der -in CERTIFICATE -noout -modulus` must print the same. A bundle needs both keys.",
+            ),
+        ),
+        "setting_collision" if is_credential => (
+            "certificate",
+            (
+                "An SPC names its certificate by hash, so that each may be there once.",
+                "Remove one of the two, from `fairplay_certificate` or from `fairplay_credentials`.",
+            ),
+        ),
+        _ if about("private_key_password") => (
+            "private_key_password",
+            (
+                "The private key stays closed, so no SPC can be opened.",
+                "Set `fairplay_private_key_password`, or store the key decrypted: `keylet credentials import --decrypt`.",
+            ),
+        ),
+        _ if about("private_key") || about("private_key_2048") => (
+            "private_key",
+            (
+                "Without its private key a certificate is of no use: no SPC can be opened.",
+                "`keylet credentials import` reads every form of key and writes one that the server reads.",
+            ),
+        ),
+        _ if about("ask") => (
+            "ask",
+            (
+                "The ASk opens what a device has sealed in its SPC; without the right one no CKC can be made.",
+                "Apple's portal shows the ASk once, as 32 hexadecimal digits, when the certificate is made. Look for where it \
+                 was noted; if it is lost, have a new certificate issued.",
+            ),
+        ),
+        _ if variable == "fairplay_rules" => (
+            "rules",
+            (
+                "FairPlay licences are refused as long as their rules are not understood.",
+                "Correct `fairplay_rules`; the README has its members.",
+            ),
+        ),
+        _ if is_credential => (
+            "certificate",
+            (
+                "Without the certificate that Apple issued FairPlay is off, and players have nothing to begin with.",
+                "Give the file that Apple's portal answered with, fairplay.cer or fps_certificate.bin: `keylet credentials import` \
+                 reads it with its key and ASk, and writes the variables.",
+            ),
+        ),
+        _ if variable == "content_keys" => (
+            "content_keys",
+            (
+                "A licence carries a content key: one that is missing, or has another size, plays nothing.",
+                "Each record has `id`, `key` and `iv`, both of 16 bytes, as the packager used them.",
+            ),
+        ),
+        _ if [
+            "token_keys",
+            "token_issuer",
+            "token_audience",
+            "policies",
+            "dialects",
+        ]
+        .contains(&variable) =>
+        {
+            (
+                if variable == "policies" {
+                    "policies"
+                } else {
+                    "token_keys"
+                },
+                (
+                    "Every licence needs a token, and every token a key that verifies it: nobody is let in.",
+                    "Correct the variable; docs/tokens.md has its shape. `keylet token mint` and `keylet token explain` try it out.",
+                ),
+            )
+        }
+        _ => (
+            "configuration",
+            (
+                "The server answers 503 until this is corrected.",
+                "Correct the variable; the README has its form.",
+            ),
+        ),
+    }
+}
+
+/// Why a licence was refused, by the refusal's code.
+pub fn of_refusal(code: &str) -> Advice {
+    match code {
+        "token_missing"
+        | "token_malformed"
+        | "token_signature"
+        | "token_key_unknown"
+        | "token_expired"
+        | "token_issuer"
+        | "token_audience"
+        | "token_claims"
+        | "token_not_yet_valid"
+        | "token_algorithm" => (
+            "Viewers with such a token get no licence.",
+            "`keylet token explain` says which claim or key it is about, with the server's own variables.",
+        ),
+        "not_entitled" => (
+            "The token is good, and does not reach this key.",
+            "Compare `keys` of the token with `id`, `aliases` and `kid` of the record in `content_keys`.",
+        ),
+        "key_not_found" => (
+            "Players ask by the asset id that stands in the playlist.",
+            "Add a record for this id to `content_keys`, or the id to the `aliases` of one.",
+        ),
+        "ask_missing" => (
+            "An SPC can be opened without the ASk, but not answered.",
+            "Set `fairplay_ask`. A bundle's provisioning data is no ASk: only Apple's own library reads it.",
+        ),
+        "spc_certificate_unknown" => (
+            "An SPC names by hash the certificate that the player was given, and this server has another one.",
+            "Serve players the certificate that this server has (`/fairplay/certificate`), and look for caches and apps \
+             that still hold an older one; or add the older credential to `fairplay_credentials`.",
+        ),
+        "spc_integrity" => (
+            "What the device sealed does not open: the ASk is not that of this certificate.",
+            "Compare the ASk with the one that the portal showed for this certificate.",
+        ),
+        "store_unavailable" | "store_unsupported" => (
+            "The token's terms need the key-value store.",
+            "docs/store.md says what needs it and how to give the server one.",
+        ),
+        _ => (
+            "The device gets no licence.",
+            "docs/errors.md says what this code means.",
+        ),
+    }
+}

@@ -1,0 +1,88 @@
+//! The server that is looked at: one that runs, or the library with the settings of one.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use http::{Request, Response};
+use keylet::service::Service;
+use tokio::runtime::Runtime;
+
+use crate::settings::Settings;
+
+/// Whoever does not answer within this is not there.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// A server.
+pub enum Target {
+    /// The library in this process.
+    Here(Box<Service<Settings>>, Runtime),
+    /// One that runs, by the URL of its root, without a slash at the end.
+    There(String, ureq::Agent),
+}
+
+impl Target {
+    /// The library, with settings.
+    ///
+    /// # Errors
+    /// A runtime that cannot be had.
+    pub fn here(settings: Settings) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(Self::Here(Box::new(Service::new(settings)), runtime))
+    }
+
+    /// A server that runs. The URL of one of its routes will do.
+    ///
+    /// # Errors
+    /// What is no URL of HTTP.
+    pub fn there(url: &str) -> Result<Self> {
+        let uri: http::Uri = url.parse().map_err(|_| anyhow!("{url} is not a URL"))?;
+        let scheme = uri
+            .scheme_str()
+            .filter(|scheme| ["http", "https"].contains(scheme));
+        scheme.with_context(|| format!("{url} is not a URL of HTTP"))?;
+        let root = ["/fairplay", "/license", "/healthz"]
+            .iter()
+            .find_map(|route| url.trim_end_matches('/').strip_suffix(route))
+            .unwrap_or(url.trim_end_matches('/'));
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(LONGEST))
+            .build()
+            .into();
+        Ok(Self::There(root.to_owned(), agent))
+    }
+
+    /// Whether it runs by itself, with a connection, a clock and a certificate of its own.
+    pub fn url(&self) -> Option<&str> {
+        match self {
+            Self::Here(..) => None,
+            Self::There(root, _) => Some(root),
+        }
+    }
+
+    /// Sends a request to a path below its root.
+    ///
+    /// # Errors
+    /// A server that cannot be reached.
+    pub fn send(
+        &self,
+        request: http::request::Builder,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Response<Vec<u8>>> {
+        match self {
+            Self::Here(service, runtime) => {
+                let request = request.uri(path).body(body.to_vec())?;
+                Ok(runtime.block_on(service.handle(request)))
+            }
+            Self::There(root, agent) => {
+                let request: Request<Vec<u8>> =
+                    request.uri(format!("{root}{path}")).body(body.to_vec())?;
+                let (parts, mut body) = agent.run(request)?.into_parts();
+                Ok(Response::from_parts(parts, body.read_to_vec()?))
+            }
+        }
+    }
+}
