@@ -9,6 +9,7 @@ pub mod host;
 pub mod jwt;
 pub mod random;
 mod settings;
+pub mod wire;
 
 /// The Spin manifest that goes with the component of WASI 0.2.
 pub const MANIFEST: &str = include_str!("../../spin.toml");
