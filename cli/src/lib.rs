@@ -2,7 +2,9 @@
 //!
 //! The command line is a thin layer over this library, which the end-to-end tests use too.
 
+pub mod client;
 pub mod commands;
+pub mod configured;
 pub mod credentials;
 pub mod device;
 pub mod doctor;
@@ -11,6 +13,8 @@ pub mod host;
 pub mod jwt;
 pub mod random;
 mod settings;
+pub mod signing_key;
+pub mod wire;
 
 /// The Spin manifest that goes with the component of WASI 0.2.
 pub const MANIFEST: &str = include_str!("../../spin.toml");

@@ -3,22 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use keylet_cli::commands::Command;
-
-/// A DRM licence server that is one WebAssembly component.
-///
-/// Without a command it serves the fixtures on loopback, plays a device against them once, and
-/// shows how to repeat that.
-#[derive(Parser)]
-#[command(name = "keylet", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-}
+use keylet_cli::commands::Arguments;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match arguments.command.unwrap_or_default().run() {
+    match Arguments::parse().command.unwrap_or_default().run() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("keylet: {error:#}");

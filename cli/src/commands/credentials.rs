@@ -1,7 +1,7 @@
 //! `keylet credentials`
 
 use std::fs;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use rand_core::Rng;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::device::{read, write_secret};
+use super::device::{read, secret, write_secret};
 use crate::credentials::export::{self, Format};
 use crate::credentials::files::{Found, Group, Reader, wrong_ask};
 use crate::credentials::request::{Authority, Digest, NewKey, Subject};
@@ -29,6 +29,20 @@ const PASSWORD: &str = "KEYLET_PASSWORD";
 /// The environment variable with the application secret key.
 const ASK: &str = "KEYLET_ASK";
 
+const NEW: &str = "\
+Examples:
+  keylet credentials new --common-name 'Example TV' --organization 'Example Inc.' --country US --out fairplay
+  keylet credentials new --sdk 26 --common-name 'Example TV' --password-file password.txt --out fairplay
+  keylet credentials new --development --sdk 26 --common-name test --out dev
+";
+
+const IMPORT: &str = "\
+Examples:
+  keylet credentials import fairplay.cer privatekey.pem --ask-file ask.txt --out .env
+  keylet credentials import sdk4 sdk26 --format kubernetes --out secret.yaml
+  keylet credentials import fairplay --trial movie-42 --out .env
+";
+
 /// Make and import FairPlay credentials.
 #[derive(Subcommand)]
 pub enum Command {
@@ -36,10 +50,7 @@ pub enum Command {
     ///
     /// The key stays with you; the request goes to the portal, which answers with the certificate. With
     /// --development it makes a whole set that no device trusts, signed by an authority of its own.
-    #[command(after_help = "Examples:
-  keylet credentials new --common-name 'Example TV' --organization 'Example Inc.' --country US --out fairplay
-  KEYLET_PASSWORD=… keylet credentials new --sdk 26 --common-name 'Example TV' --out fairplay
-  keylet credentials new --development --sdk 26 --common-name test --out dev")]
+    #[command(after_help = NEW)]
     New(New),
     /// Turn certificate, private key and ASk, in the forms in which people have them, into the server's
     /// variables
@@ -48,10 +59,7 @@ pub enum Command {
     /// every encryption that OpenSSL has), PKCS#12 containers, ASks (hexadecimal or base64),
     /// certificates.json of the server SDK, content key policies of Azure Media Services. The files of a
     /// directory are one credential; other files are one together. What was taken is told on standard error.
-    #[command(after_help = "Examples:
-  keylet credentials import fairplay.cer privatekey.pem --ask-file ask.txt --out .env
-  keylet credentials import sdk4/ sdk26/ --format kubernetes --out secret.yaml
-  keylet credentials import fairplay/ --trial movie-42 --out .env && keylet serve")]
+    #[command(after_help = IMPORT)]
     Import(Import),
 }
 
@@ -243,7 +251,7 @@ impl Files {
     /// The ASk that is given apart, and where.
     fn written_ask(&self) -> Result<Option<(String, Zeroizing<String>)>> {
         Ok(match &self.ask_file {
-            Some(path) => Some((path.display().to_string(), text(path)?)),
+            Some(path) => Some((path.display().to_string(), secret(path)?)),
             None => environment(ASK).map(|ask| (ASK.to_owned(), ask)),
         })
     }
@@ -442,13 +450,7 @@ fn environment(name: &str) -> Option<Zeroizing<String>> {
 }
 
 fn text(path: &Path) -> Result<Zeroizing<String>> {
-    let content = if path == Path::new("-") {
-        let mut content = Vec::new();
-        std::io::stdin().read_to_end(&mut content)?;
-        content
-    } else {
-        read(path)?
-    };
+    let content = read(path)?;
     let text = String::from_utf8(content)
         .map_err(|_| anyhow::anyhow!("{} is not text", path.display()))?;
     Ok(Zeroizing::new(text))

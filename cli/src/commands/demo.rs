@@ -2,18 +2,28 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keylet::encoding;
 use keylet::fairplay::spc::Version;
 
-use super::device::post;
-use crate::device::{ApplicationKey, Licence, SpcOptions, Wrapping};
+use crate::client::{Client, Exchange, Played};
+use crate::device::{ApplicationKey, SpcOptions, Wrapping, read_certificate};
 use crate::fixtures::{self, Manifest};
 use crate::host::{Application, Options, Server, World};
-use crate::random;
+use crate::wire::Profile;
 
 const MANIFEST: &str = include_str!("../../../fixtures/manifest.json");
+
+/// A first instance is compiled before it answers.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What follows the options in the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  keylet demo
+";
 
 pub fn run() -> Result<()> {
     super::log_to_stderr();
@@ -39,11 +49,10 @@ pub fn run() -> Result<()> {
             .get(name)
             .with_context(|| format!("fixture variable {name}"))
     };
-    let certificate =
-        encoding::base64(variable("fairplay_certificate")?).context("the fixture certificate")?;
+    let certificate = variable("fairplay_certificate")?;
     let ask: [u8; 16] = encoding::fixed(variable("fairplay_ask")?).context("the fixture ASk")?;
-    let device = ApplicationKey {
-        certificate: certificate.to_vec(),
+    let key = ApplicationKey {
+        certificate: read_certificate(certificate.as_bytes())?.der,
         ask: ask.into(),
         is_dask: false,
     };
@@ -57,14 +66,19 @@ pub fn run() -> Result<()> {
         .find(|case| case.name == "v1")
         .context("the fixture case")?;
 
-    let version = Wrapping::Version(Version::V1);
-    let (spc, secrets) = device.spc(
-        version,
-        &SpcOptions::new("skd://movie-1"),
-        &mut random::system(),
-    )?;
-    let ckc = post(&url, Some(token), &spc)?;
-    let licence = Licence::open(&ckc, &secrets)?;
+    let exchange = Exchange {
+        url: &url,
+        key: &key,
+        wrapping: Wrapping::Version(Version::V1),
+        options: &SpcOptions::new("skd://movie-1"),
+        token: Some(token),
+        place: None,
+        profile: Profile::named("raw").context("the plain form")?,
+        headers: &[],
+    };
+    let Played {
+        licence, answer, ..
+    } = exchange.run(&Client::new(TIMEOUT, None)?)?;
     ensure!(
         case.expect.key.as_deref() == Some(&hex::encode(&licence.key)),
         "another content key came back"
@@ -82,8 +96,8 @@ Keylet serves the fixtures at {url}
 Fixture credentials are public: they protect nothing.
 ",
         token_head = token.chars().take(24).collect::<String>(),
-        spc = spc.len(),
-        ckc = ckc.len(),
+        spc = answer.spc_bytes,
+        ckc = answer.answer_bytes,
         key = hex::encode(&licence.key),
     );
     let fixtures = if Path::new("fixtures/manifest.json").exists() {

@@ -1,31 +1,68 @@
 //! `keylet device`
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use keylet::encoding;
 use keylet::error::SettingsError;
+use keylet::fairplay::certificate::ApplicationCertificate;
 use keylet::fairplay::client::PlaybackState;
 use keylet::fairplay::spc::Version;
 use keylet::fairplay::tag::Tag;
 use keylet::licence::{self, Licensing};
+use zeroize::Zeroizing;
 
-use crate::device::{ApplicationKey, Licence, Secrets, SpcOptions, Wrapping};
+use crate::client::{Client, Failure};
+use crate::device::{
+    ApplicationKey, Licence, Secrets, SpcOptions, Wrapping, oldest_version, read_certificate,
+};
 use crate::host::{Assignment, provided};
 use crate::random;
 use crate::settings::Settings;
+
+/// The environment variable with the application secret key, where no file is named.
+const ASK: &str = "KEYLET_ASK";
+
+/// The name that stands for standard input and standard output.
+const STANDARD: &str = "-";
+
+/// How long a server may take for its certificate.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+const SPC: &str = "\
+Examples:
+  keylet device spc --certificate fairplay.cer --ask-file ask.hex --asset-id skd://movie-42 --out spc.bin --secrets spc.json
+  keylet device spc --certificate fps_certificate.bin --ask-file ask.hex --asset-id skd://movie-42 --spc-version 2 --state renewal --out spc.bin --secrets spc.json
+";
+
+const OPEN: &str = "\
+Examples:
+  keylet device open ckc.bin --secrets spc.json
+  keylet device open - --secrets spc.json
+";
+
+const INSPECT: &str = "\
+Examples:
+  keylet device inspect spc.bin
+  keylet device inspect spc.bin --variable fairplay_private_key=@privatekey.pem
+";
 
 /// Emulate a FairPlay device.
 #[derive(Subcommand)]
 pub enum Command {
     /// Make an SPC, and a file with the secrets that open the CKC
+    #[command(after_help = SPC)]
     Spc {
+        /// Application certificate: DER, a bundle, PEM or base64, or a URL that serves one
+        #[arg(long, value_name = "FILE|URL")]
+        certificate: String,
         #[command(flatten)]
-        spc: SpcArguments,
-        /// File for the SPC
+        spc: Box<SpcArguments>,
+        /// File for the SPC, or `-` for standard output
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// File for the secrets
@@ -33,55 +70,44 @@ pub enum Command {
         secrets: PathBuf,
     },
     /// Open a CKC, check it against its SPC, and print key and terms as JSON
+    #[command(after_help = OPEN)]
     Open {
-        /// File with the CKC
+        /// File with the CKC, or `-` for standard input
+        #[arg(value_name = "FILE|-")]
         ckc: PathBuf,
-        /// File with the secrets
+        /// File with the secrets that `device spc` wrote
         #[arg(long, value_name = "FILE")]
         secrets: PathBuf,
     },
     /// Explain an SPC as JSON, with the credentials that the server would use: those of the
     /// environment, `SPIN_VARIABLE_FAIRPLAY_…`
+    #[command(after_help = INSPECT)]
     Inspect {
-        /// File with the SPC
+        /// File with the SPC, or `-` for standard input
+        #[arg(value_name = "FILE|-")]
         spc: PathBuf,
         /// An application variable: name=value, or name=@file
         #[arg(long = "variable", value_name = "NAME=VALUE|NAME=@FILE")]
         variables: Vec<Assignment>,
-    },
-    /// Ask a licence server for a licence, and print key and terms as JSON
-    Play {
-        /// URL of the licence server, such as <http://127.0.0.1:3000/fairplay>
-        url: String,
-        #[command(flatten)]
-        spc: SpcArguments,
-        /// File with the token; the environment variable keeps it out of the argument list too
-        #[arg(long, value_name = "FILE", conflicts_with = "token")]
-        token_file: Option<PathBuf>,
-        /// The token itself
-        #[arg(long, env = "KEYLET_TOKEN", hide_env_values = true)]
-        token: Option<String>,
     },
 }
 
 /// What an SPC is to be.
 #[derive(Args)]
 pub struct SpcArguments {
-    /// Application certificate: DER, or a bundle
+    /// File with the application secret key, in hex or base64, or `-` for standard input. Without it, the
+    /// key itself is in the environment, `KEYLET_ASK`
     #[arg(long, value_name = "FILE")]
-    certificate: PathBuf,
-    /// File with the application secret key, in hex or base64
-    #[arg(long, value_name = "FILE", conflicts_with = "ask")]
     ask_file: Option<PathBuf>,
-    /// The application secret key, from the environment
-    #[arg(long, env = "KEYLET_ASK", hide_env_values = true, hide = true)]
-    ask: Option<String>,
-    /// Asset id: text, or hex: and digits
+    /// The key is the fixed DASk of the SDK's development certificate
     #[arg(long)]
+    dask: bool,
+    /// Asset id: text, or hex: and digits
+    #[arg(long, value_name = "ID")]
     asset_id: String,
-    /// Container version
-    #[arg(long, value_name = "1|2|3", default_value = "1", value_parser = version)]
-    spc_version: Version,
+    /// Container version [default: the oldest that the certificate has a key for]
+    #[arg(long, value_name = "1|2|3", value_parser = version)]
+    spc_version: Option<Version>,
     /// Hash the whole bundle, as systems do that know no bundles (version 1)
     #[arg(long)]
     whole_bundle: bool,
@@ -112,10 +138,18 @@ enum State {
 
 pub fn run(command: Command) -> Result<()> {
     match command {
-        Command::Spc { spc, out, secrets } => {
-            let (message, opens) = spc.make()?;
+        Command::Spc {
+            certificate: source,
+            spc,
+            out,
+            secrets,
+        } => {
+            let certificate = certificate(&source, &Client::new(TIMEOUT, None)?)?;
+            let wrapping = spc.wrapping(&certificate);
+            let key = spc.key(certificate)?;
+            let (message, opens) = key.spc(wrapping, &spc.options()?, &mut random::system())?;
             write_secret(&secrets, &serde_json::to_vec_pretty(&opens)?)?;
-            fs::write(&out, message).with_context(|| format!("writing {}", out.display()))
+            write(&out, &message)
         }
         Command::Open { ckc, secrets } => {
             let secrets: Secrets =
@@ -129,48 +163,20 @@ pub fn run(command: Command) -> Result<()> {
             let explained = runtime.block_on(licensing.inspect(&read(&spc)?));
             print(&explained.map_err(|error| explain(&error))?)
         }
-        Command::Play {
-            url,
-            spc,
-            token_file,
-            token,
-        } => {
-            let token = match token_file {
-                Some(path) => Some(String::from_utf8(read(&path)?)?.trim().to_owned()),
-                None => token,
-            };
-            let (message, secrets) = spc.make()?;
-            print(&Licence::open(
-                &post(&url, token.as_deref(), &message)?,
-                &secrets,
-            )?)
-        }
     }
 }
 
-/// Posts an SPC and returns the body of the answer.
+/// Reads the application certificate from a file, or fetches it.
 ///
 /// # Errors
-/// A server that cannot be reached, or any status but 200, with what it said.
-pub fn post(url: &str, token: Option<&str>, spc: &[u8]) -> Result<Vec<u8>> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .build()
-        .into();
-    let mut request = agent.post(url).content_type("application/octet-stream");
-    if let Some(token) = token {
-        request = request.header("authorization", format!("Bearer {token}"));
+/// As [`Client::certificate`]; a file that is none is a request that cannot be made.
+pub fn certificate(source: &str, client: &Client) -> Result<ApplicationCertificate, Failure> {
+    if source.starts_with("http://") || source.starts_with("https://") {
+        return client.certificate(source);
     }
-    let mut response = request.send(spc)?;
-    let body = response.body_mut().read_to_vec()?;
-    if response.status() != 200 {
-        bail!(
-            "the server answered {}: {}",
-            response.status(),
-            String::from_utf8_lossy(&body)
-        );
-    }
-    Ok(body)
+    read(Path::new(source))
+        .and_then(|bytes| read_certificate(&bytes))
+        .map_err(Failure::Request)
 }
 
 /// What is wrong, and of settings each problem by its variable.
@@ -193,24 +199,50 @@ pub fn explain_settings(error: &SettingsError) -> anyhow::Error {
 }
 
 impl SpcArguments {
-    fn make(&self) -> Result<(Vec<u8>, Secrets)> {
-        let ask = match (&self.ask_file, &self.ask) {
-            (Some(path), _) => String::from_utf8(read(path)?)?,
-            (None, Some(ask)) => ask.clone(),
-            (None, None) => {
-                bail!("the application secret key is given with --ask-file or in KEYLET_ASK")
+    /// What a device knows of the provider.
+    ///
+    /// # Errors
+    /// An application secret key that is missing, or is none.
+    pub fn key(&self, certificate: ApplicationCertificate) -> Result<ApplicationKey> {
+        let ask = match &self.ask_file {
+            Some(path) => secret(path)?,
+            None => {
+                let ask = std::env::var(ASK).ok().filter(|ask| !ask.is_empty());
+                Zeroizing::new(ask.with_context(|| {
+                    format!("the application secret key is given with --ask-file or in {ASK}")
+                })?)
             }
         };
         let ask: [u8; 16] =
             encoding::fixed(&ask).context("the application secret key is not 16 bytes")?;
-        let key = ApplicationKey {
-            certificate: read(&self.certificate)?,
+        Ok(ApplicationKey {
+            certificate: certificate.der,
             ask: ask.into(),
-            is_dask: false,
-        };
+            is_dask: self.dask,
+        })
+    }
 
+    /// How the SPC is wrapped.
+    pub fn wrapping(&self, certificate: &ApplicationCertificate) -> Wrapping {
+        match self.spc_version {
+            _ if self.whole_bundle => Wrapping::WholeBundle,
+            Some(version) => Wrapping::Version(version),
+            None => oldest_version(certificate),
+        }
+    }
+
+    /// Whether it is said what the player is doing.
+    pub fn has_state(&self) -> bool {
+        self.state.is_some()
+    }
+
+    /// What the SPC holds.
+    ///
+    /// # Errors
+    /// An asset id that is not hexadecimal.
+    pub fn options(&self) -> Result<SpcOptions> {
         let asset_id = match self.asset_id.strip_prefix("hex:") {
-            Some(digits) => hex::decode(digits)?,
+            Some(digits) => hex::decode(digits).context("the asset id after `hex:`")?,
             None => self.asset_id.clone().into_bytes(),
         };
         let mut options = SpcOptions::new(asset_id);
@@ -228,12 +260,7 @@ impl SpcArguments {
         if let Some(capabilities) = self.capabilities {
             options = options.capable(capabilities);
         }
-        let wrapping = if self.whole_bundle {
-            Wrapping::WholeBundle
-        } else {
-            Wrapping::Version(self.spc_version)
-        };
-        key.spc(wrapping, &options, &mut random::system())
+        Ok(options)
     }
 }
 
@@ -257,12 +284,40 @@ fn tllv(text: &str) -> Result<(Tag, Vec<u8>)> {
     Ok((tag(name)?, hex::decode(value)?))
 }
 
+/// Reads a file; `-` is standard input.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
+    if path == Path::new(STANDARD) {
+        let mut content = Vec::new();
+        let read = std::io::stdin().read_to_end(&mut content);
+        return read.map(|_| content).context("reading standard input");
+    }
     fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// Writes a file that only its owner reads.
+/// Reads a file with a secret in one line; `-` is standard input.
+pub fn secret(path: &Path) -> Result<Zeroizing<String>> {
+    let content = Zeroizing::new(read(path)?);
+    // Not the error of the conversion, which has the bytes.
+    let text = std::str::from_utf8(&content).ok();
+    let text = text.with_context(|| format!("{} is not text", path.display()))?;
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+/// Writes a file; `-` is standard output.
+fn write(path: &Path, content: &[u8]) -> Result<()> {
+    if path == Path::new(STANDARD) {
+        return std::io::stdout()
+            .write_all(content)
+            .context("writing to standard output");
+    }
+    fs::write(path, content).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Writes a file that only its owner reads; `-` is standard output.
 pub fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
+    if path == Path::new(STANDARD) {
+        return write(path, content);
+    }
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]

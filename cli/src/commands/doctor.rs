@@ -1,48 +1,49 @@
 //! `keylet doctor`
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use keylet::content_key::{self, ContentKeys};
+use keylet::encoding;
+use keylet::error::Code;
 use keylet::fairplay::certificate::ApplicationCertificate;
-use keylet::fairplay::credentials::{self, ApplicationSecret, Credentials};
+use keylet::fairplay::credentials;
 use keylet::id::Id;
-use keylet::platform;
+use keylet::licence::{self, Licensing};
 use keylet::token::POLICIES;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::credentials::{Files, trial};
-use super::device::{print, read};
-use super::token::{self, Explained, key::SigningKey};
+use super::device::{print, read, secret};
+use super::token::{self, Explained};
+use crate::configured;
 use crate::credentials::{assemble, to_variables};
 use crate::device::ApplicationKey;
 use crate::doctor::examination::Examination;
 use crate::doctor::target::Target;
 use crate::doctor::{Finding, Report, Severity, Verdict, advice};
 use crate::host::{Assignment, Provided, provided};
-use crate::random;
 use crate::settings::Settings;
 
-/// How long the token holds that is made for an examination, in seconds.
-const TOKEN_SECONDS: u64 = 300;
+/// What follows the options in the help.
+pub const HELP: &str = "\
+The exit code is 0 when a device gets a licence, 1 when something is wrong, and 2 when nothing wrong was
+found, and no licence was made for want of an ASk, a token or an asset id.
+
+Examples:
+  keylet doctor
+  keylet doctor fairplay.cer privatekey.pem --ask-file ask.txt
+  keylet doctor --url https://drm.example.com --asset-id skd://movie-42 --token-file token.jwt --origin https://tv.example.com
+  keylet doctor --spc captured.bin
+";
 
 /// What is looked at.
 #[derive(Args)]
-#[command(
-    after_help = "Exit codes: 0 a device gets a licence; 1 something is wrong; 2 nothing wrong was found, and no licence \
-was made for want of an ASk, a token or an asset id.
-
-Examples:
-  keylet doctor                                   # the variables of the environment and of .env
-  keylet doctor fairplay.cer privatekey.pem --ask-file ask.txt
-  keylet doctor --url https://drm.example.com --asset-id skd://movie-42 --token-file token --origin https://tv.example.com
-  keylet doctor --spc captured.spc                # does the server's credential open what a device sent?"
-)]
 pub struct Arguments {
     #[command(flatten)]
     files: Files,
@@ -102,17 +103,14 @@ impl Arguments {
             return Ok(());
         }
         let given = match &self.token_file {
-            Some(path) => Some(String::from_utf8(read(path)?).context("the token is not text")?),
-            None => std::env::var(TOKEN).ok(),
+            Some(path) => Some(secret(path)?),
+            None => std::env::var(TOKEN).ok().map(Zeroizing::new),
         };
-        let given = given
-            .map(|token| token.trim().to_owned())
-            .filter(|token| !token.is_empty());
+        let given = given.filter(|token| !token.is_empty());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let known = runtime.block_on(known(&settings));
-        let mut known = known;
+        let mut known = runtime.block_on(configured::application_keys(&settings));
         if let Some(path) = &self.spc {
             self.captured(path, &settings, report)?;
         }
@@ -127,7 +125,7 @@ impl Arguments {
             }
             None => {
                 // Without a token the settings' own keys sign one, or else keys that stand in for them.
-                if given.is_none() && own_token(&settings).is_none() {
+                if given.is_none() && configured::token(&settings).is_none() {
                     self.stand_in(&mut settings, from_files, report);
                 }
                 if !settings.contains_key(content_key::VARIABLE) && from_files {
@@ -151,11 +149,11 @@ impl Arguments {
         let content_key = content_key_of(&settings, self.asset_id.as_deref());
         let (asset_id, content_key) = content_key.unzip();
         let asset_id = self.asset_id.clone().or(asset_id);
-        let token = given.or_else(|| own_token(&settings));
+        let token = given.or_else(|| configured::token(&settings));
         let examination = Examination {
             target: &target,
             known: &known,
-            token: token.as_deref(),
+            token: token.as_deref().map(String::as_str),
             asset_id: asset_id.as_deref(),
             content_key: content_key
                 .as_ref()
@@ -239,43 +237,35 @@ impl Arguments {
     }
 
     /// Opens an SPC with the settings' credentials.
-    fn captured(
-        &self,
-        path: &std::path::Path,
-        settings: &Provided,
-        report: &mut Report,
-    ) -> Result<()> {
-        use keylet::licence::Licensing;
+    fn captured(&self, path: &Path, settings: &Provided, report: &mut Report) -> Result<()> {
         let spc = read(path)?;
-        let spc = match std::str::from_utf8(&spc)
-            .ok()
-            .and_then(keylet::encoding::base64)
-        {
+        let text = std::str::from_utf8(&spc).ok();
+        let spc = match text.and_then(encoding::base64) {
             Some(decoded) => decoded.to_vec(),
             None => spc,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let licensing = Licensing::new(Settings(settings.clone()));
-        match runtime.block_on(licensing.inspect(&spc)) {
-            Ok(_) => report.ok(
-                "spc",
-                format!(
-                    "{}: it opens, and its integrity is confirmed",
-                    path.display()
-                ),
-            ),
-            Err(keylet::licence::Error::Settings(_)) => {}
-            Err(error) => {
-                let (why, remedy) = advice::of_refusal(error.code().name);
-                report.add(
-                    Severity::Error,
+        let name = path.display();
+        let (code, reason) = match runtime.block_on(licensing.inspect(&spc)) {
+            Ok(explained) if explained["integrity"] == "confirmed" => {
+                report.ok(
                     "spc",
-                    format!("{}: {} ({error})", path.display(), error.code().name),
-                    why,
-                    remedy,
+                    format!("{name}: it opens, and its integrity is confirmed"),
                 );
+                return Ok(());
             }
-        }
+            Ok(explained) => {
+                let reason = explained["integrity"].as_str().unwrap_or_default();
+                (Code::SPC_INTEGRITY, reason.to_owned())
+            }
+            // Which is told with the rest of the settings.
+            Err(licence::Error::Settings(_)) => return Ok(()),
+            Err(error) => (error.code(), error.to_string()),
+        };
+        let (why, remedy) = advice::of_refusal(code.name);
+        let what = format!("{name}: {}: {reason}", code.name);
+        report.add(Severity::Error, "spc", what, why, remedy);
         Ok(())
     }
 
@@ -292,54 +282,6 @@ impl Arguments {
             is_dask: false,
         })
     }
-}
-
-/// The credentials of settings whose application secret key is known.
-async fn known(settings: &Provided) -> Vec<ApplicationKey> {
-    let Ok(Some(credentials)) = Credentials::load(&Settings(settings.clone())).await else {
-        return Vec::new();
-    };
-    let keys = credentials.iter().filter_map(|credential| {
-        let (ask, is_dask) = match &credential.secret {
-            ApplicationSecret::Ask(ask) => (ask.clone(), false),
-            ApplicationSecret::Development(dask) => (dask.clone(), true),
-            ApplicationSecret::Missing => return None,
-        };
-        Some(ApplicationKey {
-            certificate: credential.certificate.der.clone(),
-            ask,
-            is_dask,
-        })
-    });
-    keys.collect()
-}
-
-/// A token signed by a symmetric key of the settings, for every key, as their issuer would make it.
-fn own_token(settings: &Provided) -> Option<String> {
-    if settings.contains_key(POLICIES) {
-        return None;
-    }
-    let keys: Value = serde_json::from_str(settings.get("token_keys")?).ok()?;
-    let mut keys = keys["keys"].as_array()?.iter();
-    let key = keys.find(|key| key["kty"] == "oct")?;
-    let signing = SigningKey::read(key.to_string().as_bytes(), None, None, None).ok()?;
-    let first = |name: &str| {
-        let text = settings.get(name)?;
-        match serde_json::from_str::<Vec<String>>(text) {
-            Ok(list) => list.into_iter().next(),
-            Err(_) => Some(text.replace('*', "keylet-doctor")),
-        }
-    };
-    let claims = json!({
-        "iss": first("token_issuer")?,
-        "aud": first("token_audience")?,
-        "exp": platform::system_time() + TOKEN_SECONDS,
-        "entitlements": [{"keys": ["*"]}],
-    });
-    signing
-        .signer
-        .token(signing.kid.as_deref(), &claims, &mut random::system())
-        .ok()
 }
 
 /// The id and the key of the record that an asset id reaches, or of the first.

@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
+mod completions;
 mod credentials;
 mod demo;
 mod device;
 mod doctor;
 mod fixtures;
+mod license;
 mod policies;
 mod serve;
 mod token;
@@ -12,26 +14,44 @@ mod token;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
+
+/// A DRM licence server that is one WebAssembly component.
+///
+/// Without a command it serves the fixtures on loopback, plays a device against them once, and
+/// shows how to repeat that.
+#[derive(Parser)]
+#[command(name = "keylet", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
 
 /// A command of the command line.
 #[derive(Subcommand, Default)]
 pub enum Command {
     /// Serve the fixtures, play a device against them once, and show how to repeat it
     #[default]
+    #[command(after_help = demo::EXAMPLES)]
     Demo,
     /// Serve an application in the embedded host
+    #[command(after_help = serve::EXAMPLES)]
     Serve(serve::Arguments),
     /// Make and import FairPlay credentials: private keys, signing requests, certificates, ASks
     #[command(subcommand)]
     Credentials(credentials::Command),
-    /// Emulate a FairPlay device: make SPCs, open CKCs
+    /// Ask a licence server for a licence as a device does, check it, and print its terms as JSON
+    #[command(after_help = license::help())]
+    License(Box<license::Arguments>),
+    /// Emulate a FairPlay device: make SPCs, open CKCs, explain SPCs
     #[command(subcommand)]
     Device(device::Command),
     /// Find what keeps a deployment from answering players
     ///
     /// It looks at credentials, tokens, keys and, of a server that runs, at TLS, clock, CORS and caches,
     /// and plays a device against it.
+    #[command(after_help = doctor::HELP)]
     Doctor(Box<doctor::Arguments>),
     /// Take over content key policies of other services
     #[command(subcommand)]
@@ -42,6 +62,9 @@ pub enum Command {
     /// Write or check the fixtures
     #[command(subcommand)]
     Fixtures(fixtures::Command),
+    /// Print what a shell needs to complete commands and options
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::Arguments),
 }
 
 impl Command {
@@ -55,10 +78,12 @@ impl Command {
             Self::Serve(arguments) => serve::run(&arguments)?,
             Self::Credentials(command) => return credentials::run(&command),
             Self::Doctor(arguments) => return doctor::run(&arguments),
+            Self::License(arguments) => return license::run(&arguments),
             Self::Device(command) => device::run(command)?,
             Self::Policies(command) => return policies::run(&command),
             Self::Token(command) => return token::run(command),
             Self::Fixtures(command) => fixtures::run(&command)?,
+            Self::Completions(arguments) => completions::run(&arguments)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -72,4 +97,99 @@ fn log_to_stderr() {
         .with_target(false)
         .with_writer(std::io::stderr)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Commands that have no commands below them, by the words that call them.
+    fn leaves() -> Vec<(Vec<String>, clap::Command)> {
+        let mut found = Vec::new();
+        let mut pending = vec![(vec!["keylet".to_owned()], Arguments::command())];
+        while let Some((words, command)) = pending.pop() {
+            pending.extend(command.get_subcommands().map(|command| {
+                let name = command.get_name().to_owned();
+                ([words.clone(), vec![name]].concat(), command.clone())
+            }));
+            if !command.has_subcommands() {
+                found.push((words, command));
+            }
+        }
+        found
+    }
+
+    /// The words of a line, of which a shell would take away quotes and what is for it alone.
+    fn words(line: &str) -> Vec<String> {
+        let (line, _) = line.split_once(" > ").unwrap_or((line, ""));
+        let mut words = vec![String::new()];
+        for (place, part) in line.split('\'').enumerate() {
+            let is_quoted = place % 2 == 1;
+            for (place, word) in part.split(' ').enumerate() {
+                match (is_quoted, place) {
+                    (_, 0) => words.last_mut().unwrap().push_str(word),
+                    (true, _) => words.last_mut().unwrap().push_str(&format!(" {word}")),
+                    (false, _) => words.push(word.to_owned()),
+                }
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn every_command_shows_examples_and_takes_them_itself() {
+        let leaves = leaves();
+        assert!(leaves.len() >= 11, "{}", leaves.len());
+        for (name, command) in leaves {
+            let help = command.get_after_help();
+            let help = help.map(ToString::to_string).unwrap_or_default();
+            let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
+            let examples: Vec<_> = examples.lines().map(|line| words(line.trim())).collect();
+            assert!(!examples.is_empty(), "{name:?} has no example");
+            for example in examples {
+                assert!(
+                    example.starts_with(&name),
+                    "{example:?} is none of {name:?}"
+                );
+                let parsed = Arguments::command().try_get_matches_from(&example);
+                assert!(parsed.is_ok(), "{example:?}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
+    fn an_option_takes_the_same_in_every_command() {
+        let mut known: BTreeMap<String, (String, Vec<String>)> = BTreeMap::new();
+        for (name, command) in leaves() {
+            for option in command.get_arguments() {
+                let Some(long) = option.get_long() else {
+                    continue;
+                };
+                let values = option.get_value_names().unwrap_or_default();
+                let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+                // What clap makes of a field's name says nothing of the value.
+                let is_made_up = [long.replace('-', "_").to_uppercase()];
+                assert!(
+                    !option.get_action().takes_values()
+                        || values != is_made_up
+                        || ["ID", "TOKEN", "NAME"].contains(&values[0].as_str()),
+                    "{name:?}: --{long} says {values:?} of its value"
+                );
+                let (first, expected) = known
+                    .entry(long.to_owned())
+                    .or_insert_with(|| (name.join(" "), values.clone()));
+                assert_eq!(&values, expected, "--{long} of {name:?} and of {first:?}");
+            }
+        }
+        assert!(known.len() > 30, "{}", known.len());
+    }
+
+    #[test]
+    fn the_tree_of_commands_is_consistent() {
+        Arguments::command().debug_assert();
+    }
 }

@@ -1,8 +1,7 @@
 //! `keylet policies`
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -13,9 +12,15 @@ use keylet::token::{POLICIES, Policies};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::device::{print, read, write_secret};
+use super::device::{read, write_secret};
 use crate::host::Provided;
 use crate::settings::Settings;
+
+const IMPORT: &str = "\
+Examples:
+  keylet policies import policies.json --out policies.keylet.json
+  keylet policies import - --policy movies --partial
+";
 
 /// Take over content key policies of other services.
 #[derive(Subcommand)]
@@ -26,6 +31,7 @@ pub enum Command {
     /// getPolicyPropertiesWithSecrets), and what `az ams content-key-policy show --with-secrets` prints.
     /// What was taken and what was not is told on standard error. The exit code is 2 when an option is
     /// left out.
+    #[command(after_help = IMPORT)]
     Import(Import),
 }
 
@@ -35,9 +41,9 @@ pub struct Import {
     /// The document; `-` for standard input
     #[arg(value_name = "FILE|-")]
     document: PathBuf,
-    /// File for the policies, for its owner only, since they hold secrets; without it, standard output
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    /// File for the policies, for its owner only, since they hold secrets; `-` is standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    out: PathBuf,
     /// Of a list, this policy only; may be repeated
     #[arg(long = "policy", value_name = "NAME")]
     policies: Vec<String>,
@@ -48,35 +54,22 @@ pub struct Import {
 
 pub fn run(command: &Command) -> Result<ExitCode> {
     let Command::Import(arguments) = command;
-    let document = document(&arguments.document)?;
+    let document = Zeroizing::new(read(&arguments.document)?);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let imported = runtime.block_on(import(&document, &arguments.policies))?;
     for line in &imported.report {
         eprintln!("{line}");
     }
     if !imported.options.is_empty() {
-        match &arguments.out {
-            None => print(&imported.options)?,
-            Some(path) => {
-                let json = Zeroizing::new(serde_json::to_vec_pretty(&imported.options)?);
-                write_secret(path, &json)?;
-            }
-        }
+        let mut json = Zeroizing::new(serde_json::to_vec_pretty(&imported.options)?);
+        json.push(b'\n');
+        write_secret(&arguments.out, &json)?;
     }
     let is_whole = imported.left_out == 0 || arguments.partial;
     Ok(match is_whole && !imported.options.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(2),
     })
-}
-
-fn document(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    if path != Path::new("-") {
-        return read(path).map(Zeroizing::new);
-    }
-    let mut document = Zeroizing::new(Vec::new());
-    std::io::stdin().read_to_end(&mut document)?;
-    Ok(document)
 }
 
 /// What a document comes to.

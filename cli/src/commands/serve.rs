@@ -14,6 +14,14 @@ use crate::host::{
 /// Where the key-value store is when nothing is said, below the state directory.
 const STORE: &str = "key_value.redb";
 
+/// What follows the options in the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  keylet serve
+  keylet serve --listen 0.0.0.0:3000 --variable token_keys=@jwks.json --runtime-config-file runtime.toml
+  keylet serve --world wasi --env SPIN_VARIABLE_TOKEN_ISSUER=https://login.example.com
+";
+
 /// Serve an application in the embedded host.
 #[derive(Args)]
 pub struct Arguments {
@@ -123,7 +131,7 @@ fn environment(argument: &str) -> Result<(String, String)> {
 }
 
 /// Reads a duration in seconds or milliseconds.
-fn duration(text: &str) -> Result<Duration> {
+pub fn duration(text: &str) -> Result<Duration> {
     let (number, unit): (&str, fn(u64) -> Duration) =
         match (text.strip_suffix("ms"), text.strip_suffix('s')) {
             (Some(number), _) => (number, Duration::from_millis),

@@ -3,8 +3,10 @@
 //! What a real device computes from hardware keys, the session key and the device identifier,
 //! is random here; everything on the wire is as a device makes it.
 
+mod certificate;
 mod ckc;
 mod spc;
 
+pub use certificate::{oldest_version, read_certificate};
 pub use ckc::{Duration, Licence};
 pub use spc::{ApplicationKey, Draft, Returned, Secrets, SpcOptions, Wrapping};

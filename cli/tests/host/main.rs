@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 
+mod credentials;
+mod doctor;
+mod license;
 mod processes;
 mod serve;
 mod store;

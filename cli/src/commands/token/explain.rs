@@ -3,11 +3,10 @@
 //! Every verdict is the library's own, so that it is the server's. What is added here is which claim or
 //! key it is about, and by how much.
 
-use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use http::HeaderMap;
 use keylet::encoding;
@@ -22,10 +21,12 @@ use keylet::token::{
     UntrustedToken, own,
 };
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
-use crate::commands::device::{explain_settings, print, read};
+use crate::commands::device::{explain_settings, print, secret};
 use crate::host::{Assignment, Provided, provided};
 use crate::settings::Settings;
+use crate::wire::percent_encoded;
 
 /// The token, and what to ask of it.
 #[derive(Args)]
@@ -34,7 +35,7 @@ pub struct Arguments {
     /// argument list
     #[arg(value_name = "TOKEN|-", env = "KEYLET_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// File with the token
+    /// File with the token, or `-` for standard input
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The query parameter `signature`, which goes with Kaltura's `custom_data`
@@ -50,13 +51,9 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let token = match (&arguments.token_file, arguments.token.as_deref()) {
-        (Some(path), _) => String::from_utf8(read(path)?).context("the token is not text")?,
-        (None, Some("-")) => {
-            let mut token = String::new();
-            std::io::stdin().read_to_string(&mut token)?;
-            token
-        }
-        (None, Some(token)) => token.to_owned(),
+        (Some(path), _) => secret(path)?,
+        (None, Some("-")) => secret(Path::new("-"))?,
+        (None, Some(token)) => Zeroizing::new(token.to_owned()),
         (None, None) => {
             bail!("the token is given as argument, with --token-file or in KEYLET_TOKEN")
         }
@@ -119,7 +116,7 @@ async fn explain(licensing: &Licensing<Settings>, question: &Question<'_>) -> Re
 
     let query = question
         .signature
-        .map(|s| format!("signature={}", escaped(s)));
+        .map(|s| format!("signature={}", percent_encoded(s)));
     let found = token::locate(&HeaderMap::new(), query.as_deref(), Some(question.token));
     let text = found.one(platform).await.map_err(settings)??;
     let message = Message::of(text, policies.dialects(), has_secret);
@@ -573,13 +570,10 @@ fn refused(code: Code, reason: String) -> Value {
     json!({"code": code.name, "status": code.status, "reason": reason})
 }
 
-/// Text in a query (RFC 3986 section 2.1).
-fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
     use crate::commands::policies;
     use crate::host::Provided;

@@ -14,9 +14,9 @@ use rand_core::Rng;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::key::{Secret, SigningKey};
 use crate::commands::device::read;
 use crate::random;
+use crate::signing_key::{Secret, SigningKey};
 
 /// The environment variable with the key, where no file is named.
 const KEY: &str = "KEYLET_TOKEN_KEY";
@@ -25,7 +25,7 @@ const KEY: &str = "KEYLET_TOKEN_KEY";
 #[derive(Args)]
 pub struct Arguments {
     /// File with the key that signs: a private or symmetric JWK, PEM (RSA, P-256, Ed25519), or with --hmac
-    /// a secret. Without it, the key itself is in the environment, `KEYLET_TOKEN_KEY`
+    /// a secret; `-` is standard input. Without it, the key itself is in the environment, `KEYLET_TOKEN_KEY`
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// The key is a secret, written so

@@ -1,7 +1,6 @@
 //! `keylet token`
 
 mod explain;
-pub mod key;
 mod mint;
 
 use std::process::ExitCode;
@@ -11,16 +10,31 @@ use clap::Subcommand;
 
 use crate::host::Provided;
 
+const MINT: &str = "\
+Examples:
+  keylet token mint --key private.pem --issuer https://login.example.com --audience keylet --keys movie-42
+  keylet token mint --key secret.txt --hmac=base64 --keys movie-42,movie-43 --terms '{\"lease_seconds\":300}' --expires-in 1h
+  keylet token mint --key jwk.json --azure --content-key-id 339c45b5-fb6d-4bd9-994c-eabd9d41c95b
+";
+
+const EXPLAIN: &str = "\
+Examples:
+  keylet token explain - --asset-id skd://movie-42
+  keylet token explain --token-file token.jwt --variable token_keys=@jwks.json --variable token_issuer=* --variable token_audience=keylet
+";
+
 /// Make tokens, and explain them.
 #[derive(Subcommand)]
 pub enum Command {
     /// Make a token, native or as Azure Media Services took them, and print it
+    #[command(after_help = MINT)]
     Mint(Box<mint::Arguments>),
     /// Explain a token as JSON: who signed it, whether it is valid now, and what it allows, with the
     /// variables that the server would use: those of the environment, `SPIN_VARIABLE_…`
     ///
     /// The exit code is 0 when each key of `--asset-id` would be given, or without it when the token is
     /// accepted, and else 1. Keys that an issuer publishes are fetched; back ends are not asked.
+    #[command(after_help = EXPLAIN)]
     Explain(explain::Arguments),
 }
 

@@ -1,0 +1,69 @@
+//! What the variables of a deployment let its operator play: a device that has the provider's credentials,
+//! and a viewer whose token its own keys sign.
+
+use keylet::fairplay::credentials::{ApplicationSecret, Credentials};
+use keylet::platform;
+use keylet::token::POLICIES;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::device::ApplicationKey;
+use crate::host::Provided;
+use crate::random;
+use crate::settings::Settings;
+use crate::signing_key::SigningKey;
+
+/// How long a token holds, in seconds.
+const TOKEN_SECONDS: u64 = 300;
+
+/// Who signs it, where the server takes any issuer, and for whom.
+const ANYBODY: &str = "keylet";
+
+/// The credentials of settings whose application secret key is known.
+pub async fn application_keys(settings: &Provided) -> Vec<ApplicationKey> {
+    let Ok(Some(credentials)) = Credentials::load(&Settings(settings.clone())).await else {
+        return Vec::new();
+    };
+    let keys = credentials.iter().filter_map(|credential| {
+        let (ask, is_dask) = match &credential.secret {
+            ApplicationSecret::Ask(ask) => (ask.clone(), false),
+            ApplicationSecret::Development(dask) => (dask.clone(), true),
+            ApplicationSecret::Missing => return None,
+        };
+        Some(ApplicationKey {
+            certificate: credential.certificate.der.clone(),
+            ask,
+            is_dask,
+        })
+    });
+    keys.collect()
+}
+
+/// A token signed by a symmetric key of the settings, for every key, as their issuer would make it.
+pub fn token(settings: &Provided) -> Option<Zeroizing<String>> {
+    if settings.contains_key(POLICIES) {
+        return None;
+    }
+    let keys: Value = serde_json::from_str(settings.get("token_keys")?).ok()?;
+    let mut keys = keys["keys"].as_array()?.iter();
+    let key = keys.find(|key| key["kty"] == "oct")?;
+    let signing = SigningKey::read(key.to_string().as_bytes(), None, None, None).ok()?;
+    let first = |name: &str| {
+        let text = settings.get(name)?;
+        match serde_json::from_str::<Vec<String>>(text) {
+            Ok(list) => list.into_iter().next(),
+            Err(_) => Some(text.replace('*', ANYBODY)),
+        }
+    };
+    let claims = json!({
+        "iss": first("token_issuer")?,
+        "aud": first("token_audience")?,
+        "exp": platform::system_time() + TOKEN_SECONDS,
+        "entitlements": [{"keys": ["*"]}],
+    });
+    signing
+        .signer
+        .token(signing.kid.as_deref(), &claims, &mut random::system())
+        .map(Zeroizing::new)
+        .ok()
+}
