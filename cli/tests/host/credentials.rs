@@ -1,11 +1,11 @@
 //! `keylet credentials`, with the OpenSSL of this machine on the other side.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use keylet_cli::host::Provided;
 
-use crate::support::Directory;
+use crate::support::{Directory, Process, free_port, wait_for};
 
 const ASK: &str = "000102030405060708090a0b0c0d0e0f";
 const PASSWORD: &str = "it's a \"pass$phrase\"";
@@ -654,4 +654,95 @@ fn what_is_imported_is_written_for_every_place_that_spin_reads_variables_from() 
         let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
         assert_eq!(kept["value"], *value, "{name}");
     }
+}
+
+#[test]
+fn three_commands_lead_from_files_to_a_licence() {
+    let directory = Directory::new("credentials-three");
+    let here = directory.0.as_path();
+    let made = [
+        "credentials",
+        "new",
+        "--development",
+        "--common-name",
+        "test",
+        "--out",
+        "dev",
+    ];
+    assert!(keylet(here, &made, &[]).status.success());
+    for file in ["fairplay.cer", "privatekey.pem"] {
+        std::fs::copy(here.join("dev").join(file), here.join(file)).unwrap();
+    }
+    let ask = std::fs::read_to_string(here.join("dev/ask.txt")).unwrap();
+
+    let import = [
+        "credentials",
+        "import",
+        "fairplay.cer",
+        "privatekey.pem",
+        "--trial",
+        "movie-42",
+        "--out",
+        ".env",
+    ];
+    assert!(
+        keylet(here, &import, &[("KEYLET_ASK", &ask)])
+            .status
+            .success()
+    );
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let serve = Command::new(env!("CARGO_BIN_EXE_keylet"))
+        .args(["serve", "--listen", &listen])
+        .current_dir(here)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let _server = Process(serve.unwrap());
+    wait_for(|| std::net::TcpStream::connect(&listen).is_ok());
+    let url = format!("http://{listen}/fairplay");
+    let license = [
+        "license",
+        &url,
+        "--asset-id",
+        "skd://movie-42",
+        "--configured",
+    ];
+    let licence = keylet(here, &license, &[]);
+    let printed = String::from_utf8_lossy(&licence.stdout).into_owned();
+    assert!(
+        licence.status.success(),
+        "{printed}{}",
+        String::from_utf8_lossy(&licence.stderr)
+    );
+    assert!(printed.contains("as_expected"), "{printed}");
+
+    // The same variables as a runtime configuration.
+    let import = [
+        "credentials",
+        "import",
+        "dev",
+        "--trial",
+        "movie-42",
+        "--format",
+        "spin",
+        "--out",
+        "runtime-config.toml",
+    ];
+    assert!(keylet(here, &import, &[]).status.success());
+    std::fs::remove_file(here.join(".env")).unwrap();
+    let doctor = keylet(
+        here,
+        &["doctor", "--runtime-config-file", "runtime-config.toml"],
+        &[],
+    );
+    assert!(
+        doctor.status.success(),
+        "{}",
+        String::from_utf8_lossy(&doctor.stdout)
+    );
+    assert!(
+        !keylet(here, &["doctor"], &[]).status.success(),
+        "nothing is configured here"
+    );
 }
