@@ -55,9 +55,9 @@ pub enum Command {
     /// Turn certificate, private key and ASk, in the forms in which people have them, into the server's
     /// variables
     ///
-    /// It reads certificates (DER, PEM), bundles (fps_certificate.bin), private keys (PKCS#1, PKCS#8, with
+    /// It reads certificates (DER, PEM), bundles (`fps_certificate.bin`), private keys (PKCS#1, PKCS#8, with
     /// every encryption that OpenSSL has), PKCS#12 containers, ASks (hexadecimal or base64),
-    /// certificates.json of the server SDK, content key policies of Azure Media Services. The files of a
+    /// `certificates.json` of the server SDK, content key policies of Azure Media Services. The files of a
     /// directory are one credential; other files are one together. What was taken is told on standard error.
     #[command(after_help = IMPORT)]
     Import(Import),

@@ -114,7 +114,7 @@ pub fn traditional(body: &str, password: &str) -> Result<Secret> {
     for line in body.lines().map(str::trim) {
         match line.split_once(':') {
             Some((name, value)) if name.eq_ignore_ascii_case("DEK-Info") => {
-                algorithm = value.split_once(',')
+                algorithm = value.split_once(',');
             }
             Some(_) => {}
             None => text.push_str(line),

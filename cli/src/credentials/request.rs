@@ -243,10 +243,14 @@ fn extension(oid: ObjectIdentifier, value: &impl Encode) -> Result<Extension> {
     })
 }
 
-struct Issued {
-    issuer: Name,
-    subject: Name,
-    extensions: Vec<Extension>,
+/// A certificate of which everything is said.
+pub struct Issued {
+    /// Who signs it.
+    pub issuer: Name,
+    /// Whose it is.
+    pub subject: Name,
+    /// What it says beside that.
+    pub extensions: Vec<Extension>,
 }
 
 impl BuilderProfile for Issued {

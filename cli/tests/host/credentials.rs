@@ -25,13 +25,41 @@ pub fn openssl(directory: &Path, arguments: &[&str]) -> String {
 
 /// Runs a command in a directory, with nothing of this process's environment that concerns it.
 pub fn keylet(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    configured(directory, arguments, &Provided::new(), environment)
+}
+
+/// The same, with variables of a deployment in the environment.
+pub fn configured(
+    directory: &Path,
+    arguments: &[&str],
+    variables: &Provided,
+    environment: &[(&str, &str)],
+) -> Output {
+    let name = |name: &str| format!("SPIN_VARIABLE_{}", name.to_uppercase());
     Command::new(env!("CARGO_BIN_EXE_keylet"))
         .args(arguments)
         .current_dir(directory)
         .env_clear()
+        .envs(variables.iter().map(|(own, value)| (name(own), value)))
         .envs(environment.iter().copied())
         .output()
         .unwrap()
+}
+
+/// Makes a development set in a directory.
+pub fn make_development(here: &Path, sdk: &str, out: &str, environment: &[(&str, &str)]) {
+    let arguments = [
+        "credentials",
+        "new",
+        "--development",
+        "--sdk",
+        sdk,
+        "--common-name",
+        "test",
+        "--out",
+        out,
+    ];
+    assert!(keylet(here, &arguments, environment).status.success());
 }
 
 fn import(directory: &Path, arguments: &[&str], password: &str) -> Output {
@@ -61,29 +89,19 @@ pub fn dotenv(path: &Path) -> Provided {
 /// Whether variables make a server that answers a device: the doctor plays one.
 fn works(variables: &Provided) -> bool {
     let directory = Directory::new("works");
-    let names: Vec<(String, &str)> = variables
-        .iter()
-        .map(|(name, value)| {
-            (
-                format!("SPIN_VARIABLE_{}", name.to_uppercase()),
-                value.as_str(),
-            )
-        })
-        .collect();
-    let mut environment: Vec<(&str, &str)> = names
-        .iter()
-        .map(|(name, value)| (name.as_str(), *value))
-        .collect();
     let content_keys = format!(r#"[{{"id":"movie","key":"{ASK}","iv":"{ASK}"}}]"#);
     let token_keys =
         r#"{"keys":[{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}"#;
-    environment.extend([
-        ("SPIN_VARIABLE_CONTENT_KEYS", content_keys.as_str()),
-        ("SPIN_VARIABLE_TOKEN_KEYS", token_keys),
-        ("SPIN_VARIABLE_TOKEN_ISSUER", "*"),
-        ("SPIN_VARIABLE_TOKEN_AUDIENCE", "*"),
-    ]);
-    let output = keylet(&directory.0, &["doctor", "--json"], &environment);
+    let mut variables = variables.clone();
+    for (name, value) in [
+        ("content_keys", content_keys.as_str()),
+        ("token_keys", token_keys),
+        ("token_issuer", "*"),
+        ("token_audience", "*"),
+    ] {
+        variables.insert(name.to_owned(), value.to_owned());
+    }
+    let output = configured(&directory.0, &["doctor", "--json"], &variables, &[]);
     let report = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{report}");
     output.status.code() == Some(0)
@@ -208,18 +226,7 @@ fn a_development_set_is_accepted_by_openssl_and_plays() {
     let directory = Directory::new("credentials-development");
     let here = directory.0.as_path();
     for sdk in ["4", "26"] {
-        let made = [
-            "credentials",
-            "new",
-            "--development",
-            "--sdk",
-            sdk,
-            "--common-name",
-            "test",
-            "--out",
-            sdk,
-        ];
-        assert!(keylet(here, &made, &[]).status.success());
+        make_development(here, sdk, sdk, &[]);
         let name = if sdk == "4" {
             "4/fairplay.cer"
         } else {
@@ -463,18 +470,7 @@ fn lists_of_the_server_sdk_and_policies_of_azure_are_imported() {
     let directory = Directory::new("credentials-lists");
     let here = directory.0.as_path();
     for sdk in ["4", "26"] {
-        let made = [
-            "credentials",
-            "new",
-            "--development",
-            "--sdk",
-            sdk,
-            "--common-name",
-            "test",
-            "--out",
-            sdk,
-        ];
-        assert!(keylet(here, &made, &[]).status.success());
+        make_development(here, sdk, sdk, &[]);
     }
     let ask = |sdk: &str| std::fs::read_to_string(here.join(sdk).join("ask.txt")).unwrap();
     let list = serde_json::json!({"certificates": [
@@ -547,20 +543,7 @@ fn lists_of_the_server_sdk_and_policies_of_azure_are_imported() {
 fn what_is_imported_is_written_for_every_place_that_spin_reads_variables_from() {
     let directory = Directory::new("credentials-export");
     let here = directory.0.as_path();
-    let made = [
-        "credentials",
-        "new",
-        "--development",
-        "--common-name",
-        "test",
-        "--out",
-        "dev",
-    ];
-    assert!(
-        keylet(here, &made, &[("KEYLET_PASSWORD", PASSWORD)])
-            .status
-            .success()
-    );
+    make_development(here, "4", "dev", &[("KEYLET_PASSWORD", PASSWORD)]);
     let import = |arguments: &[&str]| {
         let arguments = [&["credentials", "import", "dev"], arguments].concat();
         let imported = keylet(here, &arguments, &[("KEYLET_PASSWORD", PASSWORD)]);
@@ -660,16 +643,7 @@ fn what_is_imported_is_written_for_every_place_that_spin_reads_variables_from() 
 fn three_commands_lead_from_files_to_a_licence() {
     let directory = Directory::new("credentials-three");
     let here = directory.0.as_path();
-    let made = [
-        "credentials",
-        "new",
-        "--development",
-        "--common-name",
-        "test",
-        "--out",
-        "dev",
-    ];
-    assert!(keylet(here, &made, &[]).status.success());
+    make_development(here, "4", "dev", &[]);
     for file in ["fairplay.cer", "privatekey.pem"] {
         std::fs::copy(here.join("dev").join(file), here.join(file)).unwrap();
     }

@@ -9,7 +9,7 @@ use keylet::encoding::BASE64;
 use keylet_cli::host::Provided;
 use serde_json::{Value, json};
 
-use crate::credentials::{dotenv, keylet, openssl};
+use crate::credentials::{configured, dotenv, keylet, make_development, openssl};
 use crate::support::{Directory, free_port, serve};
 
 /// A deployment that works, in files and in variables.
@@ -17,6 +17,24 @@ struct Deployment {
     directory: Directory,
     variables: Provided,
 }
+
+/// A case, variables that differ, the check, and words of the finding.
+type Broken = (
+    &'static str,
+    Vec<(&'static str, String)>,
+    &'static str,
+    &'static str,
+);
+
+/// A case, variables that differ, arguments, a token, the check, and words of the finding.
+type WithToken<'a> = (
+    &'static str,
+    &'a [(&'static str, String)],
+    &'a [&'a str],
+    &'a str,
+    &'static str,
+    &'static str,
+);
 
 /// What the doctor said.
 struct Said {
@@ -29,18 +47,7 @@ impl Deployment {
         let directory = Directory::new(name);
         let here = directory.0.as_path();
         for (sdk, out) in [("26", "own"), ("4", "other")] {
-            let arguments = [
-                "credentials",
-                "new",
-                "--development",
-                "--sdk",
-                sdk,
-                "--common-name",
-                "test",
-                "--out",
-                out,
-            ];
-            assert!(keylet(here, &arguments, &[]).status.success());
+            make_development(here, sdk, out, &[]);
         }
         let arguments = [
             "credentials",
@@ -84,22 +91,10 @@ impl Deployment {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), value.clone())),
         );
-        let names: Vec<(String, &str)> = variables
-            .iter()
-            .map(|(name, value)| {
-                (
-                    format!("SPIN_VARIABLE_{}", name.to_uppercase()),
-                    value.as_str(),
-                )
-            })
-            .collect();
-        let mut all: Vec<(&str, &str)> = names
-            .iter()
-            .map(|(name, value)| (name.as_str(), *value))
-            .collect();
-        all.extend(environment);
-        let run =
-            |form: &[&str]| keylet(self.here(), &[&["doctor"], arguments, form].concat(), &all);
+        let run = |form: &[&str]| {
+            let arguments = [&["doctor"], arguments, form].concat();
+            configured(self.here(), &arguments, &variables, environment)
+        };
         let (json, text) = (run(&["--json"]), run(&[]));
         assert_eq!(json.status.code(), text.status.code());
         let printed = [&json.stdout, &json.stderr, &text.stdout, &text.stderr]
@@ -387,7 +382,7 @@ fn what_is_wrong_with_credentials_is_named() {
     let same = json!([{"name": "twice", "certificate": own("own/fps_certificate.bin"), "private_key": own("own/privatekey-1024.pem"),
         "private_key_2048": own("own/privatekey-2048.pem"), "ask": "00112233445566778899aabbccddeeff"}]);
 
-    let cases: Vec<(&str, Vec<(&str, String)>, &str, &str)> = vec![
+    let cases: Vec<Broken> = vec![
         (
             "no certificate",
             vec![("fairplay_certificate", String::new())],
@@ -549,7 +544,7 @@ fn what_is_wrong_with_keys_and_tokens_is_named() {
     let record = |id: &str, key: &str| json!({"id": id, "key": key, "iv": "00112233445566778899aabbccddeeff"});
     let key = "0102030405060708090a0b0c0d0e0f10";
     let weak = json!({"keys": [{"kty": "oct", "alg": "HS256", "k": "c2hvcnQ"}]});
-    let cases: Vec<(&str, Vec<(&str, String)>, &str, &str)> = vec![
+    let cases: Vec<Broken> = vec![
         (
             "no content keys",
             vec![("content_keys", String::new())],
@@ -627,7 +622,7 @@ fn what_is_wrong_with_keys_and_tokens_is_named() {
         &["--keys", "movie-42", "--claim", "exp:=1700000000"],
     );
     let strict = [("token_issuer", "https://login.example".to_owned())];
-    let cases: [(&str, &[(&str, String)], &[&str], &str, &str, &str); 5] = [
+    let cases: Vec<WithToken<'_>> = vec![
         (
             "a token that expired",
             &[],
