@@ -31,9 +31,9 @@ const ASK: &str = "KEYLET_ASK";
 
 const NEW: &str = "\
 Examples:
-  keylet credentials new --common-name 'Example TV' --organization 'Example Inc.' --country US --out fairplay
-  keylet credentials new --sdk 26 --common-name 'Example TV' --password-file password.txt --out fairplay
-  keylet credentials new --development --sdk 26 --common-name test --out dev
+  keylet credentials new --common-name 'Example TV' --organization 'Example Inc.' --country US --out-dir fairplay
+  keylet credentials new --sdk 26 --common-name 'Example TV' --password-file password.txt --out-dir fairplay
+  keylet credentials new --development --sdk 26 --common-name test --out-dir dev
 ";
 
 const IMPORT: &str = "\
@@ -84,7 +84,7 @@ pub struct New {
     development: bool,
     /// Directory for the files, which is made; nothing in it is overwritten
     #[arg(long, value_name = "DIRECTORY")]
-    out: PathBuf,
+    out_dir: PathBuf,
 }
 
 /// The server SDK that a credential is for.
@@ -121,7 +121,7 @@ pub struct Import {
     #[command(flatten)]
     files: Files,
     /// What to write
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
     format: Format,
     /// File to write to, for its owner only; without it, standard output
     #[arg(long, value_name = "FILE")]
@@ -153,7 +153,8 @@ impl New {
             !self.subject.common_name.is_empty(),
             "the common name is empty"
         );
-        fs::create_dir_all(&self.out).with_context(|| format!("making {}", self.out.display()))?;
+        fs::create_dir_all(&self.out_dir)
+            .with_context(|| format!("making {}", self.out_dir.display()))?;
         let sizes: &[usize] = match self.sdk {
             Sdk::Four => &[1024],
             Sdk::TwentySix => &[1024, 2048],
@@ -225,7 +226,7 @@ impl New {
     }
 
     fn write(&self, name: &str, content: &[u8], what: &str) -> Result<()> {
-        let path = self.out.join(name);
+        let path = self.out_dir.join(name);
         ensure!(
             !path.exists(),
             "{} is there already, and is not overwritten",

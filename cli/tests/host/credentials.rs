@@ -56,7 +56,7 @@ pub fn make_development(here: &Path, sdk: &str, out: &str, environment: &[(&str,
         sdk,
         "--common-name",
         "test",
-        "--out",
+        "--out-dir",
         out,
     ];
     assert!(keylet(here, &arguments, environment).status.success());
@@ -125,7 +125,7 @@ fn openssl_accepts_keys_and_requests_that_are_made() {
         for password in [None, Some(PASSWORD)] {
             let out = format!("sdk{sdk}-{}", password.is_some());
             let arguments = [
-                &["credentials", "new", "--sdk", sdk, "--out", &out][..],
+                &["credentials", "new", "--sdk", sdk, "--out-dir", &out][..],
                 &subject,
             ]
             .concat();
@@ -212,7 +212,7 @@ fn openssl_accepts_keys_and_requests_that_are_made() {
         "x",
         "--digest",
         "sha256",
-        "--out",
+        "--out-dir",
         "d",
     ];
     assert!(keylet(here, &digest, &[]).status.success());
