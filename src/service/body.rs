@@ -57,7 +57,9 @@ impl Body {
         }
         let text = match std::str::from_utf8(&body) {
             Ok(text) if body.first() != Some(&0) => {
-                text.trim_start_matches('\u{feff}').trim_ascii()
+                // Spaces at the end of a form may be what became of pluses.
+                let text = text.trim_start_matches('\u{feff}').trim_ascii_start();
+                text.trim_end_matches(['\r', '\n'])
             }
             _ => return Ok(Self::Octets(Zeroizing::new(body))),
         };
@@ -259,12 +261,19 @@ fn spc_at_sight(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// The field `spc` of a form. A form decoder turns `+` into a space, and clients send base64 with its
-/// `+` as it is: no base64 has spaces, so each of them was a `+`.
+/// `+` as it is: no base64 has spaces, so each of them was a `+`, at its end too as long as four
+/// characters are not whole without it.
 fn from_form(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let (_, spc) = form_urlencoded::parse(text.as_bytes())
         .find(|(name, _)| name == "spc")
         .ok_or_else(|| malformed("the form has no field `spc`"))?;
-    from_base64(&spc.trim_ascii().replace(' ', "+"))
+    let spc = spc.trim_ascii_start().trim_end_matches(['\r', '\n']);
+    let bare = spc.trim_ascii_end();
+    let lost = match bare.len() % 4 {
+        0 => 0,
+        rest => (4 - rest).min(spc.len() - bare.len()),
+    };
+    from_base64(&(bare.replace(' ', "+") + &"+".repeat(lost)))
 }
 
 /// An SPC in base64, in quotes or not.

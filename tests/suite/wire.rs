@@ -314,6 +314,36 @@ fn what_a_request_says_beside_the_spc_reaches_no_other_key() {
 }
 
 #[test]
+fn a_plus_at_the_end_of_a_form_is_not_lost() {
+    let base64 = loop {
+        let base64 = STANDARD.encode(spc(&SpcOptions::new("skd://movie-1")).0);
+        if base64.ends_with('+') {
+            break base64;
+        }
+    };
+    let spaces = base64.replace('+', " ");
+    for body in [
+        format!("spc={base64}"),
+        format!("spc={base64}\r\n"),
+        format!("spc={base64}&assetId=movie-1"),
+        format!("spc={spaces}"),
+        format!("spc={spaces}\n"),
+        format!("assetId=movie-1&spc={spaces}"),
+        format!("spc={} ", base64.replace('+', "%2B")),
+    ] {
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let answer = post("/fairplay", &headers, "hs256", body.as_bytes());
+        let code = answer.header("x-keylet-code");
+        assert_eq!(
+            (answer.status, code),
+            (200, None),
+            "…{:?}",
+            &body[body.len() - 20..]
+        );
+    }
+}
+
+#[test]
 fn query_tokens_can_be_switched_off() {
     let server = serve(&variables_with(&[("query_tokens", "deny")]));
     let spc = fixture("spc/v1.bin");
