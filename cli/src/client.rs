@@ -192,6 +192,16 @@ impl Client {
         read_certificate(&body).map_err(|error| Failure::unreadable(answer, format!("{error:#}")))
     }
 
+    /// Sends a request as it is, and reads the whole answer, whatever its status.
+    ///
+    /// # Errors
+    /// A server that cannot be reached.
+    pub fn exchange(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, ureq::Error> {
+        let (parts, mut body) = self.agent.run(request)?.into_parts();
+        let body = body.read_to_vec()?;
+        Ok(Response::from_parts(parts, body))
+    }
+
     fn send(
         &self,
         request: http::Result<Request<Vec<u8>>>,
@@ -201,12 +211,7 @@ impl Client {
         let reason = |error: &dyn std::fmt::Display| without(&error.to_string(), token);
         let request = request.map_err(|error| Failure::Request(anyhow::anyhow!(reason(&error))))?;
         let start = Instant::now();
-        let exchanged = self.agent.run(request).and_then(|response| {
-            let (parts, mut body) = response.into_parts();
-            body.read_to_vec()
-                .map(|body| Response::from_parts(parts, body))
-        });
-        let (parts, body) = match exchanged {
+        let (parts, body) = match self.exchange(request) {
             Ok(response) => response.into_parts(),
             Err(error @ (ureq::Error::BadUri(_) | ureq::Error::Http(_))) => {
                 return Err(Failure::Request(anyhow::anyhow!(reason(&error))));

@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod fixtures;
 pub mod host;
 pub mod jwt;
+pub mod progress;
 pub mod random;
 mod settings;
 pub mod signing_key;

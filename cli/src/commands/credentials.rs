@@ -21,6 +21,7 @@ use crate::credentials::files::{Found, Group, Reader, wrong_ask};
 use crate::credentials::request::{Authority, Digest, NewKey, Subject};
 use crate::credentials::{Assembled, assemble, to_variables};
 use crate::host::Provided;
+use crate::progress::while_waiting;
 use crate::random;
 use crate::settings::Settings;
 
@@ -163,7 +164,9 @@ impl New {
         let keys = sizes
             .iter()
             .map(|bits| Ok((*bits, NewKey::generate(*bits, &mut rng)?)));
-        let keys: Vec<(usize, NewKey)> = keys.collect::<Result<_>>()?;
+        let keys: Result<Vec<(usize, NewKey)>> =
+            while_waiting("making private keys", || keys.collect());
+        let keys = keys?;
         for (bits, key) in &keys {
             let name = |stem: &str, extension: &str| match self.sdk {
                 Sdk::Four => format!("{stem}.{extension}"),

@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use keylet::content_key::{self, ContentKeys};
 use keylet::encoding;
@@ -20,7 +21,9 @@ use zeroize::Zeroizing;
 
 use super::credentials::{Files, trial};
 use super::device::{print, read, secret};
+use super::serve::duration;
 use super::token::{self, Explained};
+use crate::client::Client;
 use crate::configured;
 use crate::credentials::{assemble, to_variables};
 use crate::device::ApplicationKey;
@@ -28,6 +31,7 @@ use crate::doctor::examination::Examination;
 use crate::doctor::target::Target;
 use crate::doctor::{Finding, Report, Severity, Verdict, advice};
 use crate::host::{Assignment, Provided, provided};
+use crate::progress::while_waiting;
 use crate::settings::Settings;
 
 /// What follows the options in the help.
@@ -68,6 +72,12 @@ pub struct Arguments {
     /// The origin of the pages that play
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
+    /// PEM file with the certificates to trust, in place of Mozilla's list
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+    /// How long to wait for an answer, such as 500ms or 10s
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    timeout: Duration,
     /// Credentials for tests are as they should be
     #[arg(long)]
     allow_test: bool,
@@ -117,7 +127,7 @@ impl Arguments {
 
         let target = match &self.url {
             Some(url) => {
-                let target = Target::there(url)?;
+                let target = Target::there(url, self.client()?)?;
                 if known.is_empty() {
                     known.extend(self.of_server(&target));
                 }
@@ -161,8 +171,13 @@ impl Arguments {
             origin: self.origin.as_deref(),
             allow_test: self.allow_test,
         };
-        examination.run(report);
+        while_waiting("looking", || examination.run(report));
         Ok(())
+    }
+
+    fn client(&self) -> Result<Client> {
+        let roots = self.cacert.as_deref().map(read).transpose()?;
+        Client::new(self.timeout, roots.as_deref()).context("--cacert")
     }
 
     /// Puts the credentials of files in the place of the settings'. `false` when there is none.

@@ -10,6 +10,7 @@ use clap::Args;
 use crate::host::{
     Application, Assignment, Options, Provided, Reuse, Server, StoreChoice, World, provided,
 };
+use crate::progress::while_waiting;
 
 /// Where the key-value store is when nothing is said, below the state directory.
 const STORE: &str = "key_value.redb";
@@ -84,7 +85,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         store: arguments.store()?,
         reuse: Some(arguments.reuse()?),
     };
-    Server::start(application, &options)?.run_until_interrupted(|| arguments.provided())
+    let start = || Server::start(application, &options);
+    while_waiting("compiling the component", start)?.run_until_interrupted(|| arguments.provided())
 }
 
 impl Arguments {

@@ -1,23 +1,19 @@
 //! The server that is looked at: one that runs, or the library with the settings of one.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, anyhow};
-use http::{Request, Response};
+use http::Response;
 use keylet::service::Service;
 use tokio::runtime::Runtime;
 
+use crate::client::Client;
 use crate::settings::Settings;
-
-/// Whoever does not answer within this is not there.
-const LONGEST: Duration = Duration::from_secs(20);
 
 /// A server.
 pub enum Target {
     /// The library in this process.
     Here(Box<Service<Settings>>, Runtime),
     /// One that runs, by the URL of its root, without a slash at the end.
-    There(String, ureq::Agent),
+    There(String, Client),
 }
 
 impl Target {
@@ -36,7 +32,7 @@ impl Target {
     ///
     /// # Errors
     /// What is no URL of HTTP.
-    pub fn there(url: &str) -> Result<Self> {
+    pub fn there(url: &str, client: Client) -> Result<Self> {
         let uri: http::Uri = url.parse().map_err(|_| anyhow!("{url} is not a URL"))?;
         let scheme = uri
             .scheme_str()
@@ -46,12 +42,7 @@ impl Target {
             .iter()
             .find_map(|route| url.trim_end_matches('/').strip_suffix(route))
             .unwrap_or(url.trim_end_matches('/'));
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(LONGEST))
-            .build()
-            .into();
-        Ok(Self::There(root.to_owned(), agent))
+        Ok(Self::There(root.to_owned(), client))
     }
 
     /// Whether it runs by itself, with a connection, a clock and a certificate of its own.
@@ -77,11 +68,9 @@ impl Target {
                 let request = request.uri(path).body(body.to_vec())?;
                 Ok(runtime.block_on(service.handle(request)))
             }
-            Self::There(root, agent) => {
-                let request: Request<Vec<u8>> =
-                    request.uri(format!("{root}{path}")).body(body.to_vec())?;
-                let (parts, mut body) = agent.run(request)?.into_parts();
-                Ok(Response::from_parts(parts, body.read_to_vec()?))
+            Self::There(root, client) => {
+                let request = request.uri(format!("{root}{path}")).body(body.to_vec())?;
+                Ok(client.exchange(request)?)
             }
         }
     }
