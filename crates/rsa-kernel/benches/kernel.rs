@@ -1,0 +1,103 @@
+//! `cargo bench -p keylet-rsa-kernel`: what an operation costs in a host, beside the `rsa` crate
+//! there and OpenSSL outside.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark ends where it cannot go on")]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::process::Command;
+use std::time::Instant;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use rsa::RsaPrivateKey;
+
+use support::{Guest, Host, Parts, module};
+
+/// The best of some runs: what disturbs a machine only adds.
+const RUNS: usize = 9;
+
+fn main() {
+    let module = module(true);
+    println!("microseconds, the best of {RUNS} runs, in wasmtime except where it says OpenSSL\n");
+    for bits in [1024, 2048] {
+        let mut rng = ChaCha20Rng::seed_from_u64(7);
+        let parts = Parts::of(RsaPrivateKey::new(&mut rng, bits).unwrap());
+        let mut guest = Guest::new(&module, Host::Fuses).unwrap();
+        guest.load("load", &parts, 1);
+        guest.load("load_public", &parts, 1);
+        guest.load("load_other", &parts, 1);
+        let mut c = parts.0[0].clone();
+        c[0] = 1;
+
+        let fused = best(50, |rounds| {
+            assert_eq!(guest.decrypt(1, &c, rounds).0, 1);
+        });
+        let exact = best(20, |rounds| {
+            assert_eq!(guest.decrypt(2, &c, rounds).0, 2);
+        });
+        let other = best(5, |rounds| {
+            guest.apply("decrypt_other", &c, rounds);
+        });
+        let public = best(500, |rounds| {
+            guest.apply("apply", &c, rounds);
+        });
+        let load_public = best(100, |rounds| guest.load("load_public", &parts, rounds));
+        let load = best(100, |rounds| guest.load("load", &parts, rounds));
+        // A key that is loaded anew is made ready by its first operation.
+        let first = best(20, |rounds| {
+            for _ in 0..rounds {
+                guest.load("load", &parts, 1);
+                guest.decrypt(1, &c, 1);
+            }
+        });
+        let openssl = openssl(bits);
+        println!("RSA-{bits}");
+        println!("  private, OpenSSL   {:>9.1}", openssl[0]);
+        println!("  public, OpenSSL    {:>9.1}", openssl[1]);
+        for (name, time) in [
+            ("private, fused", fused),
+            ("private, exact", exact),
+            ("private, rsa crate", other),
+            ("parts taken", load),
+            ("first, fused", first),
+        ] {
+            println!("  {name:<18} {time:>9.1}  {:>6.2}", time / openssl[0]);
+        }
+        println!("  public             {public:>9.1}  {:>6.2}", public / openssl[1]);
+        println!("  public key taken   {load_public:>9.1}\n");
+    }
+}
+
+/// Microseconds for a round.
+fn best(rounds: u32, mut work: impl FnMut(u32)) -> f64 {
+    (0..RUNS)
+        .map(|_| {
+            let start = Instant::now();
+            work(rounds);
+            start.elapsed().as_secs_f64() * 1e6 / f64::from(rounds)
+        })
+        .fold(f64::INFINITY, f64::min)
+}
+
+/// Microseconds of the private and the public operation, by `openssl speed`; not a number without.
+fn openssl(bits: usize) -> [f64; 2] {
+    let output = Command::new("openssl")
+        .args(["speed", "-seconds", "1", "-mr", &format!("rsa{bits}")])
+        .output();
+    let Ok(output) = output else {
+        return [f64::NAN; 2];
+    };
+    // +F2:<number>:<bits>:<private operations in a second>:<public operations>
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let fields: Vec<f64> = text
+        .lines()
+        .find_map(|line| line.strip_prefix("+F2:"))
+        .map(|line| line.split(':').filter_map(|field| field.parse().ok()).collect())
+        .unwrap_or_default();
+    match fields[..] {
+        [_, _, private, public, ..] => [1e6 / private, 1e6 / public],
+        _ => [f64::NAN; 2],
+    }
+}

@@ -1,0 +1,66 @@
+//! `x^e mod n`.
+
+use zeroize::Zeroizing;
+
+use crate::arithmetic::Arithmetic;
+use crate::lanes::Lanes;
+use crate::limbs;
+use crate::montgomery::{Modulus, Number, columns, multiply, number, square, wipe};
+use crate::simd::simd;
+
+/// A public operation, for one size and arithmetic.
+pub trait PublicOperation: Send + Sync {
+    /// `x^exponent mod n`, for `x` below `n`. The time depends on the exponent, and not on `x`.
+    fn apply(&self, x: &[u32], exponent: u64) -> Zeroizing<Vec<u32>>;
+}
+
+/// The modulus `n`, the same in both lanes.
+pub struct Public<A: Arithmetic, const N: usize> {
+    words: Vec<u32>,
+    modulus: Modulus<A, N>,
+}
+
+impl<A: Arithmetic, const N: usize> Public<A, N> {
+    /// Takes a modulus that is odd, and has the top bit of its words set.
+    pub fn new(modulus: &[u32]) -> Self {
+        Self {
+            words: modulus.to_vec(),
+            modulus: Modulus::new([modulus, modulus]),
+        }
+    }
+}
+
+impl<A: Arithmetic, const N: usize> PublicOperation for Public<A, N> {
+    fn apply(&self, x: &[u32], exponent: u64) -> Zeroizing<Vec<u32>> {
+        let mut power = number::<A, N>([x, x]);
+        A::Vector::run(|| raise(&self.modulus, &mut power, exponent));
+        let limbs = power.iter().map(|limb| limb.values()[0]);
+        let words = limbs::to_words(limbs, A::BITS, &self.words);
+        wipe(&mut power, A::Vector::splat(-0.0));
+        words
+    }
+}
+
+simd! {
+/// `x = x^exponent`, from the most significant bit of an odd exponent on.
+fn raise<A: Arithmetic, const N: usize>(
+    modulus: &Modulus<A, N>,
+    x: &mut Number<A, N>,
+    exponent: u64,
+) {
+    let mut columns = columns::<A, N>();
+    let base = *x;
+    let mut power = base;
+    multiply::<A, N>(modulus, &mut columns, &mut power, &modulus.square);
+    let montgomery = power;
+    for bit in (1..exponent.ilog2()).rev() {
+        square::<A, N>(modulus, &mut columns, &mut power);
+        if exponent >> bit & 1 == 1 {
+            multiply::<A, N>(modulus, &mut columns, &mut power, &montgomery);
+        }
+    }
+    // The last multiplication is by `x` as it came, and leaves Montgomery's form.
+    square::<A, N>(modulus, &mut columns, &mut power);
+    multiply::<A, N>(modulus, &mut columns, &mut power, &base);
+}
+}
