@@ -25,7 +25,7 @@ pub fn from_words(words: &[u32], shift: u64, bits: u64, count: usize) -> Zeroizi
     for half in halves {
         held |= u64::from(half) << held_bits;
         held_bits += 16;
-        while held_bits >= bits {
+        while held_bits >= bits && limbs.len() + 1 < count {
             limbs.push(settle(held & ((1 << bits) - 1)));
             held >>= bits;
             held_bits -= bits;

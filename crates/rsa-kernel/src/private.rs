@@ -71,7 +71,8 @@ impl<A: Arithmetic, const N: usize> PrivateOperation for Private<A, N> {
         A::Vector::run(|| raise(&self.modulus, &mut workspace, &exponents));
         let remainder = limbs::to_words(workspace.lane(1), A::BITS, q);
         // h = (c^dp - c^dq) / q mod p, and the result is c^dq + h · q.
-        A::Vector::run(|| divide(&self.modulus, &mut workspace, &self.coefficient));
+        let subtrahend = limbs::from_words(&remainder, 0, A::BITS, N);
+        A::Vector::run(|| divide(&self.modulus, &mut workspace, &subtrahend, &self.coefficient));
         let quotient = limbs::to_words(workspace.lane(0), A::BITS, p);
         workspace.wipe();
         let mut result = remainder;
@@ -176,16 +177,16 @@ fn raise<A: Arithmetic, const N: usize>(
 }
 
 simd! {
-/// `x = (x - the other lane's x) · coefficient`.
+/// `x = (x - subtrahend) · coefficient`.
 fn divide<A: Arithmetic, const N: usize>(
     modulus: &Modulus<A, N>,
     workspace: &mut Workspace<A, N>,
+    subtrahend: &[f64],
     coefficient: &Number<A, N>,
 ) {
     let Workspace { x, columns, .. } = workspace;
-    for limb in x.iter_mut() {
-        let [first, second] = limb.values();
-        *limb = A::Vector::splat(first - second);
+    for (limb, subtrahend) in x.iter_mut().zip(subtrahend) {
+        *limb = limb.minus(A::Vector::splat(*subtrahend));
     }
     settle::<A, N>(x);
     multiply::<A, N>(modulus, columns, x, coefficient);

@@ -50,17 +50,16 @@ fn raise<A: Arithmetic, const N: usize>(
 ) {
     let mut columns = columns::<A, N>();
     let base = *x;
-    let mut power = base;
-    multiply::<A, N>(modulus, &mut columns, &mut power, &modulus.square);
-    let montgomery = power;
+    multiply::<A, N>(modulus, &mut columns, x, &modulus.square);
+    let montgomery = *x;
     for bit in (1..exponent.ilog2()).rev() {
-        square::<A, N>(modulus, &mut columns, &mut power);
+        square::<A, N>(modulus, &mut columns, x);
         if exponent >> bit & 1 == 1 {
-            multiply::<A, N>(modulus, &mut columns, &mut power, &montgomery);
+            multiply::<A, N>(modulus, &mut columns, x, &montgomery);
         }
     }
-    // The last multiplication is by `x` as it came, and leaves Montgomery's form.
-    square::<A, N>(modulus, &mut columns, &mut power);
-    multiply::<A, N>(modulus, &mut columns, &mut power, &base);
+    // The last factor is as it came, and its product leaves Montgomery's form.
+    square::<A, N>(modulus, &mut columns, x);
+    multiply::<A, N>(modulus, &mut columns, x, &base);
 }
 }

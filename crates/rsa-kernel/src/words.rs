@@ -36,7 +36,7 @@ pub fn add_product(sum: &mut [u32], a: &[u32], b: &[u32]) {
         // (2^32-1)^2 + 2·(2^32-1) = 2^64-1: neither the sum nor the carry overflows.
         let mut carry = 0;
         let mut row = row.iter_mut();
-        for (word, limb) in row.by_ref().zip(b) {
+        for (limb, word) in b.iter().zip(row.by_ref()) {
             let total = u64::from(*factor) * u64::from(*limb) + u64::from(*word) + carry;
             (*word, carry) = (low(total), total >> 32);
         }
