@@ -16,7 +16,7 @@ use rsa::RsaPrivateKey;
 use support::{Guest, Host, Parts, module};
 
 /// The best of some runs: what disturbs a machine only adds.
-const RUNS: usize = 9;
+const RUNS: usize = 100;
 
 fn main() {
     let module = module(true);
@@ -31,22 +31,22 @@ fn main() {
         let mut c = parts.0[0].clone();
         c[0] = 1;
 
-        let fused = best(50, |rounds| {
+        let fused = best(4, |rounds| {
             assert_eq!(guest.decrypt(1, &c, rounds).0, 1);
         });
-        let exact = best(20, |rounds| {
+        let exact = best(2, |rounds| {
             assert_eq!(guest.decrypt(2, &c, rounds).0, 2);
         });
-        let other = best(5, |rounds| {
+        let other = best(1, |rounds| {
             guest.apply("decrypt_other", &c, rounds);
         });
-        let public = best(500, |rounds| {
+        let public = best(50, |rounds| {
             guest.apply("apply", &c, rounds);
         });
-        let load_public = best(100, |rounds| guest.load("load_public", &parts, rounds));
-        let load = best(100, |rounds| guest.load("load", &parts, rounds));
+        let load_public = best(20, |rounds| guest.load("load_public", &parts, rounds));
+        let load = best(20, |rounds| guest.load("load", &parts, rounds));
         // A key that is loaded anew is made ready by its first operation.
-        let first = best(20, |rounds| {
+        let first = best(2, |rounds| {
             for _ in 0..rounds {
                 guest.load("load", &parts, 1);
                 guest.decrypt(1, &c, 1);

@@ -130,122 +130,157 @@ pub fn settle<A: Arithmetic, const N: usize>(x: &mut Number<A, N>) {
 }
 
 simd! {
-/// `x = x · y / R`.
+/// `x = x · y / R`. The rows of the product and of the reduction go side by side, so that the
+/// digits of the quotient, which wait for each other, are found while products are summed.
 pub fn multiply<A: Arithmetic, const N: usize>(
     modulus: &Modulus<A, N>,
     columns: &mut Columns<A, N>,
     x: &mut Number<A, N>,
     y: &Number<A, N>,
 ) {
-    sum_products::<A, N>(columns.as_flattened_mut(), x, y);
-    reduce::<A, N>(modulus, columns, x);
-}
-}
-
-simd! {
-/// `x = x^2 / R`.
-pub fn square<A: Arithmetic, const N: usize>(
-    modulus: &Modulus<A, N>,
-    columns: &mut Columns<A, N>,
-    x: &mut Number<A, N>,
-) {
-    sum_squares::<A, N>(columns.as_flattened_mut(), x);
-    reduce::<A, N>(modulus, columns, x);
-}
-}
-
-simd! {
-/// The columns of `a · b`, two rows in a pass.
-fn sum_products<A: Arithmetic, const N: usize>(
-    columns: &mut [A::Column],
-    a: &Number<A, N>,
-    b: &Number<A, N>,
-) {
-    columns[..N].fill(A::empty());
-    columns[2 * N - 1] = A::empty();
+    let columns = columns.as_flattened_mut();
+    let m = &modulus.limbs;
+    begin::<A, N>(columns);
+    let mut carry = Carry::<A>::none();
     let mut row = 0;
     while row + 1 < N {
-        let (a0, a1) = (a[row], a[row + 1]);
+        let (x0, x1) = (x[row], x[row + 1]);
         let columns = &mut columns[row..row + N + 1];
         columns[N - 1..].fill(A::empty());
-        columns[0] = A::add_product(columns[0], a0, b[0]);
-        for ((column, left), right) in columns[1..].iter_mut().zip(&b[1..]).zip(b) {
-            *column = A::add_product(A::add_product(*column, a0, *left), a1, *right);
+        let column = A::add_product(columns[0], x0, y[0]);
+        let q0 = carry.digit(modulus, column);
+        let column = A::add_product(A::add_product(columns[1], x0, y[1]), x1, y[0]);
+        let q1 = carry.next_digit(modulus, column, q0);
+        for (((column, y), m), (y_below, m_below)) in columns[2..]
+            .iter_mut()
+            .zip(&y[2..])
+            .zip(&m[2..])
+            .zip(y[1..].iter().zip(&m[1..]))
+        {
+            let products = A::add_product(A::add_product(*column, x0, *y), x1, *y_below);
+            *column = A::add_product(A::add_product(products, q0, *m), q1, *m_below);
         }
-        columns[N] = A::add_product(columns[N], a1, b[N - 1]);
+        let column = A::add_product(columns[N], x1, y[N - 1]);
+        columns[N] = A::add_product(column, q1, m[N - 1]);
         row += 2;
     }
     if row < N {
         let columns = &mut columns[row..row + N];
         columns[N - 1] = A::empty();
-        for (column, limb) in columns.iter_mut().zip(b) {
-            *column = A::add_product(*column, a[row], *limb);
+        for (column, y) in columns.iter_mut().zip(y) {
+            *column = A::add_product(*column, x[row], *y);
         }
+        reduce_row(modulus, columns, &mut carry);
     }
+    finish::<A, N>(columns, &carry, x);
 }
 }
 
 simd! {
-/// The columns of `a^2`, two rows of the triangle in a pass: what stands twice is doubled.
-fn sum_squares<A: Arithmetic, const N: usize>(columns: &mut [A::Column], a: &Number<A, N>) {
-    columns[..N].fill(A::empty());
-    columns[2 * N - 1] = A::empty();
+/// `x = x^2 / R`. The products of the triangle above the diagonal stand twice in a square: they
+/// are taken once, doubled.
+pub fn square<A: Arithmetic, const N: usize>(
+    modulus: &Modulus<A, N>,
+    columns: &mut Columns<A, N>,
+    x: &mut Number<A, N>,
+) {
+    let columns = columns.as_flattened_mut();
+    begin::<A, N>(columns);
+    let mut carry = Carry::<A>::none();
     let mut row = 0;
     while row + 1 < N {
-        let (a0, a1) = (a[row], a[row + 1]);
-        let (d0, d1) = (a0.plus(a0), a1.plus(a1));
+        let (x0, x1) = (x[row], x[row + 1]);
+        let (double0, double1) = (x0.plus(x0), x1.plus(x1));
         columns[row + N - 1..=row + N].fill(A::empty());
-        let columns = &mut columns[2 * row..=row + N];
-        columns[0] = A::add_product(columns[0], a0, a0);
-        columns[1] = A::add_product(columns[1], d0, a1);
-        columns[2] = A::add_product(columns[2], a1, a1);
-        let rest = &a[row + 2..];
-        for (column, left) in columns[2..].iter_mut().zip(rest) {
-            *column = A::add_product(*column, d0, *left);
+        let triangle = &mut columns[2 * row..=row + N];
+        triangle[0] = A::add_product(triangle[0], x0, x0);
+        triangle[1] = A::add_product(triangle[1], double0, x1);
+        triangle[2] = A::add_product(triangle[2], x1, x1);
+        let rest = &x[row + 2..];
+        if let Some(first) = rest.first() {
+            triangle[2] = A::add_product(triangle[2], double0, *first);
+            for ((column, x), x_below) in triangle[3..].iter_mut().zip(&rest[1..]).zip(rest) {
+                *column = A::add_product(A::add_product(*column, double0, *x), double1, *x_below);
+            }
+            let last = triangle.len() - 1;
+            triangle[last] = A::add_product(triangle[last], double1, x[N - 1]);
         }
-        for (column, right) in columns[3..].iter_mut().zip(rest) {
-            *column = A::add_product(*column, d1, *right);
-        }
+        reduce_two_rows(modulus, &mut columns[row..=row + N], &mut carry);
         row += 2;
     }
     if row < N {
-        columns[2 * row] = A::add_product(A::empty(), a[row], a[row]);
+        columns[2 * row] = A::add_product(A::empty(), x[row], x[row]);
+        reduce_row(modulus, &mut columns[row..row + N], &mut carry);
     }
+    finish::<A, N>(columns, &carry, x);
 }
 }
 
 simd! {
-/// `x = columns / R`, settled, after the multiple of the modulus is added that makes the lower
-/// half zero. Two rows in a pass.
+/// `x = columns / R`.
 pub fn reduce<A: Arithmetic, const N: usize>(
     modulus: &Modulus<A, N>,
     columns: &mut Columns<A, N>,
     x: &mut Number<A, N>,
 ) {
     let columns = columns.as_flattened_mut();
-    let m = &modulus.limbs;
     let mut carry = Carry::<A>::none();
     let mut row = 0;
     while row + 1 < N {
-        let columns = &mut columns[row..row + N + 1];
-        let column = carry.add_to(columns[0]);
-        let q0 = carry.digit(modulus, column);
-        let column = A::add_product(carry.add_to(columns[1]), q0, m[1]);
-        let q1 = carry.digit(modulus, column);
-        for ((column, left), right) in columns[2..].iter_mut().zip(&m[2..]).zip(&m[1..]) {
-            *column = A::add_product(A::add_product(*column, q0, *left), q1, *right);
-        }
-        columns[N] = A::add_product(columns[N], q1, m[N - 1]);
+        reduce_two_rows(modulus, &mut columns[row..=row + N], &mut carry);
         row += 2;
     }
     if row < N {
-        let columns = &mut columns[row..row + N];
-        let column = carry.add_to(columns[0]);
-        let q = carry.digit(modulus, column);
-        for (column, limb) in columns[1..].iter_mut().zip(&m[1..]) {
-            *column = A::add_product(*column, q, *limb);
-        }
+        reduce_row(modulus, &mut columns[row..row + N], &mut carry);
     }
+    finish::<A, N>(columns, &carry, x);
+}
+}
+
+/// Empties the columns of the first row. Each pair of rows empties the two that it is the first to
+/// reach, and none reaches the last.
+#[inline(always)]
+fn begin<A: Arithmetic, const N: usize>(columns: &mut [A::Column]) {
+    columns[..N].fill(A::empty());
+    columns[2 * N - 1] = A::empty();
+}
+
+/// Adds the multiples of the modulus that make the first two of `N + 1` columns zero.
+#[inline(always)]
+fn reduce_two_rows<A: Arithmetic, const N: usize>(
+    modulus: &Modulus<A, N>,
+    columns: &mut [A::Column],
+    carry: &mut Carry<A>,
+) {
+    let m = &modulus.limbs;
+    let q0 = carry.digit(modulus, columns[0]);
+    let q1 = carry.next_digit(modulus, columns[1], q0);
+    for ((column, m), m_below) in columns[2..].iter_mut().zip(&m[2..]).zip(&m[1..]) {
+        *column = A::add_product(A::add_product(*column, q0, *m), q1, *m_below);
+    }
+    columns[N] = A::add_product(columns[N], q1, m[N - 1]);
+}
+
+/// Adds the multiple of the modulus that makes the first of `N` columns zero.
+#[inline(always)]
+fn reduce_row<A: Arithmetic, const N: usize>(
+    modulus: &Modulus<A, N>,
+    columns: &mut [A::Column],
+    carry: &mut Carry<A>,
+) {
+    let q = carry.digit(modulus, columns[0]);
+    for (column, m) in columns[1..].iter_mut().zip(&modulus.limbs[1..]) {
+        *column = A::add_product(*column, q, *m);
+    }
+}
+
+/// The upper half of the columns as settled limbs.
+#[inline(always)]
+fn finish<A: Arithmetic, const N: usize>(
+    columns: &[A::Column],
+    carry: &Carry<A>,
+    x: &mut Number<A, N>,
+) {
     let mut below = carry.early.plus(carry.late);
     let mut rounded = A::Vector::splat(0.0);
     for (limb, column) in x.iter_mut().zip(&columns[N..2 * N - 1]) {
@@ -261,7 +296,6 @@ pub fn reduce<A: Arithmetic, const N: usize>(
     if A::SETTLES_TWICE {
         settle::<A, N>(x);
     }
-}
 }
 
 /// What the lower columns of a reduction carry: multiples of 2^BITS.
@@ -293,9 +327,27 @@ impl<A: Arithmetic> Carry<A> {
         A::add(column, A::carried(self.late, early.minus(self.early)))
     }
 
-    /// The digit of the quotient for a column, which is done with then.
+    /// The digit of the quotient for the next column.
     #[inline(always)]
     fn digit<const N: usize>(&mut self, modulus: &Modulus<A, N>, column: A::Column) -> A::Vector {
+        let column = self.add_to(column);
+        self.take(modulus, column)
+    }
+
+    /// The same for a column that lacks the product of the digit before.
+    #[inline(always)]
+    fn next_digit<const N: usize>(
+        &mut self,
+        modulus: &Modulus<A, N>,
+        column: A::Column,
+        digit: A::Vector,
+    ) -> A::Vector {
+        let column = A::add_product(self.add_to(column), digit, modulus.limbs[1]);
+        self.take(modulus, column)
+    }
+
+    #[inline(always)]
+    fn take<const N: usize>(&mut self, modulus: &Modulus<A, N>, column: A::Column) -> A::Vector {
         let value = A::here(column);
         let digit = A::low_product(value, modulus.inverse);
         self.early = self.early.plus(A::above(column));
