@@ -1,4 +1,4 @@
-//! The kernel as a module, for the bench and for the tests of hosts: `benches/support/mod.rs` runs
+//! The kernel as a module, for the bench and for the tests of hosts: `tests/suite/support.rs` runs
 //! it.
 //!
 //! The host writes into [`buffer`], calls, and reads there. Numbers are written with their length

@@ -54,7 +54,7 @@ pub struct Operations {
 impl Kernel {
     /// The kernels that this host can be trusted with, the fastest first.
     pub fn available() -> &'static [Self] {
-        if fused_available() {
+        if fuses::<lanes::Fused>() {
             &[Self::Fused, Self::Exact]
         } else {
             &[Self::Exact]
@@ -72,7 +72,6 @@ impl Kernel {
     /// Makes the primes of a key ready.
     fn private(self, size: Size, secrets: &Secrets) -> Box<dyn PrivateOperation> {
         match (self, size) {
-            #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed-simd"))]
             (Self::Fused, size) => split_private::<lanes::Fused>(size, secrets),
             (_, Size::Bits1024) => Box::new(Private::<Whole<lanes::Plain, 24>, 22>::new(secrets)),
             (_, Size::Bits2048) => Box::new(Private::<Whole<lanes::Plain, 24>, 44>::new(secrets)),
@@ -82,7 +81,6 @@ impl Kernel {
     /// Makes a modulus ready.
     pub fn public(self, size: Size, modulus: &[u32]) -> Box<dyn PublicOperation> {
         match (self, size) {
-            #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed-simd"))]
             (Self::Fused, size) => split_public::<lanes::Fused>(size, modulus),
             (_, Size::Bits1024) => Box::new(Public::<Whole<lanes::Plain, 24>, 44>::new(modulus)),
             (_, Size::Bits2048) => Box::new(Public::<Whole<lanes::Plain, 23>, 90>::new(modulus)),
@@ -90,7 +88,6 @@ impl Kernel {
     }
 }
 
-#[cfg(any(not(target_arch = "wasm32"), feature = "relaxed-simd"))]
 fn split_private<V: Lanes>(size: Size, secrets: &Secrets) -> Box<dyn PrivateOperation> {
     match size {
         Size::Bits1024 => Box::new(Private::<Split<V, 47>, 11>::new(secrets)),
@@ -98,22 +95,11 @@ fn split_private<V: Lanes>(size: Size, secrets: &Secrets) -> Box<dyn PrivateOper
     }
 }
 
-#[cfg(any(not(target_arch = "wasm32"), feature = "relaxed-simd"))]
 fn split_public<V: Lanes>(size: Size, modulus: &[u32]) -> Box<dyn PublicOperation> {
     match size {
         Size::Bits1024 => Box::new(Public::<Split<V, 47>, 22>::new(modulus)),
         Size::Bits2048 => Box::new(Public::<Split<V, 46>, 45>::new(modulus)),
     }
-}
-
-#[cfg(any(not(target_arch = "wasm32"), feature = "relaxed-simd"))]
-fn fused_available() -> bool {
-    fuses::<lanes::Fused>()
-}
-
-#[cfg(not(any(not(target_arch = "wasm32"), feature = "relaxed-simd")))]
-fn fused_available() -> bool {
-    false
 }
 
 /// Whether a vector type leaves the product of a multiply-add unrounded, in both lanes.

@@ -36,6 +36,9 @@ pub trait Lanes: Copy + Send + Sync + 'static {
 
 #[cfg(target_arch = "wasm32")]
 pub use wasm::Plain;
+// A build without relaxed instructions is one for a host that does not fuse.
+#[cfg(all(target_arch = "wasm32", not(feature = "relaxed-simd")))]
+pub use wasm::Plain as Fused;
 #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
 pub use wasm::Relaxed as Fused;
 

@@ -151,17 +151,14 @@ pub fn multiply<A: Arithmetic, const N: usize>(
         let q0 = carry.digit(modulus, column);
         let column = A::add_product(A::add_product(columns[1], x0, y[1]), x1, y[0]);
         let q1 = carry.next_digit(modulus, column, q0);
-        for (((column, y), m), (y_below, m_below)) in columns[2..]
-            .iter_mut()
-            .zip(&y[2..])
-            .zip(&m[2..])
-            .zip(y[1..].iter().zip(&m[1..]))
-        {
-            let products = A::add_product(A::add_product(*column, x0, *y), x1, *y_below);
-            *column = A::add_product(A::add_product(products, q0, *m), q1, *m_below);
+        let (mut y_below, mut m_below) = (y[1], m[1]);
+        for ((column, y), m) in columns[2..].iter_mut().zip(&y[2..]).zip(&m[2..]) {
+            let products = A::add_product(A::add_product(*column, x0, *y), x1, y_below);
+            *column = A::add_product(A::add_product(products, q0, *m), q1, m_below);
+            (y_below, m_below) = (*y, *m);
         }
-        let column = A::add_product(columns[N], x1, y[N - 1]);
-        columns[N] = A::add_product(column, q1, m[N - 1]);
+        let column = A::add_product(columns[N], x1, y_below);
+        columns[N] = A::add_product(column, q1, m_below);
         row += 2;
     }
     if row < N {
@@ -199,11 +196,13 @@ pub fn square<A: Arithmetic, const N: usize>(
         let rest = &x[row + 2..];
         if let Some(first) = rest.first() {
             triangle[2] = A::add_product(triangle[2], double0, *first);
-            for ((column, x), x_below) in triangle[3..].iter_mut().zip(&rest[1..]).zip(rest) {
-                *column = A::add_product(A::add_product(*column, double0, *x), double1, *x_below);
+            let mut x_below = *first;
+            for (column, x) in triangle[3..].iter_mut().zip(&rest[1..]) {
+                *column = A::add_product(A::add_product(*column, double0, *x), double1, x_below);
+                x_below = *x;
             }
             let last = triangle.len() - 1;
-            triangle[last] = A::add_product(triangle[last], double1, x[N - 1]);
+            triangle[last] = A::add_product(triangle[last], double1, x_below);
         }
         reduce_two_rows(modulus, &mut columns[row..=row + N], &mut carry);
         row += 2;
@@ -255,10 +254,12 @@ fn reduce_two_rows<A: Arithmetic, const N: usize>(
     let m = &modulus.limbs;
     let q0 = carry.digit(modulus, columns[0]);
     let q1 = carry.next_digit(modulus, columns[1], q0);
-    for ((column, m), m_below) in columns[2..].iter_mut().zip(&m[2..]).zip(&m[1..]) {
-        *column = A::add_product(A::add_product(*column, q0, *m), q1, *m_below);
+    let mut m_below = m[1];
+    for (column, m) in columns[2..].iter_mut().zip(&m[2..]) {
+        *column = A::add_product(A::add_product(*column, q0, *m), q1, m_below);
+        m_below = *m;
     }
-    columns[N] = A::add_product(columns[N], q1, m[N - 1]);
+    columns[N] = A::add_product(columns[N], q1, m_below);
 }
 
 /// Adds the multiple of the modulus that makes the first of `N` columns zero.

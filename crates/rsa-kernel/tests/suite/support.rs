@@ -13,10 +13,10 @@ use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, Store, TypedFun
 pub struct Parts(pub [Vec<u8>; 8]);
 
 impl Parts {
-    /// From primes, with the public exponent 65537.
-    pub fn from_primes(p: BoxedUint, q: BoxedUint) -> Self {
-        let key = RsaPrivateKey::from_p_q(p, q, BoxedUint::from(65537_u32)).unwrap();
-        Self::of(key)
+    /// From big-endian primes, with the public exponent 65537.
+    pub fn from_primes(p: &[u8], q: &[u8]) -> Self {
+        let exponent = BoxedUint::from(65537_u32);
+        Self::of(RsaPrivateKey::from_p_q(uint(p), uint(q), exponent).unwrap())
     }
 
     /// Of a key of the `rsa` crate.
@@ -54,6 +54,11 @@ impl Parts {
     }
 }
 
+/// A number of a key's size from its bytes.
+pub fn uint(bytes: &[u8]) -> BoxedUint {
+    BoxedUint::from_be_slice_vartime(bytes)
+}
+
 /// The module of `examples/guest.rs` in wasmtime.
 pub struct Guest {
     store: Store<()>,
@@ -78,10 +83,13 @@ impl Guest {
         let mut config = Config::new();
         match host {
             Host::Fuses => {}
-            // SAFETY: to use less than the processor has is sound.
-            Host::Rounds => unsafe {
-                config.cranelift_flag_set("has_fma", "false");
-            },
+            Host::Rounds => {
+                #[expect(unsafe_code, reason = "how wasmtime's compiler is told")]
+                // SAFETY: to use less than the processor has is sound.
+                unsafe {
+                    config.cranelift_flag_set("has_fma", "false");
+                }
+            }
             Host::Refuses => {
                 config.wasm_relaxed_simd(false);
             }
