@@ -20,7 +20,9 @@ const SECONDS: f64 = 1.0;
 
 fn main() {
     let module = module(true);
-    println!("microseconds of processor time, mean of {SECONDS} second; in wasmtime but for OpenSSL\n");
+    println!(
+        "microseconds of processor time, mean of {SECONDS} second; in wasmtime but for OpenSSL\n"
+    );
     for bits in [1024, 2048] {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let parts = Parts::of(RsaPrivateKey::new(&mut rng, bits).unwrap());
@@ -65,7 +67,10 @@ fn main() {
         ] {
             println!("  {name:<18} {time:>9.1}  {:>6.2}", time / openssl[0]);
         }
-        println!("  public             {public:>9.1}  {:>6.2}", public / openssl[1]);
+        println!(
+            "  public             {public:>9.1}  {:>6.2}",
+            public / openssl[1]
+        );
         println!("  public key taken   {load_public:>9.1}\n");
     }
 }
@@ -105,7 +110,11 @@ fn openssl(bits: usize) -> [f64; 2] {
     let fields: Vec<f64> = text
         .lines()
         .find_map(|line| line.strip_prefix("+F2:"))
-        .map(|line| line.split(':').filter_map(|field| field.parse().ok()).collect())
+        .map(|line| {
+            line.split(':')
+                .filter_map(|field| field.parse().ok())
+                .collect()
+        })
         .unwrap_or_default();
     match fields[..] {
         [_, _, private, public, ..] => [1e6 / private, 1e6 / public],

@@ -75,8 +75,7 @@ extern "C" fn load_other(rounds: u32) -> u32 {
     let [n, e, p, q, _, _, _, d] = numbers(&buffer[..]).map(BoxedUint::from_be_slice_vartime);
     for _ in 0..rounds {
         let primes = vec![p.clone(), q.clone()];
-        let Ok(key) =
-            RsaPrivateKey::from_components(n.clone(), e.clone(), d.clone(), primes)
+        let Ok(key) = RsaPrivateKey::from_components(n.clone(), e.clone(), d.clone(), primes)
         else {
             return 1;
         };

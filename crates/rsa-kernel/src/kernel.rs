@@ -111,14 +111,10 @@ fn fuses<V: Lanes>() -> bool {
         let power = f64::from_bits((1023 + bits) << 52);
         let [above, below] = [power + 1.0, power - 1.0].map(black_box);
         V::run(|| {
-            let differ = V::pair(above, below).times_plus(
-                V::pair(below, above),
-                V::splat(-power * power),
-            );
-            let same = V::splat(above).times_plus(
-                V::splat(above),
-                V::splat(-power * power - 2.0 * power),
-            );
+            let differ =
+                V::pair(above, below).times_plus(V::pair(below, above), V::splat(-power * power));
+            let same =
+                V::splat(above).times_plus(V::splat(above), V::splat(-power * power - 2.0 * power));
             black_box(differ.values()) == [-1.0; 2] && black_box(same.values()) == [1.0; 2]
         })
     })

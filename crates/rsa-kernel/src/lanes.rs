@@ -47,9 +47,7 @@ pub use native::{Fused, Plain};
 
 #[cfg(target_arch = "wasm32")]
 mod wasm {
-    use core::arch::wasm32::{
-        f64x2, f64x2_add, f64x2_extract_lane, f64x2_mul, f64x2_sub, v128,
-    };
+    use core::arch::wasm32::{f64x2, f64x2_add, f64x2_extract_lane, f64x2_mul, f64x2_sub, v128};
 
     use super::Lanes;
 

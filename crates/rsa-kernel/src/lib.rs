@@ -24,6 +24,4 @@ mod simd;
 mod words;
 
 pub use kernel::Kernel;
-pub use key::{
-    CrtParts, DecryptError, Decrypted, KeyError, OutOfRange, PrivateKey, PublicKey,
-};
+pub use key::{CrtParts, DecryptError, Decrypted, KeyError, OutOfRange, PrivateKey, PublicKey};

@@ -61,7 +61,10 @@ pub fn to_words(
         let total = to_i64(limb) + carry;
         carry = total >> bits;
         let digit = total.cast_unsigned() & ((1 << bits) - 1);
-        for (piece, width) in [(digit & 0xff_ffff, bits.min(24)), (digit >> 24, bits.max(24) - 24)] {
+        for (piece, width) in [
+            (digit & 0xff_ffff, bits.min(24)),
+            (digit >> 24, bits.max(24) - 24),
+        ] {
             held |= piece << held_bits;
             held_bits += width;
             if held_bits >= 32 {
@@ -108,5 +111,8 @@ fn to_f64(value: i64) -> f64 {
 
 /// An `f64` that is an integer below 2^51 in size.
 fn to_i64(value: f64) -> i64 {
-    (value + ONES).to_bits().wrapping_sub(ONES_BITS).cast_signed()
+    (value + ONES)
+        .to_bits()
+        .wrapping_sub(ONES_BITS)
+        .cast_signed()
 }

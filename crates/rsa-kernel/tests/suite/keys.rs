@@ -52,8 +52,14 @@ fn a_key_of_another_size_is_left_to_another_implementation() {
     exponent.0[E] = vec![1; 9];
     assert_eq!(refusal(&exponent), KeyError::Unsupported);
     let n = &parts(1536).0[N];
-    assert!(matches!(PublicKey::new(n, &[3]), Err(KeyError::Unsupported)));
-    assert!(matches!(PublicKey::new(&[], &[3]), Err(KeyError::Unsupported)));
+    assert!(matches!(
+        PublicKey::new(n, &[3]),
+        Err(KeyError::Unsupported)
+    ));
+    assert!(matches!(
+        PublicKey::new(&[], &[3]),
+        Err(KeyError::Unsupported)
+    ));
 }
 
 #[test]

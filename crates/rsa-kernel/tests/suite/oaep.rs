@@ -59,8 +59,14 @@ fn what_the_rsa_crate_encrypts_is_decrypted() {
     let key = Parts::of(judge.clone()).key();
     let public = judge.to_public_key();
     for (hash, ciphertext) in [
-        ("sha1", public.encrypt(&mut rng, Oaep::<Sha1>::new(), b"SPCK")),
-        ("sha256", public.encrypt(&mut rng, Oaep::<Sha256>::new(), b"SPCK")),
+        (
+            "sha1",
+            public.encrypt(&mut rng, Oaep::<Sha1>::new(), b"SPCK"),
+        ),
+        (
+            "sha256",
+            public.encrypt(&mut rng, Oaep::<Sha256>::new(), b"SPCK"),
+        ),
     ] {
         let decrypted = key.decrypt(&ciphertext.unwrap(), &mut rng).unwrap();
         assert_eq!(**unpad(hash, &decrypted.block, b"").unwrap(), b"SPCK"[..]);
