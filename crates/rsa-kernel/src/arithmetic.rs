@@ -6,9 +6,9 @@
 //! than a part in 2^14 to it, which the margins below cover.
 //!
 //! A *column* is the sum of the products of one weight. With `N` limbs it takes `N` products of a
-//! multiplication and `N` of its reduction. Everything that is stated of sizes holds for
-//! `N < 2^(52-BITS)`: the sizes in use are 11 and 22 limbs of 47 bits (below 32) and 23 and 45 of
-//! 46 bits (below 64).
+//! multiplication and `N` of its reduction. What is stated of the sizes of [`Split`] holds for
+//! `N + 1 < 2^(52-BITS)`: in use are 11 and 22 limbs of 47 bits (23 is below 32) and 45 of 46 bits
+//! (46 is below 64).
 
 use core::marker::PhantomData;
 
@@ -135,8 +135,9 @@ impl<V: Lanes, const BITS: u64> Arithmetic for Split<V, BITS> {
         column.high.minus(V::splat(Self::ANCHOR))
     }
 
-    /// The value is below `(2·N + 2) · 2^(BITS-1) ≤ 2^52`, its product with the factor below
-    /// 2^(51+BITS), and the anchor keeps its exponent. What is left is exact as in a column.
+    /// The value is at most `(2·N + 2) · 2^(BITS-1) = (N + 1) · 2^BITS < 2^52`, its product with the
+    /// factor is below 2^(51+BITS), and the anchor keeps its exponent. What is left is exact as in
+    /// a column.
     #[inline(always)]
     fn low_product(value: V, factor: V) -> V {
         let anchor = V::splat(Self::ANCHOR);

@@ -8,7 +8,7 @@ use crate::words::low;
 
 /// 1.5 · 2^52: an `f64` of this size counts in ones, in the low bits of its representation.
 const ONES: f64 = f64::from_bits(ONES_BITS);
-const ONES_BITS: u64 = 1023 + 52 << 52 | 1 << 51;
+const ONES_BITS: u64 = ((1023 + 52) << 52) | (1 << 51);
 
 /// `words · 2^shift` as `count` settled limbs of `bits` bits.
 pub fn from_words(words: &[u32], shift: u64, bits: u64, count: usize) -> Zeroizing<Vec<f64>> {
@@ -18,7 +18,7 @@ pub fn from_words(words: &[u32], shift: u64, bits: u64, count: usize) -> Zeroizi
     let mut carry = 0;
     let mut settle = |raw: u64| {
         let total = raw + carry;
-        carry = total + (1 << (bits - 1)) >> bits;
+        carry = (total + (1 << (bits - 1))) >> bits;
         to_f64(total.wrapping_sub(carry << bits).cast_signed())
     };
     let halves = words.iter().flat_map(|word| [word & 0xffff, word >> 16]);

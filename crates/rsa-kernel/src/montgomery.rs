@@ -49,6 +49,7 @@ impl<A: Arithmetic, const N: usize> Modulus<A, N> {
     /// `R^2` is found without a division. With `w` the bits of the words, `2^w - m` is `2^w` modulo
     /// `m`; a shift makes it `R`, which is 1 in Montgomery's form. Its double is 2, and squaring and
     /// doubling make that `2^(BITS·N)`, which is `R`, and `R^2` without the form.
+    #[expect(clippy::as_conversions, reason = "a length fits 64 bits")]
     pub fn new(moduli: [&[u32]; 2]) -> Self {
         let exponent = A::BITS * N as u64;
         let inverse = moduli.map(|modulus| limbs::negative_inverse(modulus, A::BITS));

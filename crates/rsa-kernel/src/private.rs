@@ -72,14 +72,8 @@ impl<A: Arithmetic, const N: usize> PrivateOperation for Private<A, N> {
         let remainder = limbs::to_words(workspace.lane(1), A::BITS, q);
         // h = (c^dp - c^dq) / q mod p, and the result is c^dq + h · q.
         let subtrahend = limbs::from_words(&remainder, 0, A::BITS, N);
-        A::Vector::run(|| {
-            divide(
-                &self.modulus,
-                &mut workspace,
-                &subtrahend,
-                &self.coefficient,
-            )
-        });
+        let coefficient = &self.coefficient;
+        A::Vector::run(|| divide(&self.modulus, &mut workspace, &subtrahend, coefficient));
         let quotient = limbs::to_words(workspace.lane(0), A::BITS, p);
         workspace.wipe();
         let mut result = remainder;
