@@ -68,6 +68,15 @@ impl<A: Arithmetic, const N: usize> Modulus<A, N> {
     }
 }
 
+impl<A: Arithmetic, const N: usize> Drop for Modulus<A, N> {
+    fn drop(&mut self) {
+        let blank = A::Vector::splat(-0.0);
+        wipe(&mut self.limbs, blank);
+        wipe(&mut self.square, blank);
+        wipe(core::slice::from_mut(&mut self.inverse), blank);
+    }
+}
+
 /// A number of both lanes from the words of each.
 pub fn number<A: Arithmetic, const N: usize>(words: [&[u32]; 2]) -> Number<A, N> {
     let [first, second] = words.map(|words| limbs::from_words(words, 0, A::BITS, N));
@@ -104,6 +113,7 @@ fn raise_two<A: Arithmetic, const N: usize>(modulus: &mut Modulus<A, N>, exponen
         }
     }
     modulus.square = power;
+    wipe(columns.as_flattened_mut(), A::empty());
 }
 }
 

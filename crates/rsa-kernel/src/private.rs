@@ -59,6 +59,12 @@ impl<A: Arithmetic, const N: usize> Private<A, N> {
     }
 }
 
+impl<A: Arithmetic, const N: usize> Drop for Private<A, N> {
+    fn drop(&mut self) {
+        wipe(&mut self.coefficient, A::Vector::splat(-0.0));
+    }
+}
+
 impl<A: Arithmetic, const N: usize> PrivateOperation for Private<A, N> {
     fn apply(&self, secrets: &Secrets, c: &[u32], blinds: &Blinds) -> Zeroizing<Vec<u32>> {
         let [p, q] = &secrets.primes;
@@ -172,8 +178,9 @@ fn raise<A: Arithmetic, const N: usize>(
         multiply::<A, N>(modulus, columns, x, &factor);
     }
     wipe(&mut factor, A::Vector::splat(-0.0));
-    let power = *x;
+    let mut power = *x;
     leave::<A, N>(modulus, columns, x, &power);
+    wipe(&mut power, A::Vector::splat(-0.0));
 }
 }
 

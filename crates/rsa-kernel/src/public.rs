@@ -49,9 +49,9 @@ fn raise<A: Arithmetic, const N: usize>(
     exponent: u64,
 ) {
     let mut columns = columns::<A, N>();
-    let base = *x;
+    let mut base = *x;
     multiply::<A, N>(modulus, &mut columns, x, &modulus.square);
-    let montgomery = *x;
+    let mut montgomery = *x;
     for bit in (1..exponent.ilog2()).rev() {
         square::<A, N>(modulus, &mut columns, x);
         if exponent >> bit & 1 == 1 {
@@ -61,5 +61,10 @@ fn raise<A: Arithmetic, const N: usize>(
     // The last factor is as it came, and its product leaves Montgomery's form.
     square::<A, N>(modulus, &mut columns, x);
     multiply::<A, N>(modulus, &mut columns, x, &base);
+    // A private operation's result is checked here.
+    let blank = A::Vector::splat(-0.0);
+    wipe(&mut base, blank);
+    wipe(&mut montgomery, blank);
+    wipe(columns.as_flattened_mut(), A::empty());
 }
 }
