@@ -1,0 +1,271 @@
+//! `c^d mod n` by the Chinese remainder theorem: modulo `p` in one lane and `q` in the other.
+
+use zeroize::Zeroizing;
+
+use crate::arithmetic::Arithmetic;
+use crate::lanes::Lanes;
+use crate::montgomery::{
+    Columns, Modulus, Number, columns, multiply, number, reduce, settle, square, wipe,
+};
+use crate::simd::simd;
+use crate::{limbs, words};
+
+/// Bits of the exponent that are looked up at a time.
+const WINDOW: usize = 4;
+
+/// Words of the random factor that blinds an exponent.
+const BLIND_WORDS: usize = 2;
+
+/// The random factors of the exponents of one operation.
+pub type Blinds = [[u32; BLIND_WORDS]; 2];
+
+/// The private parts of a key: words, as many for each of them.
+pub struct Secrets {
+    /// The primes, `p` first.
+    pub primes: [Zeroizing<Vec<u32>>; 2],
+    /// `d mod (p - 1)` and `d mod (q - 1)`.
+    pub exponents: [Zeroizing<Vec<u32>>; 2],
+    /// `1 / q` modulo `p`.
+    pub coefficient: Zeroizing<Vec<u32>>,
+}
+
+/// A private operation, for one size and arithmetic.
+pub trait PrivateOperation: Send + Sync {
+    /// `c^d mod n`, for `c` below `n`. The time depends on neither `c` nor the key.
+    fn apply(&self, secrets: &Secrets, c: &[u32], blinds: &Blinds) -> Zeroizing<Vec<u32>>;
+}
+
+/// The primes, one in each lane.
+pub struct Private<A: Arithmetic, const N: usize> {
+    modulus: Modulus<A, N>,
+    /// `1 / q`, in Montgomery's form, in the lane of `p`.
+    coefficient: Number<A, N>,
+}
+
+impl<A: Arithmetic, const N: usize> Private<A, N> {
+    /// Takes primes that are odd, and have the top bits of their words set.
+    pub fn new(secrets: &Secrets) -> Self {
+        let [p, q] = &secrets.primes;
+        let modulus = Modulus::new([p, q]);
+        let mut coefficient = number::<A, N>([&secrets.coefficient, &[]]);
+        A::Vector::run(|| {
+            let square = &modulus.square;
+            multiply::<A, N>(&modulus, &mut columns::<A, N>(), &mut coefficient, square);
+        });
+        Self {
+            modulus,
+            coefficient,
+        }
+    }
+}
+
+impl<A: Arithmetic, const N: usize> Drop for Private<A, N> {
+    fn drop(&mut self) {
+        wipe(&mut self.coefficient, A::Vector::splat(-0.0));
+    }
+}
+
+impl<A: Arithmetic, const N: usize> PrivateOperation for Private<A, N> {
+    fn apply(&self, secrets: &Secrets, c: &[u32], blinds: &Blinds) -> Zeroizing<Vec<u32>> {
+        let [p, q] = &secrets.primes;
+        let exponents = [
+            blinded(&secrets.exponents[0], p, &blinds[0]),
+            blinded(&secrets.exponents[1], q, &blinds[1]),
+        ];
+        let c = limbs::from_words(c, 0, A::BITS, 2 * N);
+        let mut workspace = Workspace::<A, N>::new(&c);
+        A::Vector::run(|| raise(&self.modulus, &mut workspace, &exponents));
+        let remainder = limbs::to_words(workspace.lane(1), A::BITS, q);
+        // h = (c^dp - c^dq) / q mod p, and the result is c^dq + h · q.
+        let subtrahend = limbs::from_words(&remainder, 0, A::BITS, N);
+        let coefficient = &self.coefficient;
+        A::Vector::run(|| divide(&self.modulus, &mut workspace, &subtrahend, coefficient));
+        let quotient = limbs::to_words(workspace.lane(0), A::BITS, p);
+        workspace.wipe();
+        let mut result = remainder;
+        result.resize(p.len() + q.len(), 0);
+        words::add_product(&mut result, &quotient, q);
+        result
+    }
+}
+
+/// `exponent + blind · (prime - 1)`, which is the same exponent to what the prime does not divide.
+fn blinded(exponent: &[u32], prime: &[u32], blind: &[u32; BLIND_WORDS]) -> Zeroizing<Vec<u32>> {
+    let mut sum = Zeroizing::new(Vec::with_capacity(exponent.len() + BLIND_WORDS));
+    sum.extend_from_slice(exponent);
+    sum.resize(exponent.len() + BLIND_WORDS, 0);
+    let mut order = Zeroizing::new(prime.to_vec());
+    if let Some(lowest) = order.first_mut() {
+        // The prime is odd.
+        *lowest &= !1;
+    }
+    words::add_product(&mut sum, blind, &order);
+    sum
+}
+
+/// What an operation works in.
+struct Workspace<A: Arithmetic, const N: usize> {
+    x: Number<A, N>,
+    columns: Columns<A, N>,
+    /// The powers of the base up to 2^WINDOW, limb by limb.
+    table: [[A::Vector; 1 << WINDOW]; N],
+}
+
+impl<A: Arithmetic, const N: usize> Workspace<A, N> {
+    /// Starts with a number of twice the limbs in the columns of both lanes.
+    fn new(number: &[f64]) -> Self {
+        let blank = A::Vector::splat(-0.0);
+        let mut columns = columns::<A, N>();
+        for (column, limb) in columns.as_flattened_mut().iter_mut().zip(number) {
+            *column = A::column(A::Vector::splat(*limb));
+        }
+        Self {
+            x: [blank; N],
+            columns,
+            table: [[blank; 1 << WINDOW]; N],
+        }
+    }
+
+    /// The number in a lane, limb by limb.
+    fn lane(&self, index: usize) -> impl Iterator<Item = f64> {
+        self.x.iter().map(move |limb| {
+            let [first, second] = limb.values();
+            if index == 0 { first } else { second }
+        })
+    }
+
+    /// Overwrites everything: all of it is secret.
+    fn wipe(&mut self) {
+        let blank = A::Vector::splat(-0.0);
+        wipe(&mut self.x, blank);
+        wipe(self.columns.as_flattened_mut(), A::empty());
+        wipe(self.table.as_flattened_mut(), blank);
+    }
+}
+
+simd! {
+/// `x = columns^exponents`, out of Montgomery's form and above `-m` and below `m`.
+fn raise<A: Arithmetic, const N: usize>(
+    modulus: &Modulus<A, N>,
+    workspace: &mut Workspace<A, N>,
+    exponents: &[Zeroizing<Vec<u32>>; 2],
+) {
+    let Workspace { x, columns, table } = workspace;
+    // The reduction divides by R, and each multiplication by R^2 brings one R.
+    reduce::<A, N>(modulus, columns, x);
+    multiply::<A, N>(modulus, columns, x, &modulus.square);
+    multiply::<A, N>(modulus, columns, x, &modulus.square);
+    let mut base = *x;
+    // R^2 out of Montgomery's form is R, which is one.
+    leave::<A, N>(modulus, columns, x, &modulus.square);
+    for index in 0..1 << WINDOW {
+        store(table, index, x);
+        multiply::<A, N>(modulus, columns, x, &base);
+    }
+    wipe(&mut base, A::Vector::splat(-0.0));
+    let mut factor = [A::Vector::splat(-0.0); N];
+    let mut first = true;
+    for digits in windows(exponents) {
+        if first {
+            look_up(table, digits, x);
+            first = false;
+            continue;
+        }
+        for _ in 0..WINDOW {
+            square::<A, N>(modulus, columns, x);
+        }
+        look_up(table, digits, &mut factor);
+        multiply::<A, N>(modulus, columns, x, &factor);
+    }
+    wipe(&mut factor, A::Vector::splat(-0.0));
+    let mut power = *x;
+    leave::<A, N>(modulus, columns, x, &power);
+    wipe(&mut power, A::Vector::splat(-0.0));
+}
+}
+
+simd! {
+/// `x = (x - subtrahend) · coefficient`.
+fn divide<A: Arithmetic, const N: usize>(
+    modulus: &Modulus<A, N>,
+    workspace: &mut Workspace<A, N>,
+    subtrahend: &[f64],
+    coefficient: &Number<A, N>,
+) {
+    let Workspace { x, columns, .. } = workspace;
+    for (limb, subtrahend) in x.iter_mut().zip(subtrahend) {
+        *limb = limb.minus(A::Vector::splat(*subtrahend));
+    }
+    settle::<A, N>(x);
+    multiply::<A, N>(modulus, columns, x, coefficient);
+}
+}
+
+simd! {
+/// `x = y / R`.
+fn leave<A: Arithmetic, const N: usize>(
+    modulus: &Modulus<A, N>,
+    columns: &mut Columns<A, N>,
+    x: &mut Number<A, N>,
+    y: &Number<A, N>,
+) {
+    let [lower, upper] = columns;
+    for (column, limb) in lower.iter_mut().zip(y) {
+        *column = A::column(*limb);
+    }
+    upper.fill(A::empty());
+    reduce::<A, N>(modulus, columns, x);
+}
+}
+
+/// The digits of two exponents of one length, the most significant first.
+fn windows(exponents: &[Zeroizing<Vec<u32>>; 2]) -> impl Iterator<Item = [u32; 2]> {
+    let [first, second] = exponents;
+    first
+        .iter()
+        .zip(second.iter())
+        .rev()
+        .flat_map(|(first, second)| {
+            (0..32 / WINDOW).rev().map(move |window| {
+                [first, second].map(|word| word >> (WINDOW * window) & ((1 << WINDOW) - 1))
+            })
+        })
+}
+
+simd! {
+/// Keeps a number as one of the powers.
+fn store<V: Lanes, const N: usize>(
+    table: &mut [[V; 1 << WINDOW]; N],
+    index: usize,
+    x: &[V; N],
+) {
+    for (powers, limb) in table.iter_mut().zip(x) {
+        if let Some(power) = powers.get_mut(index) {
+            *power = *limb;
+        }
+    }
+}
+}
+
+simd! {
+/// The power that each lane's digit names. Every power is read, and multiplied by 1 or by 0.
+fn look_up<V: Lanes, const N: usize>(
+    table: &[[V; 1 << WINDOW]; N],
+    [first, second]: [u32; 2],
+    x: &mut [V; N],
+) {
+    let mut index = 0;
+    let chosen: [V; 1 << WINDOW] = core::array::from_fn(|_| {
+        let chosen = V::pair(limbs::equal(first, index), limbs::equal(second, index));
+        index += 1;
+        chosen
+    });
+    for (limb, powers) in x.iter_mut().zip(table) {
+        let mut sum = V::splat(0.0);
+        for (power, chosen) in powers.iter().zip(&chosen) {
+            sum = power.times_plus(*chosen, sum);
+        }
+        *limb = sum;
+    }
+}
+}

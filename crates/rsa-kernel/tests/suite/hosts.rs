@@ -1,0 +1,81 @@
+//! The kernel as WebAssembly, in hosts that treat relaxed instructions as they may.
+
+use std::sync::LazyLock;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use rsa::RsaPrivateKey;
+use rsa::hazmat::rsa_decrypt;
+
+use crate::support::{Guest, Host, Parts, module};
+
+const ANY: u32 = 0;
+const FUSED: u32 = 1;
+const EXACT: u32 = 2;
+const NONE: u32 = 0;
+
+static RELAXED: LazyLock<Vec<u8>> = LazyLock::new(|| module(true));
+static PLAIN: LazyLock<Vec<u8>> = LazyLock::new(|| module(false));
+
+/// A key, an input, and what it decrypts to.
+fn cases() -> [(Parts, Vec<u8>, Vec<u8>); 2] {
+    [1024, 2048].map(|bits| {
+        let mut rng = ChaCha20Rng::seed_from_u64(12);
+        let key = RsaPrivateKey::new(&mut rng, bits).unwrap();
+        let input = vec![0x5a; bits / 8];
+        let number = rsa::BoxedUint::from_be_slice_vartime(&input);
+        let expected = rsa_decrypt::<ChaCha20Rng>(None, &key, &number).unwrap();
+        (Parts::of(key), input, expected.to_be_bytes().to_vec())
+    })
+}
+
+#[test]
+fn a_host_that_fuses_gets_the_fused_kernel() {
+    for (parts, input, expected) in cases() {
+        let mut guest = Guest::new(&RELAXED, Host::Fuses).unwrap();
+        guest.load("load", &parts, 1);
+        for kernel in [FUSED, EXACT] {
+            assert_eq!(guest.decrypt(kernel, &input, 2), (kernel, expected.clone()));
+        }
+        assert_eq!(guest.decrypt(ANY, &input, 2), (FUSED, expected));
+    }
+}
+
+#[test]
+fn a_host_that_rounds_products_gets_the_exact_kernel() {
+    for (parts, input, expected) in cases() {
+        let mut guest = Guest::new(&RELAXED, Host::Rounds).unwrap();
+        guest.load("load", &parts, 1);
+        assert_eq!(guest.decrypt(ANY, &input, 1), (EXACT, expected));
+    }
+}
+
+#[test]
+fn a_fused_kernel_whose_products_are_rounded_gives_no_result() {
+    for (parts, input, _) in cases() {
+        let mut guest = Guest::new(&RELAXED, Host::Rounds).unwrap();
+        guest.load("load", &parts, 1);
+        assert_eq!(guest.decrypt(FUSED, &input, 1).0, NONE);
+    }
+}
+
+#[test]
+fn a_host_without_relaxed_instructions_loads_the_build_without_them() {
+    assert!(Guest::new(&RELAXED, Host::Refuses).is_err());
+    for (parts, input, expected) in cases() {
+        let mut guest = Guest::new(&PLAIN, Host::Refuses).unwrap();
+        guest.load("load", &parts, 1);
+        assert_eq!(guest.decrypt(ANY, &input, 1), (EXACT, expected));
+    }
+}
+
+#[test]
+fn the_public_operation_is_right_wherever_it_runs() {
+    for host in [Host::Fuses, Host::Rounds] {
+        for (parts, input, expected) in cases() {
+            let mut guest = Guest::new(&RELAXED, host).unwrap();
+            guest.load("load_public", &parts, 1);
+            assert_eq!(guest.apply("apply", &expected, 1), input);
+        }
+    }
+}

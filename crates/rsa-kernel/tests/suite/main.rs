@@ -1,0 +1,9 @@
+//! What the kernel promises, held against others.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+mod differential;
+mod hosts;
+mod keys;
+mod oaep;
+mod support;
