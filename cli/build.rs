@@ -28,6 +28,7 @@ fn main() {
     let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("..");
     for input in [
         "src",
+        "crates",
         "wit",
         "hosts",
         "Cargo.toml",

@@ -1,10 +1,12 @@
-//! RSA behind one small interface, so that a faster kernel can take its place.
-//!
-//! The arithmetic is the `rsa` crate's on `crypto-bigint`: private operations are blinded.
+//! RSA behind one small interface: the project's own kernel where it is at home, and the `rsa` crate for
+//! all else, and as its judge.
+
+use std::cell::OnceCell;
 
 use ::rsa::traits::PublicKeyParts;
 use ::rsa::{BoxedUint, Oaep, Pkcs1v15Sign, Pss, RsaPrivateKey, RsaPublicKey};
 use der::Decode;
+use keylet_rsa_kernel::{CrtParts, DecryptError, KeyError, oaep};
 use rand_core::CryptoRng;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
@@ -41,34 +43,56 @@ pub struct InvalidKey;
 pub struct DecryptionFailed;
 
 /// An RSA private key.
-pub struct PrivateKey(RsaPrivateKey);
+///
+/// The kernel calculates with keys of 1024 and 2048 bits; with others, and where the kernel vouches for
+/// no result, the `rsa` crate does.
+pub struct PrivateKey {
+    pkcs1: Zeroizing<Vec<u8>>,
+    kernel: Option<keylet_rsa_kernel::PrivateKey>,
+    crates: OnceCell<RsaPrivateKey>,
+}
 
 impl PrivateKey {
-    /// Reads an `RSAPrivateKey` (PKCS#1, RFC 8017 appendix A.1.2) in DER.
+    /// Reads an `RSAPrivateKey` (PKCS#1, RFC 8017 appendix A.1.2) in DER. Whether all its parts belong
+    /// together, [`Self::check`] says.
     ///
     /// # Errors
-    /// [`InvalidKey`] when it is malformed, has more than two primes, or its parts do not belong
-    /// together.
+    /// [`InvalidKey`] when it is malformed, has more than two primes, or these are not those of the
+    /// modulus.
     pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, InvalidKey> {
-        let key = pkcs1::RsaPrivateKeyRef::from_der(der).map_err(|_| InvalidKey)?;
-        if key.other_prime_infos.is_some() {
-            return Err(InvalidKey);
+        let key = parts(der)?;
+        let kernel = keylet_rsa_kernel::PrivateKey::new(&CrtParts {
+            n: key.modulus.as_bytes(),
+            e: key.public_exponent.as_bytes(),
+            p: key.prime1.as_bytes(),
+            q: key.prime2.as_bytes(),
+            dp: key.exponent1.as_bytes(),
+            dq: key.exponent2.as_bytes(),
+            qinv: key.coefficient.as_bytes(),
+        });
+        let kernel = match kernel {
+            Ok(kernel) => Some(kernel),
+            Err(KeyError::Unsupported) => None,
+            Err(KeyError::Invalid) => return Err(InvalidKey),
+        };
+        let this = Self {
+            pkcs1: Zeroizing::new(der.to_vec()),
+            kernel,
+            crates: OnceCell::new(),
+        };
+        if this.kernel.is_none() {
+            this.check()?;
         }
-        let integer =
-            |part: der::asn1::UintRef<'_>| BoxedUint::from_be_slice_vartime(part.as_bytes());
-        RsaPrivateKey::from_components(
-            integer(key.modulus),
-            integer(key.public_exponent),
-            integer(key.private_exponent),
-            vec![integer(key.prime1), integer(key.prime2)],
-        )
-        .map(Self)
-        .map_err(|_| InvalidKey)
+        Ok(this)
     }
 
-    /// The modulus, big-endian, without leading zeros.
-    pub fn modulus(&self) -> Vec<u8> {
-        self.0.n().as_ref().to_be_bytes_trimmed_vartime().into()
+    /// Whether the parts of the key belong together: work that an operation does without, since its
+    /// result is checked.
+    ///
+    /// # Errors
+    /// [`InvalidKey`]
+    pub fn check(&self) -> Result<(), InvalidKey> {
+        self.crates().map(drop)
     }
 
     /// RSAES-OAEP decryption with an empty label (RFC 8017 section 7.1.2).
@@ -81,64 +105,162 @@ impl PrivateKey {
         ciphertext: &[u8],
         rng: &mut dyn CryptoRng,
     ) -> Result<Zeroizing<Vec<u8>>, DecryptionFailed> {
-        match hash {
-            OaepHash::Sha1 => self.0.decrypt_blinded(rng, Oaep::<Sha1>::new(), ciphertext),
-            OaepHash::Sha256 => self
-                .0
-                .decrypt_blinded(rng, Oaep::<Sha256>::new(), ciphertext),
+        let decrypted = match &self.kernel {
+            Some(kernel) => kernel.decrypt(ciphertext, rng),
+            None => Err(DecryptError::Unverified),
+        };
+        match decrypted {
+            Ok(decrypted) => match hash {
+                OaepHash::Sha1 => oaep::unpad::<Sha1>(&decrypted.block, b""),
+                OaepHash::Sha256 => oaep::unpad::<Sha256>(&decrypted.block, b""),
+            }
+            .map_err(|_| DecryptionFailed),
+            Err(DecryptError::OutOfRange) => Err(DecryptionFailed),
+            Err(DecryptError::Unverified) => {
+                let key = self.crates().map_err(|_| DecryptionFailed)?;
+                match hash {
+                    OaepHash::Sha1 => key.decrypt_blinded(rng, Oaep::<Sha1>::new(), ciphertext),
+                    OaepHash::Sha256 => key.decrypt_blinded(rng, Oaep::<Sha256>::new(), ciphertext),
+                }
+                .map(Zeroizing::new)
+                .map_err(|_| DecryptionFailed)
+            }
         }
-        .map(Zeroizing::new)
-        .map_err(|_| DecryptionFailed)
+    }
+
+    /// The key of the `rsa` crate, which checks all parts.
+    fn crates(&self) -> Result<&RsaPrivateKey, InvalidKey> {
+        if let Some(key) = self.crates.get() {
+            return Ok(key);
+        }
+        let parts = parts(&self.pkcs1)?;
+        let integer =
+            |part: der::asn1::UintRef<'_>| BoxedUint::from_be_slice_vartime(part.as_bytes());
+        let key = RsaPrivateKey::from_components(
+            integer(parts.modulus),
+            integer(parts.public_exponent),
+            integer(parts.private_exponent),
+            vec![integer(parts.prime1), integer(parts.prime2)],
+        );
+        let key = key.map_err(|_| InvalidKey)?;
+        Ok(self.crates.get_or_init(|| key))
+    }
+}
+
+/// The parts of a key of two primes.
+fn parts(der: &[u8]) -> Result<pkcs1::RsaPrivateKeyRef<'_>, InvalidKey> {
+    let key = pkcs1::RsaPrivateKeyRef::from_der(der).map_err(|_| InvalidKey)?;
+    match key.other_prime_infos {
+        Some(_) => Err(InvalidKey),
+        None => Ok(key),
     }
 }
 
 /// An RSA public key for signatures.
-pub struct PublicKey(RsaPublicKey);
+pub struct PublicKey {
+    modulus: Vec<u8>,
+    exponent: Vec<u8>,
+    kernel: Option<keylet_rsa_kernel::PublicKey>,
+    crates: OnceCell<RsaPublicKey>,
+}
 
 impl PublicKey {
     /// A key from big-endian modulus and public exponent. Moduli of 2048 to 4096 bits are taken
-    /// (RFC 7518 section 3.3 asks for at least 2048).
+    /// (RFC 7518 section 3.3 asks for at least 2048), and exponents below 2^33.
     ///
     /// # Errors
     /// [`InvalidKey`] when the size or the exponent is out of range.
     pub fn from_components(modulus: &[u8], exponent: &[u8]) -> Result<Self, InvalidKey> {
-        let key = RsaPublicKey::new(
-            BoxedUint::from_be_slice_vartime(modulus),
-            BoxedUint::from_be_slice_vartime(exponent),
-        )
-        .map_err(|_| InvalidKey)?;
-        if key.n().as_ref().bits_vartime() < 2048 {
+        let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+        let kernel = match modulus.len() - zeros {
+            256 => keylet_rsa_kernel::PublicKey::new(modulus, exponent).ok(),
+            _ => None,
+        };
+        let this = Self {
+            modulus: modulus.to_vec(),
+            exponent: exponent.to_vec(),
+            kernel: kernel.filter(|_| exponent.len() <= 4),
+            crates: OnceCell::new(),
+        };
+        if this.kernel.is_none() && this.crates()?.n().as_ref().bits_vartime() < 2048 {
             return Err(InvalidKey);
         }
-        Ok(Self(key))
+        Ok(this)
+    }
+
+    /// The key of the `rsa` crate.
+    fn crates(&self) -> Result<&RsaPublicKey, InvalidKey> {
+        if let Some(key) = self.crates.get() {
+            return Ok(key);
+        }
+        let key = RsaPublicKey::new(
+            BoxedUint::from_be_slice_vartime(&self.modulus),
+            BoxedUint::from_be_slice_vartime(&self.exponent),
+        );
+        let key = key.map_err(|_| InvalidKey)?;
+        Ok(self.crates.get_or_init(|| key))
     }
 
     /// Verifies an RSASSA-PKCS1-v1_5 signature (RFC 8017 section 8.2.2).
     pub fn verify_pkcs1v15(&self, hash: SignatureHash, message: &[u8], signature: &[u8]) -> bool {
-        match hash {
-            SignatureHash::Sha256 => self.0.verify(
-                Pkcs1v15Sign::new::<Sha256>(),
-                &Sha256::digest(message),
-                signature,
-            ),
-            SignatureHash::Sha384 => self.0.verify(
-                Pkcs1v15Sign::new::<Sha384>(),
-                &Sha384::digest(message),
-                signature,
-            ),
-            SignatureHash::Sha512 => self.0.verify(
-                Pkcs1v15Sign::new::<Sha512>(),
-                &Sha512::digest(message),
-                signature,
-            ),
+        let digest = match hash {
+            SignatureHash::Sha256 => Sha256::digest(message).to_vec(),
+            SignatureHash::Sha384 => Sha384::digest(message).to_vec(),
+            SignatureHash::Sha512 => Sha512::digest(message).to_vec(),
+        };
+        if let Some(kernel) = &self.kernel {
+            let encoded = kernel.apply(signature);
+            return encoded
+                .is_ok_and(|encoded| encoded == emsa_pkcs1v15(hash, &digest, encoded.len()));
         }
-        .is_ok()
+        let padding = match hash {
+            SignatureHash::Sha256 => Pkcs1v15Sign::new::<Sha256>(),
+            SignatureHash::Sha384 => Pkcs1v15Sign::new::<Sha384>(),
+            SignatureHash::Sha512 => Pkcs1v15Sign::new::<Sha512>(),
+        };
+        self.crates()
+            .is_ok_and(|key| key.verify(padding, &digest, signature).is_ok())
     }
 
     /// Verifies an RSASSA-PSS signature with SHA-256 and a salt of 32 bytes (RFC 7518 section 3.5).
     pub fn verify_pss_sha256(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.0
-            .verify(Pss::<Sha256>::new(), &Sha256::digest(message), signature)
-            .is_ok()
+        let digest = Sha256::digest(message);
+        self.crates()
+            .is_ok_and(|key| key.verify(Pss::<Sha256>::new(), &digest, signature).is_ok())
     }
+}
+
+/// EMSA-PKCS1-v1_5 (RFC 8017 section 9.2): `00 01 FF … FF 00`, then the `DigestInfo` of the digest, in
+/// so many bytes.
+fn emsa_pkcs1v15(hash: SignatureHash, digest: &[u8], length: usize) -> Vec<u8> {
+    // The beginning of each DigestInfo (section 9.2, note 1): SEQUENCE { SEQUENCE { OID, NULL }, OCTET
+    // STRING of this length }.
+    let (whole, last_of_oid, size) = match hash {
+        SignatureHash::Sha256 => (0x31, 1, 0x20),
+        SignatureHash::Sha384 => (0x41, 2, 0x30),
+        SignatureHash::Sha512 => (0x51, 3, 0x40),
+    };
+    let info = [
+        0x30,
+        whole,
+        0x30,
+        0x0d,
+        0x06,
+        0x09,
+        0x60,
+        0x86,
+        0x48,
+        0x01,
+        0x65,
+        0x03,
+        0x04,
+        0x02,
+        last_of_oid,
+        0x05,
+        0x00,
+        0x04,
+        size,
+    ];
+    let padding = length.saturating_sub(3 + info.len() + digest.len());
+    [&[0, 1][..], &vec![0xff; padding], &[0], &info, digest].concat()
 }

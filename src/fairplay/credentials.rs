@@ -213,7 +213,10 @@ impl Credentials {
     pub fn check(&self) -> Result<(), SettingsError> {
         let problems: Vec<SettingError> = self
             .iter()
-            .filter(|credential| credential.private_keys.iter().any(|key| key.get().is_err()))
+            .filter(|credential| {
+                let mut keys = credential.private_keys.iter();
+                keys.any(|key| key.get().and_then(PrivateKey::check).is_err())
+            })
             .map(|credential| {
                 let message = format!(
                     "a private key of credential `{}` is not a sound RSA key",

@@ -92,7 +92,7 @@ impl StoredKey {
     /// The key, ready for use.
     ///
     /// # Errors
-    /// [`InvalidKey`] when its parts do not belong together.
+    /// [`InvalidKey`] when it is not sound, as far as that is seen at once.
     pub fn get(&self) -> Result<&PrivateKey, InvalidKey> {
         if let Some(key) = self.ready.get() {
             return Ok(key);
