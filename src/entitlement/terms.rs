@@ -243,7 +243,9 @@ impl Terms {
                 Value::Object(members) => {
                     let mut own = self.clone();
                     for (name, value) in members {
-                        if ["tracks", "max_uses", "max_streams", "streams_full"].contains(&name.as_str()) {
+                        if ["tracks", "max_uses", "max_streams", "streams_full"]
+                            .contains(&name.as_str())
+                        {
                             return Err(INVALID);
                         }
                         own.set(name, value)?;

@@ -22,8 +22,8 @@ use crate::fairplay::credentials::Credentials;
 use crate::fairplay::rules::Rules;
 use crate::platform::Platform;
 use crate::server_secret::{Label, ServerSecret};
-use crate::session::{self, Period};
 use crate::session::challenge::{self, Challenge};
+use crate::session::{self, Period};
 use crate::token::callback;
 use crate::token::{self, Access, Policies};
 

@@ -143,7 +143,10 @@ impl Stream<'_> {
         if self.ticket.is_some() && !has_lease {
             return;
         }
-        let left = self.period.plays_until(self.period.of(now)).saturating_sub(now);
+        let left = self
+            .period
+            .plays_until(self.period.of(now))
+            .saturating_sub(now);
         let left = u32::try_from(left).unwrap_or(u32::MAX);
         if let Use::Streaming { lease_seconds, .. } = &mut granted.use_ {
             *lease_seconds = least(*lease_seconds, Some(left));

@@ -88,7 +88,9 @@ fn license_type(
     in_body: Option<&str>,
 ) -> Result<Option<bool>, Problem> {
     let in_query = parameter(query, LICENSE_TYPE);
-    let in_header = headers.get(LICENSE_TYPE).and_then(|value| value.to_str().ok());
+    let in_header = headers
+        .get(LICENSE_TYPE)
+        .and_then(|value| value.to_str().ok());
     match in_query.as_deref().or(in_header).or(in_body) {
         None => Ok(None),
         Some("license-request") => Ok(Some(false)),

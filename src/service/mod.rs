@@ -282,7 +282,9 @@ fn allow(reply: &mut Reply, methods: &[Method]) {
         ""
     };
     let value = HeaderValue::from_str(&format!("{}{head}, OPTIONS", names(methods)));
-    reply.headers_mut().extend(value.map(|value| (ALLOW, value)));
+    reply
+        .headers_mut()
+        .extend(value.map(|value| (ALLOW, value)));
 }
 
 /// Methods, as headers list them.

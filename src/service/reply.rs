@@ -141,7 +141,11 @@ fn granted(ckc: &Ckc) -> Map<String, Value> {
 fn tell(entry: &mut Map<String, Value>, ckc: &Ckc) {
     let session = ckc.session.as_ref();
     insert(entry, "session_id", session.map(|session| &session.id));
-    insert(entry, "session_token", session.map(|session| &session.token));
+    insert(
+        entry,
+        "session_token",
+        session.map(|session| &session.token),
+    );
     let heartbeat = session.map(|session| session.heartbeat_seconds);
     insert(entry, "heartbeat_seconds", heartbeat);
 }

@@ -84,8 +84,8 @@ pub async fn reply<P: Platform>(
         }
         Action::Kill => {
             require_operator(licensing, &parts.headers).await?;
-            let asked = encoding::json(&body)
-                .map_err(|e| Problem::new(Code::REQUEST_MALFORMED, e))?;
+            let asked =
+                encoding::json(&body).map_err(|e| Problem::new(Code::REQUEST_MALFORMED, e))?;
             let account = asked.get("accountId").and_then(Value::as_str);
             let account = account
                 .ok_or_else(|| Problem::new(Code::REQUEST_MALFORMED, "there is no `accountId`"))?;

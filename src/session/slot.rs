@@ -292,7 +292,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
         if !self.is_recent(&record) {
             return Ok(());
         }
-        self.end_slot(&ticket.subject, slot, &record, is_recorded).await
+        self.end_slot(&ticket.subject, slot, &record, is_recorded)
+            .await
     }
 
     /// Ends the session of a device whose playback has stopped, where there is one.
@@ -305,7 +306,10 @@ impl<'a, P: Platform> Sessions<'a, P> {
         device: &str,
         limit: u32,
     ) -> Result<(), Error> {
-        for (slot, record) in self.records(subject, limit.min(MAX_STREAMS), |_| false).await? {
+        for (slot, record) in self
+            .records(subject, limit.min(MAX_STREAMS), |_| false)
+            .await?
+        {
             match record {
                 Some(record) if record.owner == device && self.is_live(&record) => {
                     self.end_recorded(subject, slot, &record).await?;
@@ -506,7 +510,9 @@ impl<'a, P: Platform> Sessions<'a, P> {
         let period = self.period.of(now);
         // What the player has not been told of counts too: its last answer may be lost.
         let told = ticket.heard;
-        let heard = record.as_ref().map_or(told, |record| told.max(record.heard));
+        let heard = record
+            .as_ref()
+            .map_or(told, |record| told.max(record.heard));
         let is_too_old = period > told.saturating_add(2) || ticket.period != self.period.seconds();
         if is_too_old || period > heard.saturating_add(1) {
             return Err(Error::Lapsed);
@@ -531,7 +537,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
         record.heard = period;
         record.seen = now;
         self.write(&ticket.subject, slot, &record).await?;
-        self.clear(&self.slot_key(heard, &ticket.subject, slot)).await;
+        self.clear(&self.slot_key(heard, &ticket.subject, slot))
+            .await;
         Ok(self.held(ticket))
     }
 
@@ -570,7 +577,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
         }
 
         let serial = last.map_or(1, |last| last.serial.saturating_add(1));
-        let (over, leftovers) = last.map_or_else(Default::default, |last| self.leftovers(last, period));
+        let (over, leftovers) =
+            last.map_or_else(Default::default, |last| self.leftovers(last, period));
         let record = Record {
             id: self.id(subject, Some(slot), serial, opening.owner),
             serial,
@@ -679,11 +687,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
     }
 
     fn slot_key(&self, period: u64, subject: &str, slot: u32) -> String {
-        counter_key(
-            period.saturating_mul(self.period.seconds()),
-            subject,
-            slot,
-        )
+        counter_key(period.saturating_mul(self.period.seconds()), subject, slot)
     }
 
     /// The mark of an owner: from 2^39 to 2^40.

@@ -44,7 +44,6 @@ pub struct Ticket {
 }
 
 impl Ticket {
-
     /// Reads a session token.
     ///
     /// # Errors

@@ -66,12 +66,20 @@ pub struct Found {
 
 /// The session token of a request: in [`SESSION_HEADER`], or in Nagra's list.
 pub fn session(headers: &HeaderMap) -> Option<&str> {
-    let own = headers.get(SESSION_HEADER).and_then(|value| value.to_str().ok());
-    own.map(str::trim).filter(|own| !own.is_empty()).or_else(|| {
-        let lists = headers.get_all(NAGRA).iter();
-        let tokens = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
-        tokens.map(str::trim).find(|token| own::is_of_session(token))
-    })
+    let own = headers
+        .get(SESSION_HEADER)
+        .and_then(|value| value.to_str().ok());
+    own.map(str::trim)
+        .filter(|own| !own.is_empty())
+        .or_else(|| {
+            let lists = headers.get_all(NAGRA).iter();
+            let tokens = lists
+                .filter_map(|list| list.to_str().ok())
+                .flat_map(|list| list.split(','));
+            tokens
+                .map(str::trim)
+                .find(|token| own::is_of_session(token))
+        })
 }
 
 /// Looks for tokens in headers, query and, where there is a JSON body, its member `token`.
