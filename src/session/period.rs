@@ -10,6 +10,8 @@ const USUAL: u64 = 60;
 const SHORTEST: u64 = 4;
 const LONGEST: u64 = 600;
 
+const SECONDS_OF_A_DAY: u64 = 86_400;
+
 /// How long a period is. Periods are counted from 1970, so every instance has the same ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period(u64);
@@ -52,6 +54,11 @@ impl Period {
     /// The period of a time, both counted from 1970.
     pub fn of(self, time: u64) -> u64 {
         time / self.0
+    }
+
+    /// The day on which the period of a time begins, counted from 1970.
+    pub fn day(self, time: u64) -> u64 {
+        self.of(time).saturating_mul(self.0) / SECONDS_OF_A_DAY
     }
 
     /// The last second before its end at which a period is safe from clocks that are ahead, in

@@ -77,8 +77,6 @@ use crate::entitlement::{MAX_STREAMS, StreamsFull};
 use crate::platform::{self, Platform};
 use crate::server_secret::{Label, ServerSecret};
 
-const SECONDS_OF_A_DAY: u64 = 86_400;
-
 /// The most ended sessions that a record remembers to clean up after.
 const MAX_LEFTOVERS: usize = 32;
 
@@ -109,7 +107,7 @@ pub struct Record {
     period: u64,
     /// Whether it was ended.
     ended: bool,
-    /// Sessions before it whose counter of ends may be there: id, and when each was opened.
+    /// Sessions before it whose counter of ends may be there: id and day.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     leftovers: Vec<(String, u64)>,
 }
@@ -182,10 +180,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
     /// [`Error::StreamsExceeded`]; [`Error::Ended`] for a renewal of what was ended; [`Error::Store`].
     pub async fn open(&self, opening: &Opening<'_>) -> Result<Held, Error> {
         let limit = opening.limit.min(MAX_STREAMS);
-        let is_own = |record: &Record| {
-            let is_ended = opening.is_renewal && record.ended;
-            opening.is_of(record) && (is_ended || self.is_recent(record))
-        };
+        let is_own = |record: &Record| opening.is_of(record) && self.is_live(record);
         let mut records = self.records(opening.subject, limit, is_own).await?;
         if let Some((slot, Some(record))) = records.last()
             && is_own(record)
@@ -197,6 +192,10 @@ impl<'a, P: Platform> Sessions<'a, P> {
                 Err(error) => return Err(error),
             }
             records = self.records(opening.subject, limit, |_| false).await?;
+        }
+        let mut known = records.iter().filter_map(|(_, record)| record.as_ref());
+        if opening.is_renewal && known.any(|record| record.ended && opening.is_of(record)) {
+            return Err(Error::Ended);
         }
         for (slot, record) in &records {
             if record.as_ref().is_some_and(|record| self.is_live(record)) {
@@ -468,7 +467,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
     }
 
     async fn check_not_ended(&self, id: &str, opened: u64) -> Result<(), Error> {
-        match self.platform.get(&end_key(id, opened)).await? {
+        let key = end_key(id, self.period.day(opened));
+        match self.platform.get(&key).await? {
             None => Ok(()),
             Some(_) => Err(Error::Ended),
         }
@@ -481,9 +481,6 @@ impl<'a, P: Platform> Sessions<'a, P> {
         slot: u32,
         record: &Record,
     ) -> Result<Held, Error> {
-        if record.ended {
-            return Err(Error::Ended);
-        }
         let ticket = Ticket {
             id: record.id.clone(),
             subject: opening.subject.to_owned(),
@@ -571,6 +568,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         if self.platform.now() >= self.period.safe_end(period) {
             heard = period.saturating_add(1);
             let sum = self.add(heard, subject, slot, mark).await?;
+            self.clear(&self.slot_key(period, subject, slot)).await;
             if sum % mark != 0 || self.platform.now() >= self.period.safe_end(heard) {
                 return Ok(None);
             }
@@ -597,8 +595,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
         if let Some(last) = last.filter(|last| !last.ended && !self.is_recent(last)) {
             self.clear(&last.slot_key(last.heard, subject, slot)).await;
         }
-        for (id, opened) in over {
-            self.clear(&end_key(&id, opened)).await;
+        for (id, day) in over {
+            self.clear(&end_key(&id, day)).await;
         }
         if self.platform.now() >= self.period.plays_until(heard) {
             return Err(Error::Store(platform::Error::Store(
@@ -626,7 +624,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
     /// more than a period.
     fn leftovers(&self, last: &Record, period: u64) -> (Vec<(String, u64)>, Vec<(String, u64)>) {
         let is_gone = |heard: u64| heard.saturating_add(2) < period;
-        let own = (last.id.clone(), last.opened);
+        let own = (last.id.clone(), self.period.day(last.opened));
         let mut older = last.leftovers.clone();
         if last.period == self.period.seconds() && !is_gone(self.period.of(last.opened)) {
             older.push(own);
@@ -655,7 +653,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
     ) -> Result<(), Error> {
         let ends = self
             .platform
-            .increment(&end_key(&record.id, record.opened), 1)
+            .increment(&end_key(&record.id, self.period.day(record.opened)), 1)
             .await?;
         if ends != 1 {
             return Ok(());
@@ -765,6 +763,6 @@ fn record_key(subject: &str, slot: u32) -> String {
     format!("session/{subject}/{slot}")
 }
 
-fn end_key(id: &str, opened: u64) -> String {
-    format!("session-end/{}/{id}", opened / SECONDS_OF_A_DAY)
+fn end_key(id: &str, day: u64) -> String {
+    format!("session-end/{day}/{id}")
 }
