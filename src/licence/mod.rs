@@ -154,6 +154,15 @@ impl Viewer<'_> {
         &self.accesses
     }
 
+    /// Pseudonym of the subject whose streams are counted.
+    ///
+    /// # Errors
+    /// [`entitlement::Error::Unsupported`] where the token has none, or the server no secret.
+    pub fn subject_to_count(&self) -> Result<&str, entitlement::Error> {
+        let unsupported = || entitlement::Error::Unsupported("max_streams".to_owned());
+        self.subject.as_deref().ok_or_else(unsupported)
+    }
+
     /// The option that holds for a key.
     ///
     /// # Errors

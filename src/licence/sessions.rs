@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::audit::Audit;
-use super::{Error, FAIRPLAY, Licensing, Viewer};
+use super::{Error, FAIRPLAY, Licensing};
 use crate::entitlement::{self, Limits, MAX_STREAMS, StreamsFull};
 use crate::id::Id;
 use crate::platform::Platform;
@@ -326,17 +326,6 @@ impl<P: Platform> Licensing<P> {
             heartbeat_seconds: period.heartbeat_seconds(),
             expires_at: period.plays_until(held.ticket.heard),
         })
-    }
-}
-
-impl Viewer<'_> {
-    /// Whose streams are counted.
-    ///
-    /// # Errors
-    /// [`entitlement::Error::Unsupported`] where the token says nothing of that.
-    pub(super) fn subject_to_count(&self) -> Result<&str, entitlement::Error> {
-        let unsupported = || entitlement::Error::Unsupported("max_streams".to_owned());
-        self.subject.as_deref().ok_or_else(unsupported)
     }
 }
 

@@ -843,6 +843,26 @@ fn a_host_that_dies_between_two_steps_loses_no_session_and_frees_no_slot() {
 }
 
 #[test]
+fn a_host_that_is_started_again_on_its_file_has_its_sessions() {
+    let directory = Directory::new("again");
+    let store = StoreChoice::File(directory.file("store"));
+    let token = token(&streams(2));
+    let server = serve(World::Wasip2, &store, &[]);
+    let [kept, ended] = [(); 2].map(|()| server.open(&token).session());
+    server.stop();
+    let server = serve(World::Wasip3, &store, &[]);
+    assert_eq!(server.open(&token).refusal(), "streams_exceeded");
+    assert_eq!(server.end(&ended).status, 204);
+    server.stop();
+    let server = serve(World::Wasip2, &store, &[]);
+    assert_eq!(server.beat(&ended).refusal(), "session_ended");
+    assert_eq!(server.beat(&kept).status, 200);
+    server.open(&token).session();
+    assert_eq!(server.open(&token).refusal(), "streams_exceeded");
+    server.stop();
+}
+
+#[test]
 fn keys_do_not_grow_with_the_sessions_that_a_viewer_has_had() {
     let deployment = deployment(&[]);
     let token = token(&streams(2));
