@@ -511,7 +511,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
             .as_ref()
             .map_or(told, |record| told.max(record.heard));
         let is_too_old = period > told.saturating_add(2) || ticket.period != self.period.seconds();
-        if is_too_old || period > heard.saturating_add(1) {
+        // What comes in the last seconds is not to keep the slot from others.
+        if is_too_old || now >= self.period.plays_until(heard) {
             return Err(Error::Lapsed);
         }
         let ticket = Ticket {

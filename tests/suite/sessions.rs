@@ -14,7 +14,7 @@ use keylet_cli::jwt::Signer;
 use serde_json::{Value, json};
 
 use crate::processes::{Directory, redis};
-use crate::support::{Answer, Native, send, spc};
+use crate::support::{Answer, send, spc};
 use crate::upstream::{Deployment, SPINS, jwks, signed, variables};
 
 const ISSUER: Signer = Signer::EdDsa([1; 32]);

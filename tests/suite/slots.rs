@@ -220,14 +220,15 @@ fn storm(seed: u64, steps: usize, full: StreamsFull, counts: &mut Counts) {
 
     for step in 0..steps {
         // Most operations are quick, and some take very long.
-        let passed = match chance.below(100) {
+        let passed = match chance.below(1_000) {
             0 => chance.below(PERIOD * 1_000),
             1..6 => chance.below(8_000),
-            _ => chance.below(60),
+            _ if tasks.is_empty() => chance.below(15_000),
+            _ => chance.below(40),
         };
         world.time.set(world.time.get() + passed);
 
-        if tasks.len() < 4 || chance.below(4) == 0 {
+        if tasks.is_empty() || chance.below(12) == 0 {
             let player = chance.pick(PLAYERS);
             let wish = match (&playing[player], chance.below(12)) {
                 (_, 0) if chance.below(20) == 0 => Wish::EndAll,
@@ -271,7 +272,7 @@ fn storm(seed: u64, steps: usize, full: StreamsFull, counts: &mut Counts) {
         }
 
         let number = chance.pick(tasks.len());
-        if chance.below(150) == 0 {
+        if chance.below(500) == 0 {
             drop(tasks.swap_remove(number));
             counts.died += 1;
             continue;
