@@ -23,11 +23,12 @@
 //!
 //! # How
 //!
-//! Each session has a *mark*, a number of 40 bits that nobody can guess, the same for each attempt of
-//! one owner. To claim a slot in a period *p* is to add the mark to the counter of (slot, *p*). The claim
-//! holds when the sum is a multiple of the mark: then nobody else has added anything before. So a
-//! claim that is made twice, because two keys are asked for at a time or an answer was lost, holds
-//! twice, and is one claim.
+//! Each session has an id that is made of its owner, the slot, and the number of sessions that the slot
+//! has had, and of the id a *mark*, a number of 40 bits. To claim a slot in a period *p* is to add the mark
+//! to the counter of (slot, *p*). The claim holds when the sum is a multiple of the mark: then nobody else
+//! has added anything before. So a claim that is made twice, because two keys are asked for at a time or
+//! an instance has died, holds twice, and is one claim of one session. The next session of the same
+//! owner has another mark, so it does not take what is about to be deleted for its own.
 //!
 //! *To open* in *p*: the counter of *p*−1 must not be there, and the claim to *p* must hold. Near the end of
 //! *p*, where another instance may already count *p*+1, a claim to *p*+1 must hold too.
@@ -523,7 +524,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
             return Ok(self.held(ticket));
         }
 
-        let mark = self.mark(&ticket.subject, &ticket.owner);
+        let mark = mark(&ticket.id);
         let sum = self.add(period, &ticket.subject, slot, mark).await?;
         if sum % mark != 0 {
             self.check_not_ended(&ticket.id, ticket.opened).await?;
@@ -561,9 +562,20 @@ impl<'a, P: Platform> Sessions<'a, P> {
         if self.platform.get(&before).await?.is_some() {
             return Ok(None);
         }
-        let mark = self.mark(subject, opening.owner);
-        if self.add(period, subject, slot, mark).await? % mark != 0 {
+        let serial = last.map_or(1, |last| last.serial.saturating_add(1));
+        let id = self.id(subject, Some(slot), serial, opening.owner);
+        let mark = mark(&id);
+        let sum = self.add(period, subject, slot, mark).await?;
+        if sum % mark != 0 {
             return Ok(None);
+        }
+        // What was there already may be of a session that is being ended, by who has an old record.
+        if sum != mark {
+            match self.check_not_ended(&id, now).await {
+                Ok(()) => {}
+                Err(Error::Ended) => return Ok(None),
+                Err(error) => return Err(error),
+            }
         }
         let mut heard = period;
         if self.platform.now() >= self.period.safe_end(period) {
@@ -575,11 +587,10 @@ impl<'a, P: Platform> Sessions<'a, P> {
             }
         }
 
-        let serial = last.map_or(1, |last| last.serial.saturating_add(1));
         let (over, leftovers) =
             last.map_or_else(Default::default, |last| self.leftovers(last, period));
         let record = Record {
-            id: self.id(subject, Some(slot), serial, opening.owner),
+            id,
             serial,
             owner: opening.owner.to_owned(),
             device: opening.device.map(ToOwned::to_owned),
@@ -689,14 +700,6 @@ impl<'a, P: Platform> Sessions<'a, P> {
         counter_key(period.saturating_mul(self.period.seconds()), subject, slot)
     }
 
-    /// The mark of an owner: from 2^39 to 2^40.
-    fn mark(&self, subject: &str, owner: &str) -> i64 {
-        let text = format!("mark/{subject}/{owner}");
-        let digits = self.secret.pseudonym(Label::Session, text.as_bytes());
-        let digits = digits.get(..10).unwrap_or_default();
-        i64::from_str_radix(digits, 16).unwrap_or_default() | (1 << 39)
-    }
-
     /// The id of a session, the same for each attempt of an owner to open it.
     fn id(&self, subject: &str, slot: Option<u32>, serial: u64, owner: &str) -> String {
         let text = format!("id/{subject}/{slot:?}/{serial}/{owner}");
@@ -754,6 +757,12 @@ impl Record {
     pub fn expires_at(&self, period: Period) -> u64 {
         period.plays_until(self.heard)
     }
+}
+
+/// The mark of a session: from 2^39 to 2^40.
+fn mark(id: &str) -> i64 {
+    let digits = id.get(..10).unwrap_or_default();
+    i64::from_str_radix(digits, 16).unwrap_or_default() | (1 << 39)
 }
 
 fn counter_key(start: u64, subject: &str, slot: u32) -> String {

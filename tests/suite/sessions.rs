@@ -956,6 +956,7 @@ fn storm(servers: &[Server], rounds: usize) {
                 let mut state = player as u64 + 1;
                 let mut held: Option<Ours> = None;
                 let mut past: Option<Ours> = None;
+                let mut silent_until = 0;
                 for _ in 0..rounds {
                     barrier.wait();
                     let server = &servers
@@ -990,8 +991,12 @@ fn storm(servers: &[Server], rounds: usize) {
                         }
                         // It vanishes: what it holds it holds until it lapses.
                         2 => past = Some(session).filter(|past| past.expires_at <= system_time()),
-                        // It is late, or misses its turn.
-                        3 | 4 if system_time() < session.expires_at => held = Some(session),
+                        // It is silent for a while, and late perhaps.
+                        _ if system_time() < silent_until => held = Some(session),
+                        3 => {
+                            silent_until = system_time() + chance(&mut state, 10);
+                            held = Some(session);
+                        }
                         _ => {
                             let had = session.expires_at;
                             let told = server.beat(&session);
