@@ -31,7 +31,8 @@
 //! owner has another mark, so it does not take what is about to be deleted for its own.
 //!
 //! *To open* in *p*: the counter of *p*−1 must not be there, and the claim to *p* must hold. Near the end of
-//! *p*, where another instance may already count *p*+1, a claim to *p*+1 must hold too.
+//! *p*, where another instance may already count *p*+1, a claim to *p*+1 must hold too; the counter of *p*
+//! stays, since to another clock the end of *p* may not be near.
 //!
 //! *To be heard of* in *p*, having been heard of in *p*−1: add the mark to the counter of *p*, whatever
 //! comes out, before the end of *p* less the guard; delete the counter of *p*−1.
@@ -538,6 +539,12 @@ impl<'a, P: Platform> Sessions<'a, P> {
         self.write(&ticket.subject, slot, &record).await?;
         self.clear(&self.slot_key(heard, &ticket.subject, slot))
             .await;
+        // Opened near the end of a period, it has claimed that one and the next.
+        let first = self.period.of(ticket.opened);
+        if heard == first.saturating_add(1) {
+            self.clear(&self.slot_key(first, &ticket.subject, slot))
+                .await;
+        }
         Ok(self.held(ticket))
     }
 
@@ -581,7 +588,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         if self.platform.now() >= self.period.safe_end(period) {
             heard = period.saturating_add(1);
             let sum = self.add(heard, subject, slot, mark).await?;
-            self.clear(&self.slot_key(period, subject, slot)).await;
+            // The counter of this period stays: other clocks may have more of it left.
             if sum % mark != 0 || self.platform.now() >= self.period.safe_end(heard) {
                 return Ok(None);
             }
@@ -606,6 +613,10 @@ impl<'a, P: Platform> Sessions<'a, P> {
         self.write(subject, slot, &record).await?;
         if let Some(last) = last.filter(|last| !last.ended && !self.is_recent(last)) {
             self.clear(&last.slot_key(last.heard, subject, slot)).await;
+            let first = self.period.of(last.opened);
+            if last.heard == first.saturating_add(1) {
+                self.clear(&last.slot_key(first, subject, slot)).await;
+            }
         }
         for (id, day) in over {
             self.clear(&end_key(&id, day)).await;
