@@ -82,6 +82,9 @@ use crate::server_secret::{Label, ServerSecret};
 /// The most ended sessions that a record remembers to clean up after.
 const MAX_LEFTOVERS: usize = 32;
 
+/// Sessions that were ended: id, and the day of their counter of ends.
+type Leftovers = Vec<(String, u64)>;
+
 /// What the store knows of a slot's last session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -109,9 +112,9 @@ pub struct Record {
     period: u64,
     /// Whether it was ended.
     ended: bool,
-    /// Sessions before it whose counter of ends may be there: id and day.
+    /// Sessions before it whose counter of ends may be there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    leftovers: Vec<(String, u64)>,
+    leftovers: Leftovers,
 }
 
 /// Who asks for a session.
@@ -645,7 +648,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
     /// Which counters of ends mean nothing any more, and which ones the next record has to remember,
     /// once a session has been in the slot that `last` was in before. Nothing is older than it says by
     /// more than a period.
-    fn leftovers(&self, last: &Record, period: u64) -> (Vec<(String, u64)>, Vec<(String, u64)>) {
+    fn leftovers(&self, last: &Record, period: u64) -> (Leftovers, Leftovers) {
         let is_gone = |heard: u64| heard.saturating_add(2) < period;
         let own = (last.id.clone(), self.period.day(last.opened));
         let mut older = last.leftovers.clone();

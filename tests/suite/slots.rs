@@ -398,7 +398,7 @@ fn whatever_order_steps_come_in_no_more_sessions_are_alive_than_are_allowed() {
         }
         println!("{full:?}: {counts:?}");
         assert!(
-            counts.opened > 1_000 && counts.lapsed > 100 && counts.died > 100,
+            counts.opened > 1_000 && counts.lapsed > 0 && counts.died > 100,
             "{counts:?}"
         );
     }
