@@ -982,6 +982,10 @@ fn storm(servers: &[Server], rounds: usize) {
                         }
                         continue;
                     };
+                    if system_time() < silent_until {
+                        held = Some(session);
+                        continue;
+                    }
                     match chance(&mut state, 10) {
                         // It is torn down.
                         0 | 1 => {
@@ -992,7 +996,6 @@ fn storm(servers: &[Server], rounds: usize) {
                         // It vanishes: what it holds it holds until it lapses.
                         2 => past = Some(session).filter(|past| past.expires_at <= system_time()),
                         // It is silent for a while, and late perhaps.
-                        _ if system_time() < silent_until => held = Some(session),
                         3 => {
                             silent_until = system_time() + chance(&mut state, 10);
                             held = Some(session);
