@@ -104,6 +104,13 @@ codes! {
     ASK_MISSING = 501 "ask_missing" "The credential has no application secret key, so no CKC can be made for it.";
 
     USES_SPENT = 403 "uses_spent" "The token has been used as often as it allows.";
+    STREAMS_EXCEEDED = 409 "streams_exceeded" "As many streams of this viewer are playing as are allowed.";
+    SESSION_MISSING = 401 "session_missing" "No session token came with the request.";
+    SESSION_TOKEN = 401 "session_token" "The session token is not one of this server's, or not for this session.";
+    SESSION_LAPSED = 403 "session_lapsed" "The session has lapsed: nothing was heard of it for too long.";
+    SESSION_ENDED = 403 "session_ended" "The session was ended.";
+    SESSION_DEVICE = 403 "session_device" "The session is another device's.";
+    SESSIONS_OFF = 503 "sessions_off" "This server keeps no sessions: it has no `server_secret`.";
     STORE_UNSUPPORTED = 503 "store_unsupported" "The terms need a key-value store, and this host has none that keeps what is written.";
     STORE_UNAVAILABLE = 503 "store_unavailable" "The terms need the key-value store, and it did not answer.";
 

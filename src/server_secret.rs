@@ -1,10 +1,13 @@
 //! The deployment's own secret, and the pseudonyms that are made with it.
 
+use base64::Engine;
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::encoding::BASE64_URL;
 use crate::error::{Problem, SettingError, SettingsError};
 use crate::platform::Platform;
 
@@ -22,6 +25,10 @@ pub enum Label {
     Subject,
     /// No pseudonym: tokens that this server makes itself.
     Token,
+    /// Sessions: their ids, and what marks their claims.
+    Session,
+    /// No pseudonym: the tokens of sessions.
+    SessionToken,
 }
 
 impl Label {
@@ -30,6 +37,8 @@ impl Label {
             Self::Device => b"keylet device pseudonym",
             Self::Subject => b"keylet subject pseudonym",
             Self::Token => b"keylet token",
+            Self::Session => b"keylet session",
+            Self::SessionToken => b"keylet session token",
         }
     }
 }
@@ -68,10 +77,27 @@ impl ServerSecret {
     /// What stands for a value in logs and terms: 32 hexadecimal digits, the same for the same
     /// value, and nothing to learn the value from.
     pub fn pseudonym(&self, label: Label, value: &[u8]) -> String {
+        hex::encode(self.tag(label, value).split_at(16).0)
+    }
+
+    /// A JWS in compact serialisation (RFC 7515 section 7.1): a header, written as JSON, and claims,
+    /// under the HMAC-SHA256 of a label's key.
+    pub fn sign(&self, label: Label, header: &str, claims: &str) -> String {
+        let [header, claims] = [header, claims].map(|part| BASE64_URL.encode(part));
+        let signed = format!("{header}.{claims}");
+        let tag = BASE64_URL.encode(self.tag(label, signed.as_bytes()));
+        format!("{signed}.{tag}")
+    }
+
+    /// Whether this is the HMAC-SHA256 of what is signed, under a label's key.
+    pub fn verifies(&self, label: Label, signed: &str, tag: &[u8]) -> bool {
+        self.tag(label, signed.as_bytes()).ct_eq(tag).into()
+    }
+
+    fn tag(&self, label: Label, value: &[u8]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new(&(*self.key(label)).into());
         mac.update(value);
-        let tag = mac.finalize().into_bytes();
-        hex::encode(tag.split_at(16).0)
+        mac.finalize().into_bytes().into()
     }
 }
 

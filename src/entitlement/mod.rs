@@ -13,7 +13,7 @@ use crate::id::Id;
 pub use device::{DeviceClass, Hdcp, MinOs, OsVersion, SecurityLevel};
 pub use place::{Country, Network, Place, last_address};
 pub(crate) use terms::least;
-pub use terms::{AllOf, Granted, Limits, Terms, Track, Use};
+pub use terms::{AllOf, Granted, Limits, MAX_STREAMS, StreamsFull, Terms, Track, Use};
 
 /// Why an entitlement gives nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +108,11 @@ impl Entitlement {
             keys: Keys::All,
             terms: Terms::default(),
         }])
+    }
+
+    /// The terms of every entry.
+    pub fn each_terms(&self) -> impl Iterator<Item = &Terms> {
+        self.0.iter().map(|entry| &entry.terms)
     }
 
     /// The terms of the first entry that reaches a key with any of these names.
@@ -214,10 +219,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_honoured_refuses_in_any_entry() {
-        let claim = json!([{"keys": "*"}, {"keys": ["other"], "max_streams": 3}]);
+        let claim = json!([{"keys": "*"}, {"keys": ["other"], "max_screens": 3}]);
         assert_eq!(
             Entitlement::from_claim(&claim),
-            Err(Error::Unsupported("max_streams".into()))
+            Err(Error::Unsupported("max_screens".into()))
         );
         for claim in [
             json!({}),

@@ -4,7 +4,7 @@
 //! of. Terms are met together: of two restrictions the stricter one holds, and a permission needs
 //! that nobody takes it away.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Error;
@@ -83,11 +83,37 @@ pub struct Limits {
     pub min_kdl: Option<u32>,
     /// How many licences the token is good for.
     pub max_uses: Option<u32>,
+    /// How many streams of a viewer there may be at once.
+    pub max_streams: Option<u32>,
+    /// What gives way when there are that many.
+    pub streams_full: Option<StreamsFull>,
     /// Networks.
     pub ip_allow: AllOf<Network>,
     /// Countries.
     pub countries: AllOf<Country>,
 }
+
+/// What gives way when as many streams are played as are allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamsFull {
+    /// The new one is refused.
+    RefuseNew,
+    /// The oldest one is ended.
+    EndOldest,
+}
+
+impl StreamsFull {
+    fn from_json(value: &Value) -> Result<Self, Error> {
+        Self::deserialize(value).map_err(|_| Error::Terms {
+            term: "streams_full",
+            reason: "it is neither \"refuse_new\" nor \"end_oldest\"",
+        })
+    }
+}
+
+/// The most streams at once that can be counted.
+pub const MAX_STREAMS: u32 = 64;
 
 /// Lists of what is allowed; each of them must have it. No list: anything is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +161,9 @@ impl<T: Clone> AllOf<T> {
 }
 
 impl Limits {
-    fn and(self, other: &Self) -> Self {
+    /// What restricts as much as both.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
         Self {
             hdcp: self.hdcp.max(other.hdcp),
             min_security_level: self.min_security_level.max(other.min_security_level),
@@ -147,6 +175,8 @@ impl Limits {
             min_os: self.min_os.and(&other.min_os),
             min_kdl: self.min_kdl.max(other.min_kdl),
             max_uses: least(self.max_uses, other.max_uses),
+            max_streams: least(self.max_streams, other.max_streams),
+            streams_full: least(self.streams_full, other.streams_full),
             ip_allow: self.ip_allow.and(&other.ip_allow),
             countries: self.countries.and(&other.countries),
         }
@@ -213,7 +243,9 @@ impl Terms {
                 Value::Object(members) => {
                     let mut own = self.clone();
                     for (name, value) in members {
-                        if ["tracks", "max_uses"].contains(&name.as_str()) {
+                        if ["tracks", "max_uses", "max_streams", "streams_full"]
+                            .contains(&name.as_str())
+                        {
                             return Err(INVALID);
                         }
                         own.set(name, value)?;
@@ -260,6 +292,8 @@ impl Terms {
             "min_os" => limits.min_os = MinOs::from_json(value)?,
             "min_kdl" => limits.min_kdl = Some(positive("min_kdl", value, NUMBER)?),
             "max_uses" => limits.max_uses = Some(positive("max_uses", value, NUMBER)?),
+            "max_streams" => limits.max_streams = Some(streams(value)?),
+            "streams_full" => limits.streams_full = Some(StreamsFull::from_json(value)?),
             "ip_allow" => {
                 limits.ip_allow = AllOf::from_json("ip_allow", value, Network::from_json)?;
             }
@@ -375,7 +409,8 @@ impl Terms {
             None => None,
         };
         let clip = |duration: u32| remaining.map_or(duration, |remaining| duration.min(remaining));
-        let use_ = if self.persist == Some(true) {
+        // What is stored plays without anybody counting it.
+        let use_ = if self.persist == Some(true) && self.limits.max_streams.is_none() {
             Use::Persistent {
                 storage_seconds: self.storage_seconds.map(clip),
                 playback_seconds: self.playback_seconds.map(clip),
@@ -446,6 +481,17 @@ fn positive(term: &'static str, value: &Value, reason: &'static str) -> Result<u
     match value.as_u64().map(u32::try_from) {
         Some(Ok(number)) if number > 0 => Ok(number),
         _ => Err(Error::Terms { term, reason }),
+    }
+}
+
+fn streams(value: &Value) -> Result<u32, Error> {
+    let reason = "it is a whole number from 1 to 64";
+    match positive("max_streams", value, reason) {
+        Ok(number) if number <= MAX_STREAMS => Ok(number),
+        _ => Err(Error::Terms {
+            term: "max_streams",
+            reason,
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::sessions::Decided;
 use super::{CheckIn, Error};
 use crate::content_key::ContentKey;
 use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
@@ -50,6 +51,9 @@ pub struct Audit<'a> {
     /// How the licence stands in the count of its token.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub use_: Option<session::Use>,
+    /// The session that it is a decision in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<Decided>,
 }
 
 /// What the client reports.
@@ -118,6 +122,7 @@ impl<'a> Audit<'a> {
             granted: None,
             check_in: None,
             use_: None,
+            session: None,
         }
     }
 

@@ -4,6 +4,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::audit::Audit;
+use super::sessions::Session;
+use super::stream::SessionRequest;
 use super::{Error, FAIRPLAY, Licensing, Viewer};
 use crate::content_key::ContentKey;
 use crate::entitlement::{self, Granted, Place, Terms};
@@ -39,6 +41,8 @@ pub struct FairplayRequest<'a> {
     pub id: &'a str,
     /// The Server Playback Context.
     pub spc: &'a [u8],
+    /// What it says of its session.
+    pub session: SessionRequest<'a>,
 }
 
 /// What a player gets for its SPC.
@@ -63,6 +67,8 @@ pub struct Ckc {
     pub renew_after: Option<u32>,
     /// How long the key may be stored before it is played, in seconds.
     pub persistence_duration: Option<u32>,
+    /// The session that the player has.
+    pub session: Option<Session>,
 }
 
 /// A check-in: what the device reports, and whether it answers a challenge.
@@ -223,7 +229,7 @@ impl<P: Platform> Licensing<P> {
             let more = callback.ask(&question, &self.platform).await?;
             terms = terms.and(more.for_track(key.track)?);
         }
-        let granted = terms.granted_at(now)?;
+        let mut granted = terms.granted_at(now)?;
         let limits = &granted.limits;
         if limits.concern_place() {
             limits.check_place(&place().await?)?;
@@ -232,13 +238,29 @@ impl<P: Platform> Licensing<P> {
             // Without a secret of its own, the server has no pseudonyms to compare.
             return Err(entitlement::Error::Unsupported("device_ids".to_owned()).into());
         }
+        let client = &spc.opened.client;
+        let stream = self
+            .stream(viewer, access, request.session, client, device_id, &granted)
+            .await?;
         if ksm::is_stopped(&spc) {
+            if let Some(stream) = &stream {
+                self.stop_stream(stream).await?;
+            }
             return Ok(FairplayLicence::Stopped);
+        }
+        if let Some(stream) = &stream {
+            stream.clip(&mut granted, terms.lease_seconds.is_some(), now);
         }
         let passes = self.rules().await?.unreported_passes;
         let answer = ksm::respond(&spc, key, &granted, device_id, passes, &mut rng)?;
         // Counted once nothing else can refuse, and before anything is sent.
-        if let Some(limit) = limits.max_uses {
+        let mut session = None;
+        if let Some(stream) = &stream {
+            let (decided, told) = self.count_stream(stream).await?;
+            audit.session = Some(decided);
+            session = told;
+        }
+        if let Some(limit) = granted.limits.max_uses {
             let Some(token) = &access.token else {
                 return Err(entitlement::Error::Unsupported("max_uses".to_owned()).into());
             };
@@ -253,7 +275,10 @@ impl<P: Platform> Licensing<P> {
             audit.use_ = Some(claim.make(&self.platform).await?);
         }
         audit.granted(&granted);
-        Ok(FairplayLicence::Ckc(Ckc::of(answer, &granted, now)))
+        Ok(FairplayLicence::Ckc(Ckc {
+            session,
+            ..Ckc::of(answer, &granted, now)
+        }))
     }
 }
 
@@ -274,6 +299,7 @@ impl Ckc {
                 .filter(|lease| granted.remaining.is_none_or(|remaining| *lease < remaining))
                 .map(renew_after),
             persistence_duration: stored,
+            session: None,
         }
     }
 }

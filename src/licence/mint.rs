@@ -163,19 +163,6 @@ impl<P: Platform> Licensing<P> {
         Ok(self.mint(claims, entitlements, USUAL_LIFE, secret))
     }
 
-    /// Writes what was decided.
-    fn audited(
-        &self,
-        mut audit: Audit<'_>,
-        result: Result<Minted, Error>,
-    ) -> Result<Minted, Error> {
-        if let Err(error) = &result {
-            audit.refused(error);
-        }
-        self.platform.log(&audit.line());
-        result
-    }
-
     fn mint(
         &self,
         mut claims: Map<String, Value>,

@@ -3,6 +3,8 @@
 mod audit;
 mod fairplay;
 mod mint;
+mod sessions;
+mod stream;
 
 use std::cell::OnceCell;
 use std::future::Future;
@@ -10,6 +12,8 @@ use std::future::Future;
 use audit::Audit;
 pub use fairplay::{CheckIn, Ckc, FairplayLicence, FairplayRequest, Purpose};
 pub use mint::Minted;
+pub use sessions::{Listed, Session};
+pub use stream::SessionRequest;
 
 use crate::content_key::{ContentKey, ContentKeys};
 use crate::entitlement;
@@ -18,8 +22,8 @@ use crate::fairplay::credentials::Credentials;
 use crate::fairplay::rules::Rules;
 use crate::platform::Platform;
 use crate::server_secret::{Label, ServerSecret};
-use crate::session;
 use crate::session::challenge::{self, Challenge};
+use crate::session::{self, Period};
 use crate::token::callback;
 use crate::token::{self, Access, Policies};
 
@@ -39,7 +43,7 @@ pub enum Error {
     /// The token entitles to nothing here.
     #[error(transparent)]
     Entitlement(#[from] entitlement::Error),
-    /// The token's uses.
+    /// The token's uses, the session, the store.
     #[error(transparent)]
     Session(#[from] session::Error),
     /// The SPC, or what is asked for its device.
@@ -54,6 +58,12 @@ pub enum Error {
     /// There is no secret to sign tokens with.
     #[error("there is no secret to sign tokens with")]
     TokensOff,
+    /// There is no secret to keep sessions with.
+    #[error("there is no secret to keep sessions with")]
+    SessionsOff,
+    /// No session token came.
+    #[error("no session token came with the request")]
+    SessionMissing,
     /// No FairPlay credential is configured.
     #[error("no FairPlay credential is configured")]
     FairplayOff,
@@ -70,6 +80,8 @@ impl Error {
             Self::Callback(error) => error.code(),
             Self::Request(_) => Code::REQUEST_MALFORMED,
             Self::TokensOff => Code::TOKENS_OFF,
+            Self::SessionsOff => Code::SESSIONS_OFF,
+            Self::SessionMissing => Code::SESSION_MISSING,
             Self::Entitlement(error) => error.code(),
             Self::Session(error) => error.code(),
             Self::Fairplay(error) => error.code(),
@@ -94,12 +106,14 @@ impl Error {
             Self::Token(error) => Some(error.to_string()),
             Self::Entitlement(error) => Some(error.to_string()),
             Self::Fairplay(error) => error.is_public().then(|| error.to_string()),
-            Self::Request(_) | Self::Session(session::Error::Spent(_)) => Some(self.to_string()),
+            Self::Request(_) => Some(self.to_string()),
+            Self::Session(error) => error.is_public().then(|| error.to_string()),
             Self::Callback(callback::Error::Refused(reason)) => reason.clone(),
             Self::Callback(_)
-            | Self::Session(_)
             | Self::KeyNotFound
             | Self::TokensOff
+            | Self::SessionsOff
+            | Self::SessionMissing
             | Self::FairplayOff
             | Self::Settings(_) => None,
         }
@@ -140,6 +154,15 @@ impl Viewer<'_> {
         &self.accesses
     }
 
+    /// Pseudonym of the subject whose streams are counted.
+    ///
+    /// # Errors
+    /// [`entitlement::Error::Unsupported`] where the token has none, or the server no secret.
+    pub fn subject_to_count(&self) -> Result<&str, entitlement::Error> {
+        let unsupported = || entitlement::Error::Unsupported("max_streams".to_owned());
+        self.subject.as_deref().ok_or_else(unsupported)
+    }
+
     /// The option that holds for a key.
     ///
     /// # Errors
@@ -160,6 +183,7 @@ pub struct Licensing<P> {
     content_keys: OnceCell<ContentKeys>,
     rules: OnceCell<Rules>,
     server_secret: OnceCell<Option<ServerSecret>>,
+    session_period: OnceCell<Period>,
 }
 
 impl<P: Platform> Licensing<P> {
@@ -172,6 +196,7 @@ impl<P: Platform> Licensing<P> {
             content_keys: OnceCell::new(),
             rules: OnceCell::new(),
             server_secret: OnceCell::new(),
+            session_period: OnceCell::new(),
         }
     }
 
@@ -257,6 +282,15 @@ impl<P: Platform> Licensing<P> {
             audit.refused(error);
             self.platform.log(&audit.line());
         }
+        result
+    }
+
+    /// Writes what was decided.
+    fn audited<T>(&self, mut audit: Audit<'_>, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &result {
+            audit.refused(error);
+        }
+        self.platform.log(&audit.line());
         result
     }
 

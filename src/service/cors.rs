@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
-use super::{Reply, allow};
+use super::{Reply, allow, names};
 use crate::platform::Platform;
 use crate::token;
 
@@ -17,7 +17,7 @@ use crate::token;
 pub const VARIABLE: &str = "cors_origins";
 
 /// What pages may read of a reply beside its body.
-const EXPOSED: &str = "x-keylet-code, x-request-id, x-keylet-expires-at, x-keylet-renew-after, etag, www-authenticate";
+const EXPOSED: &str = "x-keylet-code, x-request-id, x-keylet-expires-at, x-keylet-renew-after, x-keylet-heartbeat-seconds, keylet-session, etag, www-authenticate";
 
 /// What players send beside their tokens. `keylet-session` is this server's own.
 const REQUEST_HEADERS: [&str; 8] = [
@@ -99,16 +99,16 @@ impl Cors {
     }
 }
 
-/// Answers a preflight: the route's method, and whatever headers the player wants to send, or those
+/// Answers a preflight: the route's methods, and whatever headers the player wants to send, or those
 /// that are known when it does not say. Tokens travel in many headers, and players add their own
 /// (CMCD); none of them does anything here by being allowed.
-pub fn preflight(request: &Request<Vec<u8>>, method: &Method) -> Reply {
+pub fn preflight(request: &Request<Vec<u8>>, methods: &[Method]) -> Reply {
     let mut reply = Response::new(Vec::new());
     *reply.status_mut() = StatusCode::NO_CONTENT;
-    allow(&mut reply, method);
+    allow(&mut reply, methods);
     let headers = reply.headers_mut();
-    if let Ok(method) = HeaderValue::from_str(method.as_str()) {
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, method);
+    if let Ok(methods) = HeaderValue::from_str(&names(methods)) {
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
     }
     let wanted = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS);
     let allowed = wanted.cloned().or_else(|| {

@@ -2,7 +2,7 @@
 //! report out.
 
 use base64::Engine;
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use serde_json::json;
 
 use super::body::{Body, SpcRequest};
@@ -10,9 +10,10 @@ use super::format::Format;
 use super::place::TrustedHeaders;
 use super::problem::Problem;
 use super::reply::{self, Outcome};
-use super::{Reply, json, key_system};
+use super::{Reply, json, key_system, parameter};
 use crate::encoding::BASE64;
-use crate::licence::{FAIRPLAY, FairplayRequest, Licensing, Purpose};
+use crate::error::Code;
+use crate::licence::{FAIRPLAY, FairplayRequest, Licensing, Purpose, SessionRequest};
 use crate::platform::Platform;
 use crate::token;
 
@@ -41,6 +42,10 @@ pub async fn reply<P: Platform>(
         key_system::required(query, body.member(key_system::PARAMETER))?;
     }
     let tokens = token::locate(&parts.headers, query, body.member("token"));
+    let session = SessionRequest {
+        token: token::session(&parts.headers),
+        is_renewal: license_type(&parts.headers, query, body.member(LICENSE_TYPE))?,
+    };
     let request = SpcRequest::of(&parts.headers, body)?;
     let format = Format::of_reply(query, &parts.headers, tokens.place(), &request)?;
 
@@ -57,7 +62,12 @@ pub async fn reply<P: Platform>(
     for key in &request.keys {
         outcomes.push(match &key.spc {
             Ok(spc) => {
-                let request = FairplayRequest { purpose, id, spc };
+                let request = FairplayRequest {
+                    purpose,
+                    id,
+                    spc,
+                    session,
+                };
                 let licence = licensing.fairplay(&viewer, request, place).await;
                 licence.map_err(Problem::from)
             }
@@ -65,6 +75,31 @@ pub async fn reply<P: Platform>(
         });
     }
     reply::write(format, &request, outcomes)
+}
+
+/// Where a player says what a licence is for: a parameter of the query, a header, or a member of a JSON
+/// body.
+const LICENSE_TYPE: &str = "licenseType";
+
+/// Whether a player asks for a renewal, where it says so (Nagra CONNECT's licence callback).
+fn license_type(
+    headers: &HeaderMap,
+    query: Option<&str>,
+    in_body: Option<&str>,
+) -> Result<Option<bool>, Problem> {
+    let in_query = parameter(query, LICENSE_TYPE);
+    let in_header = headers
+        .get(LICENSE_TYPE)
+        .and_then(|value| value.to_str().ok());
+    match in_query.as_deref().or(in_header).or(in_body) {
+        None => Ok(None),
+        Some("license-request") => Ok(Some(false)),
+        Some("license-renewal" | "license-renew") => Ok(Some(true)),
+        Some(_) => Err(Problem::new(
+            Code::REQUEST_MALFORMED,
+            "`licenseType` is neither `license-request` nor `license-renewal`",
+        )),
+    }
 }
 
 /// `POST /fairplay/check-in/challenge`: 8 bytes that a device is to answer, in both encodings that

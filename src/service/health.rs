@@ -48,6 +48,9 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
     let store_failure = StoreFailure::load(licensing.platform()).await;
     collect(&mut problems, store_failure.map(drop));
 
+    let session_period = licensing.session_period().await;
+    collect(&mut problems, session_period.map(drop));
+
     if problems.is_empty() {
         let test_credentials = fairplay.is_some_and(|credentials| credentials.test_credentials);
         json(

@@ -14,6 +14,8 @@ mod place;
 mod problem;
 mod reply;
 mod root;
+mod sessions;
+mod ssm;
 mod tokens;
 
 use std::borrow::Cow;
@@ -87,11 +89,11 @@ impl<P: Platform> Service<P> {
     async fn route(&self, request: Request<Vec<u8>>, id: &str) -> Result<Reply, Problem> {
         let path = request.uri().path().to_owned();
         let (_, route) = Route::of(&path).ok_or(Code::ROUTE_NOT_FOUND)?;
-        match (request.method(), route.method()) {
-            (&Method::OPTIONS, _) => return Ok(cors::preflight(&request, &route.method())),
-            (&Method::HEAD, Method::GET) => {}
-            (actual, expected) if *actual == expected => {}
-            (_, expected) => return Err(Problem::method_not_allowed(&expected)),
+        match (request.method(), route.methods()) {
+            (&Method::OPTIONS, methods) => return Ok(cors::preflight(&request, methods)),
+            (&Method::HEAD, methods) if methods == [Method::GET] => {}
+            (actual, methods) if methods.contains(actual) => {}
+            (_, methods) => return Err(Problem::method_not_allowed(methods)),
         }
         if request.body().len() > MAX_BODY {
             return Err(Code::BODY_TOO_LARGE.into());
@@ -108,6 +110,14 @@ impl<P: Platform> Service<P> {
             Route::Challenge => fairplay::challenge(&self.licensing, &request).await,
             Route::Inspect => inspect::reply(&self.licensing, request).await,
             Route::Tokens => tokens::reply(&self.licensing, request, id).await,
+            Route::Sessions => sessions::reply(&self.licensing, request, id).await,
+            Route::Session(session) => {
+                sessions::delete(&self.licensing, &request, id, session).await
+            }
+            Route::Heartbeat(session) => {
+                sessions::heartbeat(&self.licensing, &request, id, session).await
+            }
+            Route::Ssm(action) => ssm::reply(&self.licensing, request, id, action).await,
         }
     }
 }
@@ -121,13 +131,17 @@ enum Route<'a> {
     Challenge,
     Inspect,
     Tokens,
+    Sessions,
+    Session(&'a str),
+    Heartbeat(&'a str),
+    Ssm(ssm::Action),
     Certificate,
     CertificateNamed(&'a str),
 }
 
 impl<'a> Route<'a> {
     /// The routes whose paths are always the same.
-    const FIXED: [(&'static str, Self); 10] = [
+    const FIXED: [(&'static str, Self); 11] = [
         ("/", Self::Root),
         ("/healthz", Self::Health),
         ("/openapi.json", Self::OpenApi),
@@ -138,10 +152,13 @@ impl<'a> Route<'a> {
         ("/fairplay/certificate", Self::Certificate),
         ("/license", Self::Spc(Endpoint::License)),
         ("/tokens", Self::Tokens),
+        ("/sessions", Self::Sessions),
     ];
 
-    /// The pattern of [`Self::CertificateNamed`].
+    /// The patterns of those with a name in the middle.
     const CERTIFICATE_NAMED: &'static str = "/fairplay/certificate/{name}";
+    const SESSION: &'static str = "/sessions/{id}";
+    const HEARTBEAT: &'static str = "/sessions/{id}/heartbeat";
 
     /// The route of a path, and its pattern.
     fn of(path: &'a str) -> Option<(&'static str, Self)> {
@@ -152,23 +169,46 @@ impl<'a> Route<'a> {
             path
         };
         let fixed = Self::FIXED.into_iter().find(|(fixed, _)| *fixed == path);
-        fixed.or_else(|| {
-            let name = path.strip_prefix("/fairplay/certificate/")?;
-            (!name.is_empty() && !name.contains('/'))
-                .then_some((Self::CERTIFICATE_NAMED, Self::CertificateNamed(name)))
-        })
+        fixed
+            .or_else(|| {
+                let name = segment(path.strip_prefix("/fairplay/certificate/")?)?;
+                Some((Self::CERTIFICATE_NAMED, Self::CertificateNamed(name)))
+            })
+            .or_else(|| {
+                let rest = path.strip_prefix("/sessions/")?;
+                match rest.strip_suffix("/heartbeat") {
+                    Some(id) => Some((Self::HEARTBEAT, Self::Heartbeat(segment(id)?))),
+                    None => Some((Self::SESSION, Self::Session(segment(rest)?))),
+                }
+            })
+            .or_else(|| {
+                let (pattern, action) = ssm::Action::of(path)?;
+                Some((pattern, Self::Ssm(action)))
+            })
     }
 
-    fn method(&self) -> Method {
+    fn methods(&self) -> &'static [Method] {
         match self {
             Self::Root
             | Self::Health
             | Self::OpenApi
             | Self::Certificate
-            | Self::CertificateNamed(_) => Method::GET,
-            Self::Spc(_) | Self::Challenge | Self::Inspect | Self::Tokens => Method::POST,
+            | Self::CertificateNamed(_) => &[Method::GET],
+            Self::Spc(_)
+            | Self::Challenge
+            | Self::Inspect
+            | Self::Tokens
+            | Self::Heartbeat(_)
+            | Self::Ssm(_) => &[Method::POST],
+            Self::Sessions => &[Method::POST, Method::GET, Method::DELETE],
+            Self::Session(_) => &[Method::DELETE],
         }
     }
+}
+
+/// One segment of a path.
+fn segment(text: &str) -> Option<&str> {
+    (!text.is_empty() && !text.contains('/')).then_some(text)
 }
 
 /// The pattern of the route that a path takes, such as `/fairplay/certificate/{name}`; `other` for
@@ -177,12 +217,19 @@ pub fn route_name(path: &str) -> &'static str {
     Route::of(path).map_or("other", |(pattern, _)| pattern)
 }
 
-/// Every route: its pattern and its method.
+/// Every route: its pattern and each of its methods.
 pub fn routes() -> impl Iterator<Item = (&'static str, Method)> {
-    let fixed = Route::FIXED
-        .into_iter()
-        .map(|(pattern, route)| (pattern, route.method()));
-    fixed.chain([(Route::CERTIFICATE_NAMED, Method::GET)])
+    let named = [
+        (Route::CERTIFICATE_NAMED, Route::CertificateNamed("")),
+        (Route::SESSION, Route::Session("")),
+        (Route::HEARTBEAT, Route::Heartbeat("")),
+    ];
+    let ssm = ssm::Action::ALL.map(|(pattern, action)| (pattern, Route::Ssm(action)));
+    let routes = Route::FIXED.into_iter().chain(named).chain(ssm);
+    routes.flat_map(|(pattern, route)| {
+        let methods = route.methods().iter().cloned();
+        methods.map(move |method| (pattern, method))
+    })
 }
 
 /// The client's `x-request-id` when it is short and plain, else 16 random hex digits.
@@ -228,13 +275,20 @@ fn json(status: StatusCode, document: &serde_json::Value) -> Reply {
 }
 
 /// The `allow` header of a route (RFC 9110 section 10.2.1).
-fn allow(reply: &mut Reply, method: &Method) {
-    let methods = if *method == Method::GET {
-        "GET, HEAD, OPTIONS"
+fn allow(reply: &mut Reply, methods: &[Method]) {
+    let head = if methods.contains(&Method::GET) {
+        ", HEAD"
     } else {
-        "POST, OPTIONS"
+        ""
     };
+    let value = HeaderValue::from_str(&format!("{}{head}, OPTIONS", names(methods)));
     reply
         .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(methods));
+        .extend(value.map(|value| (ALLOW, value)));
+}
+
+/// Methods, as headers list them.
+fn names(methods: &[Method]) -> String {
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    names.join(", ")
 }

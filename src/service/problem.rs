@@ -16,7 +16,9 @@ pub struct Problem {
     pub detail: Option<String>,
     /// The status number of the FairPlay server SDK, where there is one.
     pub fps_status: Option<i32>,
-    allow: Option<Method>,
+    /// The number that a vendor's players know it by.
+    pub error_code: Option<u32>,
+    allow: Vec<Method>,
 }
 
 impl Problem {
@@ -29,9 +31,9 @@ impl Problem {
     }
 
     /// A path that serves another method.
-    pub fn method_not_allowed(allowed: &Method) -> Self {
+    pub fn method_not_allowed(allowed: &[Method]) -> Self {
         Self {
-            allow: Some(allowed.clone()),
+            allow: allowed.to_vec(),
             ..Code::METHOD_NOT_ALLOWED.into()
         }
     }
@@ -47,6 +49,7 @@ impl Problem {
             request_id,
             detail: self.detail,
             fps_status: self.fps_status,
+            error_code: self.error_code,
         };
         let status = StatusCode::from_u16(self.code.status).unwrap_or(StatusCode::BAD_REQUEST);
         let body = serde_json::to_vec(&document).unwrap_or_default();
@@ -60,8 +63,8 @@ impl Problem {
                 HeaderValue::from_static("Bearer"),
             );
         }
-        if let Some(method) = self.allow {
-            allow(&mut reply, &method);
+        if !self.allow.is_empty() {
+            allow(&mut reply, &self.allow);
         }
         reply
     }
@@ -80,6 +83,8 @@ struct Document<'a> {
     detail: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fps_status: Option<i32>,
+    #[serde(rename = "errorCode", skip_serializing_if = "Option::is_none")]
+    error_code: Option<u32>,
 }
 
 impl From<Code> for Problem {
@@ -88,7 +93,8 @@ impl From<Code> for Problem {
             code,
             detail: None,
             fps_status: None,
-            allow: None,
+            error_code: None,
+            allow: Vec::new(),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::body::{Extra, Requested, SpcRequest};
 use super::format::Format;
 use super::problem::Problem;
-use super::{Reply, json, reply};
+use super::{Reply, json, reply, sessions};
 use crate::encoding::BASE64;
 use crate::error::Code;
 use crate::licence::{Ckc, FairplayLicence};
@@ -58,6 +58,7 @@ fn write_one(format: Format, licence: FairplayLicence, extra: Option<Extra>) -> 
         (EXPIRES_AT_HEADER, ckc.expires_at),
         (RENEW_AFTER_HEADER, ckc.renew_after.map(u64::from)),
     ];
+    let session = ckc.session.clone();
     let mut reply = match format {
         Format::Base64 => reply(StatusCode::OK, "text/plain", BASE64.encode(&ckc.bytes)),
         Format::CkcXml => {
@@ -72,6 +73,9 @@ fn write_one(format: Format, licence: FairplayLicence, extra: Option<Extra>) -> 
             let name = HeaderName::from_static(name);
             reply.headers_mut().insert(name, HeaderValue::from(value));
         }
+    }
+    if let Some(session) = &session {
+        sessions::tell(session, reply.headers_mut());
     }
     reply
 }
@@ -89,6 +93,7 @@ fn document(ckc: &Ckc, extra: Option<Extra>) -> Value {
     );
     insert(&mut document, "expires_at", ckc.expires_at);
     insert(&mut document, "renew_after", ckc.renew_after);
+    tell(&mut document, ckc);
     let beside = match extra {
         None => Value::Null,
         Some(Extra::Envelope) => envelope(json!([granted(ckc)])),
@@ -128,7 +133,21 @@ fn granted(ckc: &Ckc) -> Map<String, Value> {
     entry.insert("ckc".into(), BASE64.encode(&ckc.bytes).into());
     insert(&mut entry, "lease-expiry-time", ckc.expires_at);
     insert(&mut entry, "renew-after", ckc.renew_after);
+    tell(&mut entry, ckc);
     entry
+}
+
+/// What a player with a session of its own goes on with.
+fn tell(entry: &mut Map<String, Value>, ckc: &Ckc) {
+    let session = ckc.session.as_ref();
+    insert(entry, "session_id", session.map(|session| &session.id));
+    insert(
+        entry,
+        "session_token",
+        session.map(|session| &session.token),
+    );
+    let heartbeat = session.map(|session| session.heartbeat_seconds);
+    insert(entry, "heartbeat_seconds", heartbeat);
 }
 
 fn status(number: i32) -> Map<String, Value> {

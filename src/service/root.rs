@@ -22,6 +22,7 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
                 "license": "/license",
                 "fairplay": "/fairplay",
                 "fairplay_certificate": "/fairplay/certificate",
+                "sessions": "/sessions",
                 "fairplay_check_in": "/fairplay/check-in",
             },
         }),

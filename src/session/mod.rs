@@ -1,11 +1,18 @@
-//! What is remembered between requests, in the key-value store: use counters and challenges.
+//! What is remembered between requests, in the key-value store: sessions, use counters and
+//! challenges.
 //!
 //! Claims are made by `increment` alone: compare-and-swap is not dependable across stores. There is
 //! no expiry in the interface, so every key names the period after which it means nothing.
 
 pub mod challenge;
+mod period;
+mod slot;
+mod ticket;
 mod uses;
 
+pub use period::{Period, VARIABLE as SESSION_PERIOD};
+pub use slot::{Held, Opening, Record, Sessions, Standing};
+pub use ticket::Ticket;
 pub use uses::{Claim, REPEAT_SECONDS, REPEATS, Use};
 
 use crate::error::{Code, Problem, SettingError, SettingsError};
@@ -21,6 +28,21 @@ pub enum Error {
     /// Every use that the token allows has been made.
     #[error("the token is good for {0} licences, and they have been given")]
     Spent(u32),
+    /// So many streams are played as are allowed.
+    #[error("{0} streams are allowed at once, and as many are played")]
+    StreamsExceeded(u32),
+    /// The session token is none, or another session's.
+    #[error("the session token is not one of this session")]
+    Token,
+    /// Nothing was heard of the session for too long.
+    #[error("nothing was heard of the session for too long: open another")]
+    Lapsed,
+    /// The session was ended.
+    #[error("the session was ended")]
+    Ended,
+    /// Another device has the session.
+    #[error("the session is another device's")]
+    Device,
     /// The challenge was not given out here, has expired, or has been used.
     #[error("the challenge is not one that is waited for")]
     Challenge,
@@ -37,11 +59,21 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Spent(_) => Code::USES_SPENT,
+            Self::StreamsExceeded(_) => Code::STREAMS_EXCEEDED,
+            Self::Token => Code::SESSION_TOKEN,
+            Self::Lapsed => Code::SESSION_LAPSED,
+            Self::Ended => Code::SESSION_ENDED,
+            Self::Device => Code::SESSION_DEVICE,
             Self::Challenge => Code::CHALLENGE_INVALID,
             Self::Store(platform::Error::StoreUnsupported) => Code::STORE_UNSUPPORTED,
             Self::Store(_) => Code::STORE_UNAVAILABLE,
             Self::Settings(error) => error.code(),
         }
+    }
+
+    /// What a client may read beyond the code.
+    pub fn is_public(&self) -> bool {
+        !matches!(self, Self::Challenge | Self::Store(_) | Self::Settings(_))
     }
 }
 
@@ -82,7 +114,7 @@ async fn text(platform: &impl Platform, key: &str) -> Result<Option<String>, Err
 
 /// The result, or `granted` in place of a store that fails where that is allowed. A host that has no
 /// store does not fail: it cannot.
-async fn unless_allowed<T>(
+pub(crate) async fn unless_allowed<T>(
     result: Result<T, Error>,
     granted: T,
     platform: &impl Platform,

@@ -7,11 +7,17 @@ use http::header::AUTHORIZATION;
 
 use crate::error::{Problem, SettingError, SettingsError};
 use crate::platform::Platform;
-use crate::token::Error;
+use crate::token::{Error, own};
 
 /// The variable that says whether a token may come in the query, where logs and histories keep it:
 /// `allow` (default) or `deny`.
 pub const QUERY_TOKENS: &str = "query_tokens";
+
+/// The header with a session token, in requests and in answers.
+pub const SESSION_HEADER: &str = "keylet-session";
+
+/// Nagra's header: a list of tokens.
+const NAGRA: &str = "nv-authorizations";
 
 /// Headers beside `Authorization` that carry a token, in the order in which they are looked at, each
 /// with the service whose players send it.
@@ -19,7 +25,7 @@ pub const HEADERS: [&str; 10] = [
     "x-axdrm-message",        // Axinom
     "x-dt-auth-token",        // castLabs DRMtoday
     "pallycon-customdata-v2", // DoveRunner
-    "nv-authorizations",      // Nagra
+    NAGRA,                    // Nagra
     "customdata",             // BuyDRM KeyOS
     "x-keyos-authorization",  // BuyDRM KeyOS
     "x-vudrm-token",          // VUDRM
@@ -58,6 +64,24 @@ pub struct Found {
     signature: Option<String>,
 }
 
+/// The session token of a request: in [`SESSION_HEADER`], or in Nagra's list.
+pub fn session(headers: &HeaderMap) -> Option<&str> {
+    let own = headers
+        .get(SESSION_HEADER)
+        .and_then(|value| value.to_str().ok());
+    own.map(str::trim)
+        .filter(|own| !own.is_empty())
+        .or_else(|| {
+            let lists = headers.get_all(NAGRA).iter();
+            let tokens = lists
+                .filter_map(|list| list.to_str().ok())
+                .flat_map(|list| list.split(','));
+            tokens
+                .map(str::trim)
+                .find(|token| own::is_of_session(token))
+        })
+}
+
 /// Looks for tokens in headers, query and, where there is a JSON body, its member `token`.
 pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -> Found {
     let mut found: Vec<(Place, String)> = bearer(headers)
@@ -66,9 +90,12 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
     for name in HEADERS {
         for value in headers.get_all(name) {
             let Ok(value) = value.to_str() else { continue };
-            // Of Nagra's list the first is what authorises the content.
+            // Of Nagra's list the first is what authorises the content, sessions apart.
             let one = match name {
-                "nv-authorizations" => value.split(',').next().unwrap_or(value),
+                NAGRA => value
+                    .split(',')
+                    .find(|one| !own::is_of_session(one.trim()))
+                    .unwrap_or_default(),
                 _ => value,
             };
             found.push((Place::Header(name), unprefixed(one).to_owned()));

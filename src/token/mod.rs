@@ -19,7 +19,9 @@ mod rsa_algorithm;
 pub use accepted::Accepted;
 pub use jwt::{Claims, UntrustedToken};
 pub use keys::VerificationKeys;
-pub use locate::{Found, HEADERS, Place, bearer, locate, query_tokens_allowed};
+pub use locate::{
+    Found, HEADERS, Place, SESSION_HEADER, bearer, locate, query_tokens_allowed, session,
+};
 pub use message::{CONTENT_KEY_IDENTIFIER, MAX_USES, VerifiedToken};
 pub use policy::{Access, Policies, PolicyOption, Signer};
 

@@ -62,23 +62,23 @@ impl<H: Host> Platform for Wasi<H> {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        store::open::<H>()?.get(key).map_err(store::failed)
+        store::with::<H, _>(|bucket| bucket.get(key).map_err(store::failed))
     }
 
     async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
-        store::open::<H>()?.set(key, value).map_err(store::failed)
+        store::with::<H, _>(|bucket| bucket.set(key, value).map_err(store::failed))
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
-        store::open::<H>()?.delete(key).map_err(store::failed)
+        store::with::<H, _>(|bucket| bucket.delete(key).map_err(store::failed))
     }
 
     async fn keys(&self) -> Result<Vec<String>, Error> {
-        store::keys(&store::open::<H>()?)
+        store::with::<H, _>(store::keys)
     }
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
-        store::increment(&store::open::<H>()?, key, delta)
+        store::with::<H, _>(|bucket| store::increment(bucket, key, delta))
     }
 
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {

@@ -15,12 +15,12 @@ use bindings::wasi::keyvalue::atomics;
 use bindings::wasi::keyvalue::store::{self, Bucket};
 
 /// Opens the store `default` for one access: a handle is cheap, and one that is kept would outlive
-/// the request.
-pub fn open<H: Host>() -> Result<Bucket, Error> {
+/// the request. A component whose host has none has no access in it, and so does not import one.
+pub fn with<H: Host, T>(act: impl FnOnce(&Bucket) -> Result<T, Error>) -> Result<T, Error> {
     if !H::HAS_STORE {
         return Err(Error::StoreUnsupported);
     }
-    store::open("default").map_err(failed)
+    act(&store::open("default").map_err(failed)?)
 }
 
 /// Every key.

@@ -14,7 +14,7 @@ import uuid
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from vectors import MALFORMED, NOW, UNSUPPORTED, ok, refused, write
+from vectors import MALFORMED, NOW, SESSION, UNSUPPORTED, ok, refused, write
 
 COM_KEY_ID = "7b6c5f0e-2d41-4c0a-9a3e-5d1f00c0ffee"
 OTHER_KEY_ID = "0b5d2a34-6c1e-4f7b-8d90-aa55bb66cc77"
@@ -439,7 +439,6 @@ def main():
         key=hashlib.sha256(b"nobody's key").digest(),
     )
 
-    # What the server refuses today by name, and what the dialect makes of it.
     case(
         "concurrency",
         outer(
@@ -448,9 +447,16 @@ def main():
                 session={"user_id": "viewer-1"},
             )
         ),
-        UNSUPPORTED,
-        "a limit of streams; an answer of 200 once the server keeps to it",
+        ok(persist=False, lease_seconds=SESSION),
+        "a limit of streams, kept by a session of the licence's own and a lease for that",
         grant=terms(max_streams=2) | {"subject": "viewer-1"},
+    )
+    case(
+        "concurrency_of_nobody",
+        outer(message(access={"concurrency_limit": 2, "concurrency_mode": "BLOCK_NEW_DEVICE"})),
+        UNSUPPORTED,
+        "nobody is told whose streams to count",
+        grant=terms(max_streams=2),
     )
 
     jwks = [

@@ -12,7 +12,7 @@ import time
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from vectors import NOW, write
+from vectors import NOW, SESSION, write
 
 SITE = "ABCD"
 ACCESS_KEY = "access-key-of-the-site-ABCD"
@@ -206,8 +206,10 @@ def main():
             {"not_after": NOW + 600, "lease_seconds": 3_600})
     refused("ended", "the end has passed", policy({"expire_date": utc(NOW - 1)}), "entitlement_ended", 403,
             {"not_after": NOW - 1})
-    refused("streams", "one stream a user", policy({"max_stream_per_user": 1}), "term_unsupported",
-            entry={"max_streams": 1})
+    granted("streams", "one stream a user", policy({"max_stream_per_user": 1}), {"lease_seconds": SESSION},
+            {"max_streams": 1})
+    refused("streams-of-nobody", "one stream of nobody", policy({"max_stream_per_user": 1}), "term_unsupported",
+            entry={"max_streams": 1}, user_id="LICENSETOKEN")
     refused("playback-unknown", "a term that is not known", policy({"plays": 1}), "term_unsupported")
 
     # Tracks and outputs. The key record is of the track `hd`.

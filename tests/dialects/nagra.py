@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 
-from vectors import MALFORMED, NOW, UNSUPPORTED, ok, refused, write
+from vectors import MALFORMED, NOW, SESSION, UNSUPPORTED, ok, refused, write
 
 KID = "263953"
 SECRET = hashlib.sha256(b"nagra fixture signing key").digest()
@@ -232,9 +232,18 @@ def main():
     case(
         "sessions",
         token(right(sessionControl={"sessionControlEnabled": True, "maxSessions": 2})),
-        UNSUPPORTED,
-        "a limit of streams; an answer of 200 once the server keeps to it",
+        ok(persist=False, lease_seconds=SESSION),
+        "a limit of streams, kept by a session of the licence's own and a lease for that",
         grant=terms(max_streams=2),
+    )
+    case(
+        "sessions_of_nobody",
+        token(
+            right(sessionControl={"sessionControlEnabled": True, "maxSessions": 2}), device=None
+        ),
+        UNSUPPORTED,
+        "nobody is told whose streams to count",
+        grant={"entitlements": terms(max_streams=2)["entitlements"]},
     )
     case(
         "sessions_zero",

@@ -7,6 +7,9 @@ import sys
 
 NOW = int(os.environ.get("NOW", 1_800_000_000))  # 2027-01-15T08:00:00Z
 
+# How long a session plays that is opened now: to the end of the next minute, less five seconds.
+SESSION = (NOW // 60 + 2) * 60 - 5 - NOW
+
 
 def ok(**granted):
     return {"status": 200, "granted": granted}

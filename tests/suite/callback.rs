@@ -681,11 +681,11 @@ fn an_answer_of_any_other_shape_gives_nothing() {
         assert_eq!(deployment.take().len(), 1, "{body}");
     }
     for (terms, expected) in [
-        (r#"{"max_streams":2}"#, "term_unsupported"),
+        (r#"{"max_screens":2}"#, "term_unsupported"),
         (r#"{"keys":["movie"]}"#, "term_unsupported"),
         (r#"{"entitlements":[]}"#, "term_unsupported"),
         (r#"{"Persist":false}"#, "term_unsupported"),
-        (r#"{"tracks":{"hd":{"max_streams":2}}}"#, "term_unsupported"),
+        (r#"{"tracks":{"hd":{"max_screens":2}}}"#, "term_unsupported"),
         (r#"{"lease_seconds":0}"#, "terms_invalid"),
         (r#"{"lease_seconds":"60"}"#, "terms_invalid"),
         (r#"{"persist":1}"#, "terms_invalid"),
@@ -771,7 +771,7 @@ fn it_is_not_asked_where_the_answer_is_no_without_it() {
         ),
         (
             Some(token(
-                json!({"entitlements": [{"keys": "*", "max_streams": 1}]}),
+                json!({"entitlements": [{"keys": "*", "max_screens": 1}]}),
             )),
             movie(),
             "term_unsupported",
@@ -808,7 +808,7 @@ fn its_secret_and_its_url_stay_here() {
         Reply::status(403),
         Reply::Silence,
         terms(&json!({})),
-        terms(&json!({"max_streams": 1})),
+        terms(&json!({"max_screens": 1})),
         Reply::json(&json!({"refuse": "no"})),
         Reply::text("garbage"),
     ] {
@@ -1014,7 +1014,7 @@ fn an_operator_is_refused_what_no_token_may_hold() {
         (json!([]), "request_malformed"),
         (json!("entitlements"), "request_malformed"),
         (
-            json!({"entitlements": [{"keys": "*", "max_streams": 1}]}),
+            json!({"entitlements": [{"keys": "*", "max_screens": 1}]}),
             "term_unsupported",
         ),
         (
@@ -1238,7 +1238,7 @@ fn terms_that_are_none_give_a_viewer_no_token() {
         let wanted = json!({"keys": ["movie", "other"], "use": use_});
         for (answered, expected) in [
             (
-                json!({"persist": true, "max_streams": 1}),
+                json!({"persist": true, "max_screens": 1}),
                 "term_unsupported",
             ),
             // Which keys, the viewer has said: an answer that says less must not come to more.

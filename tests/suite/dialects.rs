@@ -60,7 +60,8 @@ impl Vectors {
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned)
         };
-        let mut variables = variables_with(&[]);
+        let secret = "what nobody but this server knows";
+        let mut variables = variables_with(&[("server_secret", secret)]);
         variables.extend(
             self.variables
                 .iter()

@@ -37,6 +37,7 @@ fn every_code_has_a_case_or_a_test_that_names_it() {
         include_str!("issuer.rs"),
         include_str!("policies.rs"),
         include_str!("policy.rs"),
+        include_str!("sessions.rs"),
         include_str!("settings.rs"),
         include_str!("uses.rs"),
         include_str!("wire.rs"),

@@ -21,7 +21,9 @@ mod policy;
 #[path = "../../cli/tests/host/processes.rs"]
 mod processes;
 mod robustness;
+mod sessions;
 mod settings;
+mod slots;
 mod support;
 mod upstream;
 mod uses;

@@ -1053,8 +1053,8 @@ fn every_mistake_in_policies_is_named_and_no_value_is() {
             "option 0: `terms` is not an object",
         ),
         (
-            with(json!({"terms": {"max_streams": 2}})),
-            "option 0: `terms`: the member `max_streams`",
+            with(json!({"terms": {"max_screens": 2}})),
+            "option 0: `terms`: the member `max_screens`",
         ),
         (
             with(json!({"terms": {"lease_seconds": 0}})),

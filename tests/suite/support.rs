@@ -109,7 +109,7 @@ pub fn request(case: &Case) -> (http::request::Builder, String, Vec<u8>) {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    headers: http::HeaderMap,
+    pub headers: http::HeaderMap,
     pub body: Vec<u8>,
 }
 
@@ -185,6 +185,8 @@ pub struct Native {
     /// Seconds since 1970.
     pub now: Rc<Cell<u64>>,
     pub store: Rc<RefCell<Stored>>,
+    /// How many operations the store still does before the host dies; `None`: it lives.
+    pub operations: Rc<Cell<Option<usize>>>,
     /// What it was told to log.
     pub log: Rc<RefCell<Vec<String>>>,
     /// Nobody, unless a test says so.
@@ -198,6 +200,7 @@ impl Native {
             variables,
             now: Rc::new(Cell::new(1_800_000_000)),
             store: Rc::new(RefCell::new(Ok(BTreeMap::new()))),
+            operations: Rc::default(),
             log: Rc::default(),
             peer: Rc::new(RefCell::new(Box::new(|request| {
                 panic!("a request to {}, which nobody answers", request.uri())
@@ -216,6 +219,11 @@ impl Native {
     }
 
     fn values<T>(&self, act: impl FnOnce(&mut BTreeMap<String, Vec<u8>>) -> T) -> Result<T, Error> {
+        match self.operations.get() {
+            None => {}
+            Some(0) => return Err(Error::Store("the host has died".to_owned())),
+            Some(left) => self.operations.set(Some(left - 1)),
+        }
         self.store
             .borrow_mut()
             .as_mut()

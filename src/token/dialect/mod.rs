@@ -154,6 +154,11 @@ impl Dialects {
         self.has(Dialect::Azure)
     }
 
+    /// Whether tokens of Nagra's are accepted, and so its players come.
+    pub fn has_nagra(&self) -> bool {
+        self.has(Dialect::Nagra)
+    }
+
     /// Whether a message may be no JWT.
     pub fn has_others(&self) -> bool {
         self.has(Dialect::Doverunner) || self.has(Dialect::Kaltura)

@@ -10,7 +10,7 @@ use futures_util::future::{join, join3};
 use serde_json::{Map, Value};
 
 use crate::content_key::ContentKey;
-use crate::entitlement::{self, Entitlement, Terms};
+use crate::entitlement::{self, Entitlement, Limits, Terms};
 use crate::error::{Problem, SettingError, SettingsError};
 use crate::id::Id;
 use crate::platform::Platform;
@@ -536,6 +536,19 @@ impl Access<'_> {
             None if stands_alone => Ok(Cow::Owned(Entitlement::of_all_keys())),
             None => Err(entitlement::Error::Missing),
         }
+    }
+
+    /// What the token and the option restrict, whichever key is asked for: each entry and each term of
+    /// theirs together.
+    ///
+    /// # Errors
+    /// [`entitlement::Error::Missing`] when neither says anything.
+    pub fn limits(&self) -> Result<Limits, entitlement::Error> {
+        let entitlement = self.entitlement()?;
+        let token = self.token.as_ref().map(|token| &token.terms);
+        let option = self.option.and_then(|option| option.terms.as_ref());
+        let stated = entitlement.each_terms().chain(token).chain(option);
+        Ok(stated.fold(Limits::default(), |limits, terms| limits.and(&terms.limits)))
     }
 
     /// The terms for a key: the token's entitlement, what else the token says, and the option's.

@@ -488,6 +488,9 @@ async fn allowed(
     if granted.limits.max_uses.is_some() && access.token.is_none() {
         return unsupported("max_uses");
     }
+    if granted.limits.max_streams.is_some() {
+        viewer.subject_to_count()?;
+    }
     let mut allowed = json!({"key": key.id.to_string()});
     if let Some(option) = access.option {
         allowed["policy"] = json!(option.name);
@@ -539,10 +542,12 @@ fn terms_of(granted: &Granted) -> Value {
     }
     say("min_kdl", number(limits.min_kdl));
     say("max_uses", number(limits.max_uses));
+    say("max_streams", number(limits.max_streams));
+    say("streams_full", limits.streams_full.map(|full| json!(full)));
     Value::Object(terms)
 }
 
-/// What only a request decides: lists that its device or place must be on, uses, and the back end.
+/// What only a request decides: lists that its device or place must be on, uses, streams, and the back end.
 fn depends_on(granted: &Granted, has_callback: bool) -> Vec<&'static str> {
     let limits = &granted.limits;
     let parts = [
@@ -552,6 +557,7 @@ fn depends_on(granted: &Granted, has_callback: bool) -> Vec<&'static str> {
         ("ip_allow", !limits.ip_allow.is_empty()),
         ("countries", !limits.countries.is_empty()),
         ("max_uses", limits.max_uses.is_some()),
+        ("max_streams", limits.max_streams.is_some()),
         ("callback", has_callback),
     ];
     let parts = parts.into_iter().filter(|(_, depends)| *depends);

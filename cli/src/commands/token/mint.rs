@@ -325,7 +325,7 @@ pub mod tests {
     #[test]
     fn what_a_server_would_refuse_is_not_made() {
         for arguments in [
-            &["--keys=k", r#"--terms={"max_streams": 1}"#][..],
+            &["--keys=k", r#"--terms={"max_screens": 1}"#][..],
             &[
                 "--keys=k",
                 r#"--terms={"persist": true, "lease_seconds": 1}"#,

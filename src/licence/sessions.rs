@@ -1,0 +1,351 @@
+//! Secure sessions: opened with a playback token, kept alive by heartbeats, ended by player or
+//! operator.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::audit::Audit;
+use super::{Error, FAIRPLAY, Licensing};
+use crate::entitlement::{self, Limits, MAX_STREAMS, StreamsFull};
+use crate::id::Id;
+use crate::platform::Platform;
+use crate::server_secret::{Label, ServerSecret};
+use crate::session::{self, Held, Opening, Period, Sessions, Standing, Ticket};
+use crate::token::{self, Access};
+
+/// What the audit calls sessions.
+const SESSION: &str = "session";
+
+/// What a player is told of its session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Session {
+    /// Its id.
+    #[serde(rename = "session_id")]
+    pub id: String,
+    /// Its token.
+    #[serde(rename = "session_token")]
+    pub token: String,
+    /// How often it wants to be heard of, in seconds.
+    pub heartbeat_seconds: u64,
+    /// When it lapses unless it is heard of, in seconds since 1970.
+    pub expires_at: u64,
+}
+
+/// What an operator is told of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// Its id.
+    #[serde(rename = "session_id")]
+    pub id: String,
+    /// Its slot.
+    pub slot: u32,
+    /// Pseudonym of the device, once it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
+    /// What tells the token by which it was opened.
+    pub token_id: String,
+    /// When it was opened, in seconds since 1970.
+    pub opened_at: u64,
+    /// When it was heard of last, to a period.
+    pub last_seen: u64,
+    /// When it lapses unless it is heard of.
+    pub expires_at: u64,
+}
+
+/// What the audit says of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Decided {
+    /// Its id.
+    pub id: String,
+    /// How it stands.
+    pub state: Standing,
+}
+
+/// What a player may say when it opens a session.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Wanted {
+    /// The key that it is going to play.
+    key: Option<String>,
+    /// What it calls itself: the same name gets the same session again.
+    device: Option<String>,
+}
+
+/// The longest name of a device, in bytes.
+const LONGEST_NAME: usize = 256;
+
+impl<P: Platform> Licensing<P> {
+    /// The periods of sessions.
+    ///
+    /// # Errors
+    /// What is wrong with `session_period`.
+    pub async fn session_period(&self) -> Result<Period, crate::error::SettingsError> {
+        super::once(&self.session_period, Period::load(&self.platform))
+            .await
+            .copied()
+    }
+
+    /// Opens a session for the bearer of a token.
+    ///
+    /// # Errors
+    /// [`Error::Token`] and [`Error::Entitlement`]; [`Error::SessionsOff`]; [`Error::Request`];
+    /// [`Error::Session`] when there are as many as are allowed.
+    pub async fn open_session(
+        &self,
+        request_id: &str,
+        tokens: &token::Found,
+        wanted: &Value,
+    ) -> Result<Session, Error> {
+        let mut audit = Audit::of(SESSION, self.platform.now(), request_id);
+        let result = self.decide_session(tokens, wanted, &mut audit).await;
+        self.audited(audit, result)
+    }
+
+    async fn decide_session(
+        &self,
+        tokens: &token::Found,
+        wanted: &Value,
+        audit: &mut Audit<'_>,
+    ) -> Result<Session, Error> {
+        let viewer = self.admit(FAIRPLAY, tokens, audit.time).await?;
+        audit.subject.clone_from(&viewer.subject);
+        viewer.check()?;
+        let wanted = match wanted {
+            Value::Null => Wanted::default(),
+            wanted => Wanted::deserialize(wanted).map_err(|_| {
+                Error::Request("a member is unknown or not text: there are `key` and `device`")
+            })?,
+        };
+        let is_long = |name: &String| name.is_empty() || name.len() > LONGEST_NAME;
+        if wanted.device.as_ref().is_some_and(is_long) {
+            return Err(Error::Request("`device` has not 1 to 256 bytes"));
+        }
+        let (sessions, secret, _) = self.sessions().await?.ok_or(Error::SessionsOff)?;
+        let subject = viewer.subject_to_count()?;
+        let (access, limits) = match &wanted.key {
+            Some(key) => {
+                let id = Id::from_text(key).ok_or(Error::Request("`key` is no id of a key"))?;
+                let key = self.key_for(&viewer, &id).await?;
+                audit.found(key);
+                let access = viewer.access_to(key)?;
+                let terms = self.fairplay_terms(access, key).await?;
+                (access, terms.granted_at(audit.time)?.limits)
+            }
+            None => {
+                let access = viewer.accesses.first().ok_or(entitlement::Error::Missing)?;
+                let rules = self.rules().await?;
+                (access, access.limits()?.and(&rules.terms.limits))
+            }
+        };
+        audit.policy = access.option.map(|option| option.name.clone());
+        let owner = match &wanted.device {
+            Some(name) => secret.pseudonym(Label::Session, format!("app/{name}").as_bytes()),
+            None => {
+                let mut random = [0; 16];
+                self.platform.fill_random(&mut random);
+                hex::encode(random)
+            }
+        };
+        let opening = Opening {
+            subject,
+            owner: &owner,
+            device: None,
+            playback: None,
+            token: &token_id(access),
+            limit: limits.max_streams.unwrap_or(MAX_STREAMS),
+            full: full(&limits),
+            is_renewal: false,
+        };
+        let held = session::unless_allowed(
+            sessions.open(&opening).await,
+            sessions.unchecked(&opening),
+            &self.platform,
+        )
+        .await?;
+        audit.session = Some(Decided::of(&held));
+        self.told(&held, secret).await
+    }
+
+    /// Takes note that a session is alive. Only a refusal, and what nobody could check, is written to
+    /// the audit.
+    ///
+    /// # Errors
+    /// [`Error::Session`] for a token that is none, and for a session that lapsed or was ended.
+    pub async fn heartbeat(
+        &self,
+        request_id: &str,
+        id: Option<&str>,
+        token: Option<&str>,
+    ) -> Result<Session, Error> {
+        let mut audit = Audit::of(SESSION, self.platform.now(), request_id);
+        let result = self.decide_heartbeat(id, token, &mut audit).await;
+        let unchecked = |decided: &Decided| decided.state != Standing::Continued;
+        match &result {
+            Ok(_) if !audit.session.as_ref().is_some_and(unchecked) => result,
+            _ => self.audited(audit, result),
+        }
+    }
+
+    async fn decide_heartbeat(
+        &self,
+        id: Option<&str>,
+        token: Option<&str>,
+        audit: &mut Audit<'_>,
+    ) -> Result<Session, Error> {
+        let (sessions, secret, ticket) = self.named_session(id, token, audit).await?;
+        let held = session::unless_allowed(
+            sessions.beat(&ticket).await,
+            sessions.unchecked_again(&ticket),
+            &self.platform,
+        )
+        .await?;
+        audit.session = Some(Decided::of(&held));
+        self.told(&held, secret).await
+    }
+
+    /// Ends a session. To end it again does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Session`] for a token that is none, and when the store fails.
+    pub async fn teardown(
+        &self,
+        request_id: &str,
+        id: Option<&str>,
+        token: Option<&str>,
+    ) -> Result<(), Error> {
+        let mut audit = Audit::of(SESSION, self.platform.now(), request_id);
+        let result = self.decide_teardown(id, token, &mut audit).await;
+        self.audited(audit, result)
+    }
+
+    async fn decide_teardown(
+        &self,
+        id: Option<&str>,
+        token: Option<&str>,
+        audit: &mut Audit<'_>,
+    ) -> Result<(), Error> {
+        let (sessions, _, ticket) = self.named_session(id, token, audit).await?;
+        sessions.end(&ticket).await?;
+        audit.session = Some(Decided {
+            id: ticket.id,
+            state: Standing::Ended,
+        });
+        Ok(())
+    }
+
+    /// The sessions of a viewer, by his `sub`, for operators.
+    ///
+    /// # Errors
+    /// [`Error::SessionsOff`]; [`Error::Session`] when the store fails.
+    pub async fn list_sessions(&self, subject: &str) -> Result<Vec<Listed>, Error> {
+        let (sessions, secret, period) = self.sessions().await?.ok_or(Error::SessionsOff)?;
+        let subject = secret.pseudonym(Label::Subject, subject.as_bytes());
+        let live = sessions.list(&subject).await?;
+        let listed = |(slot, record): (u32, session::Record)| Listed {
+            expires_at: record.expires_at(period),
+            id: record.id,
+            slot,
+            device_id: record.device,
+            token_id: record.token,
+            opened_at: record.opened,
+            last_seen: record.seen,
+        };
+        Ok(live.into_iter().map(listed).collect())
+    }
+
+    /// Ends the sessions of a viewer, by his `sub`, or one of them; without one, everybody's. Says how
+    /// many it were.
+    ///
+    /// # Errors
+    /// [`Error::SessionsOff`]; [`Error::Session`] when the store fails.
+    pub async fn end_sessions(
+        &self,
+        request_id: &str,
+        subject: Option<&str>,
+        id: Option<&str>,
+    ) -> Result<usize, Error> {
+        let mut audit = Audit::of(SESSION, self.platform.now(), request_id);
+        let result = self.decide_ends(subject, id, &mut audit).await;
+        self.audited(audit, result)
+    }
+
+    async fn decide_ends(
+        &self,
+        subject: Option<&str>,
+        id: Option<&str>,
+        audit: &mut Audit<'_>,
+    ) -> Result<usize, Error> {
+        let (sessions, secret, _) = self.sessions().await?.ok_or(Error::SessionsOff)?;
+        let Some(subject) = subject else {
+            return Ok(sessions.end_all().await?);
+        };
+        let subject = secret.pseudonym(Label::Subject, subject.as_bytes());
+        audit.subject = Some(subject.clone());
+        audit.session = id.map(|id| Decided {
+            id: id.to_owned(),
+            state: Standing::Ended,
+        });
+        Ok(sessions.end_of_subject(&subject, id).await?)
+    }
+
+    /// Sessions, their secret and their periods; `None` without the secret.
+    pub(super) async fn sessions(
+        &self,
+    ) -> Result<Option<(Sessions<'_, P>, &ServerSecret, Period)>, Error> {
+        let Some(secret) = self.server_secret().await? else {
+            return Ok(None);
+        };
+        let period = self.session_period().await?;
+        let sessions = Sessions::new(&self.platform, secret, period);
+        Ok(Some((sessions, secret, period)))
+    }
+
+    async fn named_session(
+        &self,
+        id: Option<&str>,
+        token: Option<&str>,
+        audit: &mut Audit<'_>,
+    ) -> Result<(Sessions<'_, P>, &ServerSecret, Ticket), Error> {
+        let (sessions, secret, _) = self.sessions().await?.ok_or(Error::SessionsOff)?;
+        let token = token.ok_or(Error::SessionMissing)?;
+        let ticket = Ticket::read(token, secret)?;
+        if id.is_some_and(|id| id != ticket.id) {
+            return Err(session::Error::Token.into());
+        }
+        audit.subject = Some(ticket.subject.clone());
+        Ok((sessions, secret, ticket))
+    }
+
+    /// What a player is told.
+    pub(super) async fn told(&self, held: &Held, secret: &ServerSecret) -> Result<Session, Error> {
+        let period = self.session_period().await?;
+        Ok(Session {
+            id: held.ticket.id.clone(),
+            token: held.ticket.write(secret),
+            heartbeat_seconds: period.heartbeat_seconds(),
+            expires_at: period.plays_until(held.ticket.heard),
+        })
+    }
+}
+
+impl Decided {
+    pub(super) fn of(held: &Held) -> Self {
+        Self {
+            id: held.ticket.id.clone(),
+            state: held.standing,
+        }
+    }
+}
+
+/// What gives way when nobody says it.
+pub(super) fn full(limits: &Limits) -> StreamsFull {
+    limits.streams_full.unwrap_or(StreamsFull::RefuseNew)
+}
+
+/// What tells a token in lists: the beginning of its SHA-256.
+pub(super) fn token_id(access: &Access<'_>) -> String {
+    let identity = access.token.as_ref().map(|token| token.identity.as_slice());
+    let digest = Sha256::digest(identity.unwrap_or_default());
+    hex::encode(digest.split_at(8).0)
+}

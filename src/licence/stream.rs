@@ -1,0 +1,168 @@
+//! The session of a licence: the player's own, or where it has none one that the licence opens.
+
+use super::sessions::{Decided, Session, full, token_id};
+use super::{Error, Licensing, Viewer};
+use crate::entitlement::{self, Granted, Use, least};
+use crate::fairplay::client::{Client, PlaybackState, Streaming};
+use crate::platform::Platform;
+use crate::session::{self, Opening, Period, Ticket};
+use crate::token::Access;
+
+/// What a player says of its session.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SessionRequest<'a> {
+    /// Its session token.
+    pub token: Option<&'a str>,
+    /// Whether it asks for a renewal; `None`: the SPC says it.
+    pub is_renewal: Option<bool>,
+}
+
+/// What is to be counted as a stream.
+pub(super) struct Stream<'a> {
+    /// The player's own session.
+    ticket: Option<Ticket>,
+    subject: &'a str,
+    device: &'a str,
+    playback: Option<u64>,
+    limit: u32,
+    full: entitlement::StreamsFull,
+    token: String,
+    is_renewal: bool,
+    is_elsewhere: bool,
+    period: Period,
+}
+
+impl<P: Platform> Licensing<P> {
+    /// The stream of a licence; `None` when nobody counts it.
+    pub(super) async fn stream<'a>(
+        &self,
+        viewer: &'a Viewer<'_>,
+        access: &Access<'_>,
+        request: SessionRequest<'_>,
+        client: &Client,
+        device: Option<&'a str>,
+        granted: &Granted,
+    ) -> Result<Option<Stream<'a>>, Error> {
+        let limits = &granted.limits;
+        if limits.max_streams.is_none() && request.token.is_none() {
+            return Ok(None);
+        }
+        let unsupported = || entitlement::Error::Unsupported("max_streams".to_owned());
+        let Some(((_, secret, period), device)) = self.sessions().await?.zip(device) else {
+            return Err(match request.token {
+                Some(_) => Error::SessionsOff,
+                None => unsupported().into(),
+            });
+        };
+        let subject = viewer.subject_to_count()?;
+        let limit = limits.max_streams.unwrap_or(entitlement::MAX_STREAMS);
+        let ticket = request.token.map(|token| Ticket::read(token, secret));
+        let ticket = ticket.transpose()?;
+        if let Some(ticket) = &ticket {
+            if ticket.subject != subject {
+                return Err(session::Error::Token.into());
+            }
+            // The session may be one of more than this key allows.
+            if ticket.slot.is_some_and(|slot| slot >= limit) {
+                return Err(session::Error::StreamsExceeded(limit).into());
+            }
+        }
+        let state = client.playback.map(|playback| playback.state);
+        let goes_on = || {
+            matches!(
+                state,
+                Some(PlaybackState::Renewal | PlaybackState::KeyNotRequired)
+            )
+        };
+        Ok(Some(Stream {
+            ticket,
+            subject,
+            device,
+            playback: client.playback.map(|playback| playback.session_id),
+            limit,
+            full: full(limits),
+            token: token_id(access),
+            is_renewal: request.is_renewal.unwrap_or_else(goes_on),
+            is_elsewhere: client
+                .streaming
+                .is_some_and(|output| output == Streaming::AirPlay),
+            period,
+        }))
+    }
+
+    /// Opens the session of a stream, or takes note of it. The session is told where the player has it
+    /// itself.
+    pub(super) async fn count_stream(
+        &self,
+        stream: &Stream<'_>,
+    ) -> Result<(Decided, Option<Session>), Error> {
+        let Some((sessions, secret, _)) = self.sessions().await? else {
+            return Err(Error::SessionsOff);
+        };
+        let (counted, unchecked) = match &stream.ticket {
+            Some(ticket) => {
+                let beat = sessions.beat_of_device(
+                    ticket,
+                    stream.device,
+                    stream.playback,
+                    stream.is_elsewhere,
+                );
+                (beat.await, sessions.unchecked_again(ticket))
+            }
+            None => {
+                let opening = stream.opening();
+                (sessions.open(&opening).await, sessions.unchecked(&opening))
+            }
+        };
+        let held = session::unless_allowed(counted, unchecked, &self.platform).await?;
+        let told = match &stream.ticket {
+            Some(_) => Some(self.told(&held, secret).await?),
+            None => None,
+        };
+        Ok((Decided::of(&held), told))
+    }
+
+    /// Frees the slot of a device that has stopped. A player with a session of its own ends that itself.
+    pub(super) async fn stop_stream(&self, stream: &Stream<'_>) -> Result<(), Error> {
+        let Some((sessions, ..)) = self.sessions().await? else {
+            return Ok(());
+        };
+        if stream.ticket.is_none() {
+            let ended = sessions.end_of_device(stream.subject, stream.device, stream.limit);
+            // It lapses, where the store fails.
+            let _ = ended.await;
+        }
+        Ok(())
+    }
+}
+
+impl Stream<'_> {
+    /// Leaves of a lease what the session is good for, if nothing is heard of it. A player that has no
+    /// session of its own, and so sends no heartbeats, gets a lease for that.
+    pub(super) fn clip(&self, granted: &mut Granted, has_lease: bool, now: u64) {
+        if self.ticket.is_some() && !has_lease {
+            return;
+        }
+        let left = self
+            .period
+            .plays_until(self.period.of(now))
+            .saturating_sub(now);
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        if let Use::Streaming { lease_seconds, .. } = &mut granted.use_ {
+            *lease_seconds = least(*lease_seconds, Some(left));
+        }
+    }
+
+    fn opening(&self) -> Opening<'_> {
+        Opening {
+            subject: self.subject,
+            owner: self.device,
+            device: Some(self.device),
+            playback: self.playback,
+            token: &self.token,
+            limit: self.limit,
+            full: self.full,
+            is_renewal: self.is_renewal,
+        }
+    }
+}

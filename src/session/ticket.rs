@@ -1,0 +1,69 @@
+//! Session tokens: how a player names its session.
+//!
+//! A JWT (HS256) under a key of its own that is derived from `server_secret`. It holds what a
+//! heartbeat needs, so that most of them ask the store for one thing only. Each new period brings a
+//! new one; the one before it is good for a period more.
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::encoding;
+use crate::entitlement::StreamsFull;
+use crate::server_secret::{Label, ServerSecret};
+
+const HEADER: &str = r#"{"alg":"HS256","kid":"keylet-session","typ":"JWT"}"#;
+
+/// The longest session token, in bytes.
+const LONGEST: usize = 2048;
+
+/// What a session token says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ticket {
+    /// The session.
+    #[serde(rename = "sid")]
+    pub id: String,
+    /// Pseudonym of the viewer.
+    #[serde(rename = "sub")]
+    pub subject: String,
+    /// The slot; `None` when the store failed and that was allowed.
+    pub slot: Option<u32>,
+    /// Who holds it.
+    pub owner: String,
+    /// When it was opened, in seconds since 1970.
+    #[serde(rename = "iat")]
+    pub opened: u64,
+    /// The last period in which it was heard of.
+    pub heard: u64,
+    /// The length of that in seconds.
+    pub period: u64,
+    /// How many streams there may be.
+    pub limit: u32,
+    /// What gives way.
+    pub full: StreamsFull,
+}
+
+impl Ticket {
+    /// Reads a session token.
+    ///
+    /// # Errors
+    /// [`Error::Token`]
+    pub fn read(token: &str, secret: &ServerSecret) -> Result<Self, Error> {
+        let (signed, tag) = token.rsplit_once('.').ok_or(Error::Token)?;
+        let (header, claims) = signed.split_once('.').ok_or(Error::Token)?;
+        let part = |text: &str| encoding::base64(text).ok_or(Error::Token);
+        let is_ours = token.len() <= LONGEST
+            && part(header)?.as_slice() == HEADER.as_bytes()
+            && secret.verifies(Label::SessionToken, signed, &part(tag)?);
+        if !is_ours {
+            return Err(Error::Token);
+        }
+        serde_json::from_slice(&part(claims)?).map_err(|_| Error::Token)
+    }
+
+    /// Writes it.
+    pub fn write(&self, secret: &ServerSecret) -> String {
+        let claims = serde_json::to_string(self).unwrap_or_default();
+        secret.sign(Label::SessionToken, HEADER, &claims)
+    }
+}
