@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use ::rsa::traits::PublicKeyParts;
 use ::rsa::{BoxedUint, Oaep, Pkcs1v15Sign, Pss, RsaPrivateKey, RsaPublicKey};
 use der::Decode;
-use keylet_rsa_kernel::{CrtParts, DecryptError, KeyError, oaep};
+use keylet_rsa_kernel::{CrtParts, DecryptError, Kernel, KeyError, oaep};
 use rand_core::CryptoRng;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
@@ -41,6 +41,28 @@ pub struct InvalidKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("RSA decryption failed")]
 pub struct DecryptionFailed;
+
+/// Who calculated a private operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// The kernel, by fused multiply-adds of the host.
+    Fused,
+    /// The kernel, exactly: the host does not fuse, or its result was not right.
+    Exact,
+    /// The `rsa` crate: the key has another size, or no kernel's result was right.
+    Crate,
+}
+
+impl Arithmetic {
+    /// What the audit calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fused => "fused",
+            Self::Exact => "exact",
+            Self::Crate => "crate",
+        }
+    }
+}
 
 /// An RSA private key.
 ///
@@ -95,7 +117,7 @@ impl PrivateKey {
         self.crates().map(drop)
     }
 
-    /// RSAES-OAEP decryption with an empty label (RFC 8017 section 7.1.2).
+    /// RSAES-OAEP decryption with an empty label (RFC 8017 section 7.1.2), and who did it.
     ///
     /// # Errors
     /// [`DecryptionFailed`] for every cause alike, a ciphertext of another size included.
@@ -104,17 +126,23 @@ impl PrivateKey {
         hash: OaepHash,
         ciphertext: &[u8],
         rng: &mut dyn CryptoRng,
-    ) -> Result<Zeroizing<Vec<u8>>, DecryptionFailed> {
+    ) -> Result<(Zeroizing<Vec<u8>>, Arithmetic), DecryptionFailed> {
         let decrypted = match &self.kernel {
             Some(kernel) => kernel.decrypt(ciphertext, rng),
             None => Err(DecryptError::Unverified),
         };
         match decrypted {
-            Ok(decrypted) => match hash {
-                OaepHash::Sha1 => oaep::unpad::<Sha1>(&decrypted.block, b""),
-                OaepHash::Sha256 => oaep::unpad::<Sha256>(&decrypted.block, b""),
+            Ok(decrypted) => {
+                let message = match hash {
+                    OaepHash::Sha1 => oaep::unpad::<Sha1>(&decrypted.block, b""),
+                    OaepHash::Sha256 => oaep::unpad::<Sha256>(&decrypted.block, b""),
+                };
+                let arithmetic = match decrypted.kernel {
+                    Kernel::Fused => Arithmetic::Fused,
+                    Kernel::Exact => Arithmetic::Exact,
+                };
+                Ok((message.map_err(|_| DecryptionFailed)?, arithmetic))
             }
-            .map_err(|_| DecryptionFailed),
             Err(DecryptError::OutOfRange) => Err(DecryptionFailed),
             Err(DecryptError::Unverified) => {
                 let key = self.crates().map_err(|_| DecryptionFailed)?;
@@ -122,7 +150,7 @@ impl PrivateKey {
                     OaepHash::Sha1 => key.decrypt_blinded(rng, Oaep::<Sha1>::new(), ciphertext),
                     OaepHash::Sha256 => key.decrypt_blinded(rng, Oaep::<Sha256>::new(), ciphertext),
                 }
-                .map(Zeroizing::new)
+                .map(|message| (Zeroizing::new(message), Arithmetic::Crate))
                 .map_err(|_| DecryptionFailed)
             }
         }

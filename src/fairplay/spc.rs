@@ -15,7 +15,7 @@ use crate::fairplay::reader::Reader;
 use crate::fairplay::session_key::{self, SessionKeyR1};
 use crate::fairplay::tag::Tag;
 use crate::fairplay::tllv::{Tllv, Tllvs};
-use crate::rsa_key::OaepHash;
+use crate::rsa_key::{Arithmetic, OaepHash};
 use crate::secret::Key128;
 
 /// The one protocol version whose meaning is public.
@@ -163,10 +163,10 @@ impl<'a> SpcContainer<'a> {
             Version::V1 => OaepHash::Sha1,
             Version::V2 | Version::V3 => OaepHash::Sha256,
         };
-        let spck = private_key
+        let (spck, arithmetic) = private_key
             .decrypt_oaep(hash, self.wrapped_key, rng)
             .ok()
-            .and_then(|key| Key128::try_from(key.as_slice()).ok())
+            .and_then(|(key, by)| Some((Key128::try_from(key.as_slice()).ok()?, by)))
             .ok_or(Error::SpcKey)?;
 
         let mut payload = self.payload.to_vec();
@@ -179,7 +179,8 @@ impl<'a> SpcContainer<'a> {
                 cipher::cbc_decrypt(&key, &iv, &mut payload);
             }
         }
-        OpenedSpc::read(self.version, credential, Tllvs::parse(payload)?)
+        let tllvs = Tllvs::parse(payload)?;
+        OpenedSpc::read(self.version, credential, arithmetic, tllvs)
     }
 
     /// The CMAC covers the wrapped key, the certificate hash, the payload length as a 16-byte
@@ -203,6 +204,8 @@ pub struct OpenedSpc<'c> {
     pub version: Version,
     /// The credential whose certificate the client used.
     pub credential: &'c Credential,
+    /// Who calculated the private operation.
+    pub arithmetic: Arithmetic,
     /// Every block, unknown tags included.
     pub tllvs: Tllvs,
     /// What the device says of itself.
@@ -218,7 +221,12 @@ pub struct OpenedSpc<'c> {
 }
 
 impl<'c> OpenedSpc<'c> {
-    fn read(version: Version, credential: &'c Credential, tllvs: Tllvs) -> Result<Self, Error> {
+    fn read(
+        version: Version,
+        credential: &'c Credential,
+        arithmetic: Arithmetic,
+        tllvs: Tllvs,
+    ) -> Result<Self, Error> {
         const MOST_VERSIONS: usize = 100;
 
         let client = Client::read(&tllvs)?;
@@ -268,6 +276,7 @@ impl<'c> OpenedSpc<'c> {
         Ok(Self {
             version,
             credential,
+            arithmetic,
             client,
             asset_id,
             protocol_version,

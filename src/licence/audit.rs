@@ -9,6 +9,7 @@ use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
 use crate::fairplay::client::{Capabilities, Client, Streaming};
 use crate::fairplay::spc::OpenedSpc;
 use crate::id::Id;
+use crate::rsa_key::Arithmetic;
 use crate::session;
 
 /// Version of the record: it changes when a member changes its meaning or goes away.
@@ -39,6 +40,10 @@ pub struct Audit<'a> {
     pub policy: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     spc_version: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rsa: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<Device>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +122,8 @@ impl<'a> Audit<'a> {
             key: None,
             policy: None,
             spc_version: None,
+            credential: None,
+            rsa: None,
             device: None,
             playback: None,
             granted: None,
@@ -137,6 +144,10 @@ impl<'a> Audit<'a> {
     pub fn requested(&mut self, spc: &OpenedSpc<'_>, device_id: Option<&str>) {
         self.asset = Some(Id::from_bytes(&spc.asset_id).to_string());
         self.spc_version = Some(spc.version.number());
+        self.credential = Some(spc.credential.name.clone());
+        self.rsa = Some(spc.arithmetic)
+            .filter(|arithmetic| *arithmetic != Arithmetic::Fused)
+            .map(Arithmetic::name);
         self.device = Some(Device::of(&spc.client, device_id));
         self.playback = spc.client.playback.map(|playback| Playback {
             session: format!("{:016x}", playback.session_id),

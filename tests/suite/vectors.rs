@@ -172,7 +172,7 @@ fn check_container(folder: &Path, group: &Value, vector: &Value, message: &[u8])
     let pem = std::fs::read_to_string(folder.join(text(group, "private_key"))).unwrap();
     let der = &keylet::encoding::pem(&pem).unwrap()[0].der;
     let key = PrivateKey::from_pkcs1_der(der).unwrap();
-    let spck = key
+    let (spck, _) = key
         .decrypt_oaep(OaepHash::Sha1, &message[24..152], &mut random::system())
         .unwrap();
     assert_eq!(hex::encode(&*spck), text(vector, "spck"));

@@ -7,5 +7,6 @@ mod doctor;
 mod license;
 mod processes;
 mod serve;
+mod sessions;
 mod store;
 mod support;
