@@ -2,6 +2,7 @@
 //!
 //! The command line is a thin layer over this library, which the end-to-end tests use too.
 
+pub mod bench;
 pub mod client;
 pub mod commands;
 pub mod configured;

@@ -6,12 +6,14 @@
 
 pub mod challenge;
 mod period;
+mod record;
 mod slot;
 mod ticket;
 mod uses;
 
 pub use period::{Period, VARIABLE as SESSION_PERIOD};
-pub use slot::{Held, Opening, Record, Sessions, Standing};
+pub use record::Record;
+pub use slot::{Held, Opening, Sessions, Standing};
 pub use ticket::Ticket;
 pub use uses::{Claim, REPEAT_SECONDS, REPEATS, Use};
 

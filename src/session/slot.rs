@@ -70,9 +70,10 @@
 //! Records only inform: which slots look taken, which of them is this device's, which is the oldest,
 //! what may be deleted. One that is out of date keeps a slot for a period or two; it gives none.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::period::Period;
+use super::record::{Leftovers, Record, counter_key, end_key, record_key};
 use super::ticket::Ticket;
 use super::{Error, text};
 use crate::entitlement::{MAX_STREAMS, StreamsFull};
@@ -81,41 +82,6 @@ use crate::server_secret::{Label, ServerSecret};
 
 /// The most ended sessions that a record remembers to clean up after.
 const MAX_LEFTOVERS: usize = 32;
-
-/// Sessions that were ended: id, and the day of their counter of ends.
-type Leftovers = Vec<(String, u64)>;
-
-/// What the store knows of a slot's last session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Its id.
-    pub id: String,
-    /// How many sessions the slot has had.
-    serial: u64,
-    /// Pseudonym of who holds it: a device, or what a player calls itself.
-    owner: String,
-    /// Pseudonym of the device, once it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device: Option<String>,
-    /// Playback session id of the device.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    playback: Option<u64>,
-    /// What tells the token by which it was opened: the beginning of its SHA-256.
-    pub token: String,
-    /// When it was opened, in seconds since 1970.
-    pub opened: u64,
-    /// When it was heard of last, as far as it was the first time in a period.
-    pub seen: u64,
-    /// The last period in which it was heard of.
-    heard: u64,
-    /// The length of that in seconds.
-    period: u64,
-    /// Whether it was ended.
-    ended: bool,
-    /// Sessions before it whose counter of ends may be there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    leftovers: Leftovers,
-}
 
 /// Who asks for a session.
 #[derive(Clone, Copy)]
@@ -744,49 +710,8 @@ impl<'a> Opening<'a> {
     }
 }
 
-impl Record {
-    /// What a ticket says, where the record is another's.
-    fn of(ticket: &Ticket) -> Self {
-        Self {
-            id: ticket.id.clone(),
-            serial: 0,
-            owner: ticket.owner.clone(),
-            device: None,
-            playback: None,
-            token: String::new(),
-            opened: ticket.opened,
-            seen: ticket.opened,
-            heard: ticket.heard,
-            period: ticket.period,
-            ended: false,
-            leftovers: Vec::new(),
-        }
-    }
-
-    fn slot_key(&self, period: u64, subject: &str, slot: u32) -> String {
-        counter_key(period.saturating_mul(self.period), subject, slot)
-    }
-
-    /// Until when it plays, in seconds since 1970, unless it is heard of.
-    pub fn expires_at(&self, period: Period) -> u64 {
-        period.plays_until(self.heard)
-    }
-}
-
 /// The mark of a session: from 2^39 to 2^40.
 fn mark(id: &str) -> i64 {
     let digits = id.get(..10).unwrap_or_default();
     i64::from_str_radix(digits, 16).unwrap_or_default() | (1 << 39)
-}
-
-fn counter_key(start: u64, subject: &str, slot: u32) -> String {
-    format!("slot/{start}/{subject}/{slot}")
-}
-
-fn record_key(subject: &str, slot: u32) -> String {
-    format!("session/{subject}/{slot}")
-}
-
-fn end_key(id: &str, day: u64) -> String {
-    format!("session-end/{day}/{id}")
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bench;
 mod completions;
 mod credentials;
 mod demo;
@@ -59,6 +60,9 @@ pub enum Command {
     /// Make tokens, and explain them
     #[command(subcommand)]
     Token(token::Command),
+    /// Measure what a licence costs on this machine, in each world
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::Arguments),
     /// Write or check the fixtures
     #[command(subcommand)]
     Fixtures(fixtures::Command),
@@ -82,6 +86,7 @@ impl Command {
             Self::Device(command) => device::run(command)?,
             Self::Policies(command) => return policies::run(&command),
             Self::Token(command) => return token::run(command),
+            Self::Bench(arguments) => bench::run(&arguments)?,
             Self::Fixtures(command) => fixtures::run(&command)?,
             Self::Completions(arguments) => completions::run(&arguments)?,
         }
