@@ -1,6 +1,7 @@
 //! Verification keys: a JWKS (RFC 7517), each key bound to one algorithm.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::VecDeque;
 
 use base64::Engine;
 use der::Decode;
@@ -10,6 +11,7 @@ use jwt_compact::jwk::JsonWebKey;
 use jwt_compact::{Algorithm, AlgorithmSignature};
 use pkcs1::RsaPublicKeyRef;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::encoding::{self, Armour, BASE64};
@@ -30,6 +32,9 @@ const OTHER_ALGORITHMS: [&str; 3] = [
     "doverunner-access-key",
     "kaltura-signing-key",
 ];
+
+/// How many tokens a key remembers.
+const REMEMBERED: usize = 256;
 
 /// Keys that verify what an issuer signs.
 #[derive(Default)]
@@ -179,7 +184,7 @@ impl VerificationKeys {
         let mut result = Err(Error::KeyUnknown);
         for key in fitting {
             result = match key.ready() {
-                Ok(verifier) => verifier.verify(token).map(|()| key),
+                Ok(verifier) => key.verify(verifier, token).map(|()| key),
                 Err(_) if self.is_published => continue,
                 Err(_) => Err(Error::KeyUnusable),
             };
@@ -214,6 +219,10 @@ struct VerificationKey {
     algorithm: &'static str,
     written: WrittenKey,
     verifier: OnceCell<Verifier>,
+    /// What tells the last tokens whose signature held: SHA-256 of what was signed and of the signature.
+    /// An instance that lives on is asked for renewals and for several keys with the same token, and a
+    /// signature costs more than a licence.
+    verified: RefCell<VecDeque<[u8; 32]>>,
 }
 
 impl VerificationKey {
@@ -223,6 +232,7 @@ impl VerificationKey {
             algorithm: written.algorithm()?,
             written,
             verifier: OnceCell::new(),
+            verified: RefCell::default(),
         };
         if this.written.kty == "oct" {
             // Costs next to nothing, and one that is too short must never do anything.
@@ -238,6 +248,28 @@ impl VerificationKey {
         let verifier = self.written.verifier(self.algorithm)?;
         Ok(self.verifier.get_or_init(|| verifier))
     }
+
+    /// Verifies the signature, once for each token that comes again. Nothing else is remembered: claims
+    /// and times are looked at each time.
+    fn verify(&self, verifier: &Verifier, token: &UntrustedToken<'_>) -> Result<(), Error> {
+        if verifier.is_cheap() {
+            return verifier.verify(token);
+        }
+        let digest: [u8; 32] = Sha256::new()
+            .chain_update(token.signed())
+            .chain_update([0])
+            .chain_update(token.jwt.signature_bytes())
+            .finalize()
+            .into();
+        if self.verified.borrow().contains(&digest) {
+            return Ok(());
+        }
+        verifier.verify(token)?;
+        let mut verified = self.verified.borrow_mut();
+        verified.truncate(REMEMBERED - 1);
+        verified.push_front(digest);
+        Ok(())
+    }
 }
 
 /// A key, ready for use by the one algorithm that it is for.
@@ -251,6 +283,11 @@ enum Verifier {
 }
 
 impl Verifier {
+    /// Whether to verify costs no more than to remember.
+    fn is_cheap(&self) -> bool {
+        matches!(self, Self::Hs256(_) | Self::Hs384(_) | Self::Hs512(_))
+    }
+
     fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
         fn with<A: Algorithm>(
             algorithm: &A,
@@ -437,4 +474,47 @@ fn member(name: &str, value: Option<&str>) -> Result<Zeroizing<Vec<u8>>, String>
     value
         .and_then(encoding::base64)
         .ok_or_else(|| format!("`{name}` is missing or not base64url"))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use keylet_cli::jwt::Signer;
+    use keylet_cli::random;
+    use serde_json::json;
+
+    use super::*;
+    use crate::encoding::BASE64_URL;
+
+    #[test]
+    fn a_signature_that_held_is_remembered_for_its_token_alone() {
+        let signer = Signer::Es256([7; 32]);
+        let set = json!({"keys": [signer.jwk("a").unwrap()]}).to_string();
+        let keys = VerificationKeys::from_json(&set).unwrap();
+        let remembered = || keys.keys[0].verified.borrow().len();
+        let mint = |number: usize| {
+            let claims = json!({"number": number});
+            let token = signer.token(Some("a"), &claims, &mut random::system());
+            token.unwrap()
+        };
+        let verify = |token: &str| keys.verify(&UntrustedToken::parse(token).unwrap());
+
+        let (one, other) = (mint(1), mint(2));
+        assert_eq!((verify(&one), remembered()), (Ok(()), 1));
+        assert_eq!((verify(&one), remembered()), (Ok(()), 1));
+        // The parts of two tokens, each of which holds, make one that does not.
+        assert_eq!(verify(&other), Ok(()));
+        let (signed, _) = one.rsplit_once('.').unwrap();
+        let (_, signature) = other.rsplit_once('.').unwrap();
+        let mixed = format!("{signed}.{signature}");
+        assert_eq!(verify(&mixed), Err(Error::Signature));
+        let wrong = format!("{signed}.{}", BASE64_URL.encode([1; 64]));
+        assert_eq!(verify(&wrong), Err(Error::Signature));
+        assert_eq!((verify(&one), remembered()), (Ok(()), 2));
+
+        for number in 0..REMEMBERED {
+            assert_eq!(verify(&mint(number)), Ok(()));
+        }
+        assert_eq!(remembered(), REMEMBERED);
+    }
 }

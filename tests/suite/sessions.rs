@@ -1,6 +1,8 @@
 //! Secure sessions: how many streams of a viewer there are at once.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
@@ -1122,4 +1124,68 @@ fn what_a_session_adds_to_a_licence() {
         );
         server.stop();
     }
+}
+
+/// What the page's client for JavaScript is asked to do.
+const SCRIPT: &str = r#"
+import { readFileSync } from "node:fs";
+import { StreamSession } from "./client.mjs";
+
+const [server, token, operator, spc] = process.argv.slice(2);
+const message = readFileSync(spc);
+let ended = null;
+const session = new StreamSession(server, token, (reason) => { ended = reason; });
+await session.open();
+const first = session.id;
+const ckc = await session.license(message);
+await session.beat();
+// An operator ends it: the next heartbeat says so.
+const headers = { authorization: `Bearer ${operator}` };
+const deleted = await fetch(`${server}/sessions?subject=viewer-1`, { method: "DELETE", headers });
+await session.beat();
+// Another one begins, and ends by itself.
+const next = new StreamSession(server, token, () => {});
+await next.open();
+await next.close();
+clearInterval(session.timer);
+console.log(JSON.stringify({ ckc: Buffer.from(ckc).toString("hex"), deleted: deleted.status, ended, isNew: next.id !== first }));
+"#;
+
+#[test]
+fn the_javascript_client_of_the_page_plays() {
+    let page = include_str!("../../docs/sessions.md");
+    let (_, client) = page.split_once("```js\n").unwrap();
+    let (client, _) = client.split_once("```").unwrap();
+    assert!(client.lines().count() < 45, "about thirty lines");
+    let directory = Directory::new("javascript-session");
+    std::fs::write(directory.file("client.mjs"), client).unwrap();
+    std::fs::write(directory.file("play.mjs"), SCRIPT).unwrap();
+    let (message, secrets) = spc(&player(1, "movie", FIRST));
+    std::fs::write(directory.file("spc.bin"), message).unwrap();
+
+    let server = serve(World::Wasip2, &StoreChoice::Memory, &[]);
+    let played = Command::new("node")
+        .arg("play.mjs")
+        .args([&server.url(), &token(&streams(1)), OPERATOR, "spc.bin"])
+        .current_dir(&directory.0)
+        .output();
+    let Ok(played) = played else {
+        writeln!(
+            std::io::stderr(),
+            "SKIPPED the JavaScript client: there is no node"
+        )
+        .unwrap();
+        return;
+    };
+    let error = String::from_utf8_lossy(&played.stderr);
+    assert!(played.status.success(), "{error}");
+    let told: Value = serde_json::from_slice(&played.stdout).unwrap();
+    let ckc = hex::decode(told["ckc"].as_str().unwrap()).unwrap();
+    assert!(Licence::open(&ckc, &secrets).is_ok());
+    assert_eq!(
+        (&told["deleted"], &told["isNew"]),
+        (&json!(200), &json!(true))
+    );
+    assert_eq!(told["ended"], "session_ended");
+    server.stop();
 }
