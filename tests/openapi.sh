@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes a running server with the fixture variables by its own OpenAPI document, with schemathesis
-# (PyPI): no answer may be a server's error or one that is not documented.
+# Fuzzes a running server with the fixture variables and a `server_secret` by its own OpenAPI document,
+# with schemathesis (PyPI): no answer may be a server's error or one that is not documented.
 #   tests/openapi.sh http://127.0.0.1:3000 [EXAMPLES]
 # EXAMPLES is how many requests are made up for each operation, beside the systematic ones.
 set -euo pipefail
