@@ -170,6 +170,7 @@ fn the_audit_record_says_who_what_and_on_which_terms() {
             "key": "movie-1",
             "policy": "default",
             "spc_version": 1,
+            "credential": "default",
             "device": {
                 "id": "aba192853abd9bcc3ed6faf04fe64605",
                 "class": "mobile",
