@@ -12,6 +12,9 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
+/// Whether the kernel is faster than the crate, which it is in WebAssembly.
+const IS_AT_HOME: bool = cfg!(target_family = "wasm");
+
 /// The hash of an OAEP padding, which is also the hash of its MGF1 (RFC 8017 section 7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OaepHash {
@@ -66,8 +69,8 @@ impl Arithmetic {
 
 /// An RSA private key.
 ///
-/// The kernel calculates with keys of 1024 and 2048 bits; with others, and where the kernel vouches for
-/// no result, the `rsa` crate does.
+/// In WebAssembly the kernel calculates with keys of 1024 and 2048 bits. With others, where the kernel
+/// vouches for no result, and in a program for a machine, the `rsa` crate does.
 pub struct PrivateKey {
     pkcs1: Zeroizing<Vec<u8>>,
     kernel: Option<keylet_rsa_kernel::PrivateKey>,
@@ -83,19 +86,23 @@ impl PrivateKey {
     /// modulus.
     pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, InvalidKey> {
         let key = parts(der)?;
-        let kernel = keylet_rsa_kernel::PrivateKey::new(&CrtParts {
-            n: key.modulus.as_bytes(),
-            e: key.public_exponent.as_bytes(),
-            p: key.prime1.as_bytes(),
-            q: key.prime2.as_bytes(),
-            dp: key.exponent1.as_bytes(),
-            dq: key.exponent2.as_bytes(),
-            qinv: key.coefficient.as_bytes(),
-        });
-        let kernel = match kernel {
-            Ok(kernel) => Some(kernel),
-            Err(KeyError::Unsupported) => None,
-            Err(KeyError::Invalid) => return Err(InvalidKey),
+        let kernel = if IS_AT_HOME {
+            let kernel = keylet_rsa_kernel::PrivateKey::new(&CrtParts {
+                n: key.modulus.as_bytes(),
+                e: key.public_exponent.as_bytes(),
+                p: key.prime1.as_bytes(),
+                q: key.prime2.as_bytes(),
+                dp: key.exponent1.as_bytes(),
+                dq: key.exponent2.as_bytes(),
+                qinv: key.coefficient.as_bytes(),
+            });
+            match kernel {
+                Ok(kernel) => Some(kernel),
+                Err(KeyError::Unsupported) => None,
+                Err(KeyError::Invalid) => return Err(InvalidKey),
+            }
+        } else {
+            None
         };
         let this = Self {
             pkcs1: Zeroizing::new(der.to_vec()),
@@ -201,7 +208,7 @@ impl PublicKey {
     pub fn from_components(modulus: &[u8], exponent: &[u8]) -> Result<Self, InvalidKey> {
         let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
         let kernel = match modulus.len() - zeros {
-            256 => keylet_rsa_kernel::PublicKey::new(modulus, exponent).ok(),
+            256 if IS_AT_HOME => keylet_rsa_kernel::PublicKey::new(modulus, exponent).ok(),
             _ => None,
         };
         let this = Self {

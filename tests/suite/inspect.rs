@@ -171,6 +171,7 @@ fn the_audit_record_says_who_what_and_on_which_terms() {
             "policy": "default",
             "spc_version": 1,
             "credential": "default",
+            "rsa": "crate",
             "device": {
                 "id": "aba192853abd9bcc3ed6faf04fe64605",
                 "class": "mobile",
