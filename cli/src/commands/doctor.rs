@@ -122,7 +122,7 @@ impl Arguments {
             .build()?;
         let mut known = runtime.block_on(configured::application_keys(&settings));
         if let Some(path) = &self.spc {
-            self.captured(path, &settings, report)?;
+            runtime.block_on(Self::captured(path, &settings, report))?;
         }
 
         let target = match &self.url {
@@ -221,17 +221,11 @@ impl Arguments {
         }
         if is_configured {
             // What is wrong with them must be told before they are replaced.
-            if let Ok(target) = Target::here(Settings(settings.clone())) {
-                let health = target.send(http::Request::get("/"), "/healthz", &[]);
-                let document = health
-                    .ok()
-                    .and_then(|answer| serde_json::from_slice::<Value>(answer.body()).ok());
-                let problems = document
-                    .as_ref()
-                    .and_then(|document| document["problems"].as_array());
-                if problems.is_some_and(|problems| !problems.is_empty()) {
-                    return;
-                }
+            let health = Target::here(Settings(settings.clone()))
+                .ok()
+                .and_then(|target| target.health());
+            if health.is_some_and(|health| health["problems"][0].is_object()) {
+                return;
             }
             report.add(
                 Severity::Unchecked,
@@ -252,17 +246,16 @@ impl Arguments {
     }
 
     /// Opens an SPC with the settings' credentials.
-    fn captured(&self, path: &Path, settings: &Provided, report: &mut Report) -> Result<()> {
+    async fn captured(path: &Path, settings: &Provided, report: &mut Report) -> Result<()> {
         let spc = read(path)?;
         let text = std::str::from_utf8(&spc).ok();
         let spc = match text.and_then(encoding::base64) {
             Some(decoded) => decoded.to_vec(),
             None => spc,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let licensing = Licensing::new(Settings(settings.clone()));
         let name = path.display();
-        let (code, reason) = match runtime.block_on(licensing.inspect(&spc)) {
+        let (code, reason) = match licensing.inspect(&spc).await {
             Ok(explained) if explained["integrity"] == "confirmed" => {
                 report.ok(
                     "spc",
@@ -360,15 +353,7 @@ fn of_files(problem: &str) -> (&'static str, advice::Advice) {
     } else {
         ("fairplay_certificate", "setting_malformed")
     };
-    advice::of_setting(
-        variable,
-        code,
-        if code == "setting_mismatch" && variable.ends_with("password") {
-            "password"
-        } else {
-            ""
-        },
-    )
+    advice::of_setting(variable, code, problem)
 }
 
 fn show(report: &Report, verdict: Verdict) {

@@ -173,7 +173,9 @@ impl Reader<'_> {
         let mut certificates = Vec::new();
         for block in blocks {
             match block.label.as_str() {
-                "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => certificates.push(block.der.to_vec()),
+                "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
+                    certificates.push(block.der.to_vec());
+                }
                 "RSA PRIVATE KEY" | decrypt::PRIVATE_KEY | decrypt::ENCRYPTED_PRIVATE_KEY => {
                     let key = match &block.with_headers {
                         Some(body) => self.with_password(name, |password| {
@@ -183,14 +185,16 @@ impl Reader<'_> {
                     };
                     group.keys.push(found(name, key));
                 }
-                "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => group.notes.push(format!(
-                    "{name}: left out, a signing request: it goes to Apple's portal, which answers with the certificate"
-                )),
-                "PUBLIC KEY" | "RSA PUBLIC KEY" => bail!("it is a public key, and the private key is needed"),
+                "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => group.leave_out_request(name),
+                "PUBLIC KEY" | "RSA PUBLIC KEY" => {
+                    bail!("it is a public key, and the private key is needed")
+                }
                 label if label.ends_with("PRIVATE KEY") => {
                     bail!("it is a private key of another kind ({label}): FairPlay's are RSA keys")
                 }
-                "PKCS7" | "CMS" => bail!("it is PKCS#7; take the certificate out with `openssl pkcs7 -print_certs`"),
+                "PKCS7" | "CMS" => bail!(
+                    "it is PKCS#7; take the certificate out with `openssl pkcs7 -print_certs`"
+                ),
                 label => group.notes.push(format!("{name}: left out, {label}")),
             }
         }
@@ -221,9 +225,7 @@ impl Reader<'_> {
             return group.add_certificates(name, certificates);
         }
         if x509_cert::request::CertReq::from_der(der).is_ok() {
-            group.notes.push(format!(
-                "{name}: left out, a signing request: it goes to Apple's portal, which answers with the certificate"
-            ));
+            group.leave_out_request(name);
             return Ok(());
         }
         if decrypt::is_encrypted_pkcs8(der)
@@ -453,6 +455,13 @@ impl Group {
             && self.asks.is_empty()
             && self.notes.is_empty()
             && self.problems.is_empty()
+    }
+
+    /// A signing request is nothing that a server needs.
+    fn leave_out_request(&mut self, name: &str) {
+        self.notes.push(format!(
+            "{name}: left out, a signing request: it goes to Apple's portal, which answers with the certificate"
+        ));
     }
 
     /// Certificates of one file: an application certificate or a bundle, either with those of authorities.

@@ -9,6 +9,8 @@ pub mod export;
 pub mod files;
 pub mod request;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
 use base64::Engine;
 use der::Decode;
@@ -123,24 +125,14 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// The passwords of its keys, each once.
-    fn passwords(&self) -> Vec<&str> {
-        let mut passwords: Vec<&str> = Vec::new();
-        for password in self.keys.iter().filter_map(|key| key.password.as_deref()) {
-            if !passwords.contains(&password.as_str()) {
-                passwords.push(password);
-            }
-        }
-        passwords
-    }
-
     /// Its members as the variables have them: name, certificate, private key, password, ASk.
     fn members(&self, decrypt: bool) -> Result<Members> {
         let password = match decrypt {
             true => None,
             // A credential has room for one password.
-            false => self.passwords().first().copied(),
-        };
+            false => self.keys.iter().find_map(|key| key.password.as_deref()),
+        }
+        .map(String::as_str);
         let stored = self.keys.iter().map(|key| key.stored(password));
         Ok(Members {
             certificate: BASE64.encode(&self.certificate),
@@ -284,7 +276,7 @@ impl Assembled {
             each.any(|one| keys.iter().any(|key| key.value.modulus == one.modulus))
         };
         let some_fit = group.certificates.iter().any(fits);
-        let mut used = vec![false; keys.len()];
+        let mut used = BTreeSet::new();
         let mut found = Vec::new();
         for certificate in &group.certificates {
             let mut own = Vec::new();
@@ -312,12 +304,7 @@ impl Assembled {
                     ),
                 });
             }
-            for place in &own {
-                used.iter_mut()
-                    .skip(*place)
-                    .take(1)
-                    .for_each(|used| *used = true);
-            }
+            used.extend(own.iter().copied());
             if missing.is_empty() {
                 found.push((certificate, own));
             }
@@ -326,7 +313,8 @@ impl Assembled {
             self.problems
                 .push(format!("{}: there is no certificate", group.name));
         }
-        for (key, _) in keys.iter().zip(&used).filter(|(_, used)| !**used) {
+        let left_out = keys.iter().enumerate();
+        for (_, key) in left_out.filter(|(place, _)| !used.contains(place)) {
             self.report.push(format!(
                 "{}: left out, this {}-bit key belongs to no certificate here",
                 key.file,

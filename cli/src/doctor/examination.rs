@@ -3,12 +3,12 @@
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use http::header::AsHeaderName;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, DATE, ETAG, ORIGIN,
 };
 use http::{Method, Request, Response, StatusCode};
-use keylet::encoding;
 use keylet::error::Code;
 use keylet::fairplay::certificate::ApplicationCertificate;
 use keylet::fairplay::client::PlaybackState;
@@ -20,8 +20,8 @@ use serde_json::Value;
 
 use super::target::Target;
 use super::{EXCHANGE, Report, Severity, advice, certificate};
-use crate::device::{ApplicationKey, Licence, SpcOptions, Wrapping};
-use crate::random;
+use crate::device::{ApplicationKey, Licence, SpcOptions, Wrapping, oldest_version};
+use crate::{random, wire};
 
 /// Where a server that has no other opinion has its licences.
 const LICENCE: &str = "/fairplay";
@@ -52,27 +52,24 @@ impl Examination<'_> {
     pub fn run(&self, report: &mut Report) {
         let before = report.findings.len();
         if let Err(error) = self.connection(report) {
-            let (why, remedy) = match format!("{error:#}") {
-                text if text.contains("certificate")
-                    || text.contains("tls")
-                    || text.contains("TLS") =>
-                {
-                    (
-                        "Players refuse a server whose TLS certificate does not hold.",
-                        "Renew the certificate, or have the server send the whole chain.",
-                    )
-                }
-                _ => (
+            let what = format!("{error:#}");
+            let is_tls = ["certificate", "tls", "TLS"]
+                .iter()
+                .any(|word| what.contains(word));
+            let (check, why, remedy) = if is_tls {
+                (
+                    "tls",
+                    "Players refuse a server whose TLS certificate does not hold.",
+                    "Renew the certificate, or have the server send the whole chain.",
+                )
+            } else {
+                (
+                    "reachable",
                     "Players cannot reach it either, unless they are elsewhere.",
                     "Compare address, port and firewall; see that it runs.",
-                ),
+                )
             };
-            let check = if why.contains("TLS") {
-                "tls"
-            } else {
-                "reachable"
-            };
-            report.add(Severity::Error, check, format!("{error:#}"), why, remedy);
+            report.add(Severity::Error, check, what, why, remedy);
             return;
         }
         let credentials = self.health(report);
@@ -142,12 +139,8 @@ impl Examination<'_> {
                 "Put it behind TLS: docs/deploy has how.",
             );
         }
-        let date = answer
-            .headers()
-            .get(DATE)
-            .and_then(|date| date.to_str().ok());
-        match date.and_then(|date| httpdate::parse_http_date(date).ok()) {
-            Some(date) => {
+        match httpdate::parse_http_date(header(&answer, DATE)) {
+            Ok(date) => {
                 let now = before.max(date);
                 let skew = now
                     .duration_since(before.min(date))
@@ -168,7 +161,7 @@ impl Examination<'_> {
                     );
                 }
             }
-            None => report.add(
+            Err(_) => report.add(
                 Severity::Unchecked,
                 "clock",
                 "it does not say what time it is",
@@ -181,12 +174,7 @@ impl Examination<'_> {
 
     /// What the server says of its configuration: the names of its credentials.
     fn health(&self, report: &mut Report) -> Vec<String> {
-        let answer = self.target.send(Request::get("/"), "/healthz", &[]);
-        let document = answer
-            .as_ref()
-            .ok()
-            .and_then(|answer| serde_json::from_slice::<Value>(answer.body()).ok());
-        let Some(document) = document.filter(|document| document["status"].is_string()) else {
+        let Some(document) = self.target.health() else {
             report.add(
                 Severity::Unchecked,
                 "configuration",
@@ -270,15 +258,8 @@ impl Examination<'_> {
             anyhow::anyhow!("what the certificate's route answers is no certificate: {error}")
         })?;
         certificate::examine(name, &found, platform::system_time(), report)?;
-        let header = |name| {
-            answer
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default()
-        };
-        if header(CACHE_CONTROL).contains("no-store")
-            || (header(CACHE_CONTROL).is_empty() && header(ETAG).is_empty())
+        let caching = header(&answer, CACHE_CONTROL);
+        if caching.contains("no-store") || (caching.is_empty() && header(&answer, ETAG).is_empty())
         {
             report.add(
                 Severity::Warning,
@@ -290,10 +271,7 @@ impl Examination<'_> {
         } else {
             report.ok(
                 "caching",
-                format!(
-                    "{name}: the certificate is served with `{}`",
-                    header(CACHE_CONTROL)
-                ),
+                format!("{name}: the certificate is served with `{caching}`"),
             );
         }
         Ok(found)
@@ -301,26 +279,30 @@ impl Examination<'_> {
 
     /// A whole exchange in every version that the certificate is good for.
     fn exchanges(&self, name: &str, found: &ApplicationCertificate, report: &mut Report) {
-        let Some(key) = self
-            .known
-            .iter()
-            .find(|known| known.certificate == found.der)
-        else {
+        let mut not_played = |want: &str, remedy: &str| {
             report.add(
                 Severity::Unchecked,
                 EXCHANGE,
-                format!("{name}: no device was played, for want of its ASk"),
+                format!("{name}: no device was played, for want of {want}"),
                 "Only a whole exchange shows that certificate, key, ASk, token and content key belong together.",
+                remedy,
+            );
+        };
+        let mut known = self.known.iter();
+        let Some(key) = known.find(|known| known.certificate == found.der) else {
+            not_played(
+                "its ASk",
                 "Give the ASk (--ask-file, KEYLET_ASK), or the credential's files.",
             );
             return;
         };
         let (Some(token), Some(asset_id)) = (self.token, self.asset_id) else {
-            report.add(
-                Severity::Unchecked,
-                EXCHANGE,
-                format!("{name}: no device was played, for want of {}", if self.token.is_none() { "a token" } else { "an asset id" }),
-                "Only a whole exchange shows that certificate, key, ASk, token and content key belong together.",
+            let want = match self.token {
+                None => "a token",
+                Some(_) => "an asset id",
+            };
+            not_played(
+                want,
                 "Give a token (--token-file, KEYLET_TOKEN) and --asset-id.",
             );
             return;
@@ -391,14 +373,11 @@ impl Examination<'_> {
             );
             return Ok(());
         }
-        let licence = Licence::open(answer.body(), &secrets)
-            .or_else(
-                |error| match encoding::base64(&String::from_utf8_lossy(answer.body())) {
-                    Some(ckc) => Licence::open(&ckc, &secrets),
-                    None => Err(error),
-                },
-            )
-            .context("the CKC does not open on the device")?;
+        let (_, wire::Key::Ckc(ckc)) = wire::read(answer.body())? else {
+            bail!("the answer has a refusal in the place of a CKC");
+        };
+        let licence =
+            Licence::open(&ckc, &secrets).context("the CKC does not open on the device")?;
         if self.content_key.is_some_and(|key| key != licence.key) {
             bail!("another content key came than the one that is configured");
         }
@@ -410,11 +389,7 @@ impl Examination<'_> {
             EXCHANGE,
             format!("{label}: an emulated device got a licence for {asset_id}{time}"),
         );
-        let header = answer
-            .headers()
-            .get(CACHE_CONTROL)
-            .and_then(|value| value.to_str().ok());
-        if !header.is_some_and(|header| header.contains("no-store")) {
+        if !header(&answer, CACHE_CONTROL).contains("no-store") {
             report.add(
                 Severity::Warning,
                 "caching",
@@ -436,17 +411,10 @@ impl Examination<'_> {
             .header(ACCESS_CONTROL_REQUEST_METHOD, "POST")
             .header(ACCESS_CONTROL_REQUEST_HEADERS, "authorization,content-type");
         let allowed = self.target.send(request, LICENCE, &[]).is_ok_and(|answer| {
-            let header = |name| {
-                answer
-                    .headers()
-                    .get(name)
-                    .and_then(|value| value.to_str().ok())
-                    .unwrap_or_default()
-            };
-            let origins = header(ACCESS_CONTROL_ALLOW_ORIGIN);
+            let origins = header(&answer, ACCESS_CONTROL_ALLOW_ORIGIN);
             answer.status().is_success()
                 && (origins == "*" || origins == origin)
-                && header(ACCESS_CONTROL_ALLOW_HEADERS)
+                && header(&answer, ACCESS_CONTROL_ALLOW_HEADERS)
                     .to_ascii_lowercase()
                     .contains("authorization")
         });
@@ -469,17 +437,12 @@ impl Examination<'_> {
         else {
             return;
         };
+        let Ok(certificate) = ApplicationCertificate::from_der(key.certificate.clone()) else {
+            return;
+        };
+        let wrapping = oldest_version(&certificate);
         let options = SpcOptions::new(asset_id);
-        let is_old =
-            ApplicationCertificate::from_der(key.certificate.clone()).is_ok_and(|certificate| {
-                certificate
-                    .certificates
-                    .iter()
-                    .all(|one| one.bits() == 1024)
-            });
-        let version = if is_old { Version::V1 } else { Version::V2 };
-        let Ok((spc, _)) = key.spc(Wrapping::Version(version), &options, &mut random::system())
-        else {
+        let Ok((spc, _)) = key.spc(wrapping, &options, &mut random::system()) else {
             return;
         };
         let request = Request::post("/").header(AUTHORIZATION, format!("Bearer {token}"));
@@ -501,13 +464,20 @@ fn fixture_token() -> Option<String> {
     tokens["hs256"].as_str().map(ToOwned::to_owned)
 }
 
+/// A header that is text; empty when there is none.
+fn header(answer: &Response<Vec<u8>>, name: impl AsHeaderName) -> &str {
+    let value = answer.headers().get(name);
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
 /// The code of a refusal, or its status.
 fn code(answer: &Response<Vec<u8>>) -> String {
-    let code = answer
-        .headers()
-        .get(CODE_HEADER)
-        .and_then(|code| code.to_str().ok());
-    code.map_or_else(|| answer.status().as_str().to_owned(), ToOwned::to_owned)
+    match header(answer, CODE_HEADER) {
+        "" => answer.status().as_str().to_owned(),
+        code => code.to_owned(),
+    }
 }
 
 /// What a server said in place of what it was asked for.

@@ -1,8 +1,9 @@
 //! The server that is looked at: one that runs, or the library with the settings of one.
 
 use anyhow::{Context, Result, anyhow};
-use http::Response;
+use http::{Request, Response};
 use keylet::service::Service;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::client::Client;
@@ -51,6 +52,13 @@ impl Target {
             Self::Here(..) => None,
             Self::There(root, _) => Some(root),
         }
+    }
+
+    /// What its `/healthz` says; `None` when it has none of this server.
+    pub fn health(&self) -> Option<Value> {
+        let answer = self.send(Request::get("/"), "/healthz", &[]).ok()?;
+        let document: Value = serde_json::from_slice(answer.body()).ok()?;
+        document["status"].is_string().then_some(document)
     }
 
     /// Sends a request to a path below its root.
