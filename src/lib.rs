@@ -9,7 +9,7 @@
 //! | 3 | [`licence`]: token → entitlement → key → DRM |
 //! | 2 | [`fairplay`], [`token`], [`session`] |
 //! | 1 | [`entitlement`]; [`content_key`], which uses it; [`server_secret`], [`operator`] |
-//! | 0 | [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`error`] |
+//! | 0 | [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], `x509`, [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
 #![cfg_attr(
@@ -38,6 +38,7 @@ pub mod server_secret;
 pub mod service;
 pub mod session;
 pub mod token;
+mod x509;
 
 #[cfg(target_family = "wasm")]
 pub mod wasi;

@@ -1,11 +1,10 @@
 //! Application certificates: one certificate, or the bundle `fps_certificate.bin`.
 
-use der::Decode;
-use pkcs1::RsaPublicKeyRef;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
 use crate::encoding::{self, Armour};
+use crate::x509;
 
 /// Why bytes are no application certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,22 +44,16 @@ impl Certificate {
     ///
     /// Its validity dates are not looked at: FairPlay does not enforce them.
     fn split_from_der(der: &[u8]) -> Result<(Self, &[u8]), Error> {
-        let (certificate, rest) =
-            x509_cert::Certificate::from_der_partial(der).map_err(|_| Error::Malformed)?;
-        let own = der.get(..der.len() - rest.len()).ok_or(Error::Malformed)?;
-        let key = certificate
-            .tbs_certificate()
-            .subject_public_key_info()
-            .subject_public_key
-            .raw_bytes();
-        let modulus = RsaPublicKeyRef::from_der(key)
-            .map_err(|_| Error::NotRsa)?
-            .modulus;
+        let (x509::Certificate { der, public_key }, rest) = x509::Certificate::split_from(der)
+            .map_err(|error| match error {
+                x509::Error::Malformed => Error::Malformed,
+                x509::Error::NotRsa => Error::NotRsa,
+            })?;
         let this = Self {
-            modulus: modulus.as_bytes().to_vec(),
-            sha1: Sha1::digest(own).into(),
-            sha256: Sha256::digest(own).into(),
-            length: own.len(),
+            modulus: public_key.modulus.as_bytes().to_vec(),
+            sha1: Sha1::digest(der).into(),
+            sha256: Sha256::digest(der).into(),
+            length: der.len(),
         };
         match this.bits() {
             1024 | 2048 => Ok((this, rest)),

@@ -1,16 +1,21 @@
 //! JSON Web Tokens (RFC 7519) in compact serialisation.
 
+use base64::Engine;
 use serde_json::{Map, Value};
 
-use crate::encoding;
+use crate::encoding::{self, BASE64_URL};
 use crate::token::{Error, LEEWAY, MAX_TOKEN};
+
+/// Members of a header that are text, where they are there (RFC 7515 section 4.1).
+const TEXTS: [&str; 8] = ["alg", "kid", "typ", "cty", "jku", "x5u", "x5t", "x5t#S256"];
 
 /// A token whose header is read and nothing is checked of.
 pub struct UntrustedToken<'a> {
-    /// What signatures are verified of.
-    pub(super) jwt: jwt_compact::UntrustedToken<'a>,
-    claims: &'a str,
+    algorithm: String,
+    key_id: Option<String>,
+    claims: Vec<u8>,
     signed: &'a str,
+    signature: Vec<u8>,
 }
 
 impl<'a> UntrustedToken<'a> {
@@ -23,30 +28,50 @@ impl<'a> UntrustedToken<'a> {
         if text.len() > MAX_TOKEN {
             return Err(Error::TooLarge(text.len()));
         }
-        let parts: Vec<&str> = text.split('.').collect();
-        let [header, claims, _signature] = parts.as_slice() else {
-            return Err(Error::Malformed("a signed JWT has three parts".to_owned()));
+        let malformed = |reason: &str| Error::Malformed(reason.to_owned());
+        let (signed, signature) = text.rsplit_once('.').unwrap_or_default();
+        let Some((header, claims)) = signed.split_once('.').filter(|(_, c)| !c.contains('.'))
+        else {
+            return Err(malformed("a signed JWT has three parts"));
         };
-        let header = encoding::base64(header)
-            .ok_or_else(|| Error::Malformed("the header is not base64url".to_owned()))?;
-        let header = encoding::json_object(&header)
+        let decode = |part: &str, reason| BASE64_URL.decode(part).map_err(|_| malformed(reason));
+        let header = decode(header, "the header is not base64url")?;
+        let claims = decode(claims, "the claims are not base64url")?;
+        let signature = decode(signature, "the signature is not base64url")?;
+        let mut header = encoding::json_object(&header)
             .map_err(|e| Error::Malformed(format!("the header: {e}")))?;
         if header.contains_key("crit") {
             return Err(Error::Critical);
         }
-        let jwt = jwt_compact::UntrustedToken::new(text)
-            .map_err(|_| Error::Malformed("it is not a JWT in compact serialisation".to_owned()))?;
-        let signed = text.rsplit_once('.').map_or(text, |(signed, _)| signed);
+        let is_text = |value: &Value| value.is_string() || value.is_null();
+        if let Some(name) = TEXTS
+            .iter()
+            .find(|name| !header.get(**name).is_none_or(is_text))
+        {
+            let reason = format!("the header's `{name}` is not a string");
+            return Err(Error::Malformed(reason));
+        }
+        let mut text = |name| match header.remove(name) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        };
         Ok(Self {
-            jwt,
+            algorithm: text("alg").ok_or_else(|| malformed("the header has no `alg`"))?,
+            key_id: text("kid"),
             claims,
             signed,
+            signature,
         })
+    }
+
+    /// The header's `alg`.
+    pub fn algorithm(&self) -> &str {
+        &self.algorithm
     }
 
     /// The header's `kid`.
     pub fn key_id(&self) -> Option<&str> {
-        self.jwt.header().key_id.as_deref()
+        self.key_id.as_deref()
     }
 
     /// The claims. To be called once a signature has been verified.
@@ -54,9 +79,7 @@ impl<'a> UntrustedToken<'a> {
     /// # Errors
     /// [`Error::Claims`], a member that occurs twice included.
     pub(super) fn claims(&self) -> Result<Claims, Error> {
-        let claims = encoding::base64(self.claims)
-            .ok_or_else(|| Error::Claims("they are not base64url".to_owned()))?;
-        encoding::json_object(&claims)
+        encoding::json_object(&self.claims)
             .map(Claims)
             .map_err(Error::Claims)
     }
@@ -64,6 +87,11 @@ impl<'a> UntrustedToken<'a> {
     /// What is signed. The signature is no part of it, since one message has many valid ones in ECDSA.
     pub(super) fn signed(&self) -> &'a str {
         self.signed
+    }
+
+    /// The signature.
+    pub(super) fn signature(&self) -> &[u8] {
+        &self.signature
     }
 }
 

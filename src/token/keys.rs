@@ -4,22 +4,20 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
 
 use base64::Engine;
-use der::Decode;
 use der::asn1::UintRef;
-use jwt_compact::alg::{Ed25519, Es256, Hs256, Hs256Key, Hs384, Hs384Key, Hs512, Hs512Key};
-use jwt_compact::jwk::JsonWebKey;
-use jwt_compact::{Algorithm, AlgorithmSignature};
-use pkcs1::RsaPublicKeyRef;
+use hmac::digest::block_api::EagerHash;
+use hmac::{Hmac, KeyInit, Mac};
+use p256::ecdsa::signature::Verifier as _;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
 use crate::encoding::{self, Armour, BASE64};
-use crate::rsa_key::PublicKey;
+use crate::rsa_key::{PublicKey, SignatureHash};
 use crate::token::Error;
 use crate::token::dialect::Secrets;
 use crate::token::jwt::UntrustedToken;
-use crate::token::rsa_algorithm::Rsa;
+use crate::x509;
 
 /// The algorithms that are verified, by their names in RFC 7518 section 3.1 and RFC 8037.
 pub const ALGORITHMS: [&str; 9] = [
@@ -161,7 +159,7 @@ impl VerificationKeys {
     }
 
     fn verifying(&self, token: &UntrustedToken<'_>) -> Result<&VerificationKey, Error> {
-        let algorithm = token.jwt.algorithm();
+        let algorithm = token.algorithm();
         if !ALGORITHMS.contains(&algorithm) {
             return Err(Error::Algorithm);
         }
@@ -258,7 +256,7 @@ impl VerificationKey {
         let digest: [u8; 32] = Sha256::new()
             .chain_update(token.signed())
             .chain_update([0])
-            .chain_update(token.jwt.signature_bytes())
+            .chain_update(token.signature())
             .finalize()
             .into();
         if self.verified.borrow().contains(&digest) {
@@ -272,46 +270,50 @@ impl VerificationKey {
     }
 }
 
-/// A key, ready for use by the one algorithm that it is for.
+/// A key, ready for use by the one algorithm that it is for (RFC 7518 section 3, RFC 8037 section 3.1).
 enum Verifier {
-    Hs256(Hs256Key),
-    Hs384(Hs384Key),
-    Hs512(Hs512Key),
-    Rsa(Rsa, PublicKey),
-    Es256(<Es256 as Algorithm>::VerifyingKey),
-    EdDsa(<Ed25519 as Algorithm>::VerifyingKey),
+    /// HMAC with a hash of this many bits.
+    Hmac(u16, Zeroizing<Vec<u8>>),
+    /// RSASSA-PKCS1-v1_5.
+    Rsa(SignatureHash, PublicKey),
+    /// RSASSA-PSS with SHA-256.
+    Pss(PublicKey),
+    /// ECDSA with P-256 and SHA-256.
+    Ecdsa(p256::ecdsa::VerifyingKey),
+    /// Ed25519.
+    EdDsa(ed25519_dalek::VerifyingKey),
 }
 
 impl Verifier {
     /// Whether to verify costs no more than to remember.
     fn is_cheap(&self) -> bool {
-        matches!(self, Self::Hs256(_) | Self::Hs384(_) | Self::Hs512(_))
+        matches!(self, Self::Hmac(..))
     }
 
     fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
-        fn with<A: Algorithm>(
-            algorithm: &A,
-            key: &A::VerifyingKey,
-            token: &UntrustedToken<'_>,
-        ) -> Result<(), Error> {
-            let bytes = token.jwt.signature_bytes();
-            // One that is too short or too long is looked at no further: not every kind can be made of it.
-            let is_long = A::Signature::LENGTH.is_none_or(|length| length.get() == bytes.len());
-            let holds = is_long
-                && A::Signature::try_from_slice(bytes).is_ok_and(|signature| {
-                    algorithm.verify_signature(&signature, key, token.signed().as_bytes())
-                });
-            holds.then_some(()).ok_or(Error::Signature)
-        }
-        match self {
-            Self::Hs256(key) => with(&Hs256, key, token),
-            Self::Hs384(key) => with(&Hs384, key, token),
-            Self::Hs512(key) => with(&Hs512, key, token),
-            Self::Rsa(algorithm, key) => with(algorithm, key, token),
-            Self::Es256(key) => with(&Es256, key, token),
-            Self::EdDsa(key) => with(&Ed25519, key, token),
-        }
+        let (message, signature) = (token.signed().as_bytes(), token.signature());
+        let holds = match self {
+            Self::Hmac(256, key) => hmac::<Sha256>(key, message, signature),
+            Self::Hmac(384, key) => hmac::<Sha384>(key, message, signature),
+            Self::Hmac(_, key) => hmac::<Sha512>(key, message, signature),
+            Self::Rsa(hash, key) => key.verify_pkcs1v15(*hash, message, signature),
+            Self::Pss(key) => key.verify_pss_sha256(message, signature),
+            Self::Ecdsa(key) => p256::ecdsa::Signature::from_slice(signature)
+                .and_then(|signature| key.verify(message, &signature))
+                .is_ok(),
+            Self::EdDsa(key) => ed25519_dalek::Signature::from_slice(signature)
+                .and_then(|signature| key.verify(message, &signature))
+                .is_ok(),
+        };
+        holds.then_some(()).ok_or(Error::Signature)
     }
+}
+
+/// Whether a message has this MAC, the whole of it; in constant time.
+fn hmac<H: EagerHash>(key: &[u8], message: &[u8], tag: &[u8]) -> bool {
+    // There is no length of key that HMAC does not take.
+    Hmac::<H>::new_from_slice(key)
+        .is_ok_and(|mac| mac.chain_update(message).verify_slice(tag).is_ok())
 }
 
 #[derive(Deserialize)]
@@ -368,12 +370,10 @@ impl WrittenKey {
             Some(Armour::Pem(blocks)) => blocks.into_iter().next().ok_or(NONE)?.der,
             None => return Err(NONE.to_owned()),
         };
-        let certificate = x509_cert::Certificate::from_der(&der).map_err(|_| NONE)?;
-        let key = &certificate
-            .tbs_certificate()
-            .subject_public_key_info()
-            .subject_public_key;
-        let key = RsaPublicKeyRef::from_der(key.raw_bytes()).map_err(|_| NONE)?;
+        let Ok((certificate, [])) = x509::Certificate::split_from(&der) else {
+            return Err(NONE.to_owned());
+        };
+        let key = certificate.public_key;
         let text = |number: UintRef<'_>| BASE64.encode(number.as_bytes());
         Ok(Self::rsa_key(text(key.modulus), text(key.public_exponent)))
     }
@@ -412,14 +412,19 @@ impl WrittenKey {
     }
 
     fn verifier(&self, algorithm: &str) -> Result<Verifier, String> {
+        let hmac = |bits: u16| {
+            let key = self.symmetric(usize::from(bits / 8))?;
+            Ok(Verifier::Hmac(bits, key))
+        };
+        let rsa = |hash| Ok(Verifier::Rsa(hash, self.rsa()?));
         match algorithm {
-            "HS256" => Ok(Verifier::Hs256(Hs256Key::new(self.symmetric(32)?))),
-            "HS384" => Ok(Verifier::Hs384(Hs384Key::new(self.symmetric(48)?))),
-            "HS512" => Ok(Verifier::Hs512(Hs512Key::new(self.symmetric(64)?))),
-            "RS256" => self.rsa(Rsa::Rs256),
-            "RS384" => self.rsa(Rsa::Rs384),
-            "RS512" => self.rsa(Rsa::Rs512),
-            "PS256" => self.rsa(Rsa::Ps256),
+            "HS256" => hmac(256),
+            "HS384" => hmac(384),
+            "HS512" => hmac(512),
+            "RS256" => rsa(SignatureHash::Sha256),
+            "RS384" => rsa(SignatureHash::Sha384),
+            "RS512" => rsa(SignatureHash::Sha512),
+            "PS256" => Ok(Verifier::Pss(self.rsa()?)),
             "ES256" => self.elliptic_curve(),
             _ => self.octet_key_pair(),
         }
@@ -437,38 +442,37 @@ impl WrittenKey {
         Ok(key)
     }
 
-    fn rsa(&self, algorithm: Rsa) -> Result<Verifier, String> {
-        let key = PublicKey::from_components(
+    fn rsa(&self) -> Result<PublicKey, String> {
+        PublicKey::from_components(
             &member("n", self.n.as_deref())?,
             &member("e", self.e.as_deref())?,
         )
-        .map_err(|_| "it is not an RSA key of 2048 to 4096 bits".to_owned())?;
-        Ok(Verifier::Rsa(algorithm, key))
+        .map_err(|_| "it is not an RSA key of 2048 to 4096 bits".to_owned())
     }
 
+    /// A point in full-length coordinates (RFC 7518 sections 6.2.1.2 and 6.2.1.3).
     fn elliptic_curve(&self) -> Result<Verifier, String> {
-        let jwk = JsonWebKey::EllipticCurve {
-            curve: "P-256".into(),
-            x: member("x", self.x.as_deref())?.to_vec().into(),
-            y: member("y", self.y.as_deref())?.to_vec().into(),
-            secret: None,
-        };
-        <Es256 as Algorithm>::VerifyingKey::try_from(&jwk)
-            .map(Verifier::Es256)
-            .map_err(|_| "it is not a point on P-256".to_owned())
+        const UNCOMPRESSED: u8 = 4;
+        let x = member("x", self.x.as_deref())?;
+        let y = member("y", self.y.as_deref())?;
+        let point = [&[UNCOMPRESSED], x.as_slice(), y.as_slice()].concat();
+        if x.len() != y.len() {
+            return Err(NO_POINT.to_owned());
+        }
+        p256::ecdsa::VerifyingKey::from_sec1_bytes(&point)
+            .map(Verifier::Ecdsa)
+            .map_err(|_| NO_POINT.to_owned())
     }
 
     fn octet_key_pair(&self) -> Result<Verifier, String> {
-        let jwk = JsonWebKey::KeyPair {
-            curve: "Ed25519".into(),
-            x: member("x", self.x.as_deref())?.to_vec().into(),
-            secret: None,
-        };
-        <Ed25519 as Algorithm>::VerifyingKey::try_from(&jwk)
+        let x = member("x", self.x.as_deref())?;
+        ed25519_dalek::VerifyingKey::try_from(x.as_slice())
             .map(Verifier::EdDsa)
             .map_err(|_| "it is not an Ed25519 public key".to_owned())
     }
 }
+
+const NO_POINT: &str = "it is not a point on P-256";
 
 fn member(name: &str, value: Option<&str>) -> Result<Zeroizing<Vec<u8>>, String> {
     value

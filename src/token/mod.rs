@@ -14,7 +14,6 @@ mod message;
 pub mod own;
 mod policy;
 mod remote;
-mod rsa_algorithm;
 
 pub use accepted::Accepted;
 pub use jwt::{Claims, UntrustedToken};

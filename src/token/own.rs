@@ -33,7 +33,7 @@ pub fn mint(mut claims: Map<String, Value>, secret: &ServerSecret) -> String {
 
 /// Whether a token says that it was made here.
 pub fn is_own(token: &UntrustedToken<'_>) -> bool {
-    token.key_id() == Some(KEY_ID) && token.jwt.algorithm() == "HS256"
+    token.key_id() == Some(KEY_ID) && token.algorithm() == "HS256"
 }
 
 /// Whether a token says that it is one of a session, which entitles to nothing by itself.
@@ -47,7 +47,7 @@ pub(super) fn verify(
     secret: &ServerSecret,
     now: u64,
 ) -> Result<VerifiedToken, Error> {
-    if !secret.verifies(Label::Token, token.signed(), token.jwt.signature_bytes()) {
+    if !secret.verifies(Label::Token, token.signed(), token.signature()) {
         return Err(Error::Signature);
     }
     let name = Accepted::OneOf(vec![NAME.to_owned()]);
