@@ -1,15 +1,15 @@
 //! What a licence costs: in each world, beside the same code compiled for this machine, and beside the
 //! private operation of OpenSSL, all in one run.
 
-use std::net::Ipv4Addr;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use http::Request;
 use http::header::AUTHORIZATION;
 use keylet::fairplay::spc::Version;
+use keylet::fairplay::tag::Tag;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use crate::configured;
 use crate::device::{SpcOptions, Wrapping};
 use crate::doctor::target::Target;
 use crate::fixtures;
-use crate::host::{Application, Options, Server, World};
+use crate::host::{Application, Options, Reuse, Server, World};
 use crate::random;
 use crate::settings::Settings;
 
@@ -34,15 +34,65 @@ pub const CASES: [(&str, &str); 5] = [
     ("v1", "es256"),
 ];
 
+/// What brings an SPC to the size that devices send, some 2,900 bytes: a TLLV of a tag that means
+/// nothing.
+const FILLING: (Tag, usize) = (Tag(0x6b65_796c_6574_0000), 1_936);
+
+/// Requests between two readings of the clock: what an instance does once it has answered belongs to
+/// the request, and is over before most of the next ones.
+const BATCH: usize = 5;
+
+/// How often everything is gone through: the clock of a machine that is shared may change by a factor
+/// of two for minutes, and each figure should see its best.
+const PASSES: usize = 4;
+
+/// Connections of the licences of [`Plan::soak`].
+const SOAKING: usize = 8;
+
+/// How an instance is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    /// As reports have it.
+    pub name: &'static str,
+    /// Its world.
+    pub world: World,
+    /// Whether each request gets an instance of its own.
+    pub is_fresh: bool,
+}
+
+/// The ways in which instances are used: those of WASI 0.2 only once.
+pub const SETUPS: [Setup; 4] = [
+    Setup {
+        name: "wasip2",
+        world: World::Wasip2,
+        is_fresh: true,
+    },
+    Setup {
+        name: "wasip3",
+        world: World::Wasip3,
+        is_fresh: false,
+    },
+    Setup {
+        name: "wasip3-fresh",
+        world: World::Wasip3,
+        is_fresh: true,
+    },
+    Setup {
+        name: "wasi",
+        world: World::Wasi,
+        is_fresh: true,
+    },
+];
+
 /// Times of one kind, in microseconds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Times {
+    /// The shortest: what it takes when nothing else has the machine.
+    pub least: f64,
     /// The middle one.
     pub p50: f64,
     /// The longest but one in a hundred.
     pub p99: f64,
-    /// Their mean.
-    pub mean: f64,
 }
 
 impl Times {
@@ -50,38 +100,50 @@ impl Times {
         ensure!(!times.is_empty(), "nothing was measured");
         times.sort_by(f64::total_cmp);
         let at = |percent: usize| {
-            times
-                .get((times.len() - 1) * percent / 100)
-                .copied()
-                .unwrap_or_default()
+            let place = (times.len() - 1) * percent / 100;
+            times.get(place).copied().unwrap_or_default()
         };
-        let count = f64::from(u32::try_from(times.len())?);
         Ok(Self {
+            least: at(0),
             p50: at(50),
             p99: at(99),
-            mean: times.iter().sum::<f64>() / count,
         })
     }
 }
 
-/// Licences for one kind of request, one after the other.
+/// Licences of one kind, one after the other.
 #[derive(Debug, Clone, Serialize)]
 pub struct Licences {
-    /// `native`, `wasip2`, `wasip3` or `wasi`.
-    pub world: String,
+    /// `native`, or the name of a [`Setup`].
+    pub setup: &'static str,
     /// Version of the SPC.
     pub spc: &'static str,
     /// Algorithm of the token.
     pub token: &'static str,
-    /// What each took.
+    /// What each took, HTTP and host included.
     pub microseconds: Times,
+    /// What each took inside the component.
+    pub guest: Option<Times>,
+}
+
+/// A request that is refused one stage later than the one before.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stage {
+    /// The setup.
+    pub setup: &'static str,
+    /// Version of the SPC.
+    pub spc: &'static str,
+    /// The stage that it reaches.
+    pub reached: &'static str,
+    /// What it takes inside the component, microseconds.
+    pub guest: Times,
 }
 
 /// Licences on several connections at once.
 #[derive(Debug, Clone, Serialize)]
 pub struct Throughput {
-    /// The world.
-    pub world: String,
+    /// The setup.
+    pub setup: &'static str,
     /// Connections.
     pub connections: usize,
     /// Licences in a second.
@@ -90,11 +152,11 @@ pub struct Throughput {
     pub microseconds: Times,
 }
 
-/// What is said of a world as a whole.
+/// What is said of a setup as a whole.
 #[derive(Debug, Clone, Serialize)]
 pub struct Host {
-    /// The world.
-    pub world: String,
+    /// The setup.
+    pub setup: &'static str,
     /// Size of the component.
     pub component_kib: usize,
     /// Until the host listened, its compiled code in the cache or not.
@@ -102,7 +164,22 @@ pub struct Host {
     /// The first licence, version 1.
     pub first_microseconds: f64,
     /// The most linear memory of an instance.
-    pub memory_bytes: Option<u64>,
+    pub memory_bytes: u64,
+}
+
+/// Very many licences.
+#[derive(Debug, Clone, Serialize)]
+pub struct Soak {
+    /// The setup.
+    pub setup: &'static str,
+    /// How many; each was answered with 200.
+    pub licences: u64,
+    /// Licences in a second.
+    pub per_second: f64,
+    /// The most linear memory of an instance after the first thousand, and at the end.
+    pub memory_bytes: [u64; 2],
+    /// The resident memory of this process, host and clients, then.
+    pub resident_kib: [u64; 2],
 }
 
 /// The private operation of OpenSSL, of `openssl speed`.
@@ -110,7 +187,7 @@ pub struct Host {
 pub struct OpenSsl {
     /// Size of the key.
     pub bits: u32,
-    /// A private operation.
+    /// A private operation, the best of several runs.
     pub microseconds: f64,
 }
 
@@ -121,22 +198,28 @@ pub struct Report {
     pub openssl: Vec<OpenSsl>,
     /// Licences one after the other.
     pub licences: Vec<Licences>,
+    /// How far a request gets, and what that takes.
+    pub stages: Vec<Stage>,
     /// Licences at once.
     pub throughput: Vec<Throughput>,
-    /// What is said of worlds.
+    /// What is said of setups.
     pub hosts: Vec<Host>,
+    /// Very many licences.
+    pub soak: Vec<Soak>,
 }
 
 /// What is to be measured.
 pub struct Plan {
-    /// In which worlds.
-    pub worlds: Vec<World>,
+    /// In which setups.
+    pub setups: Vec<Setup>,
     /// How many licences one after the other.
     pub rounds: usize,
     /// On how many connections at once.
     pub connections: Vec<usize>,
     /// How long each of these.
     pub seconds: Duration,
+    /// How many licences at the end of each setup.
+    pub soak: u64,
 }
 
 impl Plan {
@@ -146,12 +229,14 @@ impl Plan {
     /// A licence that is refused, a host that does not start.
     pub fn run(&self) -> Result<Report> {
         let requests = Requests::new()?;
-        let mut report = Report {
-            openssl: [1024, 2048].into_iter().filter_map(openssl).collect(),
-            ..Report::default()
-        };
+        let mut report = Report::default();
+        let mut openssl = Vec::new();
+        openssl.extend(openssl_speed());
         for case in CASES {
-            let measured = requests.measure(self.rounds, case, |request| {
+            let mut times = Vec::with_capacity(self.rounds);
+            for _ in 0..self.rounds {
+                let request = requests.of(case)?;
+                let began = Instant::now();
                 // Nothing is kept from one licence to the next, as in a fresh instance.
                 let target = Target::here(Settings(fixtures::variables()))?;
                 let (parts, body) = request.into_parts();
@@ -159,51 +244,113 @@ impl Plan {
                 if let Some(headers) = builder.headers_mut() {
                     *headers = parts.headers;
                 }
-                Ok(target.send(builder, "/fairplay", &body)?.status().as_u16())
-            })?;
-            report.licences.push(measured.of("native", case));
+                let status = target.send(builder, "/fairplay", &body)?.status();
+                times.push(microseconds(began));
+                ensure!(status == 200, "a licence was refused with status {status}");
+            }
+            report.licences.push(Licences {
+                setup: "native",
+                spc: case.0,
+                token: case.1,
+                microseconds: Times::of(times)?,
+                guest: None,
+            });
         }
-        for world in &self.worlds {
-            self.world(*world, &requests, &mut report)?;
+        for setup in &self.setups {
+            self.measure(*setup, &requests, &mut report, &mut openssl)?;
         }
+        report.openssl = [1024, 2048]
+            .into_iter()
+            .filter_map(|bits| {
+                let of_size = openssl.iter().filter(|one| one.bits == bits);
+                of_size
+                    .min_by(|a, b| a.microseconds.total_cmp(&b.microseconds))
+                    .cloned()
+            })
+            .collect();
         Ok(report)
     }
 
-    fn world(&self, world: World, requests: &Requests, report: &mut Report) -> Result<()> {
-        let name = format!("{world:?}").to_lowercase();
+    fn measure(
+        &self,
+        setup: Setup,
+        requests: &Requests,
+        report: &mut Report,
+        openssl: &mut Vec<OpenSsl>,
+    ) -> Result<()> {
         let began = Instant::now();
         let options = Options {
-            figures: Some((Ipv4Addr::LOCALHOST, 0).into()),
+            reuse: Some(match setup.is_fresh {
+                true => Reuse {
+                    total: 1,
+                    concurrent: 1,
+                    ..setup.world.default_reuse()
+                },
+                false => Reuse {
+                    total: usize::MAX,
+                    ..setup.world.default_reuse()
+                },
+            }),
+            threads: Some(1),
             ..Options::quiet()
         };
         let server = Server::start(
-            Application::built_in(world, fixtures::variables())?,
+            Application::built_in(setup.world, fixtures::variables())?,
             &options,
         )?;
         let ready = began.elapsed();
-        let url = format!("{}/fairplay", server.url());
-        let client = Client::new(LONGEST, None)?;
-        let ask = |request| post(&client, &url, request);
-        let first = requests.measure(1, CASES[0], ask)?;
-        for case in CASES {
-            report
-                .licences
-                .push(requests.measure(self.rounds, case, ask)?.of(&name, case));
+        let player = Player::new(&server)?;
+        let began = Instant::now();
+        player.ask(requests.of(CASES[0])?, 200)?;
+        let first = microseconds(began);
+        let mut cases = CASES.map(|case| (case, Samples::default()));
+        let mut stages = Vec::new();
+        for spc in ["v1", "v2"] {
+            let of_version = requests.stages(spc)?.into_iter();
+            stages.extend(of_version.map(|stage| (spc, stage, Samples::default())));
+        }
+        let rounds = self.rounds.div_ceil(PASSES);
+        for _ in 0..PASSES {
+            for (case, samples) in &mut cases {
+                player.ask_all(rounds, 200, || requests.of(*case), samples)?;
+            }
+            for (_, (_, status, request), samples) in &mut stages {
+                player.ask_all(rounds, *status, || Ok(request.clone()), samples)?;
+            }
+            openssl.extend(openssl_speed());
+        }
+        for ((spc, token), samples) in cases {
+            report.licences.push(Licences {
+                setup: setup.name,
+                spc,
+                token,
+                microseconds: Times::of(samples.whole)?,
+                guest: Some(Times::of(samples.guest)?),
+            });
+        }
+        for (spc, (reached, ..), samples) in stages {
+            report.stages.push(Stage {
+                setup: setup.name,
+                spc,
+                reached,
+                guest: Times::of(samples.guest)?,
+            });
         }
         for connections in &self.connections {
             report
                 .throughput
-                .push(self.at_once(&name, *connections, &url, requests)?);
+                .push(self.at_once(setup, *connections, &server, requests)?);
         }
         report.hosts.push(Host {
-            world: name,
-            component_kib: crate::component(world).len() / 1024,
+            setup: setup.name,
+            component_kib: crate::component(setup.world).len() / 1024,
             ready_milliseconds: ready.as_secs_f64() * 1e3,
-            first_microseconds: first.0.p50,
-            memory_bytes: server
-                .figures_address()
-                .and_then(|address| memory(&client, &format!("http://{address}/metrics"))),
+            first_microseconds: first,
+            memory_bytes: server.figures().memory_peak(),
         });
+        if self.soak > 0 {
+            report.soak.push(self.soak(setup, &server, requests)?);
+        }
         server.stop();
         Ok(())
     }
@@ -211,62 +358,149 @@ impl Plan {
     /// As many licences as come in the time, on connections of their own.
     fn at_once(
         &self,
-        world: &str,
+        setup: Setup,
         connections: usize,
-        url: &str,
+        server: &Server,
         requests: &Requests,
     ) -> Result<Throughput> {
         let is_over = AtomicBool::new(false);
         let began = Instant::now();
-        let times: Result<Vec<Vec<f64>>> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..connections)
-                .map(|_| {
-                    scope.spawn(|| -> Result<Vec<f64>> {
-                        let client = Client::new(LONGEST, None)?;
-                        let mut times = Vec::new();
-                        while !is_over.load(Ordering::Relaxed) {
-                            let measured = requests
-                                .measure(1, CASES[0], |request| post(&client, url, request))?;
-                            times.push(measured.0.p50);
-                        }
-                        Ok(times)
-                    })
-                })
-                .collect();
+        let times = std::thread::scope(|scope| {
+            let workers = scoped(scope, connections, || -> Result<Vec<f64>> {
+                let player = Player::new(server)?;
+                let mut times = Vec::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    player.ask(requests.of(CASES[0])?, 200)?;
+                    times.push(microseconds(began));
+                }
+                Ok(times)
+            });
             std::thread::sleep(self.seconds);
             is_over.store(true, Ordering::Relaxed);
-            let joined = workers
-                .into_iter()
-                .map(|worker| worker.join().unwrap_or_else(|_| Ok(Vec::new())));
-            joined.collect()
-        });
+            joined(workers)
+        })?;
         let elapsed = began.elapsed().as_secs_f64();
-        let times = times?.concat();
+        let times = times.concat();
         Ok(Throughput {
-            world: world.to_owned(),
+            setup: setup.name,
             connections,
             per_second: f64::from(u32::try_from(times.len())?) / elapsed,
             microseconds: Times::of(times)?,
         })
     }
+
+    /// So many licences, and what became of the memory.
+    fn soak(&self, setup: Setup, server: &Server, requests: &Requests) -> Result<Soak> {
+        let asked = AtomicU64::new(0);
+        let run = |until: u64| {
+            asked.store(0, Ordering::Relaxed);
+            std::thread::scope(|scope| {
+                let workers = scoped(scope, SOAKING, || {
+                    let player = Player::new(server)?;
+                    while asked.fetch_add(1, Ordering::Relaxed) < until {
+                        player.ask(requests.of(CASES[0])?, 200)?;
+                    }
+                    Ok(())
+                });
+                joined(workers)
+            })
+        };
+        let early = self.soak.min(1_000);
+        run(early)?;
+        let memory = server.figures().memory_peak();
+        let resident = resident_kib()?;
+        let began = Instant::now();
+        run(self.soak - early)?;
+        let rest = u32::try_from(self.soak - early)?;
+        Ok(Soak {
+            setup: setup.name,
+            licences: self.soak,
+            per_second: f64::from(rest) / began.elapsed().as_secs_f64(),
+            memory_bytes: [memory, server.figures().memory_peak()],
+            resident_kib: [resident, resident_kib()?],
+        })
+    }
 }
 
-struct Measured(Times);
+/// As many threads, doing the same.
+fn scoped<'scope, 'env, T: Send + 'scope>(
+    scope: &'scope std::thread::Scope<'scope, 'env>,
+    number: usize,
+    work: impl Fn() -> Result<T> + Send + Copy + 'scope,
+) -> Vec<std::thread::ScopedJoinHandle<'scope, Result<T>>> {
+    (0..number).map(|_| scope.spawn(work)).collect()
+}
 
-impl Measured {
-    fn of(self, world: &str, (spc, token): (&'static str, &'static str)) -> Licences {
-        Licences {
-            world: world.to_owned(),
-            spc,
-            token,
-            microseconds: self.0,
+fn joined<T>(workers: Vec<std::thread::ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
+    let joined = workers.into_iter().map(|worker| {
+        let result = worker.join();
+        result.unwrap_or_else(|_| Err(anyhow::anyhow!("a client panicked")))
+    });
+    joined.collect()
+}
+
+/// What requests take, and what they take inside the component, in microseconds.
+#[derive(Default)]
+struct Samples {
+    whole: Vec<f64>,
+    guest: Vec<f64>,
+}
+
+/// A client, on a connection of its own.
+struct Player<'s> {
+    client: Client,
+    url: String,
+    server: &'s Server,
+}
+
+impl<'s> Player<'s> {
+    fn new(server: &'s Server) -> Result<Self> {
+        Ok(Self {
+            client: Client::new(LONGEST, None)?,
+            url: format!("{}/fairplay", server.url()),
+            server,
+        })
+    }
+
+    fn ask(&self, mut request: Request<Vec<u8>>, expected: u16) -> Result<()> {
+        *request.uri_mut() = self.url.parse()?;
+        let status = self.client.exchange(request)?.status().as_u16();
+        ensure!(
+            status == expected,
+            "a request was answered with {status}, not {expected}"
+        );
+        Ok(())
+    }
+
+    /// Requests one after the other.
+    fn ask_all(
+        &self,
+        rounds: usize,
+        expected: u16,
+        request: impl Fn() -> Result<Request<Vec<u8>>>,
+        samples: &mut Samples,
+    ) -> Result<()> {
+        for _ in 0..rounds.div_ceil(BATCH) {
+            let before = self.server.figures().guest_seconds();
+            for _ in 0..BATCH {
+                let request = request()?;
+                let began = Instant::now();
+                self.ask(request, expected)?;
+                samples.whole.push(microseconds(began));
+            }
+            let batch = f64::from(u32::try_from(BATCH)?);
+            let guest = self.server.figures().guest_seconds() - before;
+            samples.guest.push(guest * 1e6 / batch);
         }
+        Ok(())
     }
 }
 
 /// Requests with the fixtures' credentials and tokens.
 struct Requests {
     spcs: Vec<(&'static str, Vec<u8>)>,
+    without_key: Vec<(&'static str, Vec<u8>)>,
     tokens: Value,
 }
 
@@ -277,77 +511,122 @@ impl Requests {
         let [sdk4, sdk26, ..] = keys.as_slice() else {
             anyhow::bail!("the fixtures have two credentials");
         };
-        let options = SpcOptions::new("skd://movie-1");
-        let mut spcs = Vec::new();
-        for (name, key, version) in [
-            ("v1", sdk4, Version::V1),
-            ("v2", sdk26, Version::V2),
-            ("v3", sdk26, Version::V3),
-        ] {
-            let (spc, _) = key.spc(Wrapping::Version(version), &options, &mut random::system())?;
-            spcs.push((name, spc));
-        }
+        let all = |asset_id: &str| {
+            let (tag, length) = FILLING;
+            let options = SpcOptions::new(asset_id).with(tag, vec![0; length]);
+            let each = [
+                ("v1", sdk4, Version::V1),
+                ("v2", sdk26, Version::V2),
+                ("v3", sdk26, Version::V3),
+            ];
+            let spcs = each.map(|(name, key, version)| {
+                let wrapping = Wrapping::Version(version);
+                let (spc, _) = key.spc(wrapping, &options, &mut random::system())?;
+                Ok((name, spc))
+            });
+            spcs.into_iter().collect::<Result<Vec<_>>>()
+        };
         Ok(Self {
-            spcs,
+            spcs: all("skd://movie-1")?,
+            without_key: all("skd://no-such-movie")?,
             tokens: serde_json::from_str(fixtures::TOKENS)?,
         })
     }
 
-    /// So many licences of a kind, one after the other.
-    fn measure(
-        &self,
-        rounds: usize,
-        (spc, token): (&str, &str),
-        ask: impl Fn(Request<Vec<u8>>) -> Result<u16>,
-    ) -> Result<Measured> {
-        let (_, spc) = self
-            .spcs
-            .iter()
-            .find(|(name, _)| *name == spc)
-            .context("the SPC")?;
+    /// A request for a licence.
+    fn of(&self, (spc, token): (&str, &str)) -> Result<Request<Vec<u8>>> {
+        self.with(find(&self.spcs, spc)?.clone(), token)
+    }
+
+    fn with(&self, spc: Vec<u8>, token: &str) -> Result<Request<Vec<u8>>> {
         let token = self.tokens[token].as_str().context("the token")?;
-        let mut times = Vec::with_capacity(rounds);
-        for _ in 0..rounds {
-            let request = Request::post("/")
-                .header(AUTHORIZATION, format!("Bearer {token}"))
-                .body(spc.clone())?;
-            let began = Instant::now();
-            let status = ask(request)?;
-            times.push(began.elapsed().as_secs_f64() * 1e6);
-            ensure!(status == 200, "a licence was refused with status {status}");
-        }
-        Ok(Measured(Times::of(times)?))
+        let request = Request::post("/").header(AUTHORIZATION, format!("Bearer {token}"));
+        Ok(request.body(spc)?)
+    }
+
+    /// Requests each of which is refused one stage later than the one before: what is reached, the
+    /// status, the request.
+    fn stages(&self, version: &str) -> Result<Vec<(&'static str, u16, Request<Vec<u8>>)>> {
+        let spc = find(&self.spcs, version)?;
+        let broken = |place: usize| -> Result<Vec<u8>> {
+            let mut spc = spc.clone();
+            *spc.get_mut(place).context("a longer SPC")? ^= 1;
+            Ok(spc)
+        };
+        // Version, reserved, IV; the wrapped key; the certificate's hash.
+        let wrapped = 4 + 4 + 16;
+        let wrapped_end = wrapped + if version == "v1" { 128 } else { 256 };
+        let token = "hs256";
+        Ok(vec![
+            (
+                "request read, token malformed",
+                401,
+                Request::post("/")
+                    .header(AUTHORIZATION, "Bearer a.b.c")
+                    .body(spc.clone())?,
+            ),
+            (
+                "token verified, expired",
+                401,
+                self.with(spc.clone(), "expired")?,
+            ),
+            (
+                "certificate looked for",
+                400,
+                self.with(broken(wrapped_end)?, token)?,
+            ),
+            (
+                "private operation done",
+                400,
+                self.with(broken(wrapped_end - 1)?, token)?,
+            ),
+            (
+                "SPC opened, key looked for",
+                404,
+                self.with(find(&self.without_key, version)?.clone(), token)?,
+            ),
+            ("licence", 200, self.with(spc.clone(), token)?),
+        ])
     }
 }
 
-fn post(client: &Client, url: &str, mut request: Request<Vec<u8>>) -> Result<u16> {
-    *request.uri_mut() = url.parse()?;
-    Ok(client.exchange(request)?.status().as_u16())
+fn find<'a>(spcs: &'a [(&str, Vec<u8>)], name: &str) -> Result<&'a Vec<u8>> {
+    let found = spcs.iter().find(|(known, _)| *known == name);
+    Ok(&found.context("the SPC")?.1)
 }
 
-/// The most linear memory of an instance, by the host's own figures.
-fn memory(client: &Client, url: &str) -> Option<u64> {
-    let request = Request::get(url).body(Vec::new()).ok()?;
-    let text = String::from_utf8(client.exchange(request).ok()?.into_body()).ok()?;
-    let mut lines = text.lines();
-    lines
-        .find_map(|line| line.strip_prefix("keylet_component_memory_peak_bytes "))?
-        .parse()
-        .ok()
+fn microseconds(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1e6
 }
 
-/// The private operation of OpenSSL with a key of this size; `None` without OpenSSL.
-fn openssl(bits: u32) -> Option<OpenSsl> {
+/// The resident memory of this process, by Linux's account.
+fn resident_kib() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.context("VmRSS")?.parse()?)
+}
+
+/// The private operations of OpenSSL, as its own benchmark has them; nothing without OpenSSL.
+fn openssl_speed() -> Vec<OpenSsl> {
     let speed = Command::new("openssl")
-        .args(["speed", "-seconds", "1", "-mr", &format!("rsa{bits}")])
-        .output()
-        .ok()?;
+        .args(["speed", "-seconds", "1", "-mr", "rsa1024", "rsa2048"])
+        .output();
+    let text = speed.map_or_else(
+        |_| String::new(),
+        |speed| String::from_utf8_lossy(&speed.stdout).into_owned(),
+    );
     // +F2:<number>:<bits>:<private operations in a second>:<public operations>
-    let text = String::from_utf8(speed.stdout).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("+F2:"))?;
-    let in_a_second: f64 = line.split(':').nth(2)?.parse().ok()?;
-    Some(OpenSsl {
-        bits,
-        microseconds: 1e6 / in_a_second,
-    })
+    let lines = text.lines().filter_map(|line| line.strip_prefix("+F2:"));
+    lines
+        .filter_map(|line| {
+            let mut fields = line.split(':').skip(1);
+            let bits = fields.next()?.parse().ok()?;
+            let in_a_second: f64 = fields.next()?.parse().ok()?;
+            Some(OpenSsl {
+                bits,
+                microseconds: 1e6 / in_a_second,
+            })
+        })
+        .collect()
 }

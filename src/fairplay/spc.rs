@@ -1,7 +1,5 @@
 //! The Server Playback Context: container, contents, verification (specification sections 2 to 6).
 
-use aes::Aes128;
-use cmac::{Cmac, KeyInit, Mac};
 use rand_core::CryptoRng;
 
 use crate::fairplay::cipher;
@@ -188,13 +186,15 @@ impl<'a> SpcContainer<'a> {
     fn verify_tag(&self, master: &Key128) -> Result<(), Error> {
         let key = Key128::from(cipher::ecb_encrypt(master, &derivation::MAC));
         let length = u128::try_from(self.payload.len()).unwrap_or(u128::MAX);
-        let mut mac = Cmac::<Aes128>::new(key.expose().into());
-        mac.update(self.wrapped_key);
-        mac.update(self.certificate_hash);
-        mac.update(&length.to_be_bytes());
-        mac.update(self.payload);
-        mac.verify_slice(self.tag)
-            .map_err(|_| Error::ContainerIntegrity)
+        let message = [
+            self.wrapped_key,
+            self.certificate_hash,
+            &length.to_be_bytes(),
+            self.payload,
+        ];
+        cipher::cmac_verifies(&key, &message, self.tag)
+            .then_some(())
+            .ok_or(Error::ContainerIntegrity)
     }
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::device::print;
 use super::serve::duration;
-use crate::bench::{Plan, Report};
+use crate::bench::{Plan, Report, SETUPS};
 use crate::host::World;
 use crate::progress::while_waiting;
 
@@ -17,6 +17,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   keylet bench
   keylet bench --world wasip3 --rounds 2000 --connections 1,8
+  keylet bench --world wasip3 --soak 1000000
   keylet bench --json
 ";
 
@@ -40,21 +41,25 @@ pub struct Arguments {
     /// How long to measure each number of connections
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
     seconds: Duration,
+    /// Licences at the end, to see what becomes of the memory
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    soak: u32,
     /// The figures as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let worlds = match arguments.worlds.as_slice() {
-        [] => vec![World::Wasip2, World::Wasip3, World::Wasi],
-        some => some.to_vec(),
-    };
+    let worlds = &arguments.worlds;
+    let setups = SETUPS
+        .into_iter()
+        .filter(|setup| worlds.is_empty() || worlds.contains(&setup.world));
     let plan = Plan {
-        worlds,
+        setups: setups.collect(),
         rounds: usize::try_from(arguments.rounds)?,
         connections: arguments.connections.clone(),
         seconds: arguments.seconds,
+        soak: arguments.soak.into(),
     };
     let report = while_waiting("measuring", || plan.run())?;
     if arguments.json {
@@ -74,62 +79,96 @@ fn show(report: &Report) -> std::io::Result<()> {
             openssl.bits, openssl.microseconds
         )?;
     }
+    let to_openssl = |spc: &str, least: f64| {
+        let bits = if spc == "v1" { 1024 } else { 2048 };
+        let openssl = report.openssl.iter().find(|openssl| openssl.bits == bits);
+        openssl.map_or("-".to_owned(), |openssl| {
+            format!("{:.2}", least / openssl.microseconds)
+        })
+    };
     writeln!(
         out,
-        "\nLicences one after the other, host and HTTP included, microseconds\n\n{:<10}{:<6}{:<8}{:>9}{:>9}{:>9}{:>12}{:>12}",
-        "", "SPC", "token", "p50", "p99", "mean", "to native", "to OpenSSL"
+        "\nLicences one after the other, microseconds, with HTTP and the host, and inside the component\n\n{:<14}{:<6}{:<8}{:>8}{:>8}{:>8}{:>12}{:>8}{:>12}",
+        "", "SPC", "token", "least", "p50", "p99", "inside", "p50", "to OpenSSL"
     )?;
     for one in &report.licences {
-        let mut natives = report
-            .licences
-            .iter()
-            .filter(|native| native.world == "native");
-        let native = natives.find(|native| (native.spc, native.token) == (one.spc, one.token));
-        let bits = if one.spc == "v1" { 1024 } else { 2048 };
-        let openssl = report.openssl.iter().find(|openssl| openssl.bits == bits);
-        let ratio = |other: Option<f64>| {
-            other.map_or("-".to_owned(), |other| {
-                format!("{:.1}", one.microseconds.p50 / other)
-            })
+        let inside = one.guest.as_ref();
+        let number = |number: Option<f64>| {
+            number.map_or("-".to_owned(), |microseconds| format!("{microseconds:.0}"))
         };
+        let least = inside.map_or(one.microseconds.least, |guest| guest.least);
         writeln!(
             out,
-            "{:<10}{:<6}{:<8}{:>9.0}{:>9.0}{:>9.0}{:>12}{:>12}",
-            one.world,
+            "{:<14}{:<6}{:<8}{:>8.0}{:>8.0}{:>8.0}{:>12}{:>8}{:>12}",
+            one.setup,
             one.spc,
             one.token,
+            one.microseconds.least,
             one.microseconds.p50,
             one.microseconds.p99,
-            one.microseconds.mean,
-            ratio(native.map(|native| native.microseconds.p50)),
-            ratio(openssl.map(|openssl| openssl.microseconds)),
+            number(inside.map(|guest| guest.least)),
+            number(inside.map(|guest| guest.p50)),
+            to_openssl(one.spc, least),
         )?;
     }
     writeln!(
         out,
-        "\nLicences at once, SPC v1, HS256; client and host share the machine\n\n{:<10}{:>12}{:>12}{:>12}{:>12}",
+        "\nHow far a request gets, microseconds inside the component\n\n{:<14}{:<6}{:<34}{:>8}{:>8}{:>10}{:>12}",
+        "", "SPC", "", "least", "p50", "this step", "to OpenSSL"
+    )?;
+    let mut before = 0.0;
+    for (place, one) in report.stages.iter().enumerate() {
+        let is_first = place
+            .checked_sub(1)
+            .and_then(|place| report.stages.get(place))
+            .is_none_or(|last| (last.setup, last.spc) != (one.setup, one.spc));
+        let step = one.guest.least - if is_first { 0.0 } else { before };
+        before = one.guest.least;
+        writeln!(
+            out,
+            "{:<14}{:<6}{:<34}{:>8.0}{:>8.0}{step:>10.0}{:>12}",
+            one.setup,
+            one.spc,
+            one.reached,
+            one.guest.least,
+            one.guest.p50,
+            to_openssl(one.spc, step),
+        )?;
+    }
+    writeln!(
+        out,
+        "\nLicences at once, SPC v1, HS256; the host has one thread, the clients have the rest of the machine\n\n{:<14}{:>12}{:>12}{:>12}{:>12}",
         "", "connections", "a second", "p50, us", "p99, us"
     )?;
     for one in &report.throughput {
         writeln!(
             out,
-            "{:<10}{:>12}{:>12.0}{:>12.0}{:>12.0}",
-            one.world, one.connections, one.per_second, one.microseconds.p50, one.microseconds.p99
+            "{:<14}{:>12}{:>12.0}{:>12.0}{:>12.0}",
+            one.setup, one.connections, one.per_second, one.microseconds.p50, one.microseconds.p99
         )?;
     }
     writeln!(
         out,
-        "\n{:<10}{:>15}{:>16}{:>20}{:>24}",
+        "\n{:<14}{:>15}{:>16}{:>20}{:>24}",
         "", "component, KiB", "host ready, ms", "first licence, us", "instance memory, bytes"
     )?;
     for one in &report.hosts {
-        let memory = one
-            .memory_bytes
-            .map_or("-".to_owned(), |bytes| bytes.to_string());
         writeln!(
             out,
-            "{:<10}{:>15}{:>16.1}{:>20.0}{memory:>24}",
-            one.world, one.component_kib, one.ready_milliseconds, one.first_microseconds
+            "{:<14}{:>15}{:>16.1}{:>20.0}{:>24}",
+            one.setup,
+            one.component_kib,
+            one.ready_milliseconds,
+            one.first_microseconds,
+            one.memory_bytes
+        )?;
+    }
+    for one in &report.soak {
+        let ([early, late], [small, large]) = (one.memory_bytes, one.resident_kib);
+        writeln!(
+            out,
+            "\n{}: {} licences, {:.0} a second; after the first thousand and at the end, an instance had at most {early} and {late} bytes, and this process {small} and {large} KiB",
+            one.setup, one.licences, one.per_second
         )?;
     }
     Ok(())

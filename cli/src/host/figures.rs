@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use wasmtime::CallHook;
 
 /// Upper bounds in seconds: from a licence of a warm instance to a request that waits for a store.
 const BUCKETS: [f64; 12] = [
@@ -31,6 +32,7 @@ pub struct Figures {
     live: Gauge,
     memory: Gauge,
     memory_peak: Gauge<u64, AtomicU64>,
+    guest: Counter<f64, AtomicU64>,
 }
 
 /// `code` is the code of a refusal, or `ok`.
@@ -58,6 +60,7 @@ impl Default for Figures {
             live: Gauge::default(),
             memory: Gauge::default(),
             memory_peak: Gauge::default(),
+            guest: Counter::default(),
         };
         let registry = &mut this.registry;
         registry.register(
@@ -96,6 +99,11 @@ impl Default for Figures {
             "The most linear memory that one instance has had",
             this.memory_peak.clone(),
         );
+        registry.register(
+            "component_seconds",
+            "How long instances have calculated, without what the host does for them",
+            this.guest.clone(),
+        );
         this
     }
 }
@@ -110,6 +118,16 @@ impl Figures {
     /// An instance was handed another request.
     pub fn reused(&self) {
         self.reused.inc();
+    }
+
+    /// The most linear memory that one instance has had, in bytes.
+    pub fn memory_peak(&self) -> u64 {
+        self.memory_peak.get()
+    }
+
+    /// How long instances have calculated, in seconds.
+    pub fn guest_seconds(&self) -> f64 {
+        self.guest.get()
     }
 
     /// `GET /metrics`
@@ -217,6 +235,25 @@ impl Drop for Memory {
     fn drop(&mut self) {
         self.figures.live.dec();
         self.figures.memory.dec_by(signed(self.bytes));
+    }
+}
+
+/// How long an instance calculates: from when the host calls it or returns to it to when it calls the
+/// host or returns.
+#[derive(Default)]
+pub struct Stopwatch(Option<Instant>);
+
+impl Stopwatch {
+    /// The instance is entered or left.
+    pub fn turn(&mut self, hook: CallHook, figures: &Figures) {
+        match hook {
+            CallHook::CallingWasm | CallHook::ReturningFromHost => self.0 = Some(Instant::now()),
+            CallHook::ReturningFromWasm | CallHook::CallingHost => {
+                if let Some(since) = self.0.take() {
+                    figures.guest.inc_by(since.elapsed().as_secs_f64());
+                }
+            }
+        }
     }
 }
 

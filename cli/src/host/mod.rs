@@ -18,6 +18,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+pub use figures::Figures;
 pub use manifest::Manifest;
 pub use server::{Options, Server};
 pub use store::{NotACounter, Store, StoreChoice};

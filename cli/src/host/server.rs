@@ -42,6 +42,8 @@ pub struct Options {
     pub store: StoreChoice,
     /// How often an instance is used; `None`: as the world does.
     pub reuse: Option<Reuse>,
+    /// How many threads serve; `None`: as many as there are processors.
+    pub threads: Option<usize>,
 }
 
 impl Options {
@@ -53,6 +55,7 @@ impl Options {
             figures: None,
             store: StoreChoice::Memory,
             reuse: None,
+            threads: None,
         }
     }
 }
@@ -75,7 +78,11 @@ impl Server {
     /// A required variable without a value; a component that does not compile or asks for what this
     /// host has not; a store that does not open; an address that cannot be listened at.
     pub fn start(application: Application, options: &Options) -> Result<Self> {
-        let runtime = Runtime::new()?;
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        if let Some(threads) = options.threads {
+            runtime.worker_threads(threads);
+        }
+        let runtime = runtime.enable_all().build()?;
         let started = Instant::now();
         let Application {
             world,
@@ -146,6 +153,11 @@ impl Server {
     /// Its base URL, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What is counted.
+    pub fn figures(&self) -> &Figures {
+        &self.shared.figures
     }
 
     /// Where the figures are told.

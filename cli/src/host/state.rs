@@ -6,7 +6,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::figures::{Figures, Memory};
+use super::figures::{Figures, Memory, Stopwatch};
 use super::outbound::{AllowedHosts, Outbound};
 use super::store::Store;
 use super::variables::Resolved;
@@ -48,6 +48,8 @@ pub struct State {
     pub requests: usize,
     /// Its memory.
     pub memory: Memory,
+    /// How long it calculates.
+    pub stopwatch: Stopwatch,
     /// What it shares with the others.
     pub shared: Arc<Shared>,
 }
@@ -67,6 +69,7 @@ impl State {
             outbound: Outbound(Arc::clone(&shared.outbound)),
             requests: 0,
             memory: Memory::new(&shared.figures),
+            stopwatch: Stopwatch::default(),
             shared: Arc::clone(shared),
         }
     }
