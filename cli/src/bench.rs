@@ -218,7 +218,7 @@ pub struct Plan {
     pub connections: Vec<usize>,
     /// How long each of these.
     pub seconds: Duration,
-    /// How many licences at the end of each setup.
+    /// How many licences at the end, of instances that are used again.
     pub soak: u64,
 }
 
@@ -348,7 +348,7 @@ impl Plan {
             first_microseconds: first,
             memory_bytes: server.figures().memory_peak(),
         });
-        if self.soak > 0 {
+        if self.soak > 0 && !setup.is_fresh {
             report.soak.push(self.soak(setup, &server, requests)?);
         }
         server.stop();

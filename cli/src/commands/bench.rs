@@ -41,7 +41,7 @@ pub struct Arguments {
     /// How long to measure each number of connections
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
     seconds: Duration,
-    /// Licences at the end, to see what becomes of the memory
+    /// Licences at the end, of an instance that is used again, to see what becomes of its memory
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     soak: u32,
     /// The figures as JSON
