@@ -544,9 +544,8 @@ impl Requests {
         Ok(request.body(spc)?)
     }
 
-    /// Requests each of which is refused one stage later than the one before: what is reached, the
-    /// status, the request.
-    fn stages(&self, version: &str) -> Result<Vec<(&'static str, u16, Request<Vec<u8>>)>> {
+    /// Requests each of which is refused one stage later than the one before.
+    fn stages(&self, version: &str) -> Result<Vec<Attempt>> {
         let spc = find(&self.spcs, version)?;
         let broken = |place: usize| -> Result<Vec<u8>> {
             let mut spc = spc.clone();
@@ -589,6 +588,9 @@ impl Requests {
         ])
     }
 }
+
+/// What a request reaches, the status of its answer, and the request.
+type Attempt = (&'static str, u16, Request<Vec<u8>>);
 
 fn find<'a>(spcs: &'a [(&str, Vec<u8>)], name: &str) -> Result<&'a Vec<u8>> {
     let found = spcs.iter().find(|(known, _)| *known == name);

@@ -12,7 +12,7 @@ pub const DOCUMENT: &str = match std::str::from_utf8(&COMPACT) {
 };
 
 const SOURCE: &str = include_str!("openapi.json");
-const COMPACT: [u8; compact::<0>(SOURCE).0] = compact(SOURCE).1;
+static COMPACT: [u8; compact::<0>(SOURCE).0] = compact(SOURCE).1;
 
 /// JSON without white space between its tokens: how many bytes that are, and as many of them as there
 /// is room for.

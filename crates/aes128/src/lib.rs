@@ -116,7 +116,7 @@ const REDUCTION: u8 = 0x1b;
 
 /// Twice a number of GF(2^8).
 const fn doubled(byte: u8) -> u8 {
-    byte << 1 ^ (byte >> 7) * REDUCTION
+    (byte << 1) ^ ((byte >> 7) * REDUCTION)
 }
 
 /// The S-box and its inverse. 3 generates GF(2^8): the powers of 3 and those of its inverse go through
