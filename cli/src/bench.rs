@@ -26,7 +26,7 @@ use crate::settings::Settings;
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// The versions of the SPC, and the algorithms of the token, that are measured together.
-pub const CASES: [(&str, &str); 5] = [
+const CASES: [(&str, &str); 5] = [
     ("v1", "hs256"),
     ("v2", "hs256"),
     ("v3", "hs256"),
@@ -178,8 +178,8 @@ pub struct Soak {
     pub per_second: f64,
     /// The most linear memory of an instance after the first thousand, and at the end.
     pub memory_bytes: [u64; 2],
-    /// The resident memory of this process, host and clients, then.
-    pub resident_kib: [u64; 2],
+    /// The resident memory of this process, host and clients, then; `None` where it cannot be told.
+    pub resident_kib: Option<[u64; 2]>,
 }
 
 /// The private operation of OpenSSL, of `openssl speed`.
@@ -230,8 +230,7 @@ impl Plan {
     pub fn run(&self) -> Result<Report> {
         let requests = Requests::new()?;
         let mut report = Report::default();
-        let mut openssl = Vec::new();
-        openssl.extend(openssl_speed());
+        let mut openssl = openssl_speed();
         for case in CASES {
             let mut times = Vec::with_capacity(self.rounds);
             for _ in 0..self.rounds {
@@ -392,13 +391,12 @@ impl Plan {
 
     /// So many licences, and what became of the memory.
     fn soak(&self, setup: Setup, server: &Server, requests: &Requests) -> Result<Soak> {
-        let asked = AtomicU64::new(0);
-        let run = |until: u64| {
-            asked.store(0, Ordering::Relaxed);
+        let run = |number: u64| {
+            let asked = AtomicU64::new(0);
             std::thread::scope(|scope| {
                 let workers = scoped(scope, SOAKING, || {
                     let player = Player::new(server)?;
-                    while asked.fetch_add(1, Ordering::Relaxed) < until {
+                    while asked.fetch_add(1, Ordering::Relaxed) < number {
                         player.ask(requests.of(CASES[0])?, 200)?;
                     }
                     Ok(())
@@ -409,7 +407,7 @@ impl Plan {
         let early = self.soak.min(1_000);
         run(early)?;
         let memory = server.figures().memory_peak();
-        let resident = resident_kib()?;
+        let resident = resident_kib();
         let began = Instant::now();
         run(self.soak - early)?;
         let rest = u32::try_from(self.soak - early)?;
@@ -418,7 +416,7 @@ impl Plan {
             licences: self.soak,
             per_second: f64::from(rest) / began.elapsed().as_secs_f64(),
             memory_bytes: [memory, server.figures().memory_peak()],
-            resident_kib: [resident, resident_kib()?],
+            resident_kib: resident.zip(resident_kib()).map(Into::into),
         })
     }
 }
@@ -602,11 +600,12 @@ fn microseconds(began: Instant) -> f64 {
 }
 
 /// The resident memory of this process, by Linux's account.
-fn resident_kib() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.context("VmRSS")?.parse()?)
+fn resident_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// The private operations of OpenSSL, as its own benchmark has them; nothing without OpenSSL.

@@ -29,9 +29,8 @@ const fn compact<const ROOM: usize>(json: &str) -> (usize, [u8; ROOM]) {
             }
             length += 1;
         }
-        match byte {
-            b'"' if !is_escaped => in_string = !in_string,
-            _ => {}
+        if *byte == b'"' && !is_escaped {
+            in_string = !in_string;
         }
         is_escaped = *byte == b'\\' && !is_escaped;
     }

@@ -272,8 +272,8 @@ impl VerificationKey {
 
 /// A key, ready for use by the one algorithm that it is for (RFC 7518 section 3, RFC 8037 section 3.1).
 enum Verifier {
-    /// HMAC with a hash of this many bits.
-    Hmac(u16, Zeroizing<Vec<u8>>),
+    /// HMAC.
+    Hmac(SignatureHash, Zeroizing<Vec<u8>>),
     /// RSASSA-PKCS1-v1_5.
     Rsa(SignatureHash, PublicKey),
     /// RSASSA-PSS with SHA-256.
@@ -293,9 +293,9 @@ impl Verifier {
     fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
         let (message, signature) = (token.signed().as_bytes(), token.signature());
         let holds = match self {
-            Self::Hmac(256, key) => hmac::<Sha256>(key, message, signature),
-            Self::Hmac(384, key) => hmac::<Sha384>(key, message, signature),
-            Self::Hmac(_, key) => hmac::<Sha512>(key, message, signature),
+            Self::Hmac(SignatureHash::Sha256, key) => hmac::<Sha256>(key, message, signature),
+            Self::Hmac(SignatureHash::Sha384, key) => hmac::<Sha384>(key, message, signature),
+            Self::Hmac(SignatureHash::Sha512, key) => hmac::<Sha512>(key, message, signature),
             Self::Rsa(hash, key) => key.verify_pkcs1v15(*hash, message, signature),
             Self::Pss(key) => key.verify_pss_sha256(message, signature),
             Self::Ecdsa(key) => p256::ecdsa::Signature::from_slice(signature)
@@ -412,15 +412,12 @@ impl WrittenKey {
     }
 
     fn verifier(&self, algorithm: &str) -> Result<Verifier, String> {
-        let hmac = |bits: u16| {
-            let key = self.symmetric(usize::from(bits / 8))?;
-            Ok(Verifier::Hmac(bits, key))
-        };
+        let hmac = |hash, length| Ok(Verifier::Hmac(hash, self.symmetric(length)?));
         let rsa = |hash| Ok(Verifier::Rsa(hash, self.rsa()?));
         match algorithm {
-            "HS256" => hmac(256),
-            "HS384" => hmac(384),
-            "HS512" => hmac(512),
+            "HS256" => hmac(SignatureHash::Sha256, 32),
+            "HS384" => hmac(SignatureHash::Sha384, 48),
+            "HS512" => hmac(SignatureHash::Sha512, 64),
             "RS256" => rsa(SignatureHash::Sha256),
             "RS384" => rsa(SignatureHash::Sha384),
             "RS512" => rsa(SignatureHash::Sha512),
@@ -456,12 +453,12 @@ impl WrittenKey {
         let x = member("x", self.x.as_deref())?;
         let y = member("y", self.y.as_deref())?;
         let point = [&[UNCOMPRESSED], x.as_slice(), y.as_slice()].concat();
-        if x.len() != y.len() {
-            return Err(NO_POINT.to_owned());
-        }
-        p256::ecdsa::VerifyingKey::from_sec1_bytes(&point)
+        // Nothing in it says where one ends and the other begins.
+        Some(point)
+            .filter(|_| x.len() == y.len())
+            .and_then(|point| p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).ok())
             .map(Verifier::Ecdsa)
-            .map_err(|_| NO_POINT.to_owned())
+            .ok_or_else(|| "it is not a point on P-256".to_owned())
     }
 
     fn octet_key_pair(&self) -> Result<Verifier, String> {
@@ -471,8 +468,6 @@ impl WrittenKey {
             .map_err(|_| "it is not an Ed25519 public key".to_owned())
     }
 }
-
-const NO_POINT: &str = "it is not a point on P-256";
 
 fn member(name: &str, value: Option<&str>) -> Result<Zeroizing<Vec<u8>>, String> {
     value

@@ -69,7 +69,8 @@ fn requests_are_counted_by_route_status_and_code() {
     assert_eq!(samples["keylet_instances_created_total"], 8.0);
     assert_eq!(samples["keylet_instances_reused_total"], 0.0);
     assert!(samples["keylet_component_memory_peak_bytes"] > 1e6);
-    // What instances calculate is part of what requests take.
+    // What instances calculate is part of what requests take, but for what they do once an answer has
+    // begun.
     let calculated = samples["keylet_component_seconds_total"];
     let taken: f64 = samples
         .iter()

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::device::print;
 use super::serve::duration;
-use crate::bench::{Plan, Report, SETUPS};
+use crate::bench::{Plan, Report, SETUPS, Stage};
 use crate::host::World;
 use crate::progress::while_waiting;
 
@@ -116,14 +116,11 @@ fn show(report: &Report) -> std::io::Result<()> {
         "\nHow far a request gets, microseconds inside the component\n\n{:<14}{:<6}{:<34}{:>8}{:>8}{:>10}{:>12}",
         "", "SPC", "", "least", "p50", "this step", "to OpenSSL"
     )?;
-    let mut before = 0.0;
-    for (place, one) in report.stages.iter().enumerate() {
-        let is_first = place
-            .checked_sub(1)
-            .and_then(|place| report.stages.get(place))
-            .is_none_or(|last| (last.setup, last.spc) != (one.setup, one.spc));
-        let step = one.guest.least - if is_first { 0.0 } else { before };
-        before = one.guest.least;
+    let mut last: Option<&Stage> = None;
+    for one in &report.stages {
+        let before = last.filter(|last| (last.setup, last.spc) == (one.setup, one.spc));
+        let step = one.guest.least - before.map_or(0.0, |before| before.guest.least);
+        last = Some(one);
         writeln!(
             out,
             "{:<14}{:<6}{:<34}{:>8.0}{:>8.0}{step:>10.0}{:>12}",
@@ -164,10 +161,13 @@ fn show(report: &Report) -> std::io::Result<()> {
         )?;
     }
     for one in &report.soak {
-        let ([early, late], [small, large]) = (one.memory_bytes, one.resident_kib);
+        let [early, late] = one.memory_bytes;
+        let process = one.resident_kib.map_or_else(String::new, |[early, late]| {
+            format!(", and this process {early} and {late} KiB")
+        });
         writeln!(
             out,
-            "\n{}: {} licences, {:.0} a second; after the first thousand and at the end, an instance had at most {early} and {late} bytes, and this process {small} and {large} KiB",
+            "\n{}: {} licences, {:.0} a second; after the first thousand and at the end, an instance had at most {early} and {late} bytes{process}",
             one.setup, one.licences, one.per_second
         )?;
     }

@@ -16,6 +16,8 @@
     )
 )]
 
+mod vector;
+
 use cipher::array::Array;
 use cipher::consts::{U1, U16};
 use cipher::{
@@ -24,6 +26,8 @@ use cipher::{
     ParBlocksSizeUser,
 };
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::vector::Vector;
 
 const ROUNDS: usize = 10;
 
@@ -44,7 +48,7 @@ impl BlockSizeUser for Aes128 {
 impl KeyInit for Aes128 {
     fn new(key: &Key<Self>) -> Self {
         Self {
-            round_keys: vector::expand((*key).into()),
+            round_keys: expand((*key).into()),
         }
     }
 }
@@ -74,14 +78,14 @@ impl ParBlocksSizeUser for Blocks<'_> {
 
 impl BlockCipherEncBackend for Blocks<'_> {
     fn encrypt_block(&self, mut block: InOut<'_, '_, Block<Self>>) {
-        let encrypted = vector::encrypt(&self.0.round_keys, (*block.get_in()).into());
+        let encrypted = encrypt(&self.0.round_keys, (*block.get_in()).into());
         *block.get_out() = Array(encrypted);
     }
 }
 
 impl BlockCipherDecBackend for Blocks<'_> {
     fn decrypt_block(&self, mut block: InOut<'_, '_, Block<Self>>) {
-        let decrypted = vector::decrypt(&self.0.round_keys, (*block.get_in()).into());
+        let decrypted = decrypt(&self.0.round_keys, (*block.get_in()).into());
         *block.get_out() = Array(decrypted);
     }
 }
@@ -158,206 +162,85 @@ const fn s_boxes() -> (Table, Table) {
     (forward, inverse)
 }
 
-/// Sixteen bytes that are worked on at once.
-trait Bytes: Copy {
-    fn of(bytes: [u8; 16]) -> Self;
-    fn bytes(self) -> [u8; 16];
-    fn xor(self, other: Self) -> Self;
-    fn minus(self, other: Self) -> Self;
-    /// The bytes that `indices` name; zero where one is 16 or more.
-    fn pick(self, indices: Self) -> Self;
-    /// Twice each byte, in GF(2^8).
-    fn double(self) -> Self;
+// In WebAssembly an instruction is inlined only into functions that have its feature, which stands on
+// each of them, so that a build needs no flags.
+
+/// Each byte as the table has it.
+#[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
+#[inline]
+fn look_up(table: &Table, bytes: Vector) -> Vector {
+    let sixteen = Vector::of([16; 16]);
+    let (mut indices, mut found) = (bytes, Vector::of([0; 16]));
+    for row in table {
+        found = found.xor(Vector::of(*row).pick(indices));
+        indices = indices.minus(sixteen);
+    }
+    found
 }
 
-/// The cipher, over a kind of vector; a macro, because instructions are inlined only into functions that
-/// have their feature.
-macro_rules! over {
-    ($vector:ty $(, #[$feature:meta])?) => {
-        $(#[$feature])?
-        #[inline]
-        fn look_up(table: &Table, bytes: $vector) -> $vector {
-            let sixteen = <$vector>::of([16; 16]);
-            let (mut indices, mut found) = (bytes, <$vector>::of([0; 16]));
-            for row in table {
-                found = found.xor(<$vector>::of(*row).pick(indices));
-                indices = indices.minus(sixteen);
-            }
-            found
-        }
-
-        /// `MixColumns` (section 5.1.3): 2a + 3b + c + d is 2(a + b) + b + (c + d).
-        $(#[$feature])?
-        #[inline]
-        fn mix_columns(state: $vector) -> $vector {
-            let turned = state.pick(<$vector>::of(TURN_1));
-            let sums = state.xor(turned);
-            sums.double().xor(turned).xor(sums.pick(<$vector>::of(TURN_2)))
-        }
-
-        /// Its inverse (section 5.3.3), which is itself after 5a + 4c.
-        $(#[$feature])?
-        #[inline]
-        fn inverse_mix_columns(state: $vector) -> $vector {
-            let sums = state.xor(state.pick(<$vector>::of(TURN_2)));
-            mix_columns(state.xor(sums.double().double()))
-        }
-
-        /// The key expansion (section 5.2).
-        $(#[$feature])?
-        pub fn expand(key: [u8; 16]) -> [[u8; 16]; ROUNDS + 1] {
-            let mut keys = [key; ROUNDS + 1];
-            let mut key = <$vector>::of(key);
-            let mut constant = 1;
-            for round_key in keys.iter_mut().skip(1) {
-                let mut constants = [0; 16];
-                constants.iter_mut().step_by(4).for_each(|byte| *byte = constant);
-                constant = doubled(constant);
-                let word = look_up(&S_BOX, key.pick(<$vector>::of(ROTATED_LAST)));
-                key = key.xor(key.pick(<$vector>::of(UP_1)));
-                key = key.xor(key.pick(<$vector>::of(UP_2)));
-                key = key.xor(word).xor(<$vector>::of(constants));
-                *round_key = key.bytes();
-            }
-            keys
-        }
-
-        /// `Cipher` (section 5.1).
-        $(#[$feature])?
-        pub fn encrypt(keys: &[[u8; 16]; ROUNDS + 1], block: [u8; 16]) -> [u8; 16] {
-            let [first, middle @ .., last] = keys;
-            let mut state = <$vector>::of(block).xor(<$vector>::of(*first));
-            for key in middle {
-                state = look_up(&S_BOX, state).pick(<$vector>::of(SHIFT_ROWS));
-                state = mix_columns(state).xor(<$vector>::of(*key));
-            }
-            state = look_up(&S_BOX, state).pick(<$vector>::of(SHIFT_ROWS));
-            state.xor(<$vector>::of(*last)).bytes()
-        }
-
-        /// `InvCipher` (section 5.3).
-        $(#[$feature])?
-        pub fn decrypt(keys: &[[u8; 16]; ROUNDS + 1], block: [u8; 16]) -> [u8; 16] {
-            let [last, middle @ .., first] = keys;
-            let mut state = <$vector>::of(block).xor(<$vector>::of(*first));
-            for key in middle.iter().rev() {
-                state = look_up(&INVERSE_S_BOX, state.pick(<$vector>::of(INVERSE_SHIFT_ROWS)));
-                state = inverse_mix_columns(state.xor(<$vector>::of(*key)));
-            }
-            state = look_up(&INVERSE_S_BOX, state.pick(<$vector>::of(INVERSE_SHIFT_ROWS)));
-            state.xor(<$vector>::of(*last)).bytes()
-        }
-    };
+/// `MixColumns` (section 5.1.3): 2a + 3b + c + d is 2(a + b) + b + (c + d).
+#[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
+#[inline]
+fn mix_columns(state: Vector) -> Vector {
+    let turned = state.pick(Vector::of(TURN_1));
+    let sums = state.xor(turned);
+    sums.double().xor(turned).xor(sums.pick(Vector::of(TURN_2)))
 }
 
-#[cfg(target_family = "wasm")]
-mod vector {
-    use core::arch::wasm32::{
-        i8x16_add, i8x16_lt, i8x16_splat, i8x16_sub, i8x16_swizzle, u8x16_splat, u64x2,
-        u64x2_extract_lane, v128, v128_and, v128_xor,
-    };
-
-    use super::*;
-
-    #[derive(Clone, Copy)]
-    struct Simd(v128);
-
-    #[expect(
-        clippy::as_conversions,
-        clippy::cast_possible_truncation,
-        reason = "half of it is wanted"
-    )]
-    #[inline(always)]
-    fn low(value: u128) -> u64 {
-        value as u64
-    }
-
-    impl Bytes for Simd {
-        #[inline(always)]
-        fn of(bytes: [u8; 16]) -> Self {
-            let value = u128::from_le_bytes(bytes);
-            Self(u64x2(low(value), low(value >> 64)))
-        }
-
-        #[inline(always)]
-        fn bytes(self) -> [u8; 16] {
-            let low = u64x2_extract_lane::<0>(self.0);
-            let high = u64x2_extract_lane::<1>(self.0);
-            (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
-        }
-
-        #[inline(always)]
-        fn xor(self, other: Self) -> Self {
-            Self(v128_xor(self.0, other.0))
-        }
-
-        #[inline(always)]
-        fn minus(self, other: Self) -> Self {
-            Self(i8x16_sub(self.0, other.0))
-        }
-
-        #[inline(always)]
-        fn pick(self, indices: Self) -> Self {
-            Self(i8x16_swizzle(self.0, indices.0))
-        }
-
-        #[inline(always)]
-        fn double(self) -> Self {
-            let overflows = i8x16_lt(self.0, i8x16_splat(0));
-            let reduction = v128_and(overflows, u8x16_splat(REDUCTION));
-            Self(v128_xor(i8x16_add(self.0, self.0), reduction))
-        }
-    }
-
-    over!(Simd, #[target_feature(enable = "simd128")]);
+/// Its inverse (section 5.3.3), which is itself after 5a + 4c.
+#[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
+#[inline]
+fn inverse_mix_columns(state: Vector) -> Vector {
+    let sums = state.xor(state.pick(Vector::of(TURN_2)));
+    mix_columns(state.xor(sums.double().double()))
 }
 
-/// The same on bytes one by one, for tests.
-#[cfg(not(target_family = "wasm"))]
-mod vector {
-    use super::*;
-
-    #[derive(Clone, Copy)]
-    struct Scalar([u8; 16]);
-
-    impl Scalar {
-        fn with(self, other: Self, work: impl Fn(u8, u8) -> u8) -> Self {
-            let mut bytes = self.0;
-            for (byte, other) in bytes.iter_mut().zip(other.0) {
-                *byte = work(*byte, other);
-            }
-            Self(bytes)
-        }
+/// The key expansion (section 5.2).
+#[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
+fn expand(key: [u8; 16]) -> [[u8; 16]; ROUNDS + 1] {
+    let mut keys = [key; ROUNDS + 1];
+    let mut key = Vector::of(key);
+    let mut constant = 1;
+    for round_key in keys.iter_mut().skip(1) {
+        let mut constants = [0; 16];
+        constants
+            .iter_mut()
+            .step_by(4)
+            .for_each(|byte| *byte = constant);
+        constant = doubled(constant);
+        let word = look_up(&S_BOX, key.pick(Vector::of(ROTATED_LAST)));
+        key = key.xor(key.pick(Vector::of(UP_1)));
+        key = key.xor(key.pick(Vector::of(UP_2)));
+        key = key.xor(word).xor(Vector::of(constants));
+        *round_key = key.bytes();
     }
+    keys
+}
 
-    impl Bytes for Scalar {
-        fn of(bytes: [u8; 16]) -> Self {
-            Self(bytes)
-        }
-
-        fn bytes(self) -> [u8; 16] {
-            self.0
-        }
-
-        fn xor(self, other: Self) -> Self {
-            self.with(other, |a, b| a ^ b)
-        }
-
-        fn minus(self, other: Self) -> Self {
-            self.with(other, u8::wrapping_sub)
-        }
-
-        fn pick(self, indices: Self) -> Self {
-            let at = |index: u8| self.0.get(usize::from(index)).copied();
-            Self(indices.0.map(|index| at(index).unwrap_or(0)))
-        }
-
-        fn double(self) -> Self {
-            Self(self.0.map(doubled))
-        }
+/// `Cipher` (section 5.1).
+#[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
+fn encrypt(keys: &[[u8; 16]; ROUNDS + 1], block: [u8; 16]) -> [u8; 16] {
+    let [first, middle @ .., last] = keys;
+    let mut state = Vector::of(block).xor(Vector::of(*first));
+    for key in middle {
+        state = look_up(&S_BOX, state).pick(Vector::of(SHIFT_ROWS));
+        state = mix_columns(state).xor(Vector::of(*key));
     }
+    state = look_up(&S_BOX, state).pick(Vector::of(SHIFT_ROWS));
+    state.xor(Vector::of(*last)).bytes()
+}
 
-    over!(Scalar);
+/// `InvCipher` (section 5.3).
+#[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
+fn decrypt(keys: &[[u8; 16]; ROUNDS + 1], block: [u8; 16]) -> [u8; 16] {
+    let [last, middle @ .., first] = keys;
+    let mut state = Vector::of(block).xor(Vector::of(*first));
+    for key in middle.iter().rev() {
+        state = look_up(&INVERSE_S_BOX, state.pick(Vector::of(INVERSE_SHIFT_ROWS)));
+        state = inverse_mix_columns(state.xor(Vector::of(*key)));
+    }
+    state = look_up(&INVERSE_S_BOX, state.pick(Vector::of(INVERSE_SHIFT_ROWS)));
+    state.xor(Vector::of(*last)).bytes()
 }
 
 #[cfg(test)]
