@@ -3,10 +3,10 @@
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use http::header::AsHeaderName;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, DATE, ETAG, ORIGIN,
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, AsHeaderName, CACHE_CONTROL, CONTENT_TYPE, DATE,
+    ETAG, ORIGIN,
 };
 use http::{Method, Request, Response, StatusCode};
 use keylet::error::Code;
@@ -21,7 +21,8 @@ use serde_json::Value;
 use super::target::Target;
 use super::{EXCHANGE, Report, Severity, advice, certificate};
 use crate::device::{ApplicationKey, Licence, SpcOptions, Wrapping, oldest_version};
-use crate::{random, wire};
+use crate::random;
+use crate::wire::{self, Form};
 
 /// Where a server that has no other opinion has its licences.
 const LICENCE: &str = "/fairplay";
@@ -373,8 +374,9 @@ impl Examination<'_> {
             );
             return Ok(());
         }
-        let (_, wire::Key::Ckc(ckc)) = wire::read(answer.body())? else {
-            bail!("the answer has a refusal in the place of a CKC");
+        // What asks with bytes reads bytes, or at most base64.
+        let (Form::Raw | Form::Base64, wire::Key::Ckc(ckc)) = wire::read(answer.body())? else {
+            bail!("the answer is neither a CKC nor base64 of one");
         };
         let licence =
             Licence::open(&ckc, &secrets).context("the CKC does not open on the device")?;
