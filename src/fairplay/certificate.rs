@@ -1,5 +1,7 @@
 //! Application certificates: one certificate, or the bundle `fps_certificate.bin`.
 
+use std::cell::OnceCell;
+
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
@@ -27,16 +29,14 @@ pub enum Error {
     Bundle,
 }
 
-/// One X.509 certificate.
+/// One X.509 certificate. Each of its hashes is calculated when it is first asked for.
 pub struct Certificate {
     /// RSA modulus, big-endian, without leading zeros.
     pub modulus: Vec<u8>,
-    /// SHA-1 of the DER encoding: what an SPC of version 1 or 2 names it by.
-    pub sha1: [u8; 20],
-    /// SHA-256 of the DER encoding: what an SPC of version 3 names it by.
-    pub sha256: [u8; 32],
-    /// Bytes of the DER encoding.
-    length: usize,
+    /// The DER encoding.
+    pub der: Vec<u8>,
+    sha1: OnceCell<[u8; 20]>,
+    sha256: OnceCell<[u8; 32]>,
 }
 
 impl Certificate {
@@ -51,13 +51,32 @@ impl Certificate {
             })?;
         let this = Self {
             modulus: public_key.modulus.as_bytes().to_vec(),
-            sha1: Sha1::digest(der).into(),
-            sha256: Sha256::digest(der).into(),
-            length: der.len(),
+            der: der.to_vec(),
+            sha1: OnceCell::new(),
+            sha256: OnceCell::new(),
         };
         match this.bits() {
             1024 | 2048 => Ok((this, rest)),
             other => Err(Error::KeySize(other)),
+        }
+    }
+
+    /// SHA-1 of the DER encoding: what an SPC of version 1 or 2 names it by.
+    pub fn sha1(&self) -> &[u8; 20] {
+        self.sha1.get_or_init(|| Sha1::digest(&self.der).into())
+    }
+
+    /// SHA-256 of the DER encoding: what an SPC of version 3 names it by.
+    pub fn sha256(&self) -> &[u8; 32] {
+        self.sha256.get_or_init(|| Sha256::digest(&self.der).into())
+    }
+
+    /// Whether this is what an SPC names by a hash of 20 or 32 bytes.
+    pub fn has_hash(&self, hash: &[u8]) -> bool {
+        match hash.len() {
+            20 => self.sha1() == hash,
+            32 => self.sha256() == hash,
+            _ => false,
         }
     }
 
@@ -114,35 +133,14 @@ impl ApplicationCertificate {
         Ok(Self { der, certificates })
     }
 
-    /// The DER encoding of each certificate.
-    pub fn each_der(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.der.as_slice();
-        self.certificates.iter().filter_map(move |certificate| {
-            let (one, after) = rest.split_at_checked(certificate.length)?;
-            rest = after;
-            Some(one)
-        })
-    }
-
-    /// Every hash that an SPC may name this by, with the place of the certificate whose private key
-    /// opens it. A system that reads only the first certificate of a bundle hashes the whole file
-    /// and encrypts to that first one.
-    pub fn hashes(&self) -> Vec<(Vec<u8>, usize)> {
-        let each = self
-            .certificates
-            .iter()
-            .enumerate()
-            .flat_map(|(place, c)| [(c.sha1.to_vec(), place), (c.sha256.to_vec(), place)]);
-        // One certificate is the whole file already.
-        let whole = (self.certificates.len() > 1)
-            .then(|| {
-                [
-                    (Sha1::digest(&self.der).to_vec(), 0),
-                    (Sha256::digest(&self.der).to_vec(), 0),
-                ]
-            })
-            .into_iter()
-            .flatten();
-        each.chain(whole).collect()
+    /// Whether an SPC names the whole file of a bundle by this hash: so does a system that reads only
+    /// the first certificate, and encrypts to that one.
+    pub fn has_bundle_hash(&self, hash: &[u8]) -> bool {
+        self.certificates.len() > 1
+            && match hash.len() {
+                20 => *Sha1::digest(&self.der) == *hash,
+                32 => *Sha256::digest(&self.der) == *hash,
+                _ => false,
+            }
     }
 }

@@ -1,14 +1,12 @@
 //! FairPlay credentials: certificate, private keys, application secret key.
 
-use std::collections::HashMap;
-
 use futures_util::future::join3;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::encoding;
 use crate::error::{Problem, SettingError, SettingsError};
-use crate::fairplay::certificate::ApplicationCertificate;
+use crate::fairplay::certificate::{ApplicationCertificate, Certificate};
 use crate::fairplay::error::Error;
 use crate::fairplay::private_key::StoredKey;
 use crate::platform::Platform;
@@ -28,7 +26,10 @@ pub const CREDENTIALS: &str = "fairplay_credentials";
 /// Allows the SDK's development certificate.
 pub const TEST_CREDENTIALS: &str = "fairplay_test_credentials";
 
-/// SHA-256 of the development certificate that the FairPlay SDK publishes with its private key.
+/// Bytes of the development certificate that the FairPlay SDK publishes with its private key.
+const DEVELOPMENT_CERTIFICATE_LENGTH: usize = 897;
+
+/// Its SHA-256.
 const DEVELOPMENT_CERTIFICATE_SHA256: [u8; 32] = [
     0xe5, 0xb7, 0x62, 0xea, 0x35, 0x35, 0x05, 0x90, 0xe5, 0x56, 0xf6, 0xe7, 0xf3, 0xfc, 0xbc, 0x39,
     0x2f, 0xed, 0xa6, 0x63, 0x61, 0x83, 0x42, 0x1b, 0xaf, 0x10, 0x4c, 0x2f, 0x40, 0xee, 0xa6, 0x71,
@@ -64,7 +65,6 @@ pub struct Credentials {
     /// `fairplay_test_credentials` is on: the development certificate would be accepted.
     pub test_credentials: bool,
     credentials: Vec<Credential>,
-    by_hash: HashMap<Vec<u8>, (usize, usize)>,
 }
 
 impl Credentials {
@@ -133,7 +133,6 @@ impl Credentials {
         let mut this = Self {
             test_credentials: allow_test,
             credentials: Vec::new(),
-            by_hash: HashMap::new(),
         };
         for (source, written) in written {
             match written.read(source, allow_test) {
@@ -156,17 +155,16 @@ impl Credentials {
                 "another credential has the same name",
             ));
         }
-        let place = self.credentials.len();
-        for (hash, key) in credential.certificate.hashes() {
-            let known = *self.by_hash.entry(hash).or_insert((place, key));
-            if known.0 != place {
-                problems.push(source.problem(
-                    CERTIFICATE,
-                    Problem::Collision,
-                    "another credential has the same certificate",
-                ));
-                break;
-            }
+        let is_taken = self.certificates().any(|(_, taken, _)| {
+            let mut own = credential.certificate.certificates.iter();
+            own.any(|own| own.der == taken.der)
+        });
+        if is_taken {
+            problems.push(source.problem(
+                CERTIFICATE,
+                Problem::Collision,
+                "another credential has the same certificate",
+            ));
         }
         self.credentials.push(credential);
     }
@@ -178,21 +176,31 @@ impl Credentials {
     /// [`Error::SpcKey`] when the private key is not sound.
     pub fn find(&self, hash: &[u8]) -> Result<(&Credential, &PrivateKey), Error> {
         let (credential, key) = self
-            .by_hash
-            .get(hash)
-            .and_then(|(place, key)| {
-                let credential = self.credentials.get(*place)?;
-                Some((credential, credential.private_keys.get(*key)?))
+            .certificates()
+            .find(|(_, certificate, _)| certificate.has_hash(hash))
+            .map(|(credential, _, key)| (credential, key))
+            .or_else(|| {
+                let credential = self.iter().find(|c| c.certificate.has_bundle_hash(hash))?;
+                Some((credential, credential.private_keys.first()?))
             })
             .ok_or_else(|| Error::UnknownCertificate {
                 requested: hex::encode(hash),
                 known: self
-                    .iter()
-                    .flat_map(|credential| &credential.certificate.certificates)
-                    .map(|certificate| hex::encode(certificate.sha1))
+                    .certificates()
+                    .map(|(_, certificate, _)| hex::encode(certificate.sha1()))
                     .collect(),
             })?;
         Ok((credential, key.get().map_err(|_| Error::SpcKey)?))
+    }
+
+    /// Every certificate, with its credential and its private key.
+    fn certificates(&self) -> impl Iterator<Item = (&Credential, &Certificate, &StoredKey)> {
+        self.iter().flat_map(|credential| {
+            let certificates = credential.certificate.certificates.iter();
+            certificates
+                .zip(&credential.private_keys)
+                .map(move |(certificate, key)| (credential, certificate, key))
+        })
     }
 
     /// The credential with this name, or the first.
@@ -335,10 +343,11 @@ impl WrittenCredential {
             ));
         }
 
-        let is_development = certificate
-            .certificates
-            .iter()
-            .any(|c| c.sha256 == DEVELOPMENT_CERTIFICATE_SHA256);
+        // No other has to be hashed for this.
+        let is_development = certificate.certificates.iter().any(|c| {
+            c.der.len() == DEVELOPMENT_CERTIFICATE_LENGTH
+                && *c.sha256() == DEVELOPMENT_CERTIFICATE_SHA256
+        });
         let secret = if is_development {
             if !allow_test {
                 problems.push(source.problem(

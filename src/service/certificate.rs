@@ -64,8 +64,8 @@ fn write(
             Ok(("application/json", document.to_string().into_bytes()))
         }
         Some("pem") => {
-            let blocks = certificate.each_der().map(|der| {
-                pem::encode_string("CERTIFICATE", LineEnding::LF, der).unwrap_or_default()
+            let blocks = certificate.certificates.iter().map(|one| {
+                pem::encode_string("CERTIFICATE", LineEnding::LF, &one.der).unwrap_or_default()
             });
             let text: String = blocks.collect();
             Ok(("application/pem-certificate-chain", text.into_bytes()))

@@ -89,7 +89,7 @@ fn describe(credentials: &Credentials) -> Value {
                 .certificate
                 .certificates
                 .iter()
-                .map(|c| json!({"bits": c.bits(), "sha1": hex::encode(c.sha1), "sha256": hex::encode(c.sha256)}))
+                .map(|c| json!({"bits": c.bits(), "sha1": hex::encode(c.sha1()), "sha256": hex::encode(c.sha256())}))
                 .collect();
             json!({
                 "name": credential.name,

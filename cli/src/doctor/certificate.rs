@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use der::Decode;
-use keylet::fairplay::certificate::ApplicationCertificate;
+use keylet::fairplay::certificate::{self, ApplicationCertificate};
 use x509_cert::Certificate;
 use x509_cert::spki::ObjectIdentifier;
 
@@ -29,8 +29,8 @@ pub fn examine(
     now: u64,
     report: &mut Report,
 ) -> Result<()> {
-    for (one, der) in certificate.certificates.iter().zip(certificate.each_der()) {
-        let parsed = Certificate::from_der(der)
+    for one in &certificate.certificates {
+        let parsed = Certificate::from_der(&one.der)
             .ok()
             .context("it is not an X.509 certificate")?;
         let body = parsed.tbs_certificate();
@@ -48,10 +48,7 @@ pub fn examine(
                 body.issuer()
             ),
         );
-        report.ok(
-            "hashes",
-            format!("{label}: {}", hashes(one.bits(), one.sha1, one.sha256)),
-        );
+        report.ok("hashes", format!("{label}: {}", hashes(one)));
 
         let until = body.validity().not_after.to_unix_duration().as_secs();
         let from = body.validity().not_before.to_unix_duration().as_secs();
@@ -80,7 +77,7 @@ pub fn examine(
             .map(|extension| extension.extn_id)
             .collect();
         let issuer = body.issuer().to_string();
-        let is_published = one.sha1 == SDK_DEVELOPMENT || fixtures().contains(&one.sha1);
+        let is_published = *one.sha1() == SDK_DEVELOPMENT || fixtures().contains(one.sha1());
         if is_published || issuer.contains(DEVELOPMENT_AUTHORITY) {
             report.add(
                 Severity::Warning,
@@ -132,13 +129,13 @@ pub fn examine(
     Ok(())
 }
 
-fn hashes(bits: usize, sha1: [u8; 20], sha256: [u8; 32]) -> String {
-    match bits {
-        1024 => format!("players name it {}", hex::encode(sha1)),
+fn hashes(one: &certificate::Certificate) -> String {
+    match one.bits() {
+        1024 => format!("players name it {}", hex::encode(one.sha1())),
         _ => format!(
             "players name it {} (version 2) or {} (version 3)",
-            hex::encode(sha1),
-            hex::encode(sha256)
+            hex::encode(one.sha1()),
+            hex::encode(one.sha256())
         ),
     }
 }
@@ -178,7 +175,7 @@ fn fixtures() -> Vec<[u8; 20]> {
             certificate
                 .certificates
                 .iter()
-                .map(|one| one.sha1)
+                .map(|one| *one.sha1())
                 .collect::<Vec<_>>()
         })
         .collect()
