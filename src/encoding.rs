@@ -23,17 +23,22 @@ const TOLERANT: GeneralPurpose = GeneralPurpose::new(
 /// Decodes base64 in the standard or the URL-safe alphabet (RFC 4648 sections 4 and 5), padded or
 /// not, with white space anywhere. `None` when it is not that.
 pub fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let mut compact: Zeroizing<Vec<u8>> = Zeroizing::new(Vec::with_capacity(text.len()));
-    compact.extend(
-        text.bytes()
-            .filter(|b| !b.is_ascii_whitespace())
-            .map(|b| match b {
-                b'-' => b'+',
-                b'_' => b'/',
-                other => other,
-            }),
-    );
-    TOLERANT.decode(&*compact).ok().map(Zeroizing::new)
+    let decode = |text: &[u8]| {
+        let mut bytes = Zeroizing::new(vec![0; base64::decoded_len_estimate(text.len())]);
+        let length = TOLERANT.decode_slice(text, &mut bytes).ok()?;
+        bytes.truncate(length);
+        Some(bytes)
+    };
+    // Nearly all of it is in the standard alphabet and has no white space.
+    decode(text.as_bytes()).or_else(|| {
+        let mut compact = Zeroizing::new(Vec::with_capacity(text.len()));
+        compact.extend(text.bytes().filter_map(|byte| match byte {
+            b'-' => Some(b'+'),
+            b'_' => Some(b'/'),
+            other => (!other.is_ascii_whitespace()).then_some(other),
+        }));
+        decode(&compact)
+    })
 }
 
 /// Decodes hexadecimal text of either case, with or without `0x`. `None` when it is not that.
