@@ -8,11 +8,11 @@ pub use simd::Vector;
 #[cfg(target_family = "wasm")]
 mod simd {
     use core::arch::wasm32::{
-        i8x16_add, i8x16_lt, i8x16_splat, i8x16_sub, i8x16_swizzle, u8x16_splat, u64x2,
+        i8x16_add, i8x16_lt, i8x16_splat, i8x16_swizzle, u8x16_shr, u8x16_splat, u64x2,
         u64x2_extract_lane, v128, v128_and, v128_xor,
     };
 
-    use crate::REDUCTION;
+    use crate::plane::REDUCTION;
 
     /// One vector of WebAssembly.
     #[derive(Clone, Copy)]
@@ -47,9 +47,16 @@ mod simd {
             Self(v128_xor(self.0, other.0))
         }
 
+        /// The lower half of each byte.
         #[inline(always)]
-        pub fn minus(self, other: Self) -> Self {
-            Self(i8x16_sub(self.0, other.0))
+        pub fn low(self) -> Self {
+            Self(v128_and(self.0, u8x16_splat(15)))
+        }
+
+        /// The upper half of each byte.
+        #[inline(always)]
+        pub fn high(self) -> Self {
+            Self(u8x16_shr(self.0, 4))
         }
 
         /// The bytes that `indices` name; zero where one is 16 or more.
@@ -71,7 +78,7 @@ mod simd {
 /// The same on bytes one by one, for tests.
 #[cfg(not(target_family = "wasm"))]
 mod scalar {
-    use crate::doubled;
+    use crate::plane::doubled;
 
     /// Sixteen bytes.
     #[derive(Clone, Copy)]
@@ -98,8 +105,14 @@ mod scalar {
             self.with(other, |a, b| a ^ b)
         }
 
-        pub fn minus(self, other: Self) -> Self {
-            self.with(other, u8::wrapping_sub)
+        /// The lower half of each byte.
+        pub fn low(self) -> Self {
+            Self(self.0.map(|byte| byte & 15))
+        }
+
+        /// The upper half of each byte.
+        pub fn high(self) -> Self {
+            Self(self.0.map(|byte| byte >> 4))
         }
 
         /// The bytes that `indices` name; zero where one is 16 or more.
