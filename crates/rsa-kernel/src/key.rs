@@ -115,7 +115,7 @@ impl PrivateKey {
 
     /// `c^d mod n`, without padding taken off (RSADP, RFC 8017 section 5.1.2).
     ///
-    /// The exponents are blinded, and the result is raised to the public exponent again before it
+    /// The exponents or the base are blinded, and the result is raised to the public exponent again before it
     /// is given out. When that is not the ciphertext, the next kernel calculates.
     ///
     /// # Errors
@@ -141,14 +141,15 @@ impl PrivateKey {
         let c = in_range(ciphertext, &self.modulus).ok_or(DecryptError::OutOfRange)?;
         for kernel in kernels {
             let operations = self.operations(*kernel);
-            let blinds = [(); 2].map(|()| [rng.next_u32(), rng.next_u32()]);
-            let m = operations.private.apply(&self.secrets, &c, &blinds);
+            let private = &operations.private;
+            let m = private.apply(&self.secrets, &c, self.exponent, rng);
             if *operations.public.apply(&m, self.exponent) == *c {
                 return Ok(Decrypted {
                     block: words::to_be_bytes(&m),
                     kernel: *kernel,
                 });
             }
+            private.forget();
         }
         Err(DecryptError::Unverified)
     }

@@ -12,6 +12,7 @@
 )]
 
 mod arithmetic;
+mod blinding;
 mod kernel;
 mod key;
 mod lanes;

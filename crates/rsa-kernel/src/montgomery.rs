@@ -227,6 +227,25 @@ pub fn square<A: Arithmetic, const N: usize>(
 }
 
 simd! {
+/// `x = x^exponent` in Montgomery's form, for an exponent above 0. The time depends on the exponent.
+pub fn power<A: Arithmetic, const N: usize>(
+    modulus: &Modulus<A, N>,
+    columns: &mut Columns<A, N>,
+    x: &mut Number<A, N>,
+    exponent: u64,
+) {
+    let mut base = *x;
+    for bit in (0..exponent.ilog2()).rev() {
+        square::<A, N>(modulus, columns, x);
+        if exponent >> bit & 1 == 1 {
+            multiply::<A, N>(modulus, columns, x, &base);
+        }
+    }
+    wipe(&mut base, A::Vector::splat(-0.0));
+}
+}
+
+simd! {
 /// `x = columns / R`.
 pub fn reduce<A: Arithmetic, const N: usize>(
     modulus: &Modulus<A, N>,

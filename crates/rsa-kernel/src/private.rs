@@ -1,11 +1,13 @@
 //! `c^d mod n` by the Chinese remainder theorem: modulo `p` in one lane and `q` in the other.
 
+use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use crate::arithmetic::Arithmetic;
+use crate::blinding::{Blinding, Exponents, Pair, blinded, inverting, random};
 use crate::lanes::Lanes;
 use crate::montgomery::{
-    Columns, Modulus, Number, columns, multiply, number, reduce, settle, square, wipe,
+    Columns, Modulus, Number, columns, multiply, number, power, reduce, settle, square, wipe,
 };
 use crate::simd::simd;
 use crate::{limbs, words};
@@ -13,26 +15,30 @@ use crate::{limbs, words};
 /// Bits of the exponent that are looked up at a time.
 const WINDOW: usize = 4;
 
-/// Words of the random factor that blinds an exponent.
-const BLIND_WORDS: usize = 2;
-
-/// The random factors of the exponents of one operation.
-pub type Blinds = [[u32; BLIND_WORDS]; 2];
-
 /// The private parts of a key: words, as many for each of them.
 pub struct Secrets {
     /// The primes, `p` first.
     pub primes: [Zeroizing<Vec<u32>>; 2],
     /// `d mod (p - 1)` and `d mod (q - 1)`.
-    pub exponents: [Zeroizing<Vec<u32>>; 2],
+    pub exponents: Exponents,
     /// `1 / q` modulo `p`.
     pub coefficient: Zeroizing<Vec<u32>>,
 }
 
 /// A private operation, for one size and arithmetic.
 pub trait PrivateOperation: Send + Sync {
-    /// `c^d mod n`, for `c` below `n`. The time depends on neither `c` nor the key.
-    fn apply(&self, secrets: &Secrets, c: &[u32], blinds: &Blinds) -> Zeroizing<Vec<u32>>;
+    /// `c^d mod n`, for `c` below `n` and the `d` that belongs to the public exponent `e`. The time
+    /// depends on neither `c` nor the key.
+    fn apply(
+        &self,
+        secrets: &Secrets,
+        c: &[u32],
+        e: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Zeroizing<Vec<u32>>;
+
+    /// Forgets what is kept between operations: a result was not right.
+    fn forget(&self);
 }
 
 /// The primes, one in each lane.
@@ -40,6 +46,7 @@ pub struct Private<A: Arithmetic, const N: usize> {
     modulus: Modulus<A, N>,
     /// `1 / q`, in Montgomery's form, in the lane of `p`.
     coefficient: Number<A, N>,
+    blinding: Blinding<A, N>,
 }
 
 impl<A: Arithmetic, const N: usize> Private<A, N> {
@@ -55,7 +62,24 @@ impl<A: Arithmetic, const N: usize> Private<A, N> {
         Self {
             modulus,
             coefficient,
+            blinding: Blinding::new(),
         }
+    }
+
+    /// A pair that hides the base, of a new random number.
+    fn pair(&self, secrets: &Secrets, e: u64, rng: &mut dyn CryptoRng) -> Box<Pair<A, N>> {
+        let [p, q] = secrets.primes.each_ref().map(|prime| prime.len());
+        let [p, q] = [random(p, rng), random(q, rng)];
+        let mut workspace = Workspace::<A, N>::new();
+        workspace.x = number::<A, N>([&p, &q]);
+        let mut pair = Box::new(Pair {
+            base: workspace.x,
+            result: workspace.x,
+        });
+        let exponents = inverting(&secrets.primes);
+        A::Vector::run(|| hide(&self.modulus, &mut workspace, &mut pair, e, &exponents));
+        workspace.wipe();
+        pair
     }
 }
 
@@ -66,15 +90,29 @@ impl<A: Arithmetic, const N: usize> Drop for Private<A, N> {
 }
 
 impl<A: Arithmetic, const N: usize> PrivateOperation for Private<A, N> {
-    fn apply(&self, secrets: &Secrets, c: &[u32], blinds: &Blinds) -> Zeroizing<Vec<u32>> {
+    fn apply(
+        &self,
+        secrets: &Secrets,
+        c: &[u32],
+        e: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Zeroizing<Vec<u32>> {
         let [p, q] = &secrets.primes;
-        let exponents = [
-            blinded(&secrets.exponents[0], p, &blinds[0]),
-            blinded(&secrets.exponents[1], q, &blinds[1]),
-        ];
-        let c = limbs::from_words(c, 0, A::BITS, 2 * N);
-        let mut workspace = Workspace::<A, N>::new(&c);
-        A::Vector::run(|| raise(&self.modulus, &mut workspace, &exponents));
+        let mut pair = self.blinding.take(|| self.pair(secrets, e, rng));
+        let longer;
+        let exponents = if pair.is_some() {
+            &secrets.exponents
+        } else {
+            longer = blinded(&secrets.exponents, &secrets.primes, rng);
+            &longer
+        };
+        let mut workspace = Workspace::<A, N>::new();
+        workspace.load(&limbs::from_words(c, 0, A::BITS, 2 * N));
+        let hiding = pair.as_deref_mut();
+        A::Vector::run(|| raise(&self.modulus, &mut workspace, exponents, hiding));
+        if let Some(pair) = pair {
+            self.blinding.keep(pair);
+        }
         let remainder = limbs::to_words(workspace.lane(1), A::BITS, q);
         // h = (c^dp - c^dq) / q mod p, and the result is c^dq + h · q.
         let subtrahend = limbs::from_words(&remainder, 0, A::BITS, N);
@@ -87,20 +125,10 @@ impl<A: Arithmetic, const N: usize> PrivateOperation for Private<A, N> {
         words::add_product(&mut result, &quotient, q);
         result
     }
-}
 
-/// `exponent + blind · (prime - 1)`, which is the same exponent to what the prime does not divide.
-fn blinded(exponent: &[u32], prime: &[u32], blind: &[u32; BLIND_WORDS]) -> Zeroizing<Vec<u32>> {
-    let mut sum = Zeroizing::new(Vec::with_capacity(exponent.len() + BLIND_WORDS));
-    sum.extend_from_slice(exponent);
-    sum.resize(exponent.len() + BLIND_WORDS, 0);
-    let mut order = Zeroizing::new(prime.to_vec());
-    if let Some(lowest) = order.first_mut() {
-        // The prime is odd.
-        *lowest &= !1;
+    fn forget(&self) {
+        self.blinding.forget();
     }
-    words::add_product(&mut sum, blind, &order);
-    sum
 }
 
 /// What an operation works in.
@@ -112,17 +140,20 @@ struct Workspace<A: Arithmetic, const N: usize> {
 }
 
 impl<A: Arithmetic, const N: usize> Workspace<A, N> {
-    /// Starts with a number of twice the limbs in the columns of both lanes.
-    fn new(number: &[f64]) -> Self {
+    fn new() -> Self {
         let blank = A::Vector::splat(-0.0);
-        let mut columns = columns::<A, N>();
-        for (column, limb) in columns.as_flattened_mut().iter_mut().zip(number) {
-            *column = A::column(A::Vector::splat(*limb));
-        }
         Self {
             x: [blank; N],
-            columns,
+            columns: columns::<A, N>(),
             table: [[blank; 1 << WINDOW]; N],
+        }
+    }
+
+    /// Loads the columns of both lanes with a number of twice the limbs.
+    fn load(&mut self, number: &[f64]) {
+        let columns = self.columns.as_flattened_mut();
+        for (column, limb) in columns.iter_mut().zip(number) {
+            *column = A::column(A::Vector::splat(*limb));
         }
     }
 
@@ -144,17 +175,61 @@ impl<A: Arithmetic, const N: usize> Workspace<A, N> {
 }
 
 simd! {
-/// `x = columns^exponents`, out of Montgomery's form and above `-m` and below `m`.
+/// `x = columns^exponents`, out of Montgomery's form and above `-m` and below `m`. The pair that hides the
+/// base is another one afterwards.
 fn raise<A: Arithmetic, const N: usize>(
     modulus: &Modulus<A, N>,
     workspace: &mut Workspace<A, N>,
-    exponents: &[Zeroizing<Vec<u32>>; 2],
+    exponents: &Exponents,
+    mut pair: Option<&mut Pair<A, N>>,
 ) {
-    let Workspace { x, columns, table } = workspace;
+    let Workspace { x, columns, .. } = workspace;
     // The reduction divides by R, and each multiplication by R^2 brings one R.
     reduce::<A, N>(modulus, columns, x);
     multiply::<A, N>(modulus, columns, x, &modulus.square);
     multiply::<A, N>(modulus, columns, x, &modulus.square);
+    if let Some(pair) = &mut pair {
+        multiply::<A, N>(modulus, columns, x, &pair.base);
+        square::<A, N>(modulus, columns, &mut pair.base);
+    }
+    raise_in_form(modulus, workspace, exponents);
+    let Workspace { x, columns, .. } = workspace;
+    if let Some(pair) = &mut pair {
+        multiply::<A, N>(modulus, columns, x, &pair.result);
+        square::<A, N>(modulus, columns, &mut pair.result);
+    }
+    let mut power = *x;
+    leave::<A, N>(modulus, columns, x, &power);
+    wipe(&mut power, A::Vector::splat(-0.0));
+}
+}
+
+simd! {
+/// The pair of the number in `x`, by the exponents that invert it.
+fn hide<A: Arithmetic, const N: usize>(
+    modulus: &Modulus<A, N>,
+    workspace: &mut Workspace<A, N>,
+    pair: &mut Pair<A, N>,
+    e: u64,
+    inverting: &Exponents,
+) {
+    let Workspace { x, columns, .. } = workspace;
+    multiply::<A, N>(modulus, columns, x, &modulus.square);
+    pair.base = *x;
+    power::<A, N>(modulus, columns, &mut pair.base, e);
+    raise_in_form(modulus, workspace, inverting);
+    pair.result = workspace.x;
+}
+}
+
+simd! {
+/// `x = x^exponents` in Montgomery's form.
+fn raise_in_form<A: Arithmetic, const N: usize>(
+    modulus: &Modulus<A, N>,
+    workspace: &mut Workspace<A, N>,
+    exponents: &Exponents,
+) {
+    let Workspace { x, columns, table } = workspace;
     let mut base = *x;
     // R^2 out of Montgomery's form is R, which is one.
     leave::<A, N>(modulus, columns, x, &modulus.square);
@@ -178,9 +253,6 @@ fn raise<A: Arithmetic, const N: usize>(
         multiply::<A, N>(modulus, columns, x, &factor);
     }
     wipe(&mut factor, A::Vector::splat(-0.0));
-    let mut power = *x;
-    leave::<A, N>(modulus, columns, x, &power);
-    wipe(&mut power, A::Vector::splat(-0.0));
 }
 }
 
@@ -219,7 +291,7 @@ fn leave<A: Arithmetic, const N: usize>(
 }
 
 /// The digits of two exponents of one length, the most significant first.
-fn windows(exponents: &[Zeroizing<Vec<u32>>; 2]) -> impl Iterator<Item = [u32; 2]> {
+fn windows(exponents: &Exponents) -> impl Iterator<Item = [u32; 2]> {
     let [first, second] = exponents;
     first
         .iter()

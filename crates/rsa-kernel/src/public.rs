@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use crate::arithmetic::Arithmetic;
 use crate::lanes::Lanes;
 use crate::limbs;
-use crate::montgomery::{Modulus, Number, columns, multiply, number, square, wipe};
+use crate::montgomery::{Modulus, Number, columns, multiply, number, power, square, wipe};
 use crate::simd::simd;
 
 /// A public operation, for one size and arithmetic.
@@ -42,7 +42,7 @@ impl<A: Arithmetic, const N: usize> PublicOperation for Public<A, N> {
 }
 
 simd! {
-/// `x = x^exponent`, from the most significant bit of an odd exponent on.
+/// `x = x^exponent`, for an odd exponent above 1.
 fn raise<A: Arithmetic, const N: usize>(
     modulus: &Modulus<A, N>,
     x: &mut Number<A, N>,
@@ -51,20 +51,12 @@ fn raise<A: Arithmetic, const N: usize>(
     let mut columns = columns::<A, N>();
     let mut base = *x;
     multiply::<A, N>(modulus, &mut columns, x, &modulus.square);
-    let mut montgomery = *x;
-    for bit in (1..exponent.ilog2()).rev() {
-        square::<A, N>(modulus, &mut columns, x);
-        if exponent >> bit & 1 == 1 {
-            multiply::<A, N>(modulus, &mut columns, x, &montgomery);
-        }
-    }
+    power::<A, N>(modulus, &mut columns, x, exponent >> 1);
     // The last factor is as it came, and its product leaves Montgomery's form.
     square::<A, N>(modulus, &mut columns, x);
     multiply::<A, N>(modulus, &mut columns, x, &base);
     // A private operation's result is checked here.
-    let blank = A::Vector::splat(-0.0);
-    wipe(&mut base, blank);
-    wipe(&mut montgomery, blank);
+    wipe(&mut base, A::Vector::splat(-0.0));
     wipe(columns.as_flattened_mut(), A::empty());
 }
 }

@@ -58,6 +58,17 @@ pub fn negative(number: &[u32]) -> Zeroizing<Vec<u32>> {
     Zeroizing::new(words.collect())
 }
 
+/// `number - small`, which is not below zero.
+pub fn minus(number: &[u32], small: u32) -> Zeroizing<Vec<u32>> {
+    let mut borrow = small;
+    let words = number.iter().map(|word| {
+        let (difference, borrows) = word.overflowing_sub(borrow);
+        borrow = u32::from(borrows);
+        difference
+    });
+    Zeroizing::new(words.collect())
+}
+
 /// Whether `a < b`, for operands of one length.
 pub fn less_than(a: &[u32], b: &[u32]) -> bool {
     let borrow = a.iter().zip(b).fold(0, |borrow, (a, b)| {

@@ -110,3 +110,21 @@ fn the_fused_kernel_answers_where_multiply_adds_are_fused() {
     let decrypted = parts(1024).key().decrypt(&[1; 128], &mut rng).unwrap();
     assert_eq!(decrypted.kernel, Kernel::Fused);
 }
+
+#[test]
+fn operations_at_one_time_share_a_key() {
+    let key = parts(1024).key();
+    let expected = decrypt(&parts(1024));
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let (key, expected) = (&key, &expected);
+            scope.spawn(move || {
+                let mut rng = ChaCha20Rng::seed_from_u64(seed);
+                for _ in 0..20 {
+                    let decrypted = key.decrypt(&[1; 128], &mut rng).unwrap();
+                    assert_eq!(*decrypted.block, *expected);
+                }
+            });
+        }
+    });
+}
