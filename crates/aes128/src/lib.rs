@@ -30,7 +30,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::plane::{
     AFFINE, IDENTITY, INVERSE_AFFINE, Linear, TO_PLANE, after, doubled, multiple, of_inverted,
-    of_nibbles, order,
+    of_nibbles, turned,
 };
 use crate::vector::Vector;
 
@@ -112,13 +112,12 @@ impl BlockCipherDecBackend for Decryption {
     }
 }
 
-/// Where the bytes of a block come from, column by column: `ShiftRows` (section 5.1.2), its inverse,
-/// columns turned by one, two and three.
-const SHIFT_ROWS: [u8; 16] = [0, 5, 10, 15, 4, 9, 14, 3, 8, 13, 2, 7, 12, 1, 6, 11];
-const INVERSE_SHIFT_ROWS: [u8; 16] = [0, 13, 10, 7, 4, 1, 14, 11, 8, 5, 2, 15, 12, 9, 6, 3];
-const TURN_1: [u8; 16] = [1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12];
-const TURN_2: [u8; 16] = [2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13];
-const TURN_3: [u8; 16] = [3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14];
+/// Where the bytes of a block come from, column by column, when columns are turned by none, one, two and
+/// three; when that comes after `ShiftRows` (section 5.1.2); and after its inverse.
+const TURNS: [[u8; 16]; 4] = turned([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+const SHIFT_ROWS: [[u8; 16]; 4] = turned([0, 5, 10, 15, 4, 9, 14, 3, 8, 13, 2, 7, 12, 1, 6, 11]);
+const INVERSE_SHIFT_ROWS: [[u8; 16]; 4] =
+    turned([0, 13, 10, 7, 4, 1, 14, 11, 8, 5, 2, 15, 12, 9, 6, 3]);
 
 /// Of the key expansion (section 5.2): the last word, rotated, in every column; and the words moved up
 /// by one and by two, with zeros after them.
@@ -141,16 +140,18 @@ const CONSTANT: [u8; 16] = [0x63; 16];
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 #[inline]
 fn mix_columns(state: Vector) -> Vector {
-    let turned = state.pick(Vector::of(TURN_1));
+    let turned = state.pick(Vector::of(TURNS[1]));
     let sums = state.xor(turned);
-    sums.double().xor(turned).xor(sums.pick(Vector::of(TURN_2)))
+    sums.double()
+        .xor(turned)
+        .xor(sums.pick(Vector::of(TURNS[2])))
 }
 
 /// Its inverse (section 5.3.3), which is itself after 5a + 4c.
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 #[inline]
 fn inverse_mix_columns(state: Vector) -> Vector {
-    let sums = state.xor(state.pick(Vector::of(TURN_2)));
+    let sums = state.xor(state.pick(Vector::of(TURNS[2])));
     mix_columns(state.xor(sums.double().double()))
 }
 
@@ -239,20 +240,14 @@ fn encrypt(keys: &Keys, block: [u8; 16]) -> [u8; 16] {
     let mut state = linear(&ONTO, Vector::of(block).xor(Vector::of(*first)));
     for key in middle {
         let inverse = invert(state);
-        // `MixColumns` after `ShiftRows`: 2a + 3b + c + d.
         let (once, twice) = (inverted(&ONCE, inverse), inverted(&TWICE, inverse));
-        state = twice
-            .pick(Vector::of(SHIFT_ROWS))
-            .xor(
-                twice
-                    .xor(once)
-                    .pick(Vector::of(const { order(TURN_1, SHIFT_ROWS) })),
-            )
-            .xor(once.pick(Vector::of(const { order(TURN_2, SHIFT_ROWS) })))
-            .xor(once.pick(Vector::of(const { order(TURN_3, SHIFT_ROWS) })))
+        // `MixColumns` after `ShiftRows`: 2a + 3b + c + d.
+        let [a, b, c, d] = SHIFT_ROWS.map(Vector::of);
+        state = (twice.pick(a).xor(twice.xor(once).pick(b)))
+            .xor(once.pick(c).xor(once.pick(d)))
             .xor(Vector::of(*key));
     }
-    let state = inverted(&OUT, invert(state)).pick(Vector::of(SHIFT_ROWS));
+    let state = inverted(&OUT, invert(state)).pick(Vector::of(SHIFT_ROWS[0]));
     state.xor(Vector::of(*last)).bytes()
 }
 
@@ -285,7 +280,7 @@ fn decrypt<const N: usize>(keys: &Keys, blocks: [[u8; 16]; N]) -> [[u8; 16]; N] 
         states = states.map(|state| inverse_round(state, Vector::of(*key)));
     }
     states.map(|state| {
-        let state = inverted(&OUT, invert(state)).pick(Vector::of(INVERSE_SHIFT_ROWS));
+        let state = inverted(&OUT, invert(state)).pick(Vector::of(INVERSE_SHIFT_ROWS[0]));
         state.xor(Vector::of(*last)).bytes()
     })
 }
@@ -299,17 +294,18 @@ fn inverse_round(state: Vector, key: Vector) -> Vector {
         of_inverted(&after(&ONTO, &multiple(factor)))
     }
 
-    let inverse = invert(state);
-    let [a, b, c, d] = [
-        inverted(&const { multiplied(14) }, inverse),
-        inverted(&const { multiplied(11) }, inverse),
-        inverted(&const { multiplied(13) }, inverse),
-        inverted(&const { multiplied(9) }, inverse),
+    const FACTORS: [[[u8; 16]; 2]; 4] = [
+        multiplied(14),
+        multiplied(11),
+        multiplied(13),
+        multiplied(9),
     ];
-    a.pick(Vector::of(INVERSE_SHIFT_ROWS))
-        .xor(b.pick(Vector::of(const { order(TURN_1, INVERSE_SHIFT_ROWS) })))
-        .xor(c.pick(Vector::of(const { order(TURN_2, INVERSE_SHIFT_ROWS) })))
-        .xor(d.pick(Vector::of(const { order(TURN_3, INVERSE_SHIFT_ROWS) })))
+
+    let inverse = invert(state);
+    let [a, b, c, d] = INVERSE_SHIFT_ROWS.map(Vector::of);
+    let [of_a, of_b, of_c, of_d] = FACTORS.map(|tables| inverted(&tables, inverse));
+    (of_a.pick(a).xor(of_b.pick(b)))
+        .xor(of_c.pick(c).xor(of_d.pick(d)))
         .xor(key)
 }
 

@@ -2,15 +2,17 @@
 //! "Accelerating AES with Vector Permute Instructions", CHES 2009).
 //!
 //! A byte x is k + iτ, of k and i in GF(2^4), where τ² + aτ + a = 0. Its norm is N = k² + aik + ai², and its
-//! inverse (k + ai + iτ)/N. With j = i + k and one constant a that is trace and norm of τ, the two numbers
+//! inverse (k + ai + iτ)/N. That is u + τ(u/a + (u + w)/a²) for u = (k + ai)/N and w = (k + ai + ak)/N: each of
+//! them has its own share, in whatever is linear and comes after. Their reciprocals take five look-ups of
+//! reciprocals and of a/k, with j = i + k:
 //!
 //! ```text
-//! 1/(1/i + a/k) + j = N/(k + ai)            1/(1/j + a/k) + i = N/(k + ai + ak)
+//! 1/u = 1/(1/i + a/k) + j            1/w = 1/(1/j + a/k) + i
 //! ```
 //!
-//! take five tables to find. They are the reciprocals of u and w, and the inverse is u + τ(u/a + (u + w)/a²):
-//! each gives its own share, and so does whatever is linear and comes after. 1/0 is a byte that no table has
-//! an entry for, which stands for infinity: it stays so when something is added, and its reciprocal is 0.
+//! 1/0 is a byte that no table has an entry for, which stands for infinity: it stays so when something is
+//! added, its reciprocal is 0, and so is its share. For x = 0, two of them cancel, and the reciprocal of that
+//! is infinite again: 0 is its own inverse, as AES has it.
 
 #![cfg_attr(
     not(test),
@@ -201,12 +203,13 @@ const fn quotients(dividend: u8) -> [u8; 16] {
     table
 }
 
-/// An order of bytes that are already in another.
-pub const fn order(new: [u8; 16], old: [u8; 16]) -> [u8; 16] {
-    let (mut order, mut place) = ([0; 16], 0);
-    while place < 16 {
-        order[place] = old[new[place] as usize];
+/// An order of 16 bytes, and what it is when each four of them are turned by one, two and three.
+pub const fn turned(order: [u8; 16]) -> [[u8; 16]; 4] {
+    let (mut turned, mut place) = ([order; 4], 0);
+    while place < 64 {
+        let (turn, byte) = (place / 16, place % 16);
+        turned[turn][byte] = order[byte / 4 * 4 + (byte + turn) % 4];
         place += 1;
     }
-    order
+    turned
 }
