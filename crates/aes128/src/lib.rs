@@ -1,9 +1,10 @@
 //! AES-128 (FIPS 197) on vectors of 16 bytes, for WebAssembly, which has no instructions for AES.
 //!
 //! A block is one vector. A byte is inverted by way of GF(2^4), whose tables have 16 bytes and fit into one
-//! vector ([`plane`]): no branch and no address depends on a key or a block. Blocks that wait for each
-//! other, as in CBC encryption and CMAC, cost what others do; bit-sliced code pays for several where it
-//! has one.
+//! vector ([`plane`]): no branch and no address depends on a key or a block, in WebAssembly. (Elsewhere
+//! this is for tests: vectors are arrays that are indexed.) Blocks that wait for each other, as in CBC
+//! encryption and CMAC, are encrypted alone; bit-sliced code pays for several where it has one. Four that
+//! do not wait are decrypted at once.
 
 // Nothing may panic, and nothing may be cut short.
 #![cfg_attr(
@@ -109,7 +110,7 @@ const INVERSE_SHIFT_ROWS: [[u8; 16]; 4] =
     turned([0, 13, 10, 7, 4, 1, 14, 11, 8, 5, 2, 15, 12, 9, 6, 3]);
 
 /// Of the key expansion (section 5.2): the last word, rotated, in every column; and the words moved up
-/// by one and by two, with zeros after them.
+/// by one and by two, with zeros in the places that they leave.
 const ROTATED_LAST: [u8; 16] = [
     13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12,
 ];
@@ -136,7 +137,7 @@ fn mix_columns(state: Vector) -> Vector {
         .xor(sums.pick(Vector::of(TURNS[2])))
 }
 
-/// Its inverse (section 5.3.3), which is itself after 5a + 4c.
+/// Its inverse (section 5.3.3), which is `MixColumns` after 5a + 4c.
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 #[inline]
 fn inverse_mix_columns(state: Vector) -> Vector {
@@ -177,7 +178,7 @@ fn linear([low, high]: &[[u8; 16]; 2], bytes: Vector) -> Vector {
     low.xor(Vector::of(*high).pick(bytes.high()))
 }
 
-/// What inverts the bytes, which are on the plane: see [`of_inverted`].
+/// The reciprocals of u and w, of bytes on the plane: what [`of_inverted`] has tables for.
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 #[inline]
 fn invert(bytes: Vector) -> [Vector; 2] {
@@ -185,18 +186,17 @@ fn invert(bytes: Vector) -> [Vector; 2] {
     let (k, i) = (bytes.low(), bytes.high());
     let j = i.xor(k);
     let quotient = Vector::of(plane::QUOTIENTS).pick(k);
-    let by_i = inverse.pick(inverse.pick(i).xor(quotient)).xor(j);
-    let by_j = inverse.pick(inverse.pick(j).xor(quotient)).xor(i);
-    [by_i, by_j]
+    [
+        inverse.pick(inverse.pick(i).xor(quotient)).xor(j),
+        inverse.pick(inverse.pick(j).xor(quotient)).xor(i),
+    ]
 }
 
 /// A linear map of what [`invert`] inverted.
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 #[inline]
-fn inverted([first, second]: &[[u8; 16]; 2], [by_i, by_j]: [Vector; 2]) -> Vector {
-    Vector::of(*first)
-        .pick(by_i)
-        .xor(Vector::of(*second).pick(by_j))
+fn inverted([first, second]: &[[u8; 16]; 2], [u, w]: [Vector; 2]) -> Vector {
+    Vector::of(*first).pick(u).xor(Vector::of(*second).pick(w))
 }
 
 /// Onto the plane, for encryption; in a round of decryption after the linear half of the inverse of

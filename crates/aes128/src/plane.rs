@@ -26,7 +26,7 @@
 /// A linear map of bytes: what becomes of each bit.
 pub type Linear = [u8; 8];
 
-/// What a number of GF(2^8) is doubled by when it overflows (FIPS 197 section 4.2).
+/// What is added to the double of a number of GF(2^8) that overflows (FIPS 197 section 4.2).
 pub const REDUCTION: u8 = 0x1b;
 
 /// Leaves a byte as it is.
@@ -39,7 +39,7 @@ pub const INVERSE_AFFINE: Linear = rotations(&[1, 3, 6]);
 /// Coordinates on the plane, i in the upper half of the byte and k in the lower.
 pub const TO_PLANE: Linear = to_plane();
 
-/// Reciprocals in GF(2^4), and what a is divided by.
+/// Reciprocals in GF(2^4), and the quotients of a by each number.
 pub const INVERSES: [u8; 16] = quotients(1);
 pub const QUOTIENTS: [u8; 16] = quotients(A);
 
@@ -98,8 +98,7 @@ const fn inverse(byte: u8) -> u8 {
     power(byte, 254)
 }
 
-/// The first number whose trace and norm over GF(2^4) are the same, and not zero, as they are for each
-/// number of GF(2^4) itself.
+/// The first number outside GF(2^4) whose trace and norm over it are the same.
 const fn tau() -> u8 {
     let mut tau = 2;
     loop {
@@ -192,7 +191,7 @@ pub const fn of_inverted(map: &Linear) -> [[u8; 16]; 2] {
     tables
 }
 
-/// What a number of GF(2^4) is divided by.
+/// The quotients of a number by each of GF(2^4).
 const fn quotients(dividend: u8) -> [u8; 16] {
     let (mut table, mut nibble) = ([NONE; 16], 1);
     while nibble < 16 {

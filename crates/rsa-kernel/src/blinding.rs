@@ -1,9 +1,10 @@
-//! What hides an operation from who measures it: random factors of the exponents, or of the base.
+//! What hides an operation from who measures it: random multiples that are added to the exponents, or
+//! random factors of the base.
 //!
-//! A random factor makes an exponent longer, and the operation with it. A pair of numbers that hides the
-//! base (Kocher, CRYPTO 1996, section 10) costs next to nothing for each operation, and one inversion to
-//! make, which is as much as an operation. So the first operations of a key, which are all that an
-//! instance for one request has, blind the exponents, and those of an instance that lives on the base.
+//! Longer exponents make an operation longer. A pair of numbers that hides the base (Kocher, CRYPTO 1996,
+//! section 10) costs next to nothing for each operation, and one inversion to make, which is as much as an
+//! operation. So the first operations of a key blind the exponents, and they are all that an instance for
+//! one request has; later ones blind the base.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,8 +19,11 @@ use crate::words;
 /// Words of the random factor that blinds an exponent.
 const FACTOR_WORDS: usize = 2;
 
-/// After so many operations without a pair, one is worth what it costs.
+/// The operation that makes a pair, counted from the last one that had one: it is worth what it costs.
 const OPERATIONS_WITHOUT: u32 = 16;
+
+/// How many operations a pair is used for.
+const USES: u32 = 256;
 
 /// Exponents modulo `p - 1` and `q - 1`.
 pub type Exponents = [Zeroizing<Vec<u32>>; 2];
@@ -30,6 +34,20 @@ pub struct Pair<A: Arithmetic, const N: usize> {
     pub base: Number<A, N>,
     /// `1 / u`.
     pub result: Number<A, N>,
+    /// How often it was used.
+    uses: u32,
+}
+
+impl<A: Arithmetic, const N: usize> Pair<A, N> {
+    /// Room for a pair.
+    pub fn new() -> Self {
+        let blank = [A::Vector::splat(-0.0); N];
+        Self {
+            base: blank,
+            result: blank,
+            uses: 0,
+        }
+    }
 }
 
 impl<A: Arithmetic, const N: usize> Drop for Pair<A, N> {
@@ -40,27 +58,27 @@ impl<A: Arithmetic, const N: usize> Drop for Pair<A, N> {
     }
 }
 
-/// The pair that a key has between operations.
+/// The pairs that a key has between operations: as many as there were at one time.
 pub struct Blinding<A: Arithmetic, const N: usize>(Mutex<State<A, N>>);
 
 struct State<A: Arithmetic, const N: usize> {
-    pair: Option<Box<Pair<A, N>>>,
+    pairs: Vec<Box<Pair<A, N>>>,
     operations_without: u32,
 }
 
 impl<A: Arithmetic, const N: usize> Blinding<A, N> {
     pub fn new() -> Self {
         Self(Mutex::new(State {
-            pair: None,
+            pairs: Vec::new(),
             operations_without: 0,
         }))
     }
 
-    /// Takes the pair for an operation: made when there is none after a while, and none at first, or
-    /// while another operation has it.
+    /// Takes a pair for an operation. Where there is none, most operations do without, and one in some
+    /// makes it.
     pub fn take(&self, make: impl FnOnce() -> Box<Pair<A, N>>) -> Option<Box<Pair<A, N>>> {
         let mut state = self.state();
-        if let Some(pair) = state.pair.take() {
+        if let Some(pair) = state.pairs.pop() {
             return Some(pair);
         }
         state.operations_without += 1;
@@ -72,14 +90,17 @@ impl<A: Arithmetic, const N: usize> Blinding<A, N> {
         Some(make())
     }
 
-    /// Keeps a pair for the next operation.
-    pub fn keep(&self, pair: Box<Pair<A, N>>) {
-        self.state().pair = Some(pair);
+    /// Keeps a pair for the next operation, unless it was used often.
+    pub fn keep(&self, mut pair: Box<Pair<A, N>>) {
+        pair.uses += 1;
+        if pair.uses < USES {
+            self.state().pairs.push(pair);
+        }
     }
 
-    /// Drops the pair, where there is one.
+    /// Drops the pairs.
     pub fn forget(&self) {
-        self.state().pair = None;
+        self.state().pairs.clear();
     }
 
     fn state(&self) -> MutexGuard<'_, State<A, N>> {
@@ -127,28 +148,25 @@ mod tests {
 
     type Pair = super::Pair<Whole<Plain, 24>, 22>;
 
-    fn pair() -> Box<Pair> {
-        let number = [Plain::splat(1.0); 22];
-        Box::new(Pair {
-            base: number,
-            result: number,
-        })
-    }
-
     #[test]
-    fn a_pair_is_made_after_a_while_and_serves_one_operation_at_a_time() {
+    fn a_pair_is_made_after_a_while_serves_one_operation_at_a_time_and_is_renewed() {
         let none = || -> Box<Pair> { panic!("nothing is to be made") };
         let blinding = Blinding::new();
-        for _ in 0..2 {
+        for round in 0..3 {
             for _ in 1..OPERATIONS_WITHOUT {
                 assert!(blinding.take(none).is_none());
             }
-            let made = blinding.take(pair).unwrap();
+            let made = blinding.take(|| Box::new(Pair::new())).unwrap();
             assert!(blinding.take(none).is_none(), "an operation has it");
             blinding.keep(made);
-            let kept = blinding.take(none).unwrap();
-            blinding.keep(kept);
-            blinding.forget();
+            if round == 0 {
+                blinding.forget();
+            } else {
+                for _ in 1..USES {
+                    blinding.keep(blinding.take(none).unwrap());
+                }
+            }
+            assert!(blinding.take(none).is_none());
             blinding.state().operations_without = 0;
         }
     }

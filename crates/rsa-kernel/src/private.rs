@@ -28,7 +28,7 @@ pub struct Secrets {
 /// A private operation, for one size and arithmetic.
 pub trait PrivateOperation: Send + Sync {
     /// `c^d mod n`, for `c` below `n` and the `d` that belongs to the public exponent `e`. The time
-    /// depends on neither `c` nor the key.
+    /// depends on nothing that is secret.
     fn apply(
         &self,
         secrets: &Secrets,
@@ -56,8 +56,10 @@ impl<A: Arithmetic, const N: usize> Private<A, N> {
         let modulus = Modulus::new([p, q]);
         let mut coefficient = number::<A, N>([&secrets.coefficient, &[]]);
         A::Vector::run(|| {
+            let mut columns = columns::<A, N>();
             let square = &modulus.square;
-            multiply::<A, N>(&modulus, &mut columns::<A, N>(), &mut coefficient, square);
+            multiply::<A, N>(&modulus, &mut columns, &mut coefficient, square);
+            wipe(columns.as_flattened_mut(), A::empty());
         });
         Self {
             modulus,
@@ -72,10 +74,7 @@ impl<A: Arithmetic, const N: usize> Private<A, N> {
         let [p, q] = [random(p, rng), random(q, rng)];
         let mut workspace = Workspace::<A, N>::new();
         workspace.x = number::<A, N>([&p, &q]);
-        let mut pair = Box::new(Pair {
-            base: workspace.x,
-            result: workspace.x,
-        });
+        let mut pair = Box::new(Pair::new());
         let exponents = inverting(&secrets.primes);
         A::Vector::run(|| hide(&self.modulus, &mut workspace, &mut pair, e, &exponents));
         workspace.wipe();
@@ -98,7 +97,12 @@ impl<A: Arithmetic, const N: usize> PrivateOperation for Private<A, N> {
         rng: &mut dyn CryptoRng,
     ) -> Zeroizing<Vec<u32>> {
         let [p, q] = &secrets.primes;
-        let mut pair = self.blinding.take(|| self.pair(secrets, e, rng));
+        // Zero is zero under every factor, and would show the digits of the exponents that are zero.
+        let is_zero = c.iter().all(|word| *word == 0);
+        let mut pair = match is_zero {
+            true => None,
+            false => self.blinding.take(|| self.pair(secrets, e, rng)),
+        };
         let longer;
         let exponents = if pair.is_some() {
             &secrets.exponents
@@ -205,7 +209,8 @@ fn raise<A: Arithmetic, const N: usize>(
 }
 
 simd! {
-/// The pair of the number in `x`, by the exponents that invert it.
+/// The pair of the number in `x`, which is at most twice the modulus, by the exponents that invert it. A
+/// random number is one in Montgomery's form as well.
 fn hide<A: Arithmetic, const N: usize>(
     modulus: &Modulus<A, N>,
     workspace: &mut Workspace<A, N>,
@@ -214,7 +219,6 @@ fn hide<A: Arithmetic, const N: usize>(
     inverting: &Exponents,
 ) {
     let Workspace { x, columns, .. } = workspace;
-    multiply::<A, N>(modulus, columns, x, &modulus.square);
     pair.base = *x;
     power::<A, N>(modulus, columns, &mut pair.base, e);
     raise_in_form(modulus, workspace, inverting);
@@ -239,20 +243,22 @@ fn raise_in_form<A: Arithmetic, const N: usize>(
     }
     wipe(&mut base, A::Vector::splat(-0.0));
     let mut factor = [A::Vector::splat(-0.0); N];
+    let mut chosen = [A::Vector::splat(-0.0); 1 << WINDOW];
     let mut first = true;
     for digits in windows(exponents) {
         if first {
-            look_up(table, digits, x);
+            look_up(table, digits, &mut chosen, x);
             first = false;
             continue;
         }
         for _ in 0..WINDOW {
             square::<A, N>(modulus, columns, x);
         }
-        look_up(table, digits, &mut factor);
+        look_up(table, digits, &mut chosen, &mut factor);
         multiply::<A, N>(modulus, columns, x, &factor);
     }
     wipe(&mut factor, A::Vector::splat(-0.0));
+    wipe(&mut chosen, A::Vector::splat(-0.0));
 }
 }
 
@@ -324,20 +330,94 @@ simd! {
 fn look_up<V: Lanes, const N: usize>(
     table: &[[V; 1 << WINDOW]; N],
     [first, second]: [u32; 2],
+    chosen: &mut [V; 1 << WINDOW],
     x: &mut [V; N],
 ) {
-    let mut index = 0;
-    let chosen: [V; 1 << WINDOW] = core::array::from_fn(|_| {
-        let chosen = V::pair(limbs::equal(first, index), limbs::equal(second, index));
-        index += 1;
-        chosen
-    });
+    for (index, chosen) in (0..).zip(chosen.iter_mut()) {
+        *chosen = V::pair(limbs::equal(first, index), limbs::equal(second, index));
+    }
     for (limb, powers) in x.iter_mut().zip(table) {
         let mut sum = V::splat(0.0);
-        for (power, chosen) in powers.iter().zip(&chosen) {
+        for (power, chosen) in powers.iter().zip(chosen.iter()) {
             sum = power.times_plus(*chosen, sum);
         }
         *limb = sum;
     }
 }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+    use rsa::RsaPrivateKey;
+    use rsa::traits::PrivateKeyParts;
+
+    use super::*;
+    use crate::arithmetic::{Split, Whole};
+    use crate::lanes::{Fused, Plain};
+
+    const E: u64 = 65_537;
+
+    fn secrets(rng: &mut ChaCha20Rng) -> Secrets {
+        let key = RsaPrivateKey::new(rng, 1024).unwrap();
+        let words = |number: &rsa::BoxedUint| {
+            words::from_be_bytes(&number.to_be_bytes_trimmed_vartime(), 16).unwrap()
+        };
+        Secrets {
+            primes: [words(&key.primes()[0]), words(&key.primes()[1])],
+            exponents: [words(key.dp().unwrap()), words(key.dq().unwrap())],
+            coefficient: words(&key.crt_coefficient().unwrap()),
+        }
+    }
+
+    /// `base · result^e`, out of Montgomery's form.
+    fn product<A: Arithmetic, const N: usize>(
+        private: &Private<A, N>,
+        secrets: &Secrets,
+        pair: &Pair<A, N>,
+    ) -> [Zeroizing<Vec<u32>>; 2] {
+        let modulus = &private.modulus;
+        let mut x = pair.result;
+        A::Vector::run(|| {
+            let mut columns = columns::<A, N>();
+            power::<A, N>(modulus, &mut columns, &mut x, E);
+            multiply::<A, N>(modulus, &mut columns, &mut x, &pair.base);
+            let product = x;
+            leave::<A, N>(modulus, &mut columns, &mut x, &product);
+        });
+        let lane = |lane: usize| {
+            let limbs = x.iter().map(move |limb| limb.values()[lane]);
+            limbs::to_words(limbs, A::BITS, &secrets.primes[lane])
+        };
+        [lane(0), lane(1)]
+    }
+
+    fn each_operation_changes_the_pair<A: Arithmetic, const N: usize>() {
+        let mut rng = ChaCha20Rng::seed_from_u64(12);
+        let secrets = secrets(&mut rng);
+        let private = Private::<A, N>::new(&secrets);
+        let mut one = vec![0; 16];
+        one[0] = 1;
+        let mut pair = private.pair(&secrets, E, &mut rng);
+        for _ in 0..4 {
+            let product = product(&private, &secrets, &pair);
+            assert_eq!(
+                product.each_ref().map(|lane| lane.to_vec()),
+                [&one[..], &one]
+            );
+            let before = pair.base.map(Lanes::values);
+            let mut workspace = Workspace::<A, N>::new();
+            workspace.load(&limbs::from_words(&[2; 32], 0, A::BITS, 2 * N));
+            let (modulus, exponents) = (&private.modulus, &secrets.exponents);
+            A::Vector::run(|| raise(modulus, &mut workspace, exponents, Some(&mut *pair)));
+            assert_ne!(pair.base.map(Lanes::values), before);
+        }
+    }
+
+    #[test]
+    fn a_pair_belongs_together_and_changes_with_each_operation() {
+        each_operation_changes_the_pair::<Split<Fused, 47>, 11>();
+        each_operation_changes_the_pair::<Whole<Plain, 24>, 22>();
+    }
 }

@@ -17,6 +17,9 @@ use crate::support::{Parts, uint};
 /// Inputs that one key is used for.
 const INPUTS_PER_KEY: usize = 50;
 
+/// Operations after which a key blinds the base, and the exponents no more.
+const UNTIL_BASE: usize = 16;
+
 /// A key in every form.
 struct Key {
     parts: Parts,
@@ -134,14 +137,19 @@ fn both_kernels_agree_with_the_rsa_crate_on_the_edges_of_special_keys() {
         for input in edges(&key.parts) {
             key.check(&input, &mut rng);
         }
-        key.check(&below(&key.parts.0[0], &mut rng), &mut rng);
+        for _ in 0..UNTIL_BASE {
+            key.check(&below(&key.parts.0[0], &mut rng), &mut rng);
+        }
+        for input in edges(&key.parts) {
+            key.check(&input, &mut rng);
+        }
     }
 }
 
 #[test]
-fn a_small_public_exponent_is_taken() {
+fn public_exponents_are_taken_as_far_as_the_rsa_crate_has_them() {
     let mut rng = ChaCha20Rng::seed_from_u64(4);
-    for exponent in [3_u32, 5, 17, 0x8000_0001] {
+    for exponent in [3_u64, 5, 17, 0x8000_0001, 0x1_ffff_ffff] {
         let exponent = uint(&exponent.to_be_bytes());
         let key = loop {
             if let Ok(key) = RsaPrivateKey::new_with_exp(&mut rng, 1024, exponent.clone()) {
@@ -149,8 +157,10 @@ fn a_small_public_exponent_is_taken() {
             }
         };
         let key = Key::new(Parts::of(key));
-        let input = below(&key.parts.0[0], &mut rng);
-        key.check(&input, &mut rng);
+        for _ in 0..UNTIL_BASE + 4 {
+            let input = below(&key.parts.0[0], &mut rng);
+            key.check(&input, &mut rng);
+        }
     }
 }
 

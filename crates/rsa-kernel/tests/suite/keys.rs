@@ -2,7 +2,7 @@
 
 use keylet_rsa_kernel::{DecryptError, Kernel, KeyError, OutOfRange, PrivateKey, PublicKey};
 use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng;
+use rand_core::{SeedableRng, TryCryptoRng, TryRng};
 use rsa::RsaPrivateKey;
 
 use crate::support::Parts;
@@ -127,4 +127,42 @@ fn operations_at_one_time_share_a_key() {
             });
         }
     });
+}
+
+/// Random numbers that are none.
+struct Zeros;
+
+impl TryRng for Zeros {
+    type Error = std::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        Ok(0)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        Ok(0)
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        bytes.fill(0);
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Zeros {}
+
+#[test]
+fn a_result_that_is_not_right_leaves_nothing_behind() {
+    // What hides the base is zero as well, in the operation that makes it, and its result is not right.
+    let key = parts(1024).key();
+    let expected = decrypt(&parts(1024));
+    for operation in 1..=40 {
+        let decrypted = key.decrypt(&[1; 128], &mut Zeros).unwrap();
+        assert_eq!(*decrypted.block, *expected);
+        let kernel = match operation % 16 {
+            0 => Kernel::Exact,
+            _ => Kernel::Fused,
+        };
+        assert_eq!(decrypted.kernel, kernel, "operation {operation}");
+    }
 }
