@@ -29,7 +29,7 @@ pub fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
         bytes.truncate(length);
         Some(bytes)
     };
-    // Nearly all of it is in the standard alphabet and has no white space.
+    // Certificates, keys and SPCs on one line are in the standard alphabet and have no white space.
     decode(text.as_bytes()).or_else(|| {
         let mut compact = Zeroizing::new(Vec::with_capacity(text.len()));
         compact.extend(text.bytes().filter_map(|byte| match byte {
@@ -66,6 +66,13 @@ pub struct Pem {
     pub with_headers: Option<Zeroizing<String>>,
     /// The decoded content; empty when it has headers.
     pub der: Zeroizing<Vec<u8>>,
+}
+
+impl Pem {
+    /// Whether it is an X.509 certificate, by its label or an older one (RFC 7468 section 5.1).
+    pub fn is_certificate(&self) -> bool {
+        ["CERTIFICATE", "X509 CERTIFICATE"].contains(&self.label.as_str())
+    }
 }
 
 /// Reads every PEM block of `text`. Text around the blocks is skipped, and line breaks may have

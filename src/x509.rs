@@ -1,5 +1,5 @@
 //! The public key of an X.509 certificate (RFC 5280 section 4.1). Nothing else of one matters here: who
-//! issued it and until when it is valid, FairPlay and JWKs leave open.
+//! issued it and until when it is valid, FairPlay and content key policies leave open.
 
 use der::asn1::{AnyRef, BitStringRef};
 use der::{Decode, Reader, SliceReader, Tag, Tagged};

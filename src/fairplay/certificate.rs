@@ -71,12 +71,12 @@ impl Certificate {
         self.sha256.get_or_init(|| Sha256::digest(&self.der).into())
     }
 
-    /// Whether this is what an SPC names by a hash of 20 or 32 bytes.
-    pub fn has_hash(&self, hash: &[u8]) -> bool {
-        match hash.len() {
-            20 => self.sha1() == hash,
-            32 => self.sha256() == hash,
-            _ => false,
+    /// The hash of so many bytes, 20 or 32, that an SPC may name this by.
+    pub fn hash(&self, length: usize) -> Option<&[u8]> {
+        match length {
+            20 => Some(self.sha1()),
+            32 => Some(self.sha256()),
+            _ => None,
         }
     }
 
@@ -108,7 +108,7 @@ impl ApplicationCertificate {
             Armour::Der(der) => der.to_vec(),
             Armour::Pem(blocks) => blocks
                 .iter()
-                .filter(|pem| pem.label == "CERTIFICATE")
+                .filter(|pem| pem.is_certificate())
                 .flat_map(|pem| pem.der.to_vec())
                 .collect(),
         };

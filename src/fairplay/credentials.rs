@@ -177,7 +177,7 @@ impl Credentials {
     pub fn find(&self, hash: &[u8]) -> Result<(&Credential, &PrivateKey), Error> {
         let (credential, key) = self
             .certificates()
-            .find(|(_, certificate, _)| certificate.has_hash(hash))
+            .find(|(_, certificate, _)| certificate.hash(hash.len()) == Some(hash))
             .map(|(credential, _, key)| (credential, key))
             .or_else(|| {
                 let credential = self.iter().find(|c| c.certificate.has_bundle_hash(hash))?;
@@ -187,7 +187,8 @@ impl Credentials {
                 requested: hex::encode(hash),
                 known: self
                     .certificates()
-                    .map(|(_, certificate, _)| hex::encode(certificate.sha1()))
+                    .filter_map(|(_, certificate, _)| certificate.hash(hash.len()))
+                    .map(hex::encode)
                     .collect(),
             })?;
         Ok((credential, key.get().map_err(|_| Error::SpcKey)?))

@@ -69,7 +69,7 @@ pub enum Error {
     UnknownCertificate {
         /// The hash in the SPC, in hexadecimal.
         requested: String,
-        /// The SHA-1 hashes of the certificates that are configured, in hexadecimal.
+        /// The hashes of the certificates that are configured, of the same kind, in hexadecimal.
         known: Vec<String>,
     },
     /// The SPC key does not decrypt, or is not 16 bytes: one answer.

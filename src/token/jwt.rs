@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::encoding::{self, BASE64_URL};
 use crate::token::{Error, LEEWAY, MAX_TOKEN};
 
-/// Members of a header that are text, where they are there (RFC 7515 section 4.1).
+/// Members of a header that are text, where they are there and not `null` (RFC 7515 section 4.1).
 const TEXTS: [&str; 8] = ["alg", "kid", "typ", "cty", "jku", "x5u", "x5t", "x5t#S256"];
 
 /// A token whose header is read and nothing is checked of.
@@ -29,11 +29,13 @@ impl<'a> UntrustedToken<'a> {
             return Err(Error::TooLarge(text.len()));
         }
         let malformed = |reason: &str| Error::Malformed(reason.to_owned());
-        let (signed, signature) = text.rsplit_once('.').unwrap_or_default();
-        let Some((header, claims)) = signed.split_once('.').filter(|(_, c)| !c.contains('.'))
+        let mut parts = text.split('.');
+        let (Some(header), Some(claims), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(malformed("a signed JWT has three parts"));
         };
+        let (signed, _) = text.rsplit_once('.').unwrap_or_default();
         let decode = |part: &str, reason| BASE64_URL.decode(part).map_err(|_| malformed(reason));
         let header = decode(header, "the header is not base64url")?;
         let claims = decode(claims, "the claims are not base64url")?;
@@ -43,10 +45,10 @@ impl<'a> UntrustedToken<'a> {
         if header.contains_key("crit") {
             return Err(Error::Critical);
         }
-        let is_text = |value: &Value| value.is_string() || value.is_null();
+        let is_text_or_null = |value: &Value| value.is_string() || value.is_null();
         if let Some(name) = TEXTS
             .iter()
-            .find(|name| !header.get(**name).is_none_or(is_text))
+            .find(|name| !header.get(**name).is_none_or(is_text_or_null))
         {
             let reason = format!("the header's `{name}` is not a string");
             return Err(Error::Malformed(reason));

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
-use crate::encoding::{self, Armour, BASE64};
+use crate::encoding::{self, Armour, BASE64, Pem};
 use crate::rsa_key::{PublicKey, SignatureHash};
 use crate::token::Error;
 use crate::token::dialect::Secrets;
@@ -367,7 +367,10 @@ impl WrittenKey {
         const NONE: &str = "`rawBody` is no X.509 certificate with an RSA key";
         let der = match encoding::armour(text) {
             Some(Armour::Der(der)) => der,
-            Some(Armour::Pem(blocks)) => blocks.into_iter().next().ok_or(NONE)?.der,
+            Some(Armour::Pem(blocks)) => {
+                let mut blocks = blocks.into_iter();
+                blocks.find(Pem::is_certificate).ok_or(NONE)?.der
+            }
             None => return Err(NONE.to_owned()),
         };
         let Ok((certificate, [])) = x509::Certificate::split_from(&der) else {
@@ -450,15 +453,16 @@ impl WrittenKey {
     /// A point in full-length coordinates (RFC 7518 sections 6.2.1.2 and 6.2.1.3).
     fn elliptic_curve(&self) -> Result<Verifier, String> {
         const UNCOMPRESSED: u8 = 4;
-        let x = member("x", self.x.as_deref())?;
-        let y = member("y", self.y.as_deref())?;
-        let point = [&[UNCOMPRESSED], x.as_slice(), y.as_slice()].concat();
-        // Nothing in it says where one ends and the other begins.
-        Some(point)
-            .filter(|_| x.len() == y.len())
-            .and_then(|point| p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).ok())
+        let none = || "it is not a point on P-256".to_owned();
+        let coordinate = |name, value: &Option<String>| {
+            let bytes = member(name, value.as_deref())?;
+            <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| none())
+        };
+        let (x, y) = (coordinate("x", &self.x)?, coordinate("y", &self.y)?);
+        let point = [&[UNCOMPRESSED][..], &x, &y].concat();
+        p256::ecdsa::VerifyingKey::from_sec1_bytes(&point)
             .map(Verifier::Ecdsa)
-            .ok_or_else(|| "it is not a point on P-256".to_owned())
+            .map_err(|_| none())
     }
 
     fn octet_key_pair(&self) -> Result<Verifier, String> {
@@ -484,6 +488,25 @@ mod tests {
 
     use super::*;
     use crate::encoding::BASE64_URL;
+
+    #[test]
+    fn the_coordinates_of_a_point_have_their_full_length() {
+        let mut jwk = Signer::Es256([7; 32]).jwk("a").unwrap();
+        let check = |jwk: &serde_json::Value| {
+            let set = json!({"keys": [jwk]}).to_string();
+            VerificationKeys::from_json(&set).unwrap().check()
+        };
+        assert_eq!(check(&jwk), Ok(()));
+        // The same bytes, cut in another place.
+        let bytes = |name| encoding::base64(jwk[name].as_str().unwrap()).unwrap();
+        let point = [&bytes("x")[..], &bytes("y")].concat();
+        for cut in [31, 33] {
+            let (x, y) = point.split_at(cut);
+            jwk["x"] = BASE64_URL.encode(x).into();
+            jwk["y"] = BASE64_URL.encode(y).into();
+            assert!(check(&jwk).is_err());
+        }
+    }
 
     #[test]
     fn a_signature_that_held_is_remembered_for_its_token_alone() {

@@ -294,6 +294,13 @@ fn what_is_no_spc_is_told_with_what_to_change_in_the_player() {
     let known =
         get(&FIXTURE_SERVER, "/healthz").json()["fairplay"][0]["certificates"][0]["sha1"].clone();
     assert!(hash.contains(known.as_str().unwrap()) && hash.contains("fetch its certificate"));
+    // Version 3 names certificates by SHA-256: the hash comes after the wrapped key.
+    let mut spc = fixture("spc/v3.bin");
+    spc[24 + 256] ^= 1;
+    let hash = advice(&spc);
+    let known =
+        get(&FIXTURE_SERVER, "/healthz").json()["fairplay"][0]["certificates"][0]["sha256"].clone();
+    assert!(hash.contains(known.as_str().unwrap()));
 }
 
 #[test]
