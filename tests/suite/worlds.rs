@@ -1,5 +1,8 @@
 //! What differs between the worlds, and what must not.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use http::Request;
 use keylet_cli::device::{Duration, Licence, Secrets};
 use keylet_cli::fixtures::variables;
@@ -126,4 +129,36 @@ fn on_a_plain_host_the_environment_has_what_its_configuration_has_not() {
     assert_eq!(get(&server, "/healthz").status, 200);
     assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
     server.stop();
+}
+
+#[test]
+fn bodies_that_do_not_come_keep_nobody_waiting_for_long() {
+    for world in [World::Wasip2, World::Wasip3, World::Wasi] {
+        let application = Application::built_in(world, variables()).unwrap();
+        let options = Options {
+            longest_body: std::time::Duration::from_millis(300),
+            ..Options::quiet()
+        };
+        let server = Server::start(application, &options).unwrap();
+        let address = server.url().strip_prefix("http://").unwrap().to_owned();
+        // As many as the host answers at a time.
+        let unfinished: Vec<TcpStream> = (0..128)
+            .map(|_| {
+                let mut stream = TcpStream::connect(&address).unwrap();
+                let head = "POST /fairplay HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nabc";
+                stream.write_all(head.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+        assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
+        for mut stream in unfinished {
+            stream
+                .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+                .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 400"), "{world:?}: {answer}");
+        }
+        server.stop();
+    }
 }

@@ -84,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         figures: arguments.metrics,
         store: arguments.store()?,
         reuse: Some(arguments.reuse()?),
-        threads: None,
+        ..Options::quiet()
     };
     let start = || Server::start(application, &options);
     while_waiting("compiling the component", start)?.run_until_interrupted(|| arguments.provided())

@@ -21,6 +21,9 @@ const BUCKETS: [f64; 12] = [
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 ];
 
+/// The most memory that an instance gets, in bytes.
+pub const MOST_MEMORY: usize = 64 << 20;
+
 /// The figures of one application.
 pub struct Figures {
     registry: Registry,
@@ -210,6 +213,9 @@ impl wasmtime::ResourceLimiter for Memory {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        if desired > MOST_MEMORY {
+            return Ok(false);
+        }
         let grown = desired.saturating_sub(current);
         self.bytes += grown;
         self.figures.memory.inc_by(signed(grown));

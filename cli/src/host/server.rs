@@ -6,8 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use futures_util::stream::unfold;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,6 +28,9 @@ use super::variables::{Provided, outbound_hosts, resolve};
 use super::world::{INSTANCES, Instances, Reuse};
 use super::{Application, Manifest};
 
+/// How long the body of a request may take to come.
+const LONGEST_BODY: Duration = Duration::from_secs(30);
+
 /// How long requests under way may take once the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -44,6 +48,8 @@ pub struct Options {
     pub reuse: Option<Reuse>,
     /// How many threads serve; `None`: as many as there are processors.
     pub threads: Option<usize>,
+    /// How long the body of a request may take to come.
+    pub longest_body: Duration,
 }
 
 impl Options {
@@ -56,6 +62,7 @@ impl Options {
             store: StoreChoice::Memory,
             reuse: None,
             threads: None,
+            longest_body: LONGEST_BODY,
         }
     }
 }
@@ -119,6 +126,7 @@ impl Server {
             instances,
             slots: Semaphore::new(usize::try_from(INSTANCES).unwrap_or(usize::MAX)),
             figures: Arc::clone(&figures),
+            longest_body: options.longest_body,
         });
 
         let (stop, stopped) = watch::channel(false);
@@ -292,9 +300,23 @@ struct Front {
     instances: Instances,
     slots: Semaphore,
     figures: Arc<Figures>,
+    longest_body: Duration,
 }
 
 impl Front {
+    /// A body that fails when it takes too long: it holds a slot, and an instance.
+    fn in_time(&self, body: Incoming) -> WasiBody {
+        let deadline = tokio::time::Instant::now() + self.longest_body;
+        let frames = unfold(body, move |mut body| async move {
+            let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
+                Ok(frame) => frame?.map_err(Into::into),
+                Err(_) => Err(wasmtime_wasi_http::Error::ConnectionReadTimeout),
+            };
+            Some((frame, body))
+        });
+        StreamBody::new(frames).boxed_unsync()
+    }
+
     /// Answers a request and logs it: method, path, status, time. The query may hold a token, so
     /// it is not logged.
     async fn respond(
@@ -311,7 +333,7 @@ impl Front {
         }
         let response = match self
             .instances
-            .handle(request.map(|body| body.map_err(Into::into).boxed_unsync()))
+            .handle(request.map(|body| self.in_time(body)))
             .await
         {
             Ok(response) => response,

@@ -17,6 +17,7 @@ use wasmtime_wasi_http::handler::{
 };
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
+use super::figures::MOST_MEMORY;
 use super::imports;
 use super::state::{Shared, State};
 
@@ -25,9 +26,6 @@ pub const INSTANCES: u32 = 128;
 
 /// Instances that there is room for: those that answer, and as many that wait for a request.
 const ROOM: u32 = INSTANCES * 2;
-
-/// The most memory that an instance gets, in bytes.
-const MOST_MEMORY: usize = 64 << 20;
 
 /// How much of an instance's memory and of its tables stays with the process for the next one.
 const KEPT_MEMORY: usize = 2 << 20;
@@ -117,7 +115,11 @@ impl Instances {
     /// # Errors
     /// A component that does not compile, or that asks for what the world has not.
     pub fn new(world: World, component: &[u8], shared: Arc<Shared>, reuse: Reuse) -> Result<Self> {
-        let engine = Engine::new(&config()?)?;
+        let engine = Engine::new(&config(pooling())?).or_else(|error| {
+            // A pool wants some address space, a terabyte of it.
+            tracing::warn!(%error, "memory is not reserved ahead");
+            Engine::new(&config(InstanceAllocationStrategy::OnDemand)?)
+        })?;
         let component = Component::new(&engine, component)?;
         let mut linker = Linker::new(&engine);
         world.link(&mut linker)?;
@@ -239,7 +241,8 @@ impl WorkerState for Limits {
     }
 }
 
-fn config() -> Result<Config> {
+/// Room for instances, which is used again.
+fn pooling() -> InstanceAllocationStrategy {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(ROOM)
         .total_core_instances(ROOM * 4)
@@ -247,13 +250,17 @@ fn config() -> Result<Config> {
         .total_tables(ROOM * 4)
         .total_stacks(ROOM)
         .max_memory_size(MOST_MEMORY)
-        // What an instance wrote is overwritten once it is gone, which takes a fraction of the page
-        // faults that the next one would have if its pages were given back.
+        // What an instance wrote to its memory is overwritten once it is gone, which takes a fraction of
+        // the page faults that the next one would have if its pages were given back.
         .linear_memory_keep_resident(KEPT_MEMORY)
         .table_keep_resident(KEPT_MEMORY)
         .pagemap_scan(Enabled::Auto);
+    InstanceAllocationStrategy::Pooling(pool)
+}
+
+fn config(allocation: InstanceAllocationStrategy) -> Result<Config> {
     let mut config = Config::new();
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config.allocation_strategy(allocation);
     // A machine without a home directory has no cache, and compiles each time.
     match Cache::new(CacheConfig::new()) {
         Ok(cache) => {
