@@ -30,11 +30,18 @@ pub fn examine(
     report: &mut Report,
 ) -> Result<()> {
     for one in &certificate.certificates {
-        let parsed = Certificate::from_der(&one.der)
-            .ok()
-            .context("it is not an X.509 certificate")?;
-        let body = parsed.tbs_certificate();
         let label = format!("{name}, {} bits", one.bits());
+        let Ok(parsed) = Certificate::from_der(&one.der) else {
+            report.add(
+                Severity::Warning,
+                "certificate",
+                format!("{label}: it has an RSA key, and the rest of it cannot be read"),
+                "The server takes it, since players check certificates themselves; other systems may refuse it.",
+                "Compare it with the file that Apple's portal gave.",
+            );
+            continue;
+        };
+        let body = parsed.tbs_certificate();
         let versions = if one.bits() == 1024 {
             "version 1"
         } else {
