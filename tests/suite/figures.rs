@@ -38,6 +38,7 @@ fn samples(server: &Server) -> BTreeMap<String, f64> {
 #[test]
 fn requests_are_counted_by_route_status_and_code() {
     let server = start(World::Wasip2, None);
+    let began = std::time::Instant::now();
     for _ in 0..3 {
         assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
     }
@@ -69,18 +70,9 @@ fn requests_are_counted_by_route_status_and_code() {
     assert_eq!(samples["keylet_instances_created_total"], 8.0);
     assert_eq!(samples["keylet_instances_reused_total"], 0.0);
     assert!(samples["keylet_component_memory_peak_bytes"] > 1e6);
-    // What instances calculate is part of what requests take, but for what they do once an answer has
-    // begun.
+    // One request came after the other, and so did what instances calculated.
     let calculated = samples["keylet_component_seconds_total"];
-    let taken: f64 = samples
-        .iter()
-        .filter(|(name, _)| name.starts_with("keylet_request_duration_seconds_sum"))
-        .map(|(_, seconds)| seconds)
-        .sum();
-    assert!(
-        calculated > 0.0 && calculated < 2.0 * taken,
-        "{calculated}, {taken}"
-    );
+    assert!(calculated > 0.0 && calculated < began.elapsed().as_secs_f64());
     server.stop();
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -938,13 +938,16 @@ fn rounds() -> usize {
 }
 
 /// 64 players of one viewer who may have three streams, on one host or several: in each round every one
-/// makes a move. Short periods let time play along.
+/// makes a move. Short periods let time play along. Where rounds are so quick that all who play are
+/// silent, there are more of them.
 fn storm(servers: &[Server], rounds: usize) {
     const PLAYERS: usize = 64;
     const LIMIT: usize = 3;
+    const LONGEST: Duration = Duration::from_secs(60);
     let token = token(&streams(3));
     let holders = Holders::default();
     let barrier = Barrier::new(PLAYERS);
+    let (began, round, is_over) = (Instant::now(), AtomicUsize::new(0), AtomicBool::new(false));
     let (opened, lapsed, ended) = (
         AtomicUsize::new(0),
         AtomicUsize::new(0),
@@ -954,13 +957,24 @@ fn storm(servers: &[Server], rounds: usize) {
         for player in 0..PLAYERS {
             let (token, holders, barrier) = (&token, &holders, &barrier);
             let (opened, lapsed, ended) = (&opened, &lapsed, &ended);
+            let (round, is_over) = (&round, &is_over);
             scope.spawn(move || {
                 let mut state = player as u64 + 1;
                 let mut held: Option<Ours> = None;
                 let mut past: Option<Ours> = None;
                 let mut silent_until = 0;
-                for _ in 0..rounds {
+                loop {
+                    if barrier.wait().is_leader() {
+                        let has_moved = opened.load(Ordering::Relaxed) > LIMIT
+                            && ended.load(Ordering::Relaxed) > 0;
+                        let round = round.fetch_add(1, Ordering::Relaxed);
+                        let is_late = began.elapsed() > LONGEST;
+                        is_over.store(round >= rounds && (has_moved || is_late), Ordering::Relaxed);
+                    }
                     barrier.wait();
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
                     let server = &servers
                         [usize::try_from(chance(&mut state, 1 << 20)).unwrap() % servers.len()];
                     let Some(session) = held.take() else {
@@ -1025,8 +1039,11 @@ fn storm(servers: &[Server], rounds: usize) {
     let count = |counter: AtomicUsize| counter.into_inner();
     let counts = (count(opened), count(ended), count(lapsed));
     println!(
-        "{rounds} rounds: {} opened, {} ended, {} lapsed",
-        counts.0, counts.1, counts.2
+        "{} rounds: {} opened, {} ended, {} lapsed",
+        round.into_inner() - 1,
+        counts.0,
+        counts.1,
+        counts.2
     );
     assert!(counts.0 > LIMIT && counts.1 > 0, "{counts:?}");
 
