@@ -1,5 +1,8 @@
-//! What a licence costs: in each world, beside the same code compiled for this machine, and beside the
+//! What a licence costs: in each world, beside the same library compiled for this machine, and beside the
 //! private operation of OpenSSL, all in one run.
+//!
+//! Compiled for a machine, the library has the `rsa` crate in the place of the project's kernel, and the
+//! processor's instructions for AES.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,13 +13,13 @@ use http::Request;
 use http::header::AUTHORIZATION;
 use keylet::fairplay::spc::Version;
 use keylet::fairplay::tag::Tag;
+use keylet::service::Service;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::client::Client;
 use crate::configured;
 use crate::device::{SpcOptions, Wrapping};
-use crate::doctor::target::Target;
 use crate::fixtures;
 use crate::host::{Application, Options, Reuse, Server, World};
 use crate::random;
@@ -24,6 +27,9 @@ use crate::settings::Settings;
 
 /// Whoever does not answer within this ends the measurement.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// How long an instance waits for the next request.
+const AS_LONG_AS_IT_RUNS: Duration = Duration::from_hours(24);
 
 /// The versions of the SPC, and the algorithms of the token, that are measured together.
 const CASES: [(&str, &str); 5] = [
@@ -58,6 +64,28 @@ pub struct Setup {
     pub world: World,
     /// Whether each request gets an instance of its own.
     pub is_fresh: bool,
+}
+
+impl Setup {
+    /// A host with one thread. An instance that is used again is so as long as the host runs.
+    fn start(self) -> Result<Server> {
+        let options = Options {
+            reuse: Some(Reuse {
+                total: if self.is_fresh { 1 } else { usize::MAX },
+                concurrent: match self.is_fresh {
+                    true => 1,
+                    false => self.world.default_reuse().concurrent,
+                },
+                idle: AS_LONG_AS_IT_RUNS,
+            }),
+            threads: Some(1),
+            ..Options::quiet()
+        };
+        Server::start(
+            Application::built_in(self.world, fixtures::variables())?,
+            &options,
+        )
+    }
 }
 
 /// The ways in which instances are used: those of WASI 0.2 only once.
@@ -122,7 +150,7 @@ pub struct Licences {
     pub token: &'static str,
     /// What each took, HTTP and host included.
     pub microseconds: Times,
-    /// What each took inside the component.
+    /// What it took inside the component: means of some in a row.
     pub guest: Option<Times>,
 }
 
@@ -135,8 +163,10 @@ pub struct Stage {
     pub spc: &'static str,
     /// The stage that it reaches.
     pub reached: &'static str,
-    /// What it takes inside the component, microseconds.
+    /// What it takes inside the component, microseconds: means of some in a row.
     pub guest: Times,
+    /// What the last stage adds: the difference of the shortest times.
+    pub step_microseconds: f64,
 }
 
 /// Licences on several connections at once.
@@ -191,9 +221,22 @@ pub struct OpenSsl {
     pub microseconds: f64,
 }
 
+/// Where it was measured.
+#[derive(Debug, Default, Serialize)]
+pub struct Environment {
+    /// Version of this program.
+    pub keylet: &'static str,
+    /// How many processors it may use.
+    pub processors: Option<usize>,
+    /// The first line of `openssl version`, or why there is no OpenSSL.
+    pub openssl: String,
+}
+
 /// Everything that was measured.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
+    /// Where.
+    pub environment: Environment,
     /// OpenSSL, where there is one.
     pub openssl: Vec<OpenSsl>,
     /// Licences one after the other.
@@ -228,35 +271,30 @@ impl Plan {
     /// # Errors
     /// A licence that is refused, a host that does not start.
     pub fn run(&self) -> Result<Report> {
+        ensure!(
+            self.soak == 0 || self.setups.iter().any(|setup| !setup.is_fresh),
+            "no world that is measured uses an instance again"
+        );
         let requests = Requests::new()?;
-        let mut report = Report::default();
-        let mut openssl = openssl_speed();
-        for case in CASES {
-            let mut times = Vec::with_capacity(self.rounds);
-            for _ in 0..self.rounds {
-                let request = requests.of(case)?;
-                let began = Instant::now();
-                // Nothing is kept from one licence to the next, as in a fresh instance.
-                let target = Target::here(Settings(fixtures::variables()))?;
-                let (parts, body) = request.into_parts();
-                let mut builder = Request::builder().method(parts.method);
-                if let Some(headers) = builder.headers_mut() {
-                    *headers = parts.headers;
-                }
-                let status = target.send(builder, "/fairplay", &body)?.status();
-                times.push(microseconds(began));
-                ensure!(status == 200, "a licence was refused with status {status}");
+        let openssl_version = openssl_version();
+        let has_openssl = openssl_version.is_ok();
+        let mut report = Report {
+            environment: Environment {
+                keylet: env!("CARGO_PKG_VERSION"),
+                processors: std::thread::available_parallelism().ok().map(Into::into),
+                openssl: openssl_version.unwrap_or_else(|reason| format!("none: {reason}")),
+            },
+            ..Report::default()
+        };
+        let mut openssl = Vec::new();
+        let mut ask_openssl = || {
+            if has_openssl {
+                openssl.extend(openssl_speed());
             }
-            report.licences.push(Licences {
-                setup: "native",
-                spc: case.0,
-                token: case.1,
-                microseconds: Times::of(times)?,
-                guest: None,
-            });
-        }
+        };
+        self.measure_native(&requests, &mut report, &mut ask_openssl)?;
         for setup in &self.setups {
-            self.measure(*setup, &requests, &mut report, &mut openssl)?;
+            self.measure(*setup, &requests, &mut report, &mut ask_openssl)?;
         }
         report.openssl = [1024, 2048]
             .into_iter()
@@ -270,33 +308,55 @@ impl Plan {
         Ok(report)
     }
 
+    /// The library in this process. Nothing is kept from one licence to the next, as in a fresh instance.
+    fn measure_native(
+        &self,
+        requests: &Requests,
+        report: &mut Report,
+        ask_openssl: &mut impl FnMut(),
+    ) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let mut cases = CASES.map(|case| (case, Vec::new()));
+        for _ in 0..PASSES {
+            for _ in 0..self.batches() * BATCH {
+                for (case, times) in &mut cases {
+                    let mut request = requests.of(*case)?;
+                    *request.uri_mut() = http::Uri::from_static("/fairplay");
+                    let began = Instant::now();
+                    let service = Service::new(Settings(fixtures::variables()));
+                    let status = runtime.block_on(service.handle(request)).status();
+                    times.push(microseconds(began));
+                    ensure!(status == 200, "a licence was refused with status {status}");
+                }
+            }
+            ask_openssl();
+        }
+        for ((spc, token), times) in cases {
+            report.licences.push(Licences {
+                setup: "native",
+                spc,
+                token,
+                microseconds: Times::of(times)?,
+                guest: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// How many batches a pass has.
+    fn batches(&self) -> usize {
+        self.rounds.div_ceil(PASSES * BATCH)
+    }
+
     fn measure(
         &self,
         setup: Setup,
         requests: &Requests,
         report: &mut Report,
-        openssl: &mut Vec<OpenSsl>,
+        ask_openssl: &mut impl FnMut(),
     ) -> Result<()> {
         let began = Instant::now();
-        let options = Options {
-            reuse: Some(match setup.is_fresh {
-                true => Reuse {
-                    total: 1,
-                    concurrent: 1,
-                    ..setup.world.default_reuse()
-                },
-                false => Reuse {
-                    total: usize::MAX,
-                    ..setup.world.default_reuse()
-                },
-            }),
-            threads: Some(1),
-            ..Options::quiet()
-        };
-        let server = Server::start(
-            Application::built_in(setup.world, fixtures::variables())?,
-            &options,
-        )?;
+        let server = setup.start()?;
         let ready = began.elapsed();
         let player = Player::new(&server)?;
         let began = Instant::now();
@@ -308,15 +368,21 @@ impl Plan {
             let of_version = requests.stages(spc)?.into_iter();
             stages.extend(of_version.map(|stage| (spc, stage, Samples::default())));
         }
-        let rounds = self.rounds.div_ceil(PASSES);
+        // Once unmeasured: an instance that is used again verifies a token the first time that it comes.
+        for (case, _) in &cases {
+            player.ask(requests.of(*case)?, 200)?;
+        }
         for _ in 0..PASSES {
-            for (case, samples) in &mut cases {
-                player.ask_all(rounds, 200, || requests.of(*case), samples)?;
+            // In turns, so that all of them see the same minutes.
+            for _ in 0..self.batches() {
+                for (case, samples) in &mut cases {
+                    player.ask_batch(200, || requests.of(*case), samples)?;
+                }
+                for (_, (_, status, request), samples) in &mut stages {
+                    player.ask_batch(*status, || Ok(request.clone()), samples)?;
+                }
             }
-            for (_, (_, status, request), samples) in &mut stages {
-                player.ask_all(rounds, *status, || Ok(request.clone()), samples)?;
-            }
-            openssl.extend(openssl_speed());
+            ask_openssl();
         }
         for ((spc, token), samples) in cases {
             report.licences.push(Licences {
@@ -328,11 +394,15 @@ impl Plan {
             });
         }
         for (spc, (reached, ..), samples) in stages {
+            let guest = Times::of(samples.guest)?;
+            let before = report.stages.last();
+            let before = before.filter(|before| (before.setup, before.spc) == (setup.name, spc));
             report.stages.push(Stage {
                 setup: setup.name,
                 spc,
                 reached,
-                guest: Times::of(samples.guest)?,
+                step_microseconds: guest.least - before.map_or(0.0, |before| before.guest.least),
+                guest,
             });
         }
         for connections in &self.connections {
@@ -347,10 +417,10 @@ impl Plan {
             first_microseconds: first,
             memory_bytes: server.figures().memory_peak(),
         });
-        if self.soak > 0 && !setup.is_fresh {
-            report.soak.push(self.soak(setup, &server, requests)?);
-        }
         server.stop();
+        if self.soak > 0 && !setup.is_fresh {
+            report.soak.push(self.soak(setup, requests)?);
+        }
         Ok(())
     }
 
@@ -368,10 +438,13 @@ impl Plan {
             let workers = scoped(scope, connections, || -> Result<Vec<f64>> {
                 let player = Player::new(server)?;
                 let mut times = Vec::new();
-                while !is_over.load(Ordering::Relaxed) {
+                loop {
                     let began = Instant::now();
                     player.ask(requests.of(CASES[0])?, 200)?;
                     times.push(microseconds(began));
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
                 }
                 Ok(times)
             });
@@ -389,13 +462,14 @@ impl Plan {
         })
     }
 
-    /// So many licences, and what became of the memory.
-    fn soak(&self, setup: Setup, server: &Server, requests: &Requests) -> Result<Soak> {
+    /// So many licences of a host that has answered nothing before, and what becomes of the memory.
+    fn soak(&self, setup: Setup, requests: &Requests) -> Result<Soak> {
+        let server = setup.start()?;
         let run = |number: u64| {
             let asked = AtomicU64::new(0);
             std::thread::scope(|scope| {
                 let workers = scoped(scope, SOAKING, || {
-                    let player = Player::new(server)?;
+                    let player = Player::new(&server)?;
                     while asked.fetch_add(1, Ordering::Relaxed) < number {
                         player.ask(requests.of(CASES[0])?, 200)?;
                     }
@@ -405,19 +479,20 @@ impl Plan {
             })
         };
         let early = self.soak.min(1_000);
+        let began = Instant::now();
         run(early)?;
         let memory = server.figures().memory_peak();
         let resident = resident_kib();
-        let began = Instant::now();
         run(self.soak - early)?;
-        let rest = u32::try_from(self.soak - early)?;
-        Ok(Soak {
+        let soak = Soak {
             setup: setup.name,
             licences: self.soak,
-            per_second: f64::from(rest) / began.elapsed().as_secs_f64(),
+            per_second: f64::from(u32::try_from(self.soak)?) / began.elapsed().as_secs_f64(),
             memory_bytes: [memory, server.figures().memory_peak()],
             resident_kib: resident.zip(resident_kib()).map(Into::into),
-        })
+        };
+        server.stop();
+        Ok(soak)
     }
 }
 
@@ -471,26 +546,23 @@ impl<'s> Player<'s> {
         Ok(())
     }
 
-    /// Requests one after the other.
-    fn ask_all(
+    /// Some requests, one after the other.
+    fn ask_batch(
         &self,
-        rounds: usize,
         expected: u16,
         request: impl Fn() -> Result<Request<Vec<u8>>>,
         samples: &mut Samples,
     ) -> Result<()> {
-        for _ in 0..rounds.div_ceil(BATCH) {
-            let before = self.server.figures().guest_seconds();
-            for _ in 0..BATCH {
-                let request = request()?;
-                let began = Instant::now();
-                self.ask(request, expected)?;
-                samples.whole.push(microseconds(began));
-            }
-            let batch = f64::from(u32::try_from(BATCH)?);
-            let guest = self.server.figures().guest_seconds() - before;
-            samples.guest.push(guest * 1e6 / batch);
+        let before = self.server.figures().guest_seconds();
+        for _ in 0..BATCH {
+            let request = request()?;
+            let began = Instant::now();
+            self.ask(request, expected)?;
+            samples.whole.push(microseconds(began));
         }
+        let batch = f64::from(u32::try_from(BATCH)?);
+        let guest = self.server.figures().guest_seconds() - before;
+        samples.guest.push(guest * 1e6 / batch);
         Ok(())
     }
 }
@@ -608,10 +680,22 @@ fn resident_kib() -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The private operations of OpenSSL, as its own benchmark has them; nothing without OpenSSL.
+/// The version of OpenSSL, or why there is none whose benchmark is known.
+fn openssl_version() -> Result<String, String> {
+    let version = Command::new("openssl").arg("version").output();
+    let version = version.map_err(|error| format!("`openssl` does not run: {error}"))?;
+    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    match version.starts_with("OpenSSL ") {
+        true => Ok(version),
+        false => Err(format!("`openssl` is {version:?}")),
+    }
+}
+
+/// The private operations of OpenSSL, as its own benchmark has them.
 fn openssl_speed() -> Vec<OpenSsl> {
     let speed = Command::new("openssl")
-        .args(["speed", "-seconds", "1", "-mr", "rsa1024", "rsa2048"])
+        .args(["speed", "-elapsed", "-seconds", "1", "-mr"])
+        .args(["rsa1024", "rsa2048"])
         .output();
     let text = speed.map_or_else(
         |_| String::new(),
@@ -624,7 +708,7 @@ fn openssl_speed() -> Vec<OpenSsl> {
             let mut fields = line.split(':').skip(1);
             let bits = fields.next()?.parse().ok()?;
             let in_a_second: f64 = fields.next()?.parse().ok()?;
-            Some(OpenSsl {
+            (in_a_second > 0.0).then_some(OpenSsl {
                 bits,
                 microseconds: 1e6 / in_a_second,
             })

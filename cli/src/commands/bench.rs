@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::device::print;
 use super::serve::duration;
-use crate::bench::{Plan, Report, SETUPS, Stage};
+use crate::bench::{Plan, Report, SETUPS};
 use crate::host::World;
 use crate::progress::while_waiting;
 
@@ -35,9 +35,10 @@ pub struct Arguments {
         long,
         value_name = "NUMBER,…",
         value_delimiter = ',',
-        default_value = "1,2,8,64"
+        default_value = "1,2,8,64",
+        value_parser = clap::value_parser!(u32).range(1..=1024)
     )]
-    connections: Vec<usize>,
+    connections: Vec<u32>,
     /// How long to measure each number of connections
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
     seconds: Duration,
@@ -54,10 +55,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let setups = SETUPS
         .into_iter()
         .filter(|setup| worlds.is_empty() || worlds.contains(&setup.world));
+    let connections = arguments.connections.iter().copied();
     let plan = Plan {
         setups: setups.collect(),
         rounds: usize::try_from(arguments.rounds)?,
-        connections: arguments.connections.clone(),
+        connections: connections.map(usize::try_from).collect::<Result<_, _>>()?,
         seconds: arguments.seconds,
         soak: arguments.soak.into(),
     };
@@ -72,6 +74,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn show(report: &Report) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
+    let environment = &report.environment;
+    let processors = environment
+        .processors
+        .map_or_else(String::new, |number| format!(", {number} processors"));
+    writeln!(
+        out,
+        "Keylet {}{processors}; {}",
+        environment.keylet, environment.openssl
+    )?;
     for openssl in &report.openssl {
         writeln!(
             out,
@@ -116,25 +127,22 @@ fn show(report: &Report) -> std::io::Result<()> {
         "\nHow far a request gets, microseconds inside the component\n\n{:<14}{:<6}{:<34}{:>8}{:>8}{:>10}{:>12}",
         "", "SPC", "", "least", "p50", "this step", "to OpenSSL"
     )?;
-    let mut last: Option<&Stage> = None;
     for one in &report.stages {
-        let before = last.filter(|last| (last.setup, last.spc) == (one.setup, one.spc));
-        let step = one.guest.least - before.map_or(0.0, |before| before.guest.least);
-        last = Some(one);
         writeln!(
             out,
-            "{:<14}{:<6}{:<34}{:>8.0}{:>8.0}{step:>10.0}{:>12}",
+            "{:<14}{:<6}{:<34}{:>8.0}{:>8.0}{:>10.0}{:>12}",
             one.setup,
             one.spc,
             one.reached,
             one.guest.least,
             one.guest.p50,
-            to_openssl(one.spc, step),
+            one.step_microseconds,
+            to_openssl(one.spc, one.step_microseconds),
         )?;
     }
     writeln!(
         out,
-        "\nLicences at once, SPC v1, HS256; the host has one thread, the clients have the rest of the machine\n\n{:<14}{:>12}{:>12}{:>12}{:>12}",
+        "\nLicences at once, SPC v1, HS256; the host has one thread, and the clients are on the same machine\n\n{:<14}{:>12}{:>12}{:>12}{:>12}",
         "", "connections", "a second", "p50, us", "p99, us"
     )?;
     for one in &report.throughput {
