@@ -40,6 +40,7 @@ pub struct Pair<A: Arithmetic, const N: usize> {
 
 impl<A: Arithmetic, const N: usize> Pair<A, N> {
     /// Room for a pair.
+    #[inline(never)]
     pub fn new() -> Self {
         let blank = [A::Vector::splat(-0.0); N];
         Self {

@@ -144,6 +144,8 @@ struct Workspace<A: Arithmetic, const N: usize> {
 }
 
 impl<A: Arithmetic, const N: usize> Workspace<A, N> {
+    // Filling it is a row of stores, which would stand wherever one is made.
+    #[inline(never)]
     fn new() -> Self {
         let blank = A::Vector::splat(-0.0);
         Self {
