@@ -69,13 +69,14 @@ pub struct Setup {
 impl Setup {
     /// A host with one thread. An instance that is used again is so as long as the host runs.
     fn start(self) -> Result<Server> {
+        let (total, concurrent) = match self.is_fresh {
+            true => (1, 1),
+            false => (usize::MAX, self.world.default_reuse().concurrent),
+        };
         let options = Options {
             reuse: Some(Reuse {
-                total: if self.is_fresh { 1 } else { usize::MAX },
-                concurrent: match self.is_fresh {
-                    true => 1,
-                    false => self.world.default_reuse().concurrent,
-                },
+                total,
+                concurrent,
                 idle: AS_LONG_AS_IT_RUNS,
             }),
             threads: Some(1),
