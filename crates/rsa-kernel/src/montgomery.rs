@@ -28,6 +28,26 @@ use crate::lanes::Lanes;
 use crate::simd::simd;
 use crate::{limbs, words};
 
+/// A loop over two slices that takes two of each in a turn: the turn itself costs as much as a product.
+/// What the first has beyond the second stays as it is.
+macro_rules! in_twos {
+    (for ($first:ident, $second:ident) in ($firsts:expr, $seconds:expr) $body:block) => {{
+        let (pairs, odd) = $seconds.as_chunks();
+        let (first_pairs, first_odd) = $firsts.split_at_mut(2 * pairs.len());
+        for ([first0, first1], [second0, second1]) in
+            first_pairs.as_chunks_mut().0.iter_mut().zip(pairs)
+        {
+            let ($first, $second) = (first0, second0);
+            $body
+            let ($first, $second) = (first1, second1);
+            $body
+        }
+        for ($first, $second) in first_odd.iter_mut().zip(odd) {
+            $body
+        }
+    }};
+}
+
 /// A number in each lane.
 pub type Number<A, const N: usize> = [<A as Arithmetic>::Vector; N];
 
@@ -175,9 +195,9 @@ pub fn multiply<A: Arithmetic, const N: usize>(
     if row < N {
         let columns = &mut columns[row..row + N];
         columns[N - 1] = A::empty();
-        for (column, y) in columns.iter_mut().zip(y) {
+        in_twos!(for (column, y) in (columns, y) {
             *column = A::add_product(*column, x[row], *y);
-        }
+        });
         reduce_row(modulus, columns, &mut carry);
     }
     finish::<A, N>(columns, &carry, x);
@@ -208,10 +228,10 @@ pub fn square<A: Arithmetic, const N: usize>(
         if let Some(first) = rest.first() {
             triangle[2] = A::add_product(triangle[2], double0, *first);
             let mut x_below = *first;
-            for (column, x) in triangle[3..].iter_mut().zip(&rest[1..]) {
+            in_twos!(for (column, x) in (triangle[3..], rest[1..]) {
                 *column = A::add_product(A::add_product(*column, double0, *x), double1, x_below);
                 x_below = *x;
-            }
+            });
             let last = triangle.len() - 1;
             triangle[last] = A::add_product(triangle[last], double1, x_below);
         }
@@ -285,10 +305,10 @@ fn reduce_two_rows<A: Arithmetic, const N: usize>(
     let q0 = carry.digit(modulus, columns[0]);
     let q1 = carry.next_digit(modulus, columns[1], q0);
     let mut m_below = m[1];
-    for (column, m) in columns[2..].iter_mut().zip(&m[2..]) {
+    in_twos!(for (column, m) in (columns[2..], m[2..]) {
         *column = A::add_product(A::add_product(*column, q0, *m), q1, m_below);
         m_below = *m;
-    }
+    });
     columns[N] = A::add_product(columns[N], q1, m_below);
 }
 
@@ -300,9 +320,9 @@ fn reduce_row<A: Arithmetic, const N: usize>(
     carry: &mut Carry<A>,
 ) {
     let q = carry.digit(modulus, columns[0]);
-    for (column, m) in columns[1..].iter_mut().zip(&modulus.limbs[1..]) {
+    in_twos!(for (column, m) in (columns[1..], modulus.limbs[1..]) {
         *column = A::add_product(*column, q, *m);
-    }
+    });
 }
 
 /// The upper half of the columns as settled limbs.
@@ -314,13 +334,13 @@ fn finish<A: Arithmetic, const N: usize>(
 ) {
     let mut below = carry.early.plus(carry.late);
     let mut rounded = A::Vector::splat(0.0);
-    for (limb, column) in x.iter_mut().zip(&columns[N..2 * N - 1]) {
+    in_twos!(for (limb, column) in (x, columns[N..2 * N - 1]) {
         let value = A::carried(below, A::here(*column));
         below = A::above(*column);
         let multiple = A::round(value);
         *limb = A::carried(rounded, value.minus(multiple));
         rounded = multiple;
-    }
+    });
     // The last column has no product.
     let top = A::carried(below, A::here(columns[2 * N - 1]));
     x[N - 1] = A::carried(rounded, top);
@@ -387,9 +407,10 @@ impl<A: Arithmetic> Carry<A> {
     }
 }
 
-/// Overwrites what is secret.
+/// Overwrites what is secret. The compiler must not know the length: it would make a row of stores of it.
 #[inline(always)]
 pub fn wipe<T: Copy>(memory: &mut [T], blank: T) {
+    let memory = core::hint::black_box(memory);
     memory.fill(blank);
     core::hint::black_box(memory);
 }

@@ -1,5 +1,8 @@
 //! `c^d mod n` by the Chinese remainder theorem: modulo `p` in one lane and `q` in the other.
 
+use core::array;
+use core::hint::black_box;
+
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -14,6 +17,9 @@ use crate::{limbs, words};
 
 /// Bits of the exponent that are looked up at a time.
 const WINDOW: usize = 4;
+
+/// Sums of a limb's powers that do not wait for each other.
+const SUMS: usize = 4;
 
 /// The private parts of a key: words, as many for each of them.
 pub struct Secrets {
@@ -144,14 +150,15 @@ struct Workspace<A: Arithmetic, const N: usize> {
 }
 
 impl<A: Arithmetic, const N: usize> Workspace<A, N> {
-    // Filling it is a row of stores, which would stand wherever one is made.
+    // Filling it is a row of stores, which would stand wherever one is made. That of the table is a loop
+    // over its rows, which the compiler must not look into.
     #[inline(never)]
     fn new() -> Self {
         let blank = A::Vector::splat(-0.0);
         Self {
             x: [blank; N],
             columns: columns::<A, N>(),
-            table: [[blank; 1 << WINDOW]; N],
+            table: array::from_fn(|_| black_box([blank; 1 << WINDOW])),
         }
     }
 
@@ -338,12 +345,16 @@ fn look_up<V: Lanes, const N: usize>(
     for (index, chosen) in (0..).zip(chosen.iter_mut()) {
         *chosen = V::pair(limbs::equal(first, index), limbs::equal(second, index));
     }
+    const { assert!((1_usize << WINDOW).is_multiple_of(SUMS)) };
+    let (chosen, _) = chosen.as_chunks::<SUMS>();
     for (limb, powers) in x.iter_mut().zip(table) {
-        let mut sum = V::splat(0.0);
-        for (power, chosen) in powers.iter().zip(chosen.iter()) {
-            sum = power.times_plus(*chosen, sum);
+        let mut sums = [V::splat(0.0); SUMS];
+        for (powers, chosen) in powers.as_chunks::<SUMS>().0.iter().zip(chosen) {
+            for ((sum, power), chosen) in sums.iter_mut().zip(powers).zip(chosen) {
+                *sum = power.times_plus(*chosen, *sum);
+            }
         }
-        *limb = sum;
+        *limb = sums.into_iter().fold(V::splat(0.0), V::plus);
     }
 }
 }
