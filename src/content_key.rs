@@ -66,7 +66,7 @@ impl ContentKeys {
     pub fn from_json(json: &str) -> Result<Self, Vec<SettingError>> {
         let malformed = |message: String| SettingError::new(VARIABLE, Problem::Malformed, message);
         let written: Vec<WrittenRecord> =
-            serde_json::from_str(json).map_err(|e| vec![malformed(encoding::json_message(&e))])?;
+            encoding::from_json(json.as_bytes()).map_err(|reason| vec![malformed(reason)])?;
 
         let mut problems = Vec::new();
         let mut records: Vec<ContentKey> = Vec::with_capacity(written.len());

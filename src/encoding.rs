@@ -4,7 +4,9 @@
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -130,7 +132,7 @@ const PEM_BEGIN: &str = "-----BEGIN ";
 /// is signed or configured must mean one thing to everybody.
 ///
 /// # Errors
-/// The parser's message, which names a position and an expectation but quotes no value.
+/// As [`from_json`].
 pub fn json_object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     match json(bytes)? {
         Value::Object(map) => Ok(map),
@@ -141,25 +143,39 @@ pub fn json_object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
 /// Parses any JSON value as [`json_object`] does.
 ///
 /// # Errors
-/// As [`json_object`].
+/// As [`from_json`].
 pub fn json(bytes: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice::<Unique>(bytes)
-        .map(|unique| unique.0)
-        .map_err(|e| json_message(&e))
+    from_json(bytes).map(|Unique(value)| value)
 }
 
-/// A JSON error without any text of the document: what kind, and where.
-pub fn json_message(error: &serde_json::Error) -> String {
+/// Parses JSON of a known shape. Members that occur twice are refused by structures, and not by maps.
+///
+/// # Errors
+/// What kind of error it is, and where; no text of the document.
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| format!("{} (line {}, column {})", message(&e), e.line(), e.column()))
+}
+
+/// Takes a JSON value for one of a known shape.
+///
+/// # Errors
+/// What kind of error it is.
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, &'static str> {
+    serde_json::from_value(value).map_err(|e| message(&e))
+}
+
+/// What kind of error it is, without any text of the document.
+fn message(error: &serde_json::Error) -> &'static str {
     use serde_json::error::Category;
-    let kind = match error.classify() {
+    match error.classify() {
         Category::Eof => "it ends too early",
         Category::Syntax => "it is not JSON",
         Category::Data | Category::Io if error.to_string().contains(DUPLICATE) => {
             "a member occurs twice"
         }
         Category::Data | Category::Io => "a member is missing, unknown or of the wrong type",
-    };
-    format!("{kind} (line {}, column {})", error.line(), error.column())
+    }
 }
 
 const DUPLICATE: &str = "duplicate field";

@@ -202,10 +202,9 @@ impl JsonWebKey {
         struct Set {
             keys: Vec<JsonWebKey>,
         }
-        let not_json = |e: serde_json::Error| anyhow::anyhow!("{}", encoding::json_message(&e));
-        let Ok(set) = serde_json::from_str::<Set>(text) else {
-            return serde_json::from_str(text)
-                .map_err(not_json)
+        let Ok(set) = encoding::from_json::<Set>(text.as_bytes()) else {
+            return encoding::from_json(text.as_bytes())
+                .map_err(anyhow::Error::msg)
                 .context("the JWK");
         };
         let is_meant = |key: &Self| kid.is_none() || key.kid.as_deref() == kid;

@@ -116,17 +116,15 @@ impl Credentials {
             written.push((Source::Variables, credential));
         }
         if let Some(list) = list {
-            match serde_json::from_str::<Vec<WrittenCredential>>(&list) {
+            match encoding::from_json::<Vec<WrittenCredential>>(list.as_bytes()) {
                 Ok(list) => written.extend(
                     list.into_iter()
                         .enumerate()
                         .map(|(i, w)| (Source::List(i), w)),
                 ),
-                Err(e) => problems.push(SettingError::new(
-                    CREDENTIALS,
-                    Problem::Malformed,
-                    encoding::json_message(&e),
-                )),
+                Err(reason) => {
+                    problems.push(SettingError::new(CREDENTIALS, Problem::Malformed, reason));
+                }
             }
         }
 

@@ -76,6 +76,7 @@ use super::period::Period;
 use super::record::{Leftovers, Record, counter_key, end_key, record_key};
 use super::ticket::Ticket;
 use super::{Error, text};
+use crate::encoding;
 use crate::entitlement::{MAX_STREAMS, StreamsFull};
 use crate::platform::{self, Platform};
 use crate::server_secret::{Label, ServerSecret};
@@ -411,7 +412,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
 
     async fn record(&self, subject: &str, slot: u32) -> Result<Option<Record>, Error> {
         let record = text(self.platform, &record_key(subject, slot)).await?;
-        Ok(record.and_then(|record| serde_json::from_str(&record).ok()))
+        Ok(record.and_then(|record| encoding::from_json(record.as_bytes()).ok()))
     }
 
     /// The record of a ticket's slot, when it is of the same session.

@@ -58,7 +58,7 @@ impl Ticket {
         if !is_ours {
             return Err(Error::Token);
         }
-        serde_json::from_slice(&part(claims)?).map_err(|_| Error::Token)
+        encoding::from_json(&part(claims)?).map_err(|_| Error::Token)
     }
 
     /// Writes it.

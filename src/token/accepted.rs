@@ -1,5 +1,6 @@
 //! Issuers and audiences that are accepted.
 
+use crate::encoding;
 use crate::error::Problem;
 
 /// The values of a claim that are accepted.
@@ -23,7 +24,7 @@ impl Accepted {
             )),
             Some("*") => Ok(Self::Any),
             Some(list) if list.trim_start().starts_with('[') => {
-                match serde_json::from_str::<Vec<String>>(list) {
+                match encoding::from_json::<Vec<String>>(list.as_bytes()) {
                     Ok(list) if !list.is_empty() && list.iter().all(|value| value != "*") => {
                         Ok(Self::OneOf(list))
                     }

@@ -204,8 +204,7 @@ impl Callback {
 }
 
 fn read(body: &[u8]) -> Result<Map<String, Value>, Error> {
-    let answer: Answer =
-        serde_json::from_slice(body).map_err(|e| Error::Failed(encoding::json_message(&e)))?;
+    let answer: Answer = encoding::from_json(body).map_err(Error::Failed)?;
     match (answer.refuse, answer.terms) {
         (Some(reason), _) => {
             let reason = reason

@@ -51,7 +51,7 @@ impl VerificationKeys {
     /// A sentence for each key that is wrong, by its place counted from 0; never its content.
     pub fn from_json(json: &str) -> Result<Self, Vec<String>> {
         let set: WrittenSet =
-            serde_json::from_str(json).map_err(|e| vec![encoding::json_message(&e)])?;
+            encoding::from_json(json.as_bytes()).map_err(|reason| vec![reason])?;
         let this = Self::from_written(set.keys)?;
         if this.is_empty() {
             return Err(vec!["the set has no key for signatures".to_owned()]);
@@ -65,12 +65,11 @@ impl VerificationKeys {
     /// # Errors
     /// What is no JWKS.
     pub fn from_published(json: &[u8]) -> Result<Self, String> {
-        let set: PublishedSet =
-            serde_json::from_slice(json).map_err(|e| encoding::json_message(&e))?;
+        let set: PublishedSet = encoding::from_json(json)?;
         let keys = set
             .keys
             .into_iter()
-            .filter_map(|key| serde_json::from_value::<WrittenKey>(key).ok())
+            .filter_map(|key| encoding::from_value::<WrittenKey>(key).ok())
             .filter(|key| key.kty != "oct" && key.use_.as_deref() != Some("enc"))
             .enumerate()
             .filter_map(|(place, key)| VerificationKey::read(place, key).ok())

@@ -290,7 +290,7 @@ impl RemoteKeys {
 
     async fn stored(&self, platform: &impl Platform) -> Option<Entry> {
         let entry = platform.get(&format!("jwks/{}", self.digest)).await;
-        serde_json::from_slice(&entry.ok()??).ok()
+        encoding::from_json(&entry.ok()??).ok()
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::Error;
 use super::date::instant;
+use crate::encoding;
 
 /// An object of a message, or nothing where there is none.
 #[derive(Debug, Clone, Copy)]
@@ -171,7 +172,7 @@ pub fn text_of<'a>(members: &'a Map<String, Value>, name: &'static str) -> Resul
 
 /// Whether bytes are a JSON object with members of these names.
 pub fn has_members(json: &[u8], names: &[&str]) -> bool {
-    serde_json::from_slice::<Map<String, Value>>(json)
+    encoding::from_json::<Map<String, Value>>(json)
         .is_ok_and(|members| names.iter().all(|name| members.contains_key(*name)))
 }
 

@@ -18,8 +18,8 @@ const KEY_CLAIMS: [&str; 3] = [CONTENT_KEY_IDENTIFIER, "content_id", "kid"];
 
 /// Reads the document of [`POLICIES`]: a list of options.
 pub(super) fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
-    let written: Vec<WrittenOption> = serde_json::from_str(json)
-        .map_err(|e| malformed(POLICIES, vec![encoding::json_message(&e)]).collect::<Vec<_>>())?;
+    let written: Vec<WrittenOption> = encoding::from_json(json.as_bytes())
+        .map_err(|reason| malformed(POLICIES, vec![reason]).collect::<Vec<_>>())?;
     let mut options = Vec::new();
     let mut reasons = Vec::new();
     for (place, written) in written.into_iter().enumerate() {
@@ -130,8 +130,8 @@ fn fairplay_terms(configuration: &Value) -> Result<Terms, String> {
         playback_duration_seconds: Option<u64>,
         storage_duration_seconds: Option<u64>,
     }
-    let configuration: Configuration = serde_json::from_value(configuration.clone())
-        .map_err(|e| format!("`drm.fairplay`: {}", encoding::json_message(&e)))?;
+    let configuration: Configuration = encoding::from_value(configuration.clone())
+        .map_err(|reason| format!("`drm.fairplay`: {reason}"))?;
     let offline = configuration
         .offline_rental_configuration
         .unwrap_or_default();
@@ -216,8 +216,8 @@ impl WrittenRestriction {
                 _ => Err("`restriction` is an open one, and has members beside".to_owned()),
             };
         }
-        let written: Self = serde_json::from_value(written)
-            .map_err(|e| format!("`restriction`: {}", encoding::json_message(&e)))?;
+        let written: Self =
+            encoding::from_value(written).map_err(|reason| format!("`restriction`: {reason}"))?;
         if written
             .restriction_token_type
             .is_some_and(|kind| !kind.eq_ignore_ascii_case("jwt"))
@@ -241,8 +241,8 @@ impl WrittenRestriction {
             .collect::<Result<Vec<WrittenKey>, String>>()?;
         if let Some(set) = written.jwks {
             let set = set.get("keys").cloned().unwrap_or(set);
-            let more: Vec<WrittenKey> = serde_json::from_value(set)
-                .map_err(|e| format!("`jwks`: {}", encoding::json_message(&e)))?;
+            let more: Vec<WrittenKey> =
+                encoding::from_value(set).map_err(|reason| format!("`jwks`: {reason}"))?;
             keys.extend(more);
         }
         let location = match (written.jwks_uri, written.open_id_connect_discovery_document) {
