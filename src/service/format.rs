@@ -108,7 +108,7 @@ impl Format {
 /// What `Accept` (RFC 9110 section 12.5.1) prefers. Where it leaves a choice, and where nothing suits,
 /// it is the form in which the request came.
 fn accepted(headers: &HeaderMap, came: Format) -> Format {
-    let ranges: Vec<(String, f32)> = headers
+    let ranges: Vec<(String, u16)> = headers
         .get_all(ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
@@ -116,14 +116,14 @@ fn accepted(headers: &HeaderMap, came: Format) -> Format {
         .map(media_range)
         .collect();
     // The most specific range counts.
-    let quality = |media_type: &str| {
+    let weight_of = |media_type: &str| {
         let (kind, _) = media_type.split_once('/').unwrap_or_default();
         let range = [media_type, &format!("{kind}/*"), "*/*"]
             .into_iter()
             .find_map(|range| ranges.iter().find(|(accepted, _)| accepted == range));
-        range.map_or(0.0, |(_, quality)| *quality)
+        range.map_or(0, |(_, weight)| *weight)
     };
-    let mut best = (came, 0.0);
+    let mut best = (came, 0);
     for format in [
         came,
         Format::Raw,
@@ -131,22 +131,45 @@ fn accepted(headers: &HeaderMap, came: Format) -> Format {
         Format::Base64,
         Format::CkcXml,
     ] {
-        let quality = format
+        let weight = format
             .media_types()
             .iter()
-            .map(|t| quality(t))
-            .fold(0.0, f32::max);
-        if quality > best.1 {
-            best = (format, quality);
+            .map(|media_type| weight_of(media_type))
+            .max()
+            .unwrap_or_default();
+        if weight > best.1 {
+            best = (format, weight);
         }
     }
     best.0
 }
 
-/// A media range without its parameters, and its quality.
-fn media_range(text: &str) -> (String, f32) {
+/// The weight of what has none (RFC 9110 section 12.4.2), in thousandths, as all weights.
+const FULL_WEIGHT: u16 = 1_000;
+
+/// A media range without its parameters, and its weight.
+fn media_range(text: &str) -> (String, u16) {
     let mut parts = text.split(';').map(str::trim);
     let range = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let quality = parts.find_map(|parameter| parameter.strip_prefix("q=")?.parse().ok());
-    (range, quality.unwrap_or(1.0))
+    let weight = parts.find_map(|parameter| match parameter.split_once('=') {
+        Some(("q" | "Q", value)) => weight(value),
+        _ => None,
+    });
+    (range, weight.unwrap_or(FULL_WEIGHT))
+}
+
+/// A `qvalue`: 0 to 1. It has up to three decimals, but clients write more of them, and `.2`.
+fn weight(text: &str) -> Option<u16> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    if !decimals.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let decimals = decimals.get(..3).unwrap_or(decimals);
+    let thousandths = format!("{decimals:0<3}").parse().ok()?;
+    match whole {
+        "0" => Some(thousandths),
+        "" if !decimals.is_empty() => Some(thousandths),
+        "1" if thousandths == 0 => Some(FULL_WEIGHT),
+        _ => None,
+    }
 }
