@@ -22,7 +22,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use futures_util::future::join;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::error::Code;
@@ -82,6 +82,12 @@ impl<P: Platform> Service<P> {
         cors.apply(origin.as_ref(), headers);
         if is_head {
             reply.body_mut().clear();
+        }
+        let has_no_body = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+        if !is_head && !has_no_body.contains(&reply.status()) {
+            // A host that is told the length sends no chunks, and checks it: a HEAD's body would be short of it.
+            let length = HeaderValue::from(reply.body().len());
+            reply.headers_mut().insert(CONTENT_LENGTH, length);
         }
         reply
     }

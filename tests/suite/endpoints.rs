@@ -112,6 +112,30 @@ fn paths_and_methods_that_are_not_served_say_so() {
 }
 
 #[test]
+fn answers_say_how_long_they_are_and_come_in_one_piece() {
+    in_every_world(|server| {
+        let licence = post_spc(server, &fixture("spc/v1.bin"));
+        for answer in [licence, get(server, "/openapi.json"), get(server, "/none")] {
+            let length = answer.body.len().to_string();
+            assert_eq!(answer.header("content-length"), Some(length.as_str()));
+            assert_eq!(answer.header("transfer-encoding"), None);
+        }
+        let tag = get(server, "/fairplay/certificate");
+        let tag = tag.header("etag").unwrap();
+        let unchanged = Request::get("/").header("if-none-match", tag);
+        for (request, path, status) in [
+            (Request::options("/"), "/fairplay", 204),
+            (Request::head("/"), "/healthz", 200),
+            (unchanged, "/fairplay/certificate", 304),
+        ] {
+            let answer = send(server, request, path, &[]);
+            let length = answer.header("content-length");
+            assert_eq!((answer.status, length), (status, None), "{path}");
+        }
+    });
+}
+
+#[test]
 fn a_browser_may_read_answers_and_refusals() {
     in_every_world(|server| {
         let preflight = Request::options("/")
