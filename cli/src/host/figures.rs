@@ -128,7 +128,7 @@ impl Figures {
         self.memory_peak.get()
     }
 
-    /// How long instances have calculated, in seconds.
+    /// How long instances have calculated, in seconds, where that is counted.
     pub fn guest_seconds(&self) -> f64 {
         self.guest.get()
     }

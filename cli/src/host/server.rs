@@ -40,7 +40,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Whether what the component writes, the audit trail, goes to this process's standard output.
     pub show_output: bool,
-    /// Where the figures are told; `None`: nowhere.
+    /// Where the figures are told; `None`: nowhere, and the time that instances calculate is not counted.
     pub figures: Option<SocketAddr>,
     /// The key-value store, in a world that has one.
     pub store: StoreChoice,
@@ -118,6 +118,7 @@ impl Server {
             outbound: Arc::new(outbound),
             show_output: options.show_output,
             figures: Arc::clone(&figures),
+            is_timed: options.figures.is_some(),
         });
         let reuse = options.reuse.unwrap_or(world.default_reuse());
         let instances = Instances::new(world, &component, Arc::clone(&shared), reuse)

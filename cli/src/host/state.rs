@@ -25,6 +25,9 @@ pub struct Shared {
     pub show_output: bool,
     /// What is counted.
     pub figures: Arc<Figures>,
+    /// Whether the time that instances calculate is counted: each call between an instance and its host
+    /// then looks at the clock.
+    pub is_timed: bool,
 }
 
 impl Shared {

@@ -156,11 +156,13 @@ impl HandlerState for Handler {
     async fn instantiate(&self) -> Result<Instance<State, Expiration, Limits>> {
         let mut store = Store::new(&self.engine, State::new(&self.shared));
         store.limiter(|state| &mut state.memory);
-        store.call_hook(|mut context, hook| {
-            let state = context.data_mut();
-            state.stopwatch.turn(hook, &state.shared.figures);
-            Ok(())
-        });
+        if self.shared.is_timed {
+            store.call_hook(|mut context, hook| {
+                let state = context.data_mut();
+                state.stopwatch.turn(hook, &state.shared.figures);
+                Ok(())
+            });
+        }
         let proxy = self.component.instantiate_async(&mut store).await?;
         Ok(Instance {
             store,
