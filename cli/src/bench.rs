@@ -300,6 +300,9 @@ impl Plan {
         for setup in &self.setups {
             self.measure(*setup, &requests, &mut report, &mut ask_openssl)?;
         }
+        if has_openssl && openssl.is_empty() {
+            report.environment.openssl += ", whose `openssl speed` gives no figures";
+        }
         report.openssl = [1024, 2048]
             .into_iter()
             .filter_map(|bits| {
