@@ -83,8 +83,8 @@ impl<P: Platform> Service<P> {
         if is_head {
             reply.body_mut().clear();
         }
-        let has_no_body = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
-        if !is_head && !has_no_body.contains(&reply.status()) {
+        let without_body = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+        if !is_head && !without_body.contains(&reply.status()) {
             // A host that is told the length sends no chunks, and checks it: a HEAD's body would be short of it.
             let length = HeaderValue::from(reply.body().len());
             reply.headers_mut().insert(CONTENT_LENGTH, length);
