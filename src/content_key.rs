@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::encoding::{self, Unique};
+use crate::encoding;
 use crate::entitlement::{Terms, Track};
 use crate::error::{Problem, SettingError, SettingsError};
 use crate::id::Id;
@@ -120,7 +120,7 @@ struct WrittenRecord {
     track: Option<Track>,
     stream: Option<String>,
     title: Option<String>,
-    terms: Option<Unique>,
+    terms: Option<Value>,
 }
 
 impl WrittenRecord {
@@ -155,7 +155,7 @@ impl WrittenRecord {
             title: self.title.as_deref().map(offline_id).transpose()?,
             terms: match self.terms {
                 None => Terms::default(),
-                Some(Unique(Value::Object(members))) => {
+                Some(Value::Object(members)) => {
                     Terms::from_json(&members, &[]).map_err(|error| format!("`terms`: {error}"))?
                 }
                 Some(_) => return Err("`terms` is not an object".to_owned()),

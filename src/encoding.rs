@@ -145,16 +145,26 @@ pub fn json_object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
 /// # Errors
 /// As [`from_json`].
 pub fn json(bytes: &[u8]) -> Result<Value, String> {
-    from_json(bytes).map(|Unique(value)| value)
+    serde_json::from_slice(bytes)
+        .map(|Unique(value)| value)
+        .map_err(|e| format!("{} (line {}, column {})", message(&e), e.line(), e.column()))
 }
 
-/// Parses JSON of a known shape. Members that occur twice are refused by structures, and not by maps.
+/// Parses JSON of a known shape. A member that occurs twice is refused, at any depth.
 ///
 /// # Errors
-/// What kind of error it is, and where; no text of the document.
+/// What kind of error it is, and where it is none of JSON's shape; no text of the document.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| format!("{} (line {}, column {})", message(&e), e.line(), e.column()))
+    Ok(from_value(json(bytes)?)?)
+}
+
+/// A JSON object of these members.
+pub fn members<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
+    let mut object = Map::new();
+    for (name, value) in members {
+        object.insert(name.to_owned(), value);
+    }
+    object
 }
 
 /// Takes a JSON value for one of a known shape.
@@ -181,7 +191,7 @@ fn message(error: &serde_json::Error) -> &'static str {
 const DUPLICATE: &str = "duplicate field";
 
 /// A JSON value without repeated members.
-pub struct Unique(pub Value);
+struct Unique(Value);
 
 impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

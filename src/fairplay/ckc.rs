@@ -7,7 +7,7 @@ use sha1::{Digest, Sha1};
 
 use crate::fairplay::cipher;
 use crate::fairplay::error::Error;
-use crate::fairplay::tag::Tag;
+use crate::fairplay::tag::{self, Tag};
 use crate::fairplay::tllv;
 use crate::secret::{Key128, Secret};
 
@@ -47,10 +47,9 @@ pub fn seal(
     key: &Key128,
     rng: &mut dyn CryptoRng,
 ) -> Result<Vec<u8>, Error> {
-    let mut tags: Vec<Tag> = tllvs.iter().map(|(tag, _)| *tag).collect();
-    tags.sort_unstable();
-    if let Some([twice, _]) = tags.array_windows().find(|[a, b]| a == b) {
-        return Err(Error::ReturnRequest(*twice));
+    let tags = tllvs.iter().map(|(tag, _)| *tag).collect();
+    if let Some(twice) = tag::repeated(tags) {
+        return Err(Error::ReturnRequest(twice));
     }
     shuffle(&mut tllvs, rng);
     let mut payload = Vec::with_capacity(2048);

@@ -1,7 +1,8 @@
 //! An SPC explained: every TLLV by name, and what is read from it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::encoding;
 use crate::fairplay::check_in::Report;
 use crate::fairplay::client::{Client, OfflineSync, VmSide};
 use crate::fairplay::device::os_version;
@@ -115,10 +116,8 @@ fn sync(sync: &OfflineSync) -> Value {
         Some(report),
     ) = (sync, report.as_object_mut())
     {
-        let challenge = Map::from_iter([(
-            "challenge".to_owned(),
-            format!("{server_challenge:016x}").into(),
-        )]);
+        let challenge =
+            encoding::members([("challenge", format!("{server_challenge:016x}").into())]);
         report.extend(challenge);
     }
     report

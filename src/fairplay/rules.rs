@@ -52,7 +52,7 @@ impl Rules {
 
     fn from_setting(setting: &str) -> Result<Self, String> {
         let given = if setting.trim() == APPLE_DEFAULTS {
-            Map::from_iter([("profile".to_owned(), APPLE_DEFAULTS.into())])
+            encoding::members([("profile", APPLE_DEFAULTS.into())])
         } else {
             encoding::json_object(setting.as_bytes())?
         };

@@ -95,6 +95,13 @@ impl Tag {
     ];
 }
 
+/// A tag that occurs twice. 64 KiB hold up to 4,096 blocks: sorted, each is compared with one other.
+pub fn repeated(mut tags: Vec<Tag>) -> Option<Tag> {
+    tags.sort_unstable();
+    let repeated = tags.array_windows().find(|[a, b]| a == b);
+    repeated.map(|[tag, _]| *tag)
+}
+
 impl std::fmt::Display for Tag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:016x}", self.0)

@@ -14,7 +14,7 @@ use rand_core::CryptoRng;
 
 use crate::fairplay::error::Error;
 use crate::fairplay::reader::Reader;
-use crate::fairplay::tag::Tag;
+use crate::fairplay::tag::{self, Tag};
 
 /// Size of tag, block length and value length.
 const HEADER: usize = 16;
@@ -56,16 +56,13 @@ impl Tllvs {
             let offset = payload.len() - reader.0.len();
             blocks.push(Block::read(&mut reader, offset).ok_or(Error::Tllv { offset })?);
         }
-        // 64 KiB hold up to 4,096 blocks: sorted, each is compared with one other.
-        let mut tags: Vec<(Tag, usize)> = blocks
-            .iter()
-            .map(|block| (block.tag, block.offset))
-            .collect();
-        tags.sort_unstable();
-        match tags.array_windows().find(|[a, b]| a.0 == b.0) {
-            Some(&[_, (tag, offset)]) => Err(Error::DuplicateTag { tag, offset }),
-            None => Ok(Self { payload, blocks }),
+        let tags = blocks.iter().map(|block| block.tag).collect();
+        if let Some(tag) = tag::repeated(tags) {
+            let mut of_tag = blocks.iter().filter(|block| block.tag == tag);
+            let offset = of_tag.nth(1).map_or(0, |second| second.offset);
+            return Err(Error::DuplicateTag { tag, offset });
         }
+        Ok(Self { payload, blocks })
     }
 
     /// The blocks in order.

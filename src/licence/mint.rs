@@ -31,7 +31,7 @@ pub struct Minted {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OfOperator {
-    entitlements: encoding::Unique,
+    entitlements: Value,
     sub: Option<String>,
     expires_in: Option<u64>,
 }
@@ -71,7 +71,7 @@ impl<P: Platform> Licensing<P> {
 
     async fn decide_for_operator(&self, wanted: &Value) -> Result<Minted, Error> {
         let wanted: OfOperator = read(wanted)?;
-        check(&wanted.entitlements.0)?;
+        check(&wanted.entitlements)?;
         let expires_in = wanted.expires_in.unwrap_or(USUAL_LIFE);
         if !(1..=LONGEST_LIFE).contains(&expires_in) {
             return Err(Error::Request("`expires_in` is not 1 to 86400 seconds"));
@@ -79,7 +79,7 @@ impl<P: Platform> Licensing<P> {
         let secret = self.server_secret().await?.ok_or(Error::TokensOff)?;
         let mut claims = Map::new();
         claims.extend(wanted.sub.map(|sub| ("sub".to_owned(), sub.into())));
-        Ok(self.mint(claims, wanted.entitlements.0, expires_in, secret))
+        Ok(self.mint(claims, wanted.entitlements, expires_in, secret))
     }
 
     /// A token for a viewer whose own token is accepted, with the terms of the back end that his
@@ -156,7 +156,7 @@ impl<P: Platform> Licensing<P> {
         terms.insert("keys".to_owned(), json!(asked.keys));
         let entitlements = json!([terms]);
         Entitlement::from_claim(&entitlements)?;
-        let mut claims = Map::from_iter([(own::POLICY.to_owned(), json!(option.name))]);
+        let mut claims = encoding::members([(own::POLICY, json!(option.name))]);
         let token = access.token.as_ref();
         let subject = token.and_then(|token| token.subject.clone());
         claims.extend(subject.map(|subject| ("sub".to_owned(), subject.into())));

@@ -8,7 +8,7 @@ use super::body::{Extra, Requested, SpcRequest};
 use super::format::Format;
 use super::problem::Problem;
 use super::{Reply, json, reply, sessions};
-use crate::encoding::BASE64;
+use crate::encoding::{self, BASE64};
 use crate::error::Code;
 use crate::licence::{Ckc, FairplayLicence};
 
@@ -151,7 +151,7 @@ fn tell(entry: &mut Map<String, Value>, ckc: &Ckc) {
 }
 
 fn status(number: i32) -> Map<String, Value> {
-    Map::from_iter([("status".to_owned(), number.into())])
+    encoding::members([("status", number.into())])
 }
 
 /// A key of an array, with `payload`, or with `error`, which a content decryption module takes for a
@@ -159,7 +159,7 @@ fn status(number: i32) -> Map<String, Value> {
 fn array_key(key: &Requested, outcome: &Outcome) -> Value {
     let mut entry = match outcome {
         Ok(FairplayLicence::Ckc(ckc)) => {
-            Map::from_iter([("payload".to_owned(), BASE64.encode(&ckc.bytes).into())])
+            encoding::members([("payload", BASE64.encode(&ckc.bytes).into())])
         }
         Ok(FairplayLicence::Stopped | FairplayLicence::CheckedIn(_)) => Map::new(),
         Err(problem) => refused("error", problem),
@@ -174,10 +174,7 @@ fn refused(name: &str, problem: &Problem) -> Map<String, Value> {
     let number = problem
         .fps_status
         .unwrap_or_else(|| problem.code.status.into());
-    let mut entry = Map::from_iter([
-        (name.to_owned(), number.into()),
-        ("code".to_owned(), problem.code.name.into()),
-    ]);
+    let mut entry = encoding::members([(name, number.into()), ("code", problem.code.name.into())]);
     insert(&mut entry, "detail", problem.detail.as_deref());
     entry
 }

@@ -129,7 +129,7 @@ pub struct Question<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Answer {
-    terms: Option<encoding::Unique>,
+    terms: Option<Value>,
     refuse: Option<String>,
 }
 
@@ -214,7 +214,7 @@ fn read(body: &[u8]) -> Result<Map<String, Value>, Error> {
                 .collect();
             Err(Error::Refused(Some(reason)))
         }
-        (None, Some(encoding::Unique(Value::Object(members)))) => Ok(members),
+        (None, Some(Value::Object(members))) => Ok(members),
         _ => Err(Error::Failed(
             "it has neither `terms` nor `refuse`".to_owned(),
         )),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::content_key::{ContentKey, ContentKeys};
+use crate::encoding;
 use crate::entitlement::{self, Entitlement, Terms};
 use crate::id::Id;
 use crate::token::dialect::{Dialects, Grant, Secrets};
@@ -148,6 +149,6 @@ fn max_uses(claims: &Claims) -> Result<Terms, Error> {
         Some(Value::String(text)) => text.parse().ok(),
         Some(value) => value.as_u64(),
     };
-    let members = Map::from_iter([("max_uses".to_owned(), json!(number))]);
+    let members = encoding::members([("max_uses", json!(number))]);
     Terms::from_json(&members, &[]).map_err(|error: entitlement::Error| error.into())
 }

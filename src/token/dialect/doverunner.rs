@@ -248,10 +248,7 @@ fn entry(policy: &Map<String, Value>, keys: &[String]) -> Result<Value, Error> {
         ]
     };
 
-    let mut entry = Map::from_iter([
-        ("keys".to_owned(), json!(keys)),
-        ("persist".to_owned(), json!(is_stored)),
-    ]);
+    let mut entry = encoding::members([("keys", json!(keys)), ("persist", json!(is_stored))]);
     let numbers = durations.into_iter().chain([
         ("not_after", utc(playback, "expire_date")?),
         ("max_streams", number(playback, "max_stream_per_user")?),
@@ -376,9 +373,9 @@ fn external_keys(
     for key in &written {
         let key = key.as_object().ok_or(Error::Malformed("external_key"))?;
         know(key, &["track_type", "key_id", "key", "iv"])?;
-        let mut record = Map::from_iter([
-            ("key".to_owned(), json!(digits(key, "key")?)),
-            ("iv".to_owned(), json!(digits(key, "iv")?)),
+        let mut record = encoding::members([
+            ("key", json!(digits(key, "key")?)),
+            ("iv", json!(digits(key, "iv")?)),
         ]);
         let track = match track_type(key)? {
             "AUDIO" => Some("audio"),

@@ -143,10 +143,7 @@ fn entry(rights: &Map<String, Value>) -> Result<(Id, Value), Error> {
         .ok_or(Error::Malformed("assetId"))?;
 
     let is_stored = flag(rights, "storeLicense")?.unwrap_or(true);
-    let mut entry = Map::from_iter([
-        ("keys".to_owned(), json!([key])),
-        ("persist".to_owned(), json!(is_stored)),
-    ]);
+    let mut entry = encoding::members([("keys", json!([key])), ("persist", json!(is_stored))]);
     if let Some(rental) = rental(rights)? {
         let [to_start, from_start] = if is_stored {
             ["storage_seconds", "playback_seconds"]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{PolicyOption, Required, RequiredClaim, Restriction, TokenRestriction, malformed};
-use crate::encoding::{self, Unique};
+use crate::encoding;
 use crate::entitlement::Terms;
 use crate::error::{Problem, SettingError};
 use crate::token::keys::{VerificationKeys, WrittenKey};
@@ -52,9 +52,9 @@ pub(super) fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
 #[serde(deny_unknown_fields)]
 struct WrittenOption {
     name: String,
-    restriction: Unique,
-    terms: Option<Unique>,
-    drm: Option<Unique>,
+    restriction: Value,
+    terms: Option<Value>,
+    drm: Option<Value>,
     callback: Option<callback::Written>,
 }
 
@@ -63,17 +63,17 @@ impl WrittenOption {
         if self.name.is_empty() {
             return Err("`name` is empty".to_owned());
         }
-        let restriction = WrittenRestriction::read(self.restriction.0)?;
+        let restriction = WrittenRestriction::read(self.restriction)?;
         let mut terms = match self.terms {
             None => None,
-            Some(Unique(Value::Object(members))) => {
+            Some(Value::Object(members)) => {
                 Some(Terms::from_json(&members, &[]).map_err(|error| format!("`terms`: {error}"))?)
             }
             Some(_) => return Err("`terms` is not an object".to_owned()),
         };
         let drm = match self.drm {
             None => None,
-            Some(Unique(Value::Object(systems))) => Some(systems),
+            Some(Value::Object(systems)) => Some(systems),
             Some(_) => return Err("`drm` is not an object".to_owned()),
         };
         for (system, configuration) in drm.iter().flatten() {
