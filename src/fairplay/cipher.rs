@@ -1,41 +1,23 @@
-//! AES-128 as the protocol uses it: whole blocks, no padding scheme.
-
-// A machine has instructions for AES, which the `aes` crate knows; WebAssembly has none.
-#[cfg(not(target_family = "wasm"))]
-use aes::Aes128;
-use aes::cipher::{
-    Array, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, KeyInit, KeyIvInit,
-};
-use cmac::{Cmac, Mac};
-#[cfg(target_family = "wasm")]
-use keylet_aes128::Aes128;
+//! AES-128 as the protocol uses it, with keys that are secrets.
 
 use crate::secret::Key128;
 
 /// AES-ECB encryption of one block.
 pub fn ecb_encrypt(key: &Key128, block: &[u8; 16]) -> [u8; 16] {
-    let mut block = (*block).into();
-    Aes128::new(key.expose().into()).encrypt_block(&mut block);
-    block.into()
+    keylet_aes128::ecb_encrypt(key.expose(), block)
 }
 
 /// AES-CBC decryption in place. Bytes after the last whole block stay as they are.
 pub fn cbc_decrypt(key: &Key128, iv: &[u8; 16], data: &mut [u8]) {
-    let (blocks, _) = data.as_chunks_mut::<16>();
-    cbc::Decryptor::<Aes128>::new(key.expose().into(), iv.into())
-        .decrypt_blocks(Array::cast_slice_from_core_mut(blocks));
+    keylet_aes128::cbc_decrypt(key.expose(), iv, data);
 }
 
 /// AES-CBC encryption in place. Bytes after the last whole block stay as they are.
 pub fn cbc_encrypt(key: &Key128, iv: &[u8; 16], data: &mut [u8]) {
-    let (blocks, _) = data.as_chunks_mut::<16>();
-    cbc::Encryptor::<Aes128>::new(key.expose().into(), iv.into())
-        .encrypt_blocks(Array::cast_slice_from_core_mut(blocks));
+    keylet_aes128::cbc_encrypt(key.expose(), iv, data);
 }
 
 /// Whether a message, in parts, has this CMAC (RFC 4493), the whole of it; in constant time.
 pub fn cmac_verifies(key: &Key128, message: &[&[u8]], tag: &[u8]) -> bool {
-    let mut mac = Cmac::<Aes128>::new(key.expose().into());
-    message.iter().for_each(|part| mac.update(part));
-    mac.verify_slice(tag).is_ok()
+    keylet_aes128::cmac_verifies(key.expose(), message, tag)
 }

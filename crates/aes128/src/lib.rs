@@ -1,4 +1,5 @@
-//! AES-128 (FIPS 197) on vectors of 16 bytes, for WebAssembly, which has no instructions for AES.
+//! AES-128 (FIPS 197): the modes that FairPlay uses, and a cipher on vectors of 16 bytes for WebAssembly,
+//! which has no instructions for AES.
 //!
 //! A block is one vector. A byte is inverted by way of GF(2^4), whose tables have 16 bytes and fit into one
 //! vector ([`plane`]): no branch and no address depends on a key or a block, in WebAssembly. (Elsewhere
@@ -17,8 +18,11 @@
     )
 )]
 
+mod modes;
 mod plane;
 mod vector;
+
+pub use modes::{cbc_decrypt, cbc_encrypt, cmac_verifies, ecb_encrypt};
 
 use cipher::array::Array;
 use cipher::consts::{U4, U16};
