@@ -175,6 +175,31 @@ pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, &'static str> 
     serde_json::from_value(value).map_err(|e| message(&e))
 }
 
+/// The words of a setting that is a list: separated by commas or white space, or JSON. `None` when it
+/// begins like JSON and is no list of strings.
+pub fn words(text: &str) -> Option<Vec<String>> {
+    if text.trim_start().starts_with('[') {
+        return from_json(text.as_bytes()).ok();
+    }
+    let words = text.split(|c: char| c == ',' || c.is_whitespace());
+    let words = words.filter(|word| !word.is_empty());
+    Some(words.map(ToOwned::to_owned).collect())
+}
+
+/// A `NumericDate` (RFC 7519 section 2) in whole seconds since 1970: a number that may have a fraction,
+/// which is left away.
+pub fn numeric_date(value: &Value) -> Option<u64> {
+    let Value::Number(number) = value else {
+        return None;
+    };
+    number.as_u64().or_else(|| {
+        let text = number.to_string();
+        let (seconds, fraction) = text.split_once('.')?;
+        let is_plain = fraction.bytes().all(|byte| byte.is_ascii_digit());
+        seconds.parse().ok().filter(|_| is_plain)
+    })
+}
+
 /// What kind of error it is, without any text of the document.
 fn message(error: &serde_json::Error) -> &'static str {
     use serde_json::error::Category;

@@ -44,6 +44,32 @@ impl Id {
     pub fn from_guid(text: &str) -> Option<Self> {
         guid_digits(text.trim()).map(Self)
     }
+
+    /// The KID in an asset id that has more to it.
+    ///
+    /// | written | by |
+    /// |---|---|
+    /// | `<KID>:<IV>` | Axinom |
+    /// | `fps.ezdrm.com/;<KID>` | EZDRM |
+    /// | `<account>.keydelivery.<region>.media.azure.net/FairPlay/?kid=<KID>` | Azure Media Services |
+    /// | `drmtoday?assetId=<id>&keyId=<KID>`, `…?contentId=<id>&keyId=<KID>` | DRMtoday, Irdeto |
+    pub fn key_id(&self) -> Option<Self> {
+        let text = std::str::from_utf8(&self.0).ok()?;
+        let before_iv = text.split_once(':');
+        let before_iv = before_iv.filter(|(_, iv)| guid_digits(iv).is_some());
+        let last = text.rsplit_once(';').map(|(_, last)| last);
+        let (_, query) = text.split_once('?').unwrap_or_default();
+        let is_kid = |name: &str| ["kid", "keyid"].contains(&name.to_ascii_lowercase().as_str());
+        let in_query = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| is_kid(name));
+        [
+            before_iv.map(|(kid, _)| Cow::Borrowed(kid)),
+            last.map(Cow::Borrowed),
+            in_query.map(|(_, kid)| kid),
+        ]
+        .into_iter()
+        .flatten()
+        .find_map(|kid| Self::from_guid(&kid))
+    }
 }
 
 impl std::fmt::Display for Id {
@@ -104,6 +130,29 @@ mod tests {
 
     fn utf16(text: &str) -> Vec<u8> {
         text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+    }
+
+    #[test]
+    fn a_kid_is_found_in_what_services_write_around_it() {
+        let kid = Id::from_guid("339c45b5fb6d4bd9994ceabd9d41c95b");
+        for asset in [
+            "skd://339c45b5-fb6d-4bd9-994c-eabd9d41c95b:24242424242424242424242424242424",
+            "skd://fps.ezdrm.com/;339c45b5-fb6d-4bd9-994c-eabd9d41c95b",
+            "skd://a.keydelivery.b.media.azure.net/FairPlay/?kid=339C45B5-FB6D-4BD9-994C-EABD9D41C95B",
+            "skd://drmtoday?assetId=a&variantId=b&keyId=339c45b5fb6d4bd9994ceabd9d41c95b",
+        ] {
+            assert_eq!(Id::from_bytes(asset.as_bytes()).key_id(), kid, "{asset}");
+            assert_eq!(Id::from_bytes(&utf16(asset)).key_id(), kid, "{asset}");
+        }
+        for asset in [
+            "movie-42",
+            "339c45b5fb6d4bd9994ceabd9d41c95b",
+            "339c45b5fb6d4bd9994ceabd9d41c95b:443",
+            "a;b",
+            "a?kid=b",
+        ] {
+            assert_eq!(Id::from_bytes(asset.as_bytes()).key_id(), None, "{asset}");
+        }
     }
 
     #[test]

@@ -57,12 +57,22 @@ impl Timeout {
 /// The largest answer of another server, in bytes.
 pub const MAX_ANSWER: usize = 256 * 1024;
 
+/// The value of a variable: without line breaks at its end, which files have and nobody means. `None`
+/// when nothing is left.
+pub fn value(text: String) -> Option<Zeroizing<String>> {
+    let mut text = Zeroizing::new(text);
+    let length = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(length);
+    (!text.is_empty()).then_some(text)
+}
+
 /// What the host provides.
 ///
 /// Keys of the key-value store are text. A counter's key has a prefix of its own and is only ever
 /// incremented: a store may stop the instance that increments anything else.
 pub trait Platform {
-    /// The value of a variable. `None` when it is undefined or empty: empty equals unset.
+    /// The value of a variable, as [`value`] has it. `None` when it is undefined or empty: empty equals
+    /// unset.
     ///
     /// # Errors
     /// [`Error::Variables`] when the store does not answer.

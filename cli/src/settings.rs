@@ -15,8 +15,7 @@ pub struct Settings(pub Provided);
 
 impl Platform for Settings {
     async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
-        let value = self.0.get(name).filter(|value| !value.is_empty());
-        Ok(value.cloned().map(Zeroizing::new))
+        Ok(self.0.get(name).cloned().and_then(platform::value))
     }
 
     fn now(&self) -> u64 {

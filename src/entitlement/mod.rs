@@ -13,7 +13,7 @@ use crate::id::Id;
 pub use device::{DeviceClass, Hdcp, MinOs, OsVersion, SecurityLevel};
 pub use place::{Country, Network, Place, last_address};
 pub(crate) use terms::least;
-pub use terms::{AllOf, Granted, Limits, MAX_STREAMS, StreamsFull, Terms, Track, Use};
+pub use terms::{AllOf, Granted, IfReported, Limits, MAX_STREAMS, StreamsFull, Terms, Track, Use};
 
 /// Why an entitlement gives nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,6 +100,16 @@ impl Entitlement {
             })
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+
+    /// The same, each as the terms of a [rental](Terms::of_rental).
+    #[must_use]
+    pub fn of_rental(self) -> Self {
+        let entries = self.0.into_iter().map(|Entry { keys, terms }| Entry {
+            keys,
+            terms: terms.of_rental(),
+        });
+        Self(entries.collect())
     }
 
     /// Every key, without a term: what stands where others say what is allowed.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::Error;
 use super::device::{DeviceClass, Hdcp, MinOs, SecurityLevel};
 use super::place::{Country, Network, Place};
+use crate::encoding;
 
 /// The kinds of track that terms and key records tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -26,6 +27,8 @@ pub enum Track {
 }
 
 impl Track {
+    const ALL: [Self; 4] = [Self::Audio, Self::Sd, Self::Hd, Self::Uhd];
+
     fn named(name: &str) -> Option<Self> {
         match name {
             "audio" => Some(Self::Audio),
@@ -56,6 +59,9 @@ pub struct Terms {
     pub not_after: Option<u64>,
     /// What it may play on, and where.
     pub limits: Limits,
+    /// Whether the durations of what is stored bound a stream, where the permission to store is taken
+    /// away.
+    bounds_streams: bool,
     /// Terms of single tracks, whole; `None`: not allowed.
     tracks: Vec<(Track, Option<Terms>)>,
 }
@@ -65,7 +71,7 @@ pub struct Terms {
 pub struct Limits {
     /// Output protection.
     pub hdcp: Option<Hdcp>,
-    /// How well the device must protect.
+    /// How well the device must protect, and say that it does.
     pub min_security_level: Option<SecurityLevel>,
     /// AirPlay is forbidden.
     pub no_airplay: bool,
@@ -79,8 +85,10 @@ pub struct Limits {
     pub device_classes: AllOf<DeviceClass>,
     /// The oldest operating systems.
     pub min_os: MinOs,
-    /// The oldest Key Delivery Library.
+    /// The oldest Key Delivery Library, and the device must say which it has.
     pub min_kdl: Option<u32>,
+    /// What only a device must reach that reports it.
+    pub if_reported: IfReported,
     /// How many licences the token is good for.
     pub max_uses: Option<u32>,
     /// How many streams of a viewer there may be at once.
@@ -91,6 +99,15 @@ pub struct Limits {
     pub ip_allow: AllOf<Network>,
     /// Countries.
     pub countries: AllOf<Country>,
+}
+
+/// What passes on devices that say nothing of it, as older ones do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IfReported {
+    /// How well the device must protect.
+    pub min_security_level: Option<SecurityLevel>,
+    /// The oldest Key Delivery Library.
+    pub min_kdl: Option<u32>,
 }
 
 /// What gives way when as many streams are played as are allowed.
@@ -174,12 +191,23 @@ impl Limits {
             device_classes: self.device_classes.and(&other.device_classes),
             min_os: self.min_os.and(&other.min_os),
             min_kdl: self.min_kdl.max(other.min_kdl),
+            if_reported: IfReported {
+                min_security_level: (self.if_reported.min_security_level)
+                    .max(other.if_reported.min_security_level),
+                min_kdl: self.if_reported.min_kdl.max(other.if_reported.min_kdl),
+            },
             max_uses: least(self.max_uses, other.max_uses),
             max_streams: least(self.max_streams, other.max_streams),
             streams_full: least(self.streams_full, other.streams_full),
             ip_allow: self.ip_allow.and(&other.ip_allow),
             countries: self.countries.and(&other.countries),
         }
+    }
+
+    /// The security level that a CKC asks for.
+    pub fn security_level(&self) -> Option<SecurityLevel> {
+        self.min_security_level
+            .max(self.if_reported.min_security_level)
     }
 
     /// Whether they look at where a request comes from.
@@ -349,12 +377,38 @@ impl Terms {
     /// withhold only what they say.
     #[must_use]
     pub fn alone(mut self) -> Self {
-        let own = self.tracks.iter_mut().filter_map(|(_, own)| own.as_mut());
-        for terms in own {
+        self.each_mut(|terms| {
             terms.persist.get_or_insert(false);
-        }
-        self.persist.get_or_insert(false);
+        });
         self
+    }
+
+    /// The same for devices that report their security level and their Key Delivery Library: others
+    /// pass.
+    #[must_use]
+    pub fn if_reported(mut self) -> Self {
+        self.each_mut(|Self { limits, .. }| {
+            limits.if_reported = IfReported {
+                min_security_level: limits.min_security_level.take(),
+                min_kdl: limits.min_kdl.take(),
+            };
+        });
+        self
+    }
+
+    /// The terms of a rental, which ends when it does whatever becomes of it: where the permission to
+    /// store is taken away, `storage_seconds` holds as `rental_seconds`, and `playback_seconds` as
+    /// `lease_seconds`.
+    #[must_use]
+    pub fn of_rental(mut self) -> Self {
+        self.each_mut(|terms| terms.bounds_streams = terms.persist == Some(true));
+        self
+    }
+
+    fn each_mut(&mut self, change: impl Fn(&mut Self)) {
+        let tracks = self.tracks.iter_mut().filter_map(|(_, own)| own.as_mut());
+        tracks.for_each(&change);
+        change(self);
     }
 
     /// The terms of a track: those that are said of it, and for the rest those of every track. A key
@@ -369,9 +423,26 @@ impl Terms {
         }
     }
 
-    /// What meets both. A permission to store that a lease or a rental leaves no use for is dropped.
+    /// What meets both, for each track and for what is of none. A permission to store that a lease or a
+    /// rental leaves no use for is dropped.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
+        let mut both = self.and_of_one(other);
+        for track in Track::ALL {
+            let is_named = |terms: &Self| terms.tracks.iter().any(|(named, _)| *named == track);
+            if is_named(self) || is_named(other) {
+                let own = (self.for_track(Some(track)), other.for_track(Some(track)));
+                let own = match own {
+                    (Ok(one), Ok(another)) => Some(one.and_of_one(another)),
+                    _ => None,
+                };
+                both.tracks.push((track, own));
+            }
+        }
+        both
+    }
+
+    fn and_of_one(&self, other: &Self) -> Self {
         let lease_seconds = least(self.lease_seconds, other.lease_seconds);
         let rental_seconds = least(self.rental_seconds, other.rental_seconds);
         let is_streaming = lease_seconds.is_some() || rental_seconds.is_some();
@@ -389,8 +460,25 @@ impl Terms {
             not_before: self.not_before.max(other.not_before),
             not_after: least(self.not_after, other.not_after),
             limits: self.limits.clone().and(&other.limits),
+            bounds_streams: self.bounds_streams || other.bounds_streams,
             tracks: Vec::new(),
         }
+    }
+
+    /// The lease and the rental of a stream.
+    fn of_stream(&self) -> [Option<u32>; 2] {
+        let stored = [self.playback_seconds, self.storage_seconds];
+        let [playback, storage] = stored.map(|seconds| seconds.filter(|_| self.bounds_streams));
+        [
+            least(self.lease_seconds, playback),
+            least(self.rental_seconds, storage),
+        ]
+    }
+
+    /// Whether a stream has a lease, and not only an end.
+    pub fn has_lease(&self) -> bool {
+        let [lease, _] = self.of_stream();
+        lease.is_some()
     }
 
     /// What these terms come to at `now`: dates are checked, and `not_after` clips every duration.
@@ -417,9 +505,10 @@ impl Terms {
                 ends_in: remaining,
             }
         } else {
+            let [lease, rental] = self.of_stream();
             Use::Streaming {
-                lease_seconds: self.lease_seconds.map(clip).or(remaining),
-                rental_seconds: self.rental_seconds.map(clip),
+                lease_seconds: lease.map(clip).or(remaining),
+                rental_seconds: rental.map(clip),
             }
         };
         Ok(Granted {
@@ -496,8 +585,8 @@ fn streams(value: &Value) -> Result<u32, Error> {
 }
 
 fn date(term: &'static str, value: &Value) -> Result<u64, Error> {
-    let reason = "a date is a whole number of seconds since 1970";
-    value.as_u64().ok_or(Error::Terms { term, reason })
+    let reason = "a date is a number of seconds since 1970";
+    encoding::numeric_date(value).ok_or(Error::Terms { term, reason })
 }
 
 fn flag(term: &'static str, value: &Value) -> Result<bool, Error> {

@@ -117,6 +117,10 @@ impl Credentials {
         }
         if let Some(list) = list {
             match encoding::from_json::<Vec<WrittenCredential>>(list.as_bytes()) {
+                Ok(list) if list.is_empty() && written.is_empty() => {
+                    let reason = "the list is empty, so there is nothing to serve";
+                    problems.push(SettingError::new(CREDENTIALS, Problem::Malformed, reason));
+                }
                 Ok(list) => written.extend(
                     list.into_iter()
                         .enumerate()
@@ -304,7 +308,17 @@ impl WrittenCredential {
             .flatten()
         {
             match StoredKey::read_all(text, password) {
-                Ok(found) => keys.extend(found),
+                Ok(found) => {
+                    for key in found {
+                        // What stands there twice is one key.
+                        if keys
+                            .iter()
+                            .all(|known: &StoredKey| known.modulus != key.modulus)
+                        {
+                            keys.push(key);
+                        }
+                    }
+                }
                 Err((problem, reason)) => {
                     problems.push(source.problem(PRIVATE_KEY, problem, reason));
                 }

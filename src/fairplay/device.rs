@@ -11,18 +11,10 @@ use crate::fairplay::error::Error;
 ///
 /// # Errors
 /// Names the first term that the device does not meet.
-pub fn check(
-    limits: &Limits,
-    client: &Client,
-    id: Option<&str>,
-    unreported_passes: bool,
-) -> Result<(), Error> {
-    if let Some(least) = limits.min_kdl {
-        match client.kdl_version.filter(|version| *version > 0) {
-            Some(version) if version < least => return Err(Error::KdlVersion),
-            None if !unreported_passes => return Err(Error::KdlVersion),
-            _ => {}
-        }
+pub fn check(limits: &Limits, client: &Client, id: Option<&str>) -> Result<(), Error> {
+    let kdl = client.kdl_version.filter(|version| *version > 0);
+    if kdl < limits.min_kdl || kdl.is_some() && kdl < limits.if_reported.min_kdl {
+        return Err(Error::KdlVersion);
     }
     let class = client.device_class();
     if !limits.device_classes.allow(|allowed| *allowed == class) {

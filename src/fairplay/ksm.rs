@@ -58,9 +58,8 @@ pub struct Answer {
 /// 7. Build the TLLVs: wrapped key, R1, returned tags, then the terms.
 /// 8. Derive the CKC key, encrypt with a fresh IV, write the container.
 ///
-/// `device_id` is the device's pseudonym, when there are such; `unreported_passes` is said by the
-/// deployment's [rules](super::rules::Rules). The TLLVs of the "video" session key are ignored: the
-/// generic one is used, with version 1.
+/// `device_id` is the device's pseudonym, when there are such. The TLLVs of the "video" session key are
+/// ignored: the generic one is used, with version 1.
 ///
 /// # Errors
 /// [`Error`] when the device cannot take the key or keep to the terms.
@@ -69,7 +68,6 @@ pub fn respond(
     key: &ContentKey,
     granted: &Granted,
     device_id: Option<&str>,
-    unreported_passes: bool,
     rng: &mut dyn CryptoRng,
 ) -> Result<Answer, Error> {
     let limits = &granted.limits;
@@ -81,7 +79,7 @@ pub fn respond(
     {
         return Err(Error::KeyFormat);
     }
-    device::check(limits, client, device_id, unreported_passes)?;
+    device::check(limits, client, device_id)?;
     let duration = Duration::choose(&granted.use_, client, key)?;
 
     let wrapped = ckc::content_key(&key.key, &key.iv, &spc.session_key.sk);
@@ -97,8 +95,7 @@ pub fn respond(
         let (tag, value) = duration.tllv();
         tllvs.push((tag, Cow::Owned(value)));
     }
-    if let Some(required) = limits.min_security_level {
-        let value = output_protection::security_level(required, client, unreported_passes)?;
+    if let Some(value) = output_protection::security_level(limits, client)? {
         tllvs.push((Tag::SECURITY_LEVEL, Cow::Owned(value.to_vec())));
     }
     if let Some(required) = limits.hdcp {

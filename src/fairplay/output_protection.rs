@@ -2,7 +2,7 @@
 
 use rand_core::CryptoRng;
 
-use crate::entitlement::{Hdcp, SecurityLevel};
+use crate::entitlement::{Hdcp, Limits, SecurityLevel};
 use crate::fairplay::client::{Capabilities, Client};
 use crate::fairplay::error::Error;
 
@@ -38,40 +38,46 @@ pub fn hdcp(required: Hdcp, client: &Client, rng: &mut dyn CryptoRng) -> Result<
     Ok(value)
 }
 
-/// The value of the security level TLLV: `[4] version 1 | [4] 0 | [8] level`.
-///
-/// A device reports its level, or says by its capabilities which ones it reaches. One that does
-/// neither, as older ones do, passes only where `unreported_passes`.
+/// The value of the security level TLLV, where a level is required: `[4] version 1 | [4] 0 | [8] level`.
 ///
 /// # Errors
 /// [`Error::SecurityLevel`] when the device does not reach the level.
-pub fn security_level(
-    required: SecurityLevel,
-    client: &Client,
-    unreported_passes: bool,
-) -> Result<[u8; 16], Error> {
-    let level = match required {
+pub fn security_level(limits: &Limits, client: &Client) -> Result<Option<[u8; 16]>, Error> {
+    let if_reported = limits.if_reported.min_security_level;
+    for (required, unreported_passes) in [(limits.min_security_level, false), (if_reported, true)] {
+        if required.is_some_and(|required| !reaches(client, required, unreported_passes)) {
+            return Err(Error::SecurityLevel);
+        }
+    }
+    Ok(limits.security_level().map(|required| {
+        let mut value = [0; 16];
+        let (version, word) = value.split_at_mut(8);
+        version.copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0]);
+        word.copy_from_slice(&number(required).to_be_bytes());
+        value
+    }))
+}
+
+fn number(level: SecurityLevel) -> u64 {
+    match level {
         SecurityLevel::Audio => AUDIO,
         SecurityLevel::Baseline => BASELINE,
         SecurityLevel::Main => MAIN,
-    };
+    }
+}
+
+/// A device reports its level, or says by its capabilities which ones it reaches. One that does
+/// neither, as older ones do, passes only where `unreported_passes`.
+fn reaches(client: &Client, required: SecurityLevel, unreported_passes: bool) -> bool {
     let says = |ability: fn(Capabilities) -> bool| client.capabilities.is_some_and(ability);
     let (baseline, main) = (
         says(Capabilities::security_level_baseline),
         says(Capabilities::security_level_main),
     );
-    let reaches = match (client.security_level, required) {
+    match (client.security_level, required) {
         (_, SecurityLevel::Audio) => true,
-        (Some(reported), _) => reported >= level,
+        (Some(reported), _) => reported >= number(required),
         (None, SecurityLevel::Baseline) => baseline || main || unreported_passes,
         (None, SecurityLevel::Main) => main || (unreported_passes && !baseline),
-    };
-    if !reaches {
-        return Err(Error::SecurityLevel);
     }
-    let mut value = [0; 16];
-    let (version, word) = value.split_at_mut(8);
-    version.copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0]);
-    word.copy_from_slice(&level.to_be_bytes());
-    Ok(value)
 }

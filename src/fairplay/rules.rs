@@ -30,11 +30,9 @@ const SUGGESTED: &str = r#"{
 /// The rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// What is met together with a token's terms.
+    /// What is met together with a token's terms. Devices that report neither security level nor Key
+    /// Delivery Library, as older ones do, pass where the rules say so.
     pub terms: Terms,
-    /// Whether devices that report neither security level nor Key Delivery Library, as older ones
-    /// do, are taken to reach what is required.
-    pub unreported_passes: bool,
 }
 
 impl Rules {
@@ -71,17 +69,14 @@ impl Rules {
                 (_, value) => drop(members.insert(name, value)),
             }
         }
-        let unreported_passes = match members.get("unreported").map(Value::as_str) {
-            None | Some(Some("refuse")) => false,
-            Some(Some("allow")) => true,
-            Some(_) => return Err("`unreported` is neither \"allow\" nor \"refuse\"".to_owned()),
-        };
         let terms = Terms::from_json(&members, &["profile", "unreported"])
             .map_err(|error| error.to_string())?;
-        Ok(Self {
-            terms,
-            unreported_passes,
-        })
+        let terms = match members.get("unreported").map(Value::as_str) {
+            None | Some(Some("refuse")) => terms,
+            Some(Some("allow")) => terms.if_reported(),
+            Some(_) => return Err("`unreported` is neither \"allow\" nor \"refuse\"".to_owned()),
+        };
+        Ok(Self { terms })
     }
 }
 
@@ -101,7 +96,8 @@ mod tests {
     fn rules(setting: &str, track: Track) -> (Option<u32>, Option<SecurityLevel>, Option<Hdcp>) {
         let rules = Rules::from_setting(setting).unwrap();
         let limits = &rules.terms.for_track(Some(track)).unwrap().limits;
-        (limits.min_kdl, limits.min_security_level, limits.hdcp)
+        let kdl = limits.min_kdl.max(limits.if_reported.min_kdl);
+        (kdl, limits.security_level(), limits.hdcp)
     }
 
     #[test]
@@ -114,10 +110,10 @@ mod tests {
         ] {
             assert_eq!(rules(APPLE_DEFAULTS, track), (Some(31), Some(level), hdcp));
         }
-        assert!(
-            Rules::from_setting(APPLE_DEFAULTS)
-                .unwrap()
-                .unreported_passes
+        let suggested = Rules::from_setting(APPLE_DEFAULTS).unwrap().terms.limits;
+        assert_eq!(
+            (suggested.min_kdl, suggested.if_reported.min_kdl),
+            (None, Some(31))
         );
     }
 
@@ -133,7 +129,11 @@ mod tests {
             rules(changed, Track::Sd),
             (Some(40), Some(SecurityLevel::Baseline), None)
         );
-        assert!(!Rules::from_setting(changed).unwrap().unreported_passes);
+        let strict = Rules::from_setting(changed).unwrap().terms.limits;
+        assert_eq!(
+            (strict.min_kdl, strict.if_reported.min_kdl),
+            (Some(40), None)
+        );
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl<'a> Audit<'a> {
         };
         self.granted = Some(Terms {
             hdcp: limits.hdcp.map(Hdcp::name),
-            min_security_level: limits.min_security_level.map(SecurityLevel::name),
+            min_security_level: limits.security_level().map(SecurityLevel::name),
             ..terms
         });
     }

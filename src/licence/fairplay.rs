@@ -7,7 +7,7 @@ use super::audit::Audit;
 use super::sessions::Session;
 use super::stream::SessionRequest;
 use super::{Error, FAIRPLAY, Licensing, Viewer};
-use crate::content_key::ContentKey;
+use crate::content_key::{ContentKey, ContentKeys};
 use crate::entitlement::{self, Granted, Place, Terms};
 use crate::error::SettingsError;
 use crate::fairplay;
@@ -130,8 +130,8 @@ impl<P: Platform> Licensing<P> {
         result
     }
 
-    /// The key record that an asset id reaches. A viewer's token may bring its keys along; those of the
-    /// server need not even be there then.
+    /// The key record that an asset id reaches, by its whole or by the KID in it. A viewer's token may
+    /// bring its keys along; those of the server need not even be there then.
     ///
     /// # Errors
     /// [`Error::KeyNotFound`] and [`Error::Settings`].
@@ -140,13 +140,12 @@ impl<P: Platform> Licensing<P> {
         viewer: &'a Viewer<'_>,
         id: &Id,
     ) -> Result<&'a ContentKey, Error> {
+        let kid = id.key_id();
+        let find = |keys: &'a ContentKeys| keys.find(id).or_else(|| keys.find(kid.as_ref()?));
         let mut tokens = viewer.accesses.iter().filter_map(|a| a.token.as_ref());
-        match tokens.find_map(|token| token.content_keys.as_ref()?.find(id)) {
+        match tokens.find_map(|token| find(token.content_keys.as_ref()?)) {
             Some(key) => Ok(key),
-            None => {
-                let keys = self.content_keys().await?;
-                keys.find(id).ok_or(Error::KeyNotFound)
-            }
+            None => find(self.content_keys().await?).ok_or(Error::KeyNotFound),
         }
     }
 
@@ -210,9 +209,17 @@ impl<P: Platform> Licensing<P> {
         let access = viewer.access_to(key)?;
         audit.policy = access.option.map(|option| option.name.clone());
         let mut terms = self.fairplay_terms(access, key).await?;
-        // Who stopped asks for nothing.
-        let callback = access.callback().filter(|_| !ksm::is_stopped(&spc));
-        if let Some((option, callback)) = callback {
+        let client = &spc.opened.client;
+        if ksm::is_stopped(&spc) {
+            // Who stopped asks for nothing: neither a date nor a place can refuse.
+            let limits = &terms.limits;
+            let stream = self.stream(viewer, access, request.session, client, device_id, limits);
+            if let Some(stream) = stream.await? {
+                self.stop_stream(&stream).await?;
+            }
+            return Ok(FairplayLicence::Stopped);
+        }
+        if let Some((option, callback)) = access.callback() {
             let question = Question {
                 purpose: "licence",
                 request_id: request.id,
@@ -238,21 +245,13 @@ impl<P: Platform> Licensing<P> {
             // Without a secret of its own, the server has no pseudonyms to compare.
             return Err(entitlement::Error::Unsupported("device_ids".to_owned()).into());
         }
-        let client = &spc.opened.client;
         let stream = self
-            .stream(viewer, access, request.session, client, device_id, &granted)
+            .stream(viewer, access, request.session, client, device_id, limits)
             .await?;
-        if ksm::is_stopped(&spc) {
-            if let Some(stream) = &stream {
-                self.stop_stream(stream).await?;
-            }
-            return Ok(FairplayLicence::Stopped);
-        }
         if let Some(stream) = &stream {
-            stream.clip(&mut granted, terms.lease_seconds.is_some(), now);
+            stream.clip(&mut granted, terms.has_lease(), now);
         }
-        let passes = self.rules().await?.unreported_passes;
-        let answer = ksm::respond(&spc, key, &granted, device_id, passes, &mut rng)?;
+        let answer = ksm::respond(&spc, key, &granted, device_id, &mut rng)?;
         // Counted once nothing else can refuse, and before anything is sent.
         let mut session = None;
         if let Some(stream) = &stream {

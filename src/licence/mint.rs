@@ -124,7 +124,7 @@ impl<P: Platform> Licensing<P> {
         let (option, callback) = access.callback().ok_or(entitlement::Error::Missing)?;
         audit.policy = Some(option.name.clone());
         if access.is_limited() {
-            let reason = "the token entitles to keys by itself: play with it";
+            let reason = "the token says by itself what it is good for: play with it";
             return Err(entitlement::Error::Shape(reason).into());
         }
         let question = Question {

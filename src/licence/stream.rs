@@ -2,7 +2,7 @@
 
 use super::sessions::{Decided, Session, full, token_id};
 use super::{Error, Licensing, Viewer};
-use crate::entitlement::{self, Granted, Use, least};
+use crate::entitlement::{self, Granted, Limits, Use, least};
 use crate::fairplay::client::{Client, PlaybackState, Streaming};
 use crate::platform::Platform;
 use crate::session::{self, Opening, Period, Ticket};
@@ -41,9 +41,8 @@ impl<P: Platform> Licensing<P> {
         request: SessionRequest<'_>,
         client: &Client,
         device: Option<&'a str>,
-        granted: &Granted,
+        limits: &Limits,
     ) -> Result<Option<Stream<'a>>, Error> {
-        let limits = &granted.limits;
         if limits.max_streams.is_none() && request.token.is_none() {
             return Ok(None);
         }

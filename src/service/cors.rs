@@ -10,6 +10,8 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::{Reply, allow, names};
+use crate::encoding;
+use crate::error::{Problem, SettingError, SettingsError};
 use crate::platform::Platform;
 use crate::token;
 
@@ -38,32 +40,37 @@ pub enum Cors {
 }
 
 impl Cors {
-    /// Reads the setting once. A store that does not answer lets nobody read, until it does.
+    /// Reads the setting once. One that is wrong lets nobody read, and so does a store that does not
+    /// answer, until it does.
     pub async fn load<'a>(cell: &'a OnceCell<Self>, platform: &impl Platform) -> &'a Self {
         const NOBODY: &Cors = &Cors::Listed(Vec::new());
         match cell.get() {
             Some(cors) => cors,
-            None => match platform.variable(VARIABLE).await {
-                Ok(setting) => {
-                    cell.get_or_init(|| Self::from_setting(setting.as_deref().map(String::as_str)))
-                }
+            None => match Self::read(platform).await {
+                Ok(cors) => cell.get_or_init(|| cors),
                 Err(_) => NOBODY,
             },
         }
     }
 
-    fn from_setting(setting: Option<&str>) -> Self {
-        let origins: Vec<String> = setting
-            .unwrap_or("*")
-            .split([',', ' '])
-            .map(|origin| origin.trim().trim_end_matches('/').to_ascii_lowercase())
-            .filter(|origin| !origin.is_empty())
-            .collect();
+    /// Reads the setting: origins, separated by commas or white space, or a JSON list of them.
+    ///
+    /// # Errors
+    /// What begins like JSON and is no list of strings.
+    pub async fn read(platform: &impl Platform) -> Result<Self, SettingsError> {
+        let setting = platform.variable(VARIABLE).await?;
+        let Some(mut origins) = encoding::words(setting.as_deref().map_or("*", String::as_str))
+        else {
+            let reason = "it starts like a JSON list and is no list of strings";
+            return Err(SettingError::new(VARIABLE, Problem::Malformed, reason).into());
+        };
         if origins.iter().any(|origin| origin == "*") {
-            Self::Any
-        } else {
-            Self::Listed(origins)
+            return Ok(Self::Any);
         }
+        for origin in &mut origins {
+            origin.truncate(origin.trim_end_matches('/').len());
+        }
+        Ok(Self::Listed(origins))
     }
 
     /// Adds what lets a page at `origin` read the reply.

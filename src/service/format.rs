@@ -30,12 +30,13 @@ pub enum Format {
 }
 
 impl Format {
-    const ALL: [(&str, Self); 6] = [
+    const ALL: [(&str, Self); 7] = [
         ("raw", Self::Raw),
         ("base64", Self::Base64),
         ("ckc-xml", Self::CkcXml),
         ("json", Self::Json),
         ("envelope", Self::Envelope),
+        ("apple", Self::Envelope),
         ("array", Self::Array),
     ];
 
@@ -51,7 +52,7 @@ impl Format {
         request: &SpcRequest,
     ) -> Result<Self, Problem> {
         let came = request.format;
-        if let Some(name) = parameter(query, PARAMETER) {
+        if let Some(name) = parameter(query, PARAMETER).filter(|name| !name.is_empty()) {
             let names = Self::ALL.map(|(name, _)| name).join(", ");
             let (_, format) = Self::ALL
                 .into_iter()

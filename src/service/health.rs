@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::cors::Cors;
 use super::place::TrustedHeaders;
 use super::{Reply, json};
 use crate::error::{Code, Problem, SettingError, SettingsError};
@@ -47,6 +48,9 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
     collect(&mut problems, query_tokens.map(drop));
     let store_failure = StoreFailure::load(licensing.platform()).await;
     collect(&mut problems, store_failure.map(drop));
+
+    let cors = Cors::read(licensing.platform()).await;
+    collect(&mut problems, cors.map(drop));
 
     let session_period = licensing.session_period().await;
     collect(&mut problems, session_period.map(drop));

@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::{Reply, json, reply, sessions};
 use crate::encoding::{self, BASE64};
 use crate::error::Code;
-use crate::licence::{Ckc, FairplayLicence};
+use crate::licence::{CheckIn, Ckc, FairplayLicence};
 
 /// The header with the time at which a licence ends, in seconds since 1970.
 pub const EXPIRES_AT_HEADER: &str = "x-keylet-expires-at";
@@ -116,9 +116,9 @@ fn streaming_key(key: &Requested, outcome: &Outcome) -> Value {
     let mut entry = match outcome {
         Ok(FairplayLicence::Ckc(ckc)) => granted(ckc),
         Ok(FairplayLicence::Stopped) => status(0),
-        Ok(FairplayLicence::CheckedIn(check_in)) => {
+        Ok(FairplayLicence::CheckedIn(report)) => {
             let mut entry = status(0);
-            entry.insert("check-in".into(), json!(check_in));
+            entry.extend(check_in(report));
             entry
         }
         Err(problem) => refused("status", problem),
@@ -161,11 +161,16 @@ fn array_key(key: &Requested, outcome: &Outcome) -> Value {
         Ok(FairplayLicence::Ckc(ckc)) => {
             encoding::members([("payload", BASE64.encode(&ckc.bytes).into())])
         }
-        Ok(FairplayLicence::Stopped | FairplayLicence::CheckedIn(_)) => Map::new(),
+        Ok(FairplayLicence::Stopped) => Map::new(),
+        Ok(FairplayLicence::CheckedIn(report)) => check_in(report),
         Err(problem) => refused("error", problem),
     };
     insert(&mut entry, "keyID", key.id.as_ref());
     entry.into()
+}
+
+fn check_in(report: &CheckIn) -> Map<String, Value> {
+    encoding::members([("check-in", json!(report))])
 }
 
 /// A refusal among other keys: its number, which is FairPlay's where there is one (negative) and else

@@ -201,7 +201,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
     /// store did not know of.
     pub async fn beat(&self, ticket: &Ticket) -> Result<Held, Error> {
         let Some(slot) = ticket.slot else {
-            return self.open(&Opening::again(ticket)).await;
+            return self.count(ticket).await;
         };
         if self.period.of(self.platform.now()) == ticket.heard {
             self.check_not_ended(&ticket.id, ticket.opened).await?;
@@ -224,7 +224,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         is_elsewhere: bool,
     ) -> Result<Held, Error> {
         let Some(slot) = ticket.slot else {
-            return self.open(&Opening::again(ticket)).await;
+            return self.count(ticket).await;
         };
         let mut record = self.record_of(ticket, slot).await?;
         match &mut record {
@@ -246,6 +246,16 @@ impl<'a, P: Platform> Sessions<'a, P> {
             None => {}
         }
         self.hear(ticket, slot, record).await
+    }
+
+    /// Opens a session that nobody has counted so far, as long as it has not lapsed nor been ended.
+    async fn count(&self, ticket: &Ticket) -> Result<Held, Error> {
+        self.check_not_ended(&ticket.id, ticket.opened).await?;
+        let has_lapsed = self.platform.now() >= self.period.plays_until(ticket.heard);
+        if has_lapsed || ticket.period != self.period.seconds() {
+            return Err(Error::Lapsed);
+        }
+        self.open(&Opening::again(ticket)).await
     }
 
     /// Ends a session. To end it again does nothing.

@@ -71,6 +71,11 @@ impl<'a> UntrustedToken<'a> {
         &self.algorithm
     }
 
+    /// Whether it is signed with a secret that both sides have (RFC 7518 section 3.2).
+    pub(super) fn has_mac(&self) -> bool {
+        self.algorithm.starts_with("HS")
+    }
+
     /// The header's `kid`.
     pub fn key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
@@ -143,11 +148,12 @@ impl Claims {
         self.0.get(claim).and_then(Value::as_str)
     }
 
-    /// A `NumericDate` in whole seconds (RFC 7519 section 2).
     fn date(&self, claim: &'static str) -> Result<Option<u64>, Error> {
         match self.0.get(claim) {
             None => Ok(None),
-            Some(value) => value.as_u64().map(Some).ok_or(Error::Claim(claim)),
+            Some(value) => encoding::numeric_date(value)
+                .map(Some)
+                .ok_or(Error::Claim(claim)),
         }
     }
 }

@@ -195,16 +195,18 @@ impl VerificationKeys {
 
 impl Secrets for VerificationKeys {
     fn secret(&self, kid: &str, alg: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
-        let fits = |key: &&WrittenKey| {
+        let fits = |(key, own): &(&WrittenKey, Option<&str>)| {
             let named = key
                 .kid
                 .as_deref()
                 .is_some_and(|k| k.eq_ignore_ascii_case(kid));
-            key.kty == "oct" && named && alg.is_none_or(|alg| key.alg.as_deref() == Some(alg))
+            key.kty == "oct" && named && alg.is_none_or(|alg| *own == Some(alg))
         };
-        let verifying = self.keys.iter().map(|key| &key.written);
-        let mut keys = verifying.chain(&self.others);
-        keys.find(fits)?.symmetric(1).ok()
+        let verifying = self.keys.iter();
+        let verifying = verifying.map(|key| (&key.written, Some(key.algorithm)));
+        let others = self.others.iter().map(|key| (key, key.alg.as_deref()));
+        let (key, _) = verifying.chain(others).find(fits)?;
+        key.symmetric(1).ok()
     }
 }
 

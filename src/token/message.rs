@@ -51,8 +51,12 @@ impl VerifiedToken {
     ) -> Result<Self, Error> {
         let claims = token.claims()?;
         let expires = claims.check_times(now)?;
-        if let Some(grant) = dialects.of_claims(&claims.0, secrets, now) {
-            // Whose key signs an entitlement message is its issuer, and it is meant for who has the key.
+        // Who shares a secret with this server is the issuer of what it signs, and it is meant for who has
+        // the secret. A key that an issuer publishes signs for many, and much else.
+        if let Some(grant) = dialects
+            .of_claims(&claims.0, secrets, now)
+            .filter(|_| token.has_mac())
+        {
             let identity = token.signed().as_bytes().to_vec();
             let grant = Grant {
                 claims: claims.0,
@@ -74,12 +78,12 @@ impl VerifiedToken {
                 Some(id.ok_or(Error::Claim(CONTENT_KEY_IDENTIFIER))?)
             }
         };
-        let entitlement = match claims
-            .0
-            .get("entitlements")
-            .filter(|_| dialects.has_native())
-        {
-            Some(claim) => Some(Entitlement::from_claim(claim)?),
+        let entitlement = match claims.0.get("entitlements") {
+            Some(claim) if dialects.has_native() => Some(Entitlement::from_claim(claim)?),
+            // It says what it is good for, and that is not to be more because nobody reads it.
+            Some(_) => {
+                return Err(entitlement::Error::Unsupported("entitlements".to_owned()).into());
+            }
             None if dialects.has_azure() && key.is_some() => Some(Entitlement::of_all_keys()),
             None => None,
         };
@@ -111,7 +115,8 @@ impl VerifiedToken {
             }
         };
         Ok(Self {
-            entitlement: Some(Entitlement::from_claim(&grant.entitlements)?),
+            // Other services have one rental, and not one of what is stored and one of a stream.
+            entitlement: Some(Entitlement::from_claim(&grant.entitlements)?.of_rental()),
             subject: grant.subject,
             content_keys,
             identity: grant.id.map_or(identity, String::into_bytes),

@@ -41,8 +41,7 @@ pub struct Wasi<H>(pub H);
 
 impl<H: Host> Platform for Wasi<H> {
     async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
-        let value = self.0.variable(name).await?.map(Zeroizing::new);
-        Ok(value.filter(|value| !value.is_empty()))
+        Ok(self.0.variable(name).await?.and_then(platform::value))
     }
 
     fn now(&self) -> u64 {

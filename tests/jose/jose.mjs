@@ -372,7 +372,6 @@ const rewritten = (name, comment, old, text) =>
 
 for (const claim of ['exp', 'nbf', 'iat']) {
   for (const [name, value] of Object.entries({
-    fraction: 1_700_000_000.5,
     text: '1700000000',
     null: null,
     negative: -1,
@@ -380,6 +379,9 @@ for (const claim of ['exp', 'nbf', 'iat']) {
   })) {
     await changed(`${claim}-${name}`, 'token_claims', { [claim]: value });
   }
+  // RFC 7519 section 2: a date may have a fraction.
+  const code = claim === 'exp' ? 'token_expired' : undefined;
+  await changed(`${claim}-fraction`, code, { [claim]: 1_700_000_000.5 });
   if (claim !== 'exp') await changed(`${claim}-future`, 'token_not_yet_valid', { [claim]: FUTURE });
 }
 await changed('exp-passed', 'token_expired', { exp: PAST });

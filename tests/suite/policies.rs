@@ -831,7 +831,9 @@ fn the_claims_of_azure_entitle_where_its_dialect_is_accepted() {
         );
     }
     let own = token(json!({"entitlements": [{"keys": "*"}]}));
-    assert_eq!(by_dialects("azure", &own, "movie"), "entitlement_missing");
+    assert_eq!(by_dialects("azure", &own, "movie"), "term_unsupported");
+    let both = token(json!({KEY_IDENTIFIER: KID, "entitlements": []}));
+    assert_eq!(by_dialects("azure", &both, "movie"), "term_unsupported");
     assert_eq!(by_dialects("native", &own, "movie"), "a");
     assert_eq!(by_dialects("azuer", &own, "movie"), "configuration_invalid");
 }

@@ -103,10 +103,10 @@ pub fn of_setting(variable: &str, code: &str, message: &str) -> (&'static str, A
         .contains(&variable) =>
         {
             (
-                if variable == "policies" {
-                    "policies"
-                } else {
-                    "token_keys"
+                match variable {
+                    "policies" => "policies",
+                    "dialects" => "dialects",
+                    _ => "token_keys",
                 },
                 (
                     "Every licence needs a token, and every token a key that verifies it: nobody is let in.",

@@ -2,12 +2,15 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use futures_util::stream::unfold;
-use http::{Request, Response, StatusCode};
+use http::header::HOST;
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -119,6 +122,7 @@ impl Server {
             show_output: options.show_output,
             figures: Arc::clone(&figures),
             is_timed: options.figures.is_some(),
+            is_stopping: AtomicBool::new(false),
         });
         let reuse = options.reuse.unwrap_or(world.default_reuse());
         let instances = Instances::new(world, &component, Arc::clone(&shared), reuse)
@@ -219,6 +223,7 @@ impl Server {
         for accepting in self.accepting {
             let _ = self.runtime.block_on(accepting);
         }
+        self.shared.is_stopping.store(true, Ordering::Relaxed);
     }
 }
 
@@ -332,22 +337,40 @@ impl Front {
         if let Ok(address) = client.to_string().parse() {
             request.headers_mut().insert("spin-client-addr", address);
         }
-        let response = match self
-            .instances
-            .handle(request.map(|body| self.in_time(body)))
-            .await
-        {
-            Ok(response) => response,
-            Err(error) => {
+        let empty = |status| {
+            let mut response = Response::new(whole(String::new()));
+            *response.status_mut() = status;
+            response
+        };
+        let response = if has_authority(&mut request) {
+            let request = request.map(|body| self.in_time(body));
+            self.instances.handle(request).await.unwrap_or_else(|error| {
                 tracing::error!(%method, path, error = format!("{error:#}"), "the component failed");
-                let mut response = Response::new(whole(String::new()));
-                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                response
-            }
+                empty(StatusCode::INTERNAL_SERVER_ERROR)
+            })
+        } else {
+            empty(StatusCode::BAD_REQUEST)
         };
         in_flight.end(&path, &response, started.elapsed());
         tracing::info!(%method, path, status = response.status().as_u16(), ms = millis(started), "request");
         response
+    }
+}
+
+/// Whether a request says for which host it is, as WASI wants it and from HTTP/1.1 on every request must
+/// (RFC 9112 section 3.2). Of those before, as some health checks are, it is for this one.
+fn has_authority(request: &mut Request<Incoming>) -> bool {
+    if request.uri().authority().is_some() {
+        return true;
+    }
+    match request.headers().get(HOST) {
+        Some(host) => Authority::try_from(host.as_bytes()).is_ok(),
+        None if request.version() <= Version::HTTP_10 => {
+            let own = HeaderValue::from_static("localhost");
+            request.headers_mut().insert(HOST, own);
+            true
+        }
+        None => false,
     }
 }
 

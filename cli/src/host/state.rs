@@ -1,5 +1,6 @@
 //! What an instance holds on the host's side.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use wasmtime::component::ResourceTable;
@@ -28,6 +29,8 @@ pub struct Shared {
     /// Whether the time that instances calculate is counted: each call between an instance and its host
     /// then looks at the clock.
     pub is_timed: bool,
+    /// Whether the server stops: instances that wait for requests are then given up.
+    pub is_stopping: AtomicBool,
 }
 
 impl Shared {

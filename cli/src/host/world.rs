@@ -2,6 +2,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -236,8 +237,11 @@ impl WorkerState for Limits {
         Box::pin(std::future::pending())
     }
 
-    fn drop(&self, _store: Store<State>, result: Result<()>) {
-        if let Err(error) = result {
+    fn drop(&self, store: Store<State>, result: Result<()>) {
+        let is_stopping = store.data().shared.is_stopping.load(Ordering::Relaxed);
+        if let Err(error) = result
+            && !is_stopping
+        {
             tracing::error!(error = format!("{error:#}"), "an instance failed");
         }
     }

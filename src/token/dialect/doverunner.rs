@@ -30,7 +30,7 @@
 //! | `playback_policy.renewal_duration` (without) | `lease_seconds` |
 //! | `playback_policy.expire_date` | `not_after` |
 //! | `playback_policy.allowed_track_types`: `ALL`, `SD_ONLY`, `SD_HD`, `SD_UHD1`, `SD_UHD2` | `tracks`: `false` for what is above |
-//! | `playback_policy.max_stream_per_user` | `max_streams` |
+//! | `playback_policy.max_stream_per_user` | `max_streams`; with keys in `external_key` refused |
 //! | `security_policy[].track_type`: `ALL`, `ALL_VIDEO`, `AUDIO`, `SD`, `HD`, `UHD1`, `UHD2` | `tracks`; a member of a narrower one stands in place of a wider one's |
 //! | `security_policy[].fairplay.hdcp_enforcement`: −1, 0, 1 | `hdcp`: `none`, `type0`, `type1` |
 //! | `security_policy[].fairplay.allow_airplay`, `allow_av_adapter` | `airplay`, `av_adapter` |
@@ -45,7 +45,8 @@
 //!
 //! The hash has its parts without anything between them, so it does not say where `user_id` ends and
 //! `cid` begins: who has a token for `xmovie-1` can make it one for `movie-1`. No id of a title should
-//! be the end of another's.
+//! be the end of another's. Keys that come with the token are found under any `cid`, so nobody could say
+//! whose streams are counted.
 //!
 //! Documented (License Token Guide, and the sample code for `renewal_duration`, `max_stream_per_user`
 //! and `key_id` of `hls_aes`): the layout, the window, the defaults, which durations want
@@ -127,9 +128,13 @@ pub fn read(text: &str, secrets: &dyn Secrets, now: u64) -> Result<Grant, Error>
     }
     let policy = policy(text_of(&members, "policy")?, site, secrets)?;
     let (keys, content_keys) = external_keys(&policy, cid)?;
+    let entry = entry(&policy, &keys)?;
+    if !content_keys.is_empty() && entry.get("max_streams").is_some() {
+        return Err(Error::Unsupported("max_stream_per_user".to_owned()));
+    }
     let user = text_of(&members, "user_id")?;
     Ok(Grant {
-        entitlements: json!([entry(&policy, &keys)?]),
+        entitlements: json!([entry]),
         id: Some(hex::encode(digest)),
         subject: (user != NO_USER).then(|| user.to_owned()),
         content_keys,

@@ -98,7 +98,9 @@ pub fn read(claims: &Map<String, Value>, now: u64) -> Result<Grant, Error> {
 fn check_times(claims: &Map<String, Value>, now: u64) -> Result<(), Error> {
     let date = |name| match claims.get(name) {
         None => Ok(None),
-        Some(value) => value.as_u64().map(Some).ok_or(Error::Malformed(name)),
+        Some(value) => encoding::numeric_date(value)
+            .map(Some)
+            .ok_or(Error::Malformed(name)),
     };
     let issued = date("iat")?;
     let end = match date("exp")? {

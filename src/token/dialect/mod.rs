@@ -16,6 +16,7 @@ mod tracks;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::encoding;
 use crate::error::{Code, Problem, SettingError, SettingsError};
 use crate::platform::Platform;
 
@@ -128,20 +129,20 @@ impl Dialects {
     pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
         let setting = platform.variable(VARIABLE).await?;
         let text = setting.as_deref().map_or("native", String::as_str);
-        let names = text.split(|c: char| c == ',' || c.is_whitespace() || "[]\"".contains(c));
-        names
-            .filter(|name| !name.is_empty())
-            .map(|name| {
-                let known = NAMES.iter().find(|(known, _)| *known == name);
-                known.map(|(_, dialect)| *dialect)
-            })
-            .collect::<Option<_>>()
-            .map(Self)
-            .ok_or_else(|| {
+        let malformed = |reason| SettingError::new(VARIABLE, Problem::Malformed, reason);
+        let names =
+            encoding::words(text).ok_or_else(|| malformed("it is no list of names".to_owned()))?;
+        let known = |name: &String| {
+            let known = NAMES.iter().find(|(known, _)| known == name);
+            known.map(|(_, dialect)| *dialect)
+        };
+        match names.iter().map(known).collect::<Option<_>>() {
+            Some(dialects) => Ok(Self(dialects)),
+            None => {
                 let names = NAMES.map(|(name, _)| name).join(", ");
-                let reason = format!("a name in it is none of {names}");
-                SettingError::new(VARIABLE, Problem::Malformed, reason).into()
-            })
+                Err(malformed(format!("a name in it is none of {names}")).into())
+            }
+        }
     }
 
     /// Whether tokens of this server's own kind are accepted.
@@ -245,6 +246,6 @@ impl Secrets for Jwks {
     fn secret(&self, kid: &str, alg: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
         let mut keys = self.0["keys"].as_array()?.iter();
         let key = keys.find(|key| key["kid"] == kid && alg.is_none_or(|alg| key["alg"] == alg))?;
-        crate::encoding::base64(key["k"].as_str()?)
+        encoding::base64(key["k"].as_str()?)
     }
 }

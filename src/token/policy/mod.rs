@@ -101,19 +101,27 @@ impl Policies {
     pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
         let (dialects, policies) =
             join(Dialects::load(platform), platform.variable(POLICIES)).await;
-        let dialects = dialects?;
         let (options, variable) = match policies? {
             Some(json) => (
-                written::read(&json).map_err(SettingsError::Invalid)?,
+                written::read(&json).map_err(SettingsError::Invalid),
                 POLICIES,
             ),
-            None => (vec![PolicyOption::of_variables(platform).await?], KEYS),
+            None => {
+                let option = PolicyOption::of_variables(platform).await;
+                (option.map(|option| vec![option]), KEYS)
+            }
         };
-        Ok(Self {
-            options,
-            variable,
-            dialects,
-        })
+        match (dialects, options) {
+            (Ok(dialects), Ok(options)) => Ok(Self {
+                options,
+                variable,
+                dialects,
+            }),
+            (Err(SettingsError::Invalid(one)), Err(SettingsError::Invalid(another))) => {
+                Err(SettingsError::Invalid([one, another].concat()))
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
     }
 
     /// Does the work that is otherwise left until a key is used.
@@ -509,10 +517,12 @@ impl Access<'_> {
         Some((option, option.callback.as_ref()?))
     }
 
-    /// Whether the token says by itself which keys it is for.
+    /// Whether the token says by itself which keys it is for, or how often.
     pub fn is_limited(&self) -> bool {
         let token = self.token.as_ref();
-        token.is_some_and(|token| token.entitlement.is_some() || token.names_a_key())
+        let is_limited =
+            |token: &VerifiedToken| token.entitlement.is_some() || token.terms != Terms::default();
+        self.depends_on_key() || token.is_some_and(is_limited)
     }
 
     /// The claims of the token; none where none is needed.

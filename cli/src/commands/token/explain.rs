@@ -531,7 +531,7 @@ fn terms_of(granted: &Granted) -> Value {
         }
     }
     say("hdcp", limits.hdcp.map(Hdcp::name).map(Value::from));
-    let level = limits.min_security_level.map(SecurityLevel::name);
+    let level = limits.security_level().map(SecurityLevel::name);
     say("min_security_level", level.map(Value::from));
     for (name, is_forbidden) in [
         ("airplay", limits.no_airplay),
@@ -540,7 +540,10 @@ fn terms_of(granted: &Granted) -> Value {
     ] {
         say(name, is_forbidden.then(|| json!(false)));
     }
-    say("min_kdl", number(limits.min_kdl));
+    say(
+        "min_kdl",
+        number(limits.min_kdl.max(limits.if_reported.min_kdl)),
+    );
     say("max_uses", number(limits.max_uses));
     say("max_streams", number(limits.max_streams));
     say("streams_full", limits.streams_full.map(|full| json!(full)));
