@@ -52,7 +52,9 @@ impl Rules {
         let given = if setting.trim() == APPLE_DEFAULTS {
             encoding::members([("profile", APPLE_DEFAULTS.into())])
         } else {
-            encoding::json_object(setting.as_bytes())?
+            encoding::json_object(setting.as_bytes()).map_err(|reason| {
+                format!("it is neither `{APPLE_DEFAULTS}` nor a JSON object of terms: {reason}")
+            })?
         };
         let mut members = match given.get("profile") {
             None => Map::new(),

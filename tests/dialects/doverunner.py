@@ -262,6 +262,8 @@ def main():
     granted("external-two", "a key for each track", policy(external={"hls_aes": two}), {},
             {"keys": ["movie-1", *KEY_IDS]},
             [{**KEY, "id": key_id, "kid": key_id, "track": track} for track, key_id in zip(("audio", "sd"), KEY_IDS)])
+    refused("external-streams", "streams of whoever the bearer says, for whichever title",
+            {**policy({"max_stream_per_user": 1}), "external_key": {"hls_aes": [one]}}, "term_unsupported")
     refused("external-same", "two keys with one id",
             policy(external={"hls_aes": [two[0], {**two[1], "key_id": KEY_IDS[0]}]}), "token_claims")
     refused("external-no-ids", "two keys without ids",

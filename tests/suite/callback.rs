@@ -1317,6 +1317,18 @@ fn a_viewer_is_refused_a_token_that_nobody_can_give_him() {
     }
     assert_eq!(code(deployment.minted(None, &wanted)), "token_missing");
 
+    // What his token limits, one that is made for him would not.
+    let key_claim = json!([{"claimType": "kid"}]);
+    let mut limited = option(URL);
+    limited["restriction"]["requiredClaims"] = key_claim;
+    let of_one = natively(limited);
+    let named = token(json!({"kid": "movie"}));
+    let result = of_one.minted(Some(&named), &json!({"keys": ["hd"]}));
+    assert_eq!(code(result), "entitlement_invalid");
+    let counted = token(json!({"urn:microsoft:azure:mediaservices:maxuses": 1}));
+    let result = deployment.minted(Some(&counted), &wanted);
+    assert_eq!(code(result), "entitlement_invalid");
+
     let mut alone = option(URL);
     alone.as_object_mut().unwrap().remove("callback");
     alone["terms"] = json!({});

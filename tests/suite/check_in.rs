@@ -176,7 +176,13 @@ fn a_sync_spc_is_taken_for_one_where_licences_are_asked_for() {
         (answer.status, answer.header("content-type")),
         (200, Some("application/json"))
     );
-    assert_eq!(answer.json()["version"], 2);
+    let expected = answer.json();
+    assert_eq!(expected["version"], 2);
+    let payload = base64::Engine::encode(&keylet::encoding::BASE64, &report);
+    let array = json!([{"keyID": "a", "payload": payload}]);
+    let answer = post(&server, "/fairplay", array.to_string().as_bytes());
+    let array = json!([{"keyID": "a", "check-in": expected}]);
+    assert_eq!(answer.json(), array);
 
     // What reports nothing, or comes along with a request, is a request for a licence.
     for options in [sync([0; 8], 0), sync_v1(60)] {

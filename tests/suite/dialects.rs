@@ -226,6 +226,87 @@ fn a_message_of_a_dialect_that_is_not_accepted_entitles_to_nothing() {
     }
 }
 
+/// A service that answers one case of a dialect, with its variables changed.
+fn serving(dialect: &str, name: &str, change: impl Fn(&mut Provided)) -> (Native, Case) {
+    let vectors = Vectors::of(dialect);
+    let mut variables = vectors.variables(dialect, "https://back-end.example/rights");
+    change(&mut variables);
+    let platform = Native::new(variables);
+    platform.now.set(vectors.now);
+    let case = vectors.cases.into_iter().find(|case| case.name == name);
+    (platform, case.unwrap())
+}
+
+fn status(platform: &Native, case: &Case, asset: &str, device: u8) -> u16 {
+    let mut options = SpcOptions::new(format!("skd://{asset}"))
+        .playing(0xf4de_e5a2)
+        .capable(0b11_1111);
+    options.hu = Some([device; 20]);
+    let (message, _) = spc(&options);
+    let service = Service::new(platform.clone());
+    let reply = run(service.handle(case.request().0.body(message).unwrap()));
+    reply.status().as_u16()
+}
+
+#[test]
+fn a_communication_key_without_alg_is_one_for_hs256() {
+    let (platform, case) = serving("axinom", "key_sent", |variables| {
+        let keys = variables["token_keys"].replace(r#""alg":"HS256","#, "");
+        assert_ne!(keys, variables["token_keys"]);
+        variables.insert("token_keys".to_owned(), keys);
+    });
+    assert_eq!(status(&platform, &case, &case.asset, 1), 200);
+    // As Axinom writes the URIs of playlists.
+    let with_iv = format!("{}:24242424242424242424242424242424", case.asset);
+    assert_eq!(status(&platform, &case, &with_iv, 1), 200);
+    assert_eq!(status(&platform, &case, "another", 1), 404);
+}
+
+#[test]
+fn a_rental_that_may_not_be_stored_ends_all_the_same() {
+    for (rules, lease, rental) in [
+        (r#"{"persist": false}"#, 10_800, 172_800),
+        (r#"{"lease_seconds": 300}"#, 300, 172_800),
+        (r#"{"rental_seconds": 600}"#, 10_800, 600),
+    ] {
+        let (platform, case) = serving("drmtoday", "rental-stored", |variables| {
+            variables.insert("fairplay_rules".to_owned(), rules.to_owned());
+        });
+        assert_eq!(status(&platform, &case, &case.asset, 1), 200, "{rules}");
+        let log = platform.log.borrow();
+        let audit: Value = serde_json::from_str(log.last().unwrap()).unwrap();
+        let expected = json!({"lease_seconds": lease, "rental_seconds": rental});
+        let granted = &audit["granted"];
+        for (name, seconds) in expected.as_object().unwrap() {
+            assert_eq!(granted[name], *seconds, "{rules}: {granted}");
+        }
+    }
+}
+
+#[test]
+fn a_message_is_counted_however_it_is_written() {
+    let (platform, mut case) = serving("kaltura", "plain", |variables| {
+        let mut policies: Value = serde_json::from_str(&variables["policies"]).unwrap();
+        policies[0]["terms"] = json!({"max_uses": 1});
+        variables.insert("policies".to_owned(), policies.to_string());
+    });
+    *platform.peer.borrow_mut() = Box::new(|_| Ok(Response::new(br#"{"terms":{}}"#.to_vec())));
+    let written = case.token.clone();
+    assert_eq!(status(&platform, &case, &case.asset, 1), 200);
+    let others = [
+        written.clone(),
+        written.trim_end_matches('=').to_owned(),
+        written.replace('=', "%3D"),
+        format!(" {written}"),
+    ];
+    // The device that got a licence may ask again: these are others.
+    for (other, device) in others.into_iter().zip(2..) {
+        case.token = other;
+        let status = status(&platform, &case, &case.asset, device);
+        assert_eq!(status, 403, "{}", case.token);
+    }
+}
+
 #[test]
 fn dialects_are_named_in_a_list_and_nothing_else_is_one() {
     for (setting, status) in [

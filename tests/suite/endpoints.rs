@@ -178,28 +178,31 @@ fn a_browser_may_read_answers_and_refusals() {
 
 #[test]
 fn listed_origins_are_the_only_ones_that_may_read() {
-    let server = serve(&variables_with(&[(
-        "cors_origins",
+    for setting in [
         "https://a.example, https://b.example/",
-    )]));
-    for (origin, allowed) in [
-        ("https://a.example", true),
-        ("https://b.example", true),
-        ("https://c.example", false),
+        "https://a.example\nhttps://b.example",
+        r#"["https://a.example", "https://b.example/"]"#,
     ] {
-        let answer = send(
-            &server,
-            Request::get("/").header("origin", origin),
-            "/",
-            &[],
-        );
-        assert_eq!(
-            answer.header("access-control-allow-origin"),
-            allowed.then_some(origin)
-        );
-        assert_eq!(answer.header("vary"), Some("origin"));
+        let server = serve(&variables_with(&[("cors_origins", setting)]));
+        for (origin, allowed) in [
+            ("https://a.example", true),
+            ("https://b.example", true),
+            ("https://c.example", false),
+        ] {
+            let answer = send(
+                &server,
+                Request::get("/").header("origin", origin),
+                "/",
+                &[],
+            );
+            assert_eq!(
+                answer.header("access-control-allow-origin"),
+                allowed.then_some(origin)
+            );
+            assert_eq!(answer.header("vary"), Some("origin"));
+        }
+        server.stop();
     }
-    server.stop();
 }
 
 #[test]

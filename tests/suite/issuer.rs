@@ -829,3 +829,44 @@ fn a_token_does_not_say_where_its_key_is() {
         .collect();
     assert_eq!(hosts, [URL]);
 }
+
+#[test]
+fn a_published_key_signs_no_message_of_another_service() {
+    let option = json!([{
+        "name": "idp",
+        "restriction": {
+            "issuer": "https://issuer.example",
+            "audience": "keylet",
+            "jwks_uri": URL,
+        },
+        "terms": {},
+    }]);
+    let mut variables = policies(&option);
+    variables.insert("dialects".to_owned(), "native nagra drmtoday".to_owned());
+    let deployment = Deployment::new(variables);
+    deployment.answer(|_| Reply::json(&jwks(&[("old", &OLD)])));
+    let nagra = json!({
+        "ver": "1.0", "typ": "ContentAuthZ", "device": {"accountId": "account-1"},
+        "contentRights": [{"contentId": "movie", "usageRulesProfileId": "Test"}],
+    });
+    let drmtoday = json!({
+        "optData": r#"{"userId":"viewer-1","merchant":"m","sessionId":"s"}"#,
+        "crt": r#"[{"assetId":"movie","profile":{"purchase":{}}}]"#,
+    });
+    for message in [nagra, drmtoday] {
+        let foreign = json!({"iss": "https://other.example", "jti": "1", "iat": 1_700_000_000});
+        for (more, expected) in [
+            (foreign, "token_issuer"),
+            (json!({"iss": null}), "token_issuer"),
+            (json!({"exp": null}), "token_claims"),
+        ] {
+            let mut all = message.clone();
+            all.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            let token = signed(&OLD, Some("old"), &claims(all));
+            assert_eq!(ask(&deployment, &token), expected, "{message}");
+        }
+    }
+    assert_eq!(ask(&deployment, &old()), "ok");
+}

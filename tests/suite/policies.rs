@@ -757,6 +757,27 @@ fn azures_configuration_of_fairplay_is_terms() {
 }
 
 #[test]
+fn terms_of_tracks_hold_beside_fairplays_configuration() {
+    let tracks = json!({"hd": {"lease_seconds": 60, "hdcp": "type1"}, "uhd": false});
+    for drm in [
+        json!(null),
+        json!({"fairplay": {}}),
+        json!({"fairplay": {"rentalAndLeaseKeyType": "Undefined"}}),
+        json!({"fairplay": {"rentalAndLeaseKeyType": "PersistentUnlimited"}}),
+    ] {
+        let terms = json!({"drm": drm, "terms": {"tracks": tracks}});
+        let deployment = deployment(json!([option("a", terms)]));
+        let login = token(json!({}));
+        assert_eq!(by(&deployment, &login, "hd"), "device_hdcp_unsupported");
+        let able = device("hd").capable(u64::MAX);
+        let licence = deployment.licence(Some(&login), &able).unwrap();
+        let lease = Duration::Lease { lease_seconds: 60 };
+        assert_eq!(licence.duration, Some(lease), "{drm}");
+        assert_eq!(by(&deployment, &login, "movie"), "a");
+    }
+}
+
+#[test]
 fn fairplays_configuration_alone_lets_a_viewer_in() {
     let drm = json!({"drm": {"fairplay": {"rentalAndLeaseKeyType": "PersistentUnlimited"}}});
     let deployment = deployment(json!([option("a", drm)]));

@@ -547,6 +547,21 @@ fn the_suggested_rules_hold_when_they_are_chosen_and_only_then() {
             ask(&server, &json!({}), options).map(|licence| (licence.security_level, licence.hdcp));
         assert_eq!(got, expected.map_err(str::to_owned), "{name}");
     }
+    // What a device does not say passes for the rules, and for nobody else.
+    let silent = || asset("movie");
+    for (terms, expected) in [
+        (
+            json!({"min_security_level": "main"}),
+            "device_security_level",
+        ),
+        (json!({"min_kdl": 31}), "device_kdl_too_old"),
+    ] {
+        let refused = ask(&server, &terms, &silent());
+        assert_eq!(refused.err().as_deref(), Some(expected), "{terms}");
+    }
+    let reports = level_report(asset("sd"), MAIN, 31);
+    let licence = ask(&server, &json!({"min_security_level": "main"}), &reports);
+    assert_eq!(licence.unwrap().security_level, Some("main"));
     server.stop();
 
     let server = serve(&deployment(&[]));

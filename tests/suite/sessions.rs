@@ -801,6 +801,49 @@ fn while_the_store_is_away_store_failure_decides_and_the_audit_says_so() {
 }
 
 #[test]
+fn a_session_that_nobody_counted_lapses_as_others_do() {
+    let deployment = deployment(&[("store_failure", "allow")]);
+    let playing = token(&streams(1));
+    let kept = deployment
+        .platform
+        .store
+        .replace(Err(Error::Store("away".to_owned())));
+    let [renewed, silent] = [(); 2].map(|()| deployment.open(&playing).session());
+    *deployment.platform.store.borrow_mut() = kept;
+    deployment.wait(PERIOD);
+    assert_eq!(deployment.beat(&renewed).status, 200);
+    let freed = deployment.end(&deployment.beat(&renewed).session());
+    assert_eq!(freed.status, 204);
+    deployment.wait(3 * PERIOD);
+    assert_eq!(deployment.beat(&silent).refusal(), "session_lapsed");
+    assert_eq!(deployment.open(&playing).status, 200);
+}
+
+#[test]
+fn a_device_that_stopped_frees_its_slot_whatever_has_ended() {
+    let deployment = deployment(&[]);
+    let now = deployment.platform.now.get();
+    let short = json!({"max_streams": 1, "not_after": now + 30});
+    let token = token(&short);
+    let first = player(1, "movie", FIRST);
+    assert_eq!(deployment.play(&token, None, &first).0.status, 200);
+    let other = player(2, "movie", FIRST);
+    assert_eq!(
+        deployment.play(&token, None, &other).0.refusal(),
+        "streams_exceeded"
+    );
+    deployment.wait(31);
+    assert_eq!(
+        deployment.play(&token, None, &first).0.refusal(),
+        "entitlement_ended"
+    );
+    let stopped = player(1, "movie", STOPPED);
+    assert_eq!(deployment.play(&token, None, &stopped).0.status, 204);
+    let longer = self::token(&streams(1));
+    assert_eq!(deployment.play(&longer, None, &other).0.status, 200);
+}
+
+#[test]
 fn a_host_that_dies_between_two_steps_loses_no_session_and_frees_no_slot() {
     let token = token(&streams(1));
     let first = player(1, "movie", FIRST);

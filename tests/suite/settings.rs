@@ -92,6 +92,8 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
         ("store_failure", "sometimes".into(), "setting_malformed store_failure: it is neither"),
         ("token_audience", "[]".into(), "setting_malformed token_audience: the list is empty"),
         ("token_audience", r#"["*","a"]"#.into(), "setting_malformed token_audience: the list"),
+        ("cors_origins", r#"["https://a.example""#.into(), "setting_malformed cors_origins: it starts like a JSON list"),
+        ("dialects", "[native".into(), "setting_malformed dialects: it is no list"),
     ];
     for (variable, value, expected) in cases {
         let found = problems(variables_with(&[(variable, &value)]));
@@ -99,6 +101,77 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
             found.iter().any(|problem| problem.starts_with(expected)),
             "{variable}: {expected}\n{found:#?}"
         );
+    }
+}
+
+#[test]
+fn every_setting_about_tokens_that_is_wrong_is_named_at_once() {
+    let found = problems(variables_with(&[
+        ("dialects", "bogus"),
+        ("token_keys", ""),
+        ("token_issuer", ""),
+    ]));
+    let of = |problem: &str| problem.split(':').next().unwrap().to_owned();
+    let found: Vec<String> = found.iter().map(|problem| of(problem)).collect();
+    for expected in [
+        "setting_malformed dialects",
+        "setting_missing token_keys",
+        "setting_missing token_issuer",
+    ] {
+        assert!(found.iter().any(|f| f == expected), "{expected}: {found:?}");
+    }
+}
+
+#[test]
+fn credentials_that_are_an_empty_list_are_none_to_serve_with() {
+    let empty = |certificate: &str| {
+        let changes = [
+            ("fairplay_credentials", "[]"),
+            ("fairplay_certificate", certificate),
+        ];
+        problems(variables_with(&changes))
+    };
+    assert_eq!(
+        empty(""),
+        ["setting_malformed fairplay_credentials: the list is empty, so there is nothing to serve"]
+    );
+    assert_eq!(
+        empty(&variables()["fairplay_certificate"]),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_private_key_that_is_there_twice_is_one() {
+    let twice = pem("sdk4").repeat(2);
+    let found = problems(variables_with(&[("fairplay_private_key", &twice)]));
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn a_line_break_at_the_end_of_a_variable_is_none_of_it() {
+    let mut variables = variables();
+    variables.extend(
+        [("operator_token", "operator-0123456789-0123456789-01")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    for value in variables.values_mut() {
+        value.push_str("\r\n");
+    }
+    for world in crate::support::WORLDS {
+        let server = crate::support::serve_in(world, &variables);
+        assert_eq!(get(&server, "/healthz").status, 200, "{world:?}");
+        assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
+        let request = http::Request::post("/")
+            .header("authorization", "Bearer operator-0123456789-0123456789-01");
+        let inspected = send(
+            &server,
+            request,
+            "/fairplay/inspect",
+            &fixture("spc/v1.bin"),
+        );
+        assert_eq!(inspected.status, 200, "{world:?}");
+        server.stop();
     }
 }
 

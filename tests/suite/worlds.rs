@@ -132,6 +132,28 @@ fn on_a_plain_host_the_environment_has_what_its_configuration_has_not() {
 }
 
 #[test]
+fn a_request_says_for_which_host_it_is() {
+    in_every_world(|server| {
+        let address = server.url().strip_prefix("http://").unwrap().to_owned();
+        for (head, status) in [
+            ("HTTP/1.0\r\n", "200"),
+            ("HTTP/1.0\r\nhost: a\r\n", "200"),
+            ("HTTP/1.1\r\nhost: a\r\nconnection: close\r\n", "200"),
+            ("HTTP/1.1\r\nconnection: close\r\n", "400"),
+            ("HTTP/1.1\r\nhost: a b\r\nconnection: close\r\n", "400"),
+        ] {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            let request = format!("GET /healthz {head}\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            let found = answer.split(' ').nth(1);
+            assert_eq!(found, Some(status), "{head:?}: {answer}");
+        }
+    });
+}
+
+#[test]
 fn bodies_that_do_not_come_keep_nobody_waiting_for_long() {
     for world in [World::Wasip2, World::Wasip3, World::Wasi] {
         let application = Application::built_in(world, variables()).unwrap();

@@ -133,8 +133,9 @@ pub struct Import {
     /// Store private keys decrypted: deriving a key from a password costs every cold start of the server
     #[arg(long)]
     decrypt: bool,
-    /// Add what a first licence needs beside the credentials: a random content key for this asset id, a
-    /// random key for tokens, and any issuer and audience. Not for production
+    /// Add what a first licence needs beside the credentials, where the file has none of it: a random
+    /// content key for this asset id, a random key for tokens, and any issuer and audience. Not for
+    /// production
     #[arg(long, value_name = "ID")]
     trial: Option<String>,
 }
@@ -343,7 +344,15 @@ impl Import {
             );
         }
         if let Some(id) = &self.trial {
-            variables.extend(trial(id));
+            let lines = existing.iter().flat_map(|existing| existing.lines());
+            let kept: Vec<String> = lines.filter_map(export::variable).collect();
+            for (name, value) in trial(id) {
+                if kept.contains(&name) {
+                    eprintln!("{name}: it is there already, and stays; --force writes all anew");
+                } else {
+                    variables.insert(name, value);
+                }
+            }
         }
         let text = export::write(
             &variables,

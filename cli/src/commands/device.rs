@@ -236,6 +236,11 @@ impl SpcArguments {
         self.state.is_some()
     }
 
+    /// Whether it says that playback has stopped, which no licence answers.
+    pub fn has_stopped(&self) -> bool {
+        matches!(self.state, Some(State::Stopped))
+    }
+
     /// What the SPC holds.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use clap::builder::PossibleValuesParser;
 use keylet::encoding;
 use keylet::fairplay::certificate::ApplicationCertificate;
 use keylet::fairplay::client::PlaybackState;
+use keylet::token::KEYS;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -275,10 +276,12 @@ impl Question {
             (Some(path), _) => Some(secret(path)?),
             (None, Some(token)) => Some(Zeroizing::new(token.clone())),
             (None, None) => match &configured {
-                Some(settings) => Some(
-                    configured::token(settings)
-                        .context("`token_keys` has no symmetric key to sign a token with")?,
-                ),
+                Some(settings) => Some(configured::token(settings).context(
+                    match settings.contains_key(KEYS) {
+                        true => "`token_keys` has no symmetric key to sign a token with",
+                        false => "`token_keys` is set neither in the environment nor in `.env`",
+                    },
+                )?),
                 None => None,
             },
         };
@@ -297,6 +300,8 @@ impl Question {
             bail!("the token is given with --token-file or in KEYLET_TOKEN");
         }
         let expected = &arguments.expected;
+        let stopped =
+            (arguments.spc.has_stopped() && expected.expect_code.is_none()).then_some(204);
         let key = match (&expected.expect_key_file, &expected.expect_key) {
             (Some(path), _) => Some(secret(path)?),
             (None, key) => key.clone().map(Zeroizing::new),
@@ -314,7 +319,7 @@ impl Question {
             expectation: Expectation {
                 key: key.transpose()?,
                 lease: expected.expect_lease,
-                status: expected.expect_status,
+                status: expected.expect_status.or(stopped),
                 code: expected.expect_code.clone(),
             },
         })

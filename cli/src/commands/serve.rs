@@ -1,16 +1,21 @@
 //! `keylet serve`
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use futures_util::FutureExt;
+use keylet::service::Service;
+use serde_json::Value;
 
 use crate::host::{
     Application, Assignment, Options, Provided, Reuse, Server, StoreChoice, World, provided,
 };
 use crate::progress::while_waiting;
+use crate::settings::Settings;
 
 /// Where the key-value store is when nothing is said, below the state directory.
 const STORE: &str = "key_value.redb";
@@ -87,7 +92,33 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ..Options::quiet()
     };
     let start = || Server::start(application, &options);
-    while_waiting("compiling the component", start)?.run_until_interrupted(|| arguments.provided())
+    let server = while_waiting("compiling the component", start)?;
+    let known = RefCell::new(arguments.provided()?);
+    server.run_until_interrupted(|| {
+        let new = arguments.provided()?;
+        if problems(&known.borrow()).is_none()
+            && let Some(problems) = problems(&new)
+        {
+            bail!("{problems}");
+        }
+        known.replace(new.clone());
+        Ok(new)
+    })
+}
+
+/// What keeps Keylet from serving with these variables.
+fn problems(variables: &Provided) -> Option<String> {
+    let service = Service::new(Settings(variables.clone()));
+    let request = http::Request::get("/healthz").body(Vec::new()).ok()?;
+    // Nothing here waits for anything: variables are at hand, and nobody is asked.
+    let answer = service.handle(request).now_or_never()?;
+    let health: Value = serde_json::from_slice(answer.body()).ok()?;
+    let problems = health["problems"].as_array()?.iter();
+    let problems = problems.map(|problem| {
+        let text = |name: &str| problem[name].as_str().unwrap_or_default();
+        format!("{}: {}", text("variable"), text("message"))
+    });
+    Some(problems.collect::<Vec<_>>().join("; "))
 }
 
 impl Arguments {

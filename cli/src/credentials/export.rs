@@ -36,9 +36,17 @@ pub fn write(variables: &Provided, format: Format, existing: Option<&str>) -> Ze
     Zeroizing::new(match format {
         Format::Env => env(&variables, existing.unwrap_or_default()),
         Format::Spin => spin(&variables),
-        Format::Vault => vault(&variables),
-        Format::Kubernetes => kubernetes(&variables),
+        Format::Vault => vault(&complete(variables)),
+        Format::Kubernetes => kubernetes(&complete(variables)),
     })
+}
+
+/// With what an earlier import may have left: empty, it is as if it were not there.
+fn complete<'a>(mut variables: BTreeMap<&'a str, &'a str>) -> BTreeMap<&'a str, &'a str> {
+    for name in OF_CREDENTIALS {
+        variables.entry(name).or_insert("");
+    }
+    variables
 }
 
 /// Which names a credential may have been written under before.
@@ -50,17 +58,19 @@ const OF_CREDENTIALS: [&str; 5] = [
     CREDENTIALS,
 ];
 
+/// The variable that a line of a `.env` file sets.
+pub fn variable(line: &str) -> Option<String> {
+    let (name, _) = (line.trim_start().strip_prefix(ENVIRONMENT_PREFIX)?).split_once('=')?;
+    Some(name.to_ascii_lowercase())
+}
+
 fn env(variables: &BTreeMap<&str, &str>, existing: &str) -> String {
     let mut text = String::new();
     for line in existing.lines() {
-        let name = line.trim_start().strip_prefix(ENVIRONMENT_PREFIX);
-        let name = name
-            .and_then(|rest| rest.split_once('='))
-            .map(|(name, _)| name.to_ascii_lowercase());
         let is_ours = |name: String| {
             variables.contains_key(name.as_str()) || OF_CREDENTIALS.contains(&name.as_str())
         };
-        if !name.is_some_and(is_ours) {
+        if !variable(line).is_some_and(is_ours) {
             text.push_str(line);
             text.push('\n');
         }
@@ -106,7 +116,7 @@ fn vault(variables: &BTreeMap<&str, &str>) -> String {
 fn kubernetes(variables: &BTreeMap<&str, &str>) -> String {
     let key = |name: &str| name.replace('_', "-");
     let mut text = String::from(
-        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: keylet\ntype: Opaque\nstringData:\n",
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: keylet-fairplay\ntype: Opaque\nstringData:\n",
     );
     for (name, value) in variables {
         let _ = writeln!(text, "  {}: {}", key(name), json!(value));
@@ -115,7 +125,7 @@ fn kubernetes(variables: &BTreeMap<&str, &str>) -> String {
     for name in variables.keys() {
         let _ = writeln!(
             text,
-            "#    - name: {name}\n#      valueFrom: {{ secretKeyRef: {{ name: keylet, key: {} }} }}",
+            "#    - name: {name}\n#      valueFrom: {{ secretKeyRef: {{ name: keylet-fairplay, key: {} }} }}",
             key(name)
         );
     }

@@ -38,7 +38,7 @@ pub fn of_setting(variable: &str, code: &str, message: &str) -> (&'static str, A
             "private_key",
             (
                 "Players encrypt to the key in the certificate: no other key opens their SPCs. To them it is a black screen.",
-                "Find the key of which the signing request was made: `openssl pkey -in KEY -noout -modulus` and \
+                "Find the key of which the signing request was made: `openssl rsa -in KEY -noout -modulus` and \
                  `openssl x509 -inform der -in CERTIFICATE -noout -modulus` must print the same. A bundle needs both keys.",
             ),
         ),

@@ -124,7 +124,9 @@ impl Instances {
         let component = Component::new(&engine, component)?;
         let mut linker = Linker::new(&engine);
         world.link(&mut linker)?;
-        let instance = linker.instantiate_pre(&component)?;
+        let instance = linker
+            .instantiate_pre(&component)
+            .map_err(|error| error.context("it is for another world: see --world"))?;
         let component = match world {
             World::Wasip2 | World::Wasi => ProxyPre::P2(p2::bindings::ProxyPre::new(instance)?),
             World::Wasip3 => ProxyPre::P3(p3::bindings::ServicePre::new(instance)?),

@@ -637,6 +637,10 @@ fn what_is_imported_is_written_for_every_place_that_spin_reads_variables_from() 
         let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
         assert_eq!(kept["value"], *value, "{name}");
     }
+    // What an import of several sets has left is gone.
+    assert!(kubernetes.contains("\n  fairplay-credentials: \"\"\n"));
+    let kept = std::fs::read_to_string(here.join("kept-fairplay_credentials")).unwrap();
+    assert_eq!(kept, "{\"value\":\"\"}\n");
 }
 
 #[test]

@@ -52,12 +52,15 @@ fn a_file_of_a_variable_is_read_again_at_sighup() {
     let mut variables = variables();
     let content_keys = variables.remove("content_keys").unwrap();
     std::fs::write(&file, &content_keys).unwrap();
+    let flag = directory.file("flag");
+    std::fs::write(&flag, "false\n").unwrap();
 
     let port = free_port();
-    let assignment = format!("content_keys=@{}", file.display());
+    let keys = format!("content_keys=@{}", file.display());
+    let is_test = format!("fairplay_test_credentials=@{}", flag.display());
     let server = serve(
         port,
-        &["--in-memory", "--variable", &assignment],
+        &["--in-memory", "--variable", &keys, "--variable", &is_test],
         &variables,
     );
     let health = || {
@@ -70,21 +73,28 @@ fn a_file_of_a_variable_is_read_again_at_sighup() {
         let text = answer.body_mut().read_to_string().unwrap();
         (answer.status().as_u16(), text)
     };
+    let is_test = || health().1.contains(r#""test_credentials":true"#);
     assert_eq!(health().0, 200);
+    assert!(!is_test());
 
-    std::fs::write(&file, "[]").unwrap();
-    assert_eq!(health().0, 200, "nobody has asked for it to be read");
+    std::fs::write(&flag, "true\n").unwrap();
+    assert!(!is_test(), "nobody has asked for it to be read");
     hang_up(&server);
-    wait_for(|| health().0 == 503);
-    assert!(health().1.contains("content_keys"));
+    wait_for(is_test);
 
-    std::fs::write(&file, content_keys).unwrap();
-    hang_up(&server);
-    wait_for(|| health().0 == 200);
+    // What does not load leaves everything as it was, and so does a file that is gone.
+    let unchanged = |change: &dyn Fn()| {
+        std::fs::write(&flag, "false\n").unwrap();
+        change();
+        hang_up(&server);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert_eq!(health().0, 200);
+        assert!(is_test());
+    };
+    unchanged(&|| std::fs::write(&file, "[]").unwrap());
+    unchanged(&|| std::fs::remove_file(&file).unwrap());
 
-    // A file that is gone leaves everything as it was.
-    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, &content_keys).unwrap();
     hang_up(&server);
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    assert_eq!(health().0, 200);
+    wait_for(|| !is_test());
 }
