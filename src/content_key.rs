@@ -65,14 +65,14 @@ impl ContentKeys {
     /// Every record that is wrong, by its place in the list, counted from 0.
     pub fn from_json(json: &str) -> Result<Self, Vec<SettingError>> {
         let malformed = |message: String| SettingError::new(VARIABLE, Problem::Malformed, message);
-        let written: Vec<WrittenRecord> =
+        let written: Vec<Value> =
             encoding::from_json(json.as_bytes()).map_err(|reason| vec![malformed(reason)])?;
 
         let mut problems = Vec::new();
         let mut records: Vec<ContentKey> = Vec::with_capacity(written.len());
         let mut index = HashMap::new();
         for (place, written) in written.into_iter().enumerate() {
-            match written.read() {
+            match encoding::from_value(written).and_then(WrittenRecord::read) {
                 Ok(record) => {
                     for name in &record.names {
                         let other = *index.entry(name.clone()).or_insert(records.len());
@@ -249,6 +249,10 @@ mod tests {
         ] {
             assert!(!problems(json).is_empty(), "{json}");
         }
-        assert!(problems(&format!(r#"[{{"id":"a","track":"4k",{KEY}}}]"#)).contains("wrong type"));
+        let track = problems(&format!(r#"[{{"id":"a","track":"4k",{KEY}}}]"#));
+        assert!(
+            track.contains("record 0: a value is not one of `audio`, `sd`"),
+            "{track}"
+        );
     }
 }

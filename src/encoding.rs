@@ -153,9 +153,9 @@ pub fn json(bytes: &[u8]) -> Result<Value, String> {
 /// Parses JSON of a known shape. A member that occurs twice is refused, at any depth.
 ///
 /// # Errors
-/// What kind of error it is, and where it is none of JSON's shape; no text of the document.
+/// Where it is no JSON, and which members it should have; no text of the document.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    Ok(from_value(json(bytes)?)?)
+    from_value(json(bytes)?)
 }
 
 /// A JSON object of these members.
@@ -170,9 +170,34 @@ pub fn members<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value
 /// Takes a JSON value for one of a known shape.
 ///
 /// # Errors
-/// What kind of error it is.
-pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, &'static str> {
-    serde_json::from_value(value).map_err(|e| message(&e))
+/// Which members it should have; no text of the document.
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    serde_json::from_value(value).map_err(|e| misshapen(&e.to_string()))
+}
+
+/// What serde says of a value, without what it quotes of that.
+fn misshapen(text: &str) -> String {
+    if let Some(name) = text.strip_prefix("missing field ") {
+        return format!("the member {name} is missing");
+    }
+    let expected = text
+        .rsplit_once(", expected ")
+        .map(|(_, expected)| expected);
+    match expected {
+        Some(names) if text.starts_with("unknown field") => {
+            format!(
+                "a member is not known; there are {}",
+                names.trim_start_matches("one of ")
+            )
+        }
+        Some("a sequence") => "it is no list where there should be one".to_owned(),
+        Some(structure) if structure.starts_with("struct ") => {
+            "it is no object where there should be one".to_owned()
+        }
+        Some("u8" | "u16" | "u32" | "u64") => "a value is not a whole number".to_owned(),
+        Some(expected) => format!("a value is not {expected}"),
+        None => "a member is of the wrong type or value".to_owned(),
+    }
 }
 
 /// The words of a setting that is a list: separated by commas or white space, or JSON. `None` when it
@@ -206,10 +231,7 @@ fn message(error: &serde_json::Error) -> &'static str {
     match error.classify() {
         Category::Eof => "it ends too early",
         Category::Syntax => "it is not JSON",
-        Category::Data | Category::Io if error.to_string().contains(DUPLICATE) => {
-            "a member occurs twice"
-        }
-        Category::Data | Category::Io => "a member is missing, unknown or of the wrong type",
+        Category::Data | Category::Io => "a member occurs twice",
     }
 }
 

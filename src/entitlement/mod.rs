@@ -28,6 +28,9 @@ pub enum Error {
     /// A member that this server does not know or cannot honour.
     #[error("the member `{0}` of an entitlement cannot be honoured")]
     Unsupported(String),
+    /// A term that cannot be kept without something that is not there.
+    #[error("`{0}` needs {1}")]
+    Needs(&'static str, &'static str),
     /// A term has a value that is not allowed, or contradicts another.
     #[error("`{term}`: {reason}")]
     Terms {
@@ -62,7 +65,7 @@ impl Error {
         match self {
             Self::Missing => Code::ENTITLEMENT_MISSING,
             Self::Shape(_) => Code::ENTITLEMENT_INVALID,
-            Self::Unsupported(_) => Code::TERM_UNSUPPORTED,
+            Self::Unsupported(_) | Self::Needs(..) => Code::TERM_UNSUPPORTED,
             Self::Terms { .. } => Code::TERMS_INVALID,
             Self::NotEntitled => Code::NOT_ENTITLED,
             Self::NotYetValid(_) => Code::ENTITLEMENT_NOT_YET_VALID,

@@ -2,6 +2,7 @@
 
 use futures_util::future::join3;
 use serde::Deserialize;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::encoding;
@@ -116,16 +117,23 @@ impl Credentials {
             written.push((Source::Variables, credential));
         }
         if let Some(list) = list {
-            match encoding::from_json::<Vec<WrittenCredential>>(list.as_bytes()) {
+            match encoding::from_json::<Vec<Value>>(list.as_bytes()) {
                 Ok(list) if list.is_empty() && written.is_empty() => {
                     let reason = "the list is empty, so there is nothing to serve";
                     problems.push(SettingError::new(CREDENTIALS, Problem::Malformed, reason));
                 }
-                Ok(list) => written.extend(
-                    list.into_iter()
-                        .enumerate()
-                        .map(|(i, w)| (Source::List(i), w)),
-                ),
+                Ok(list) => {
+                    for (place, entry) in list.into_iter().enumerate() {
+                        match encoding::from_value(entry) {
+                            Ok(credential) => written.push((Source::List(place), credential)),
+                            Err(reason) => problems.push(SettingError::new(
+                                CREDENTIALS,
+                                Problem::Malformed,
+                                format!("entry {place}: {reason}"),
+                            )),
+                        }
+                    }
+                }
                 Err(reason) => {
                     problems.push(SettingError::new(CREDENTIALS, Problem::Malformed, reason));
                 }

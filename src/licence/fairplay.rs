@@ -243,7 +243,7 @@ impl<P: Platform> Licensing<P> {
         }
         if !limits.device_ids.is_empty() && device_id.is_none() {
             // Without a secret of its own, the server has no pseudonyms to compare.
-            return Err(entitlement::Error::Unsupported("device_ids".to_owned()).into());
+            return Err(entitlement::Error::Needs("device_ids", "`server_secret`").into());
         }
         let stream = self
             .stream(viewer, access, request.session, client, device_id, limits)
@@ -261,7 +261,7 @@ impl<P: Platform> Licensing<P> {
         }
         if let Some(limit) = granted.limits.max_uses {
             let Some(token) = &access.token else {
-                return Err(entitlement::Error::Unsupported("max_uses".to_owned()).into());
+                return Err(entitlement::Error::Needs("max_uses", "a token").into());
             };
             let claim = session::Claim {
                 token: &token.identity,

@@ -157,10 +157,11 @@ impl Viewer<'_> {
     /// Pseudonym of the subject whose streams are counted.
     ///
     /// # Errors
-    /// [`entitlement::Error::Unsupported`] where the token has none, or the server no secret.
+    /// [`entitlement::Error::Needs`] where the token has none, or the server no secret.
     pub fn subject_to_count(&self) -> Result<&str, entitlement::Error> {
-        let unsupported = || entitlement::Error::Unsupported("max_streams".to_owned());
-        self.subject.as_deref().ok_or_else(unsupported)
+        let needs = "`sub` in the token, and `server_secret`";
+        let subject = self.subject.as_deref();
+        subject.ok_or(entitlement::Error::Needs("max_streams", needs))
     }
 
     /// The option that holds for a key.

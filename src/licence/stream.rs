@@ -46,11 +46,10 @@ impl<P: Platform> Licensing<P> {
         if limits.max_streams.is_none() && request.token.is_none() {
             return Ok(None);
         }
-        let unsupported = || entitlement::Error::Unsupported("max_streams".to_owned());
         let Some(((_, secret, period), device)) = self.sessions().await?.zip(device) else {
             return Err(match request.token {
                 Some(_) => Error::SessionsOff,
-                None => unsupported().into(),
+                None => entitlement::Error::Needs("max_streams", "`server_secret`").into(),
             });
         };
         let subject = viewer.subject_to_count()?;

@@ -56,7 +56,7 @@ impl Cors {
     /// Reads the setting: origins, separated by commas or white space, or a JSON list of them.
     ///
     /// # Errors
-    /// What begins like JSON and is no list of strings.
+    /// What begins like JSON and is no list of strings, and what is no origin.
     pub async fn read(platform: &impl Platform) -> Result<Self, SettingsError> {
         let setting = platform.variable(VARIABLE).await?;
         let Some(mut origins) = encoding::words(setting.as_deref().map_or("*", String::as_str))
@@ -69,6 +69,12 @@ impl Cors {
         }
         for origin in &mut origins {
             origin.truncate(origin.trim_end_matches('/').len());
+            let is_origin = origin.contains("://") && !origin.contains('*') || origin == "null";
+            if !is_origin {
+                let reason =
+                    "an origin is a scheme and a host, such as https://tv.example.com; `*` is all";
+                return Err(SettingError::new(VARIABLE, Problem::Malformed, reason).into());
+            }
         }
         Ok(Self::Listed(origins))
     }

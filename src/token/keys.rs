@@ -9,6 +9,7 @@ use hmac::digest::block_api::EagerHash;
 use hmac::{Hmac, KeyInit, Mac};
 use p256::ecdsa::signature::Verifier as _;
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
@@ -50,9 +51,9 @@ impl VerificationKeys {
     /// # Errors
     /// A sentence for each key that is wrong, by its place counted from 0; never its content.
     pub fn from_json(json: &str) -> Result<Self, Vec<String>> {
-        let set: WrittenSet =
-            encoding::from_json(json.as_bytes()).map_err(|reason| vec![reason])?;
-        let this = Self::from_written(set.keys)?;
+        let keys = encoding::from_json(json.as_bytes())
+            .and_then(|set: WrittenSet| WrittenKey::read_each(set.keys));
+        let this = Self::from_written(keys.map_err(|reason| vec![reason])?)?;
         if this.is_empty() {
             return Err(vec!["the set has no key for signatures".to_owned()]);
         }
@@ -65,7 +66,7 @@ impl VerificationKeys {
     /// # Errors
     /// What is no JWKS.
     pub fn from_published(json: &[u8]) -> Result<Self, String> {
-        let set: PublishedSet = encoding::from_json(json)?;
+        let set: WrittenSet = encoding::from_json(json)?;
         let keys = set
             .keys
             .into_iter()
@@ -318,13 +319,8 @@ fn hmac<H: EagerHash>(key: &[u8], message: &[u8], tag: &[u8]) -> bool {
 }
 
 #[derive(Deserialize)]
-struct PublishedSet {
-    keys: Vec<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
 struct WrittenSet {
-    keys: Vec<WrittenKey>,
+    keys: Vec<Value>,
 }
 
 /// The members of a JWK that matter here (RFC 7517, RFC 7518 section 6, RFC 8037).
@@ -344,6 +340,17 @@ pub(super) struct WrittenKey {
 }
 
 impl WrittenKey {
+    /// Reads keys one by one.
+    ///
+    /// # Errors
+    /// What is wrong with the first that is none, by its place counted from 0.
+    pub(super) fn read_each(keys: Vec<Value>) -> Result<Vec<Self>, String> {
+        let keys = keys.into_iter().enumerate().map(|(place, key)| {
+            encoding::from_value(key).map_err(|reason| format!("key {place}: {reason}"))
+        });
+        keys.collect()
+    }
+
     /// A symmetric key in base64, for HS256.
     pub(super) fn symmetric_key(key: Zeroizing<String>) -> Self {
         Self {
@@ -493,7 +500,7 @@ mod tests {
     #[test]
     fn the_coordinates_of_a_point_have_their_full_length() {
         let mut jwk = Signer::Es256([7; 32]).jwk("a").unwrap();
-        let check = |jwk: &serde_json::Value| {
+        let check = |jwk: &Value| {
             let set = json!({"keys": [jwk]}).to_string();
             VerificationKeys::from_json(&set).unwrap().check()
         };

@@ -912,17 +912,29 @@ fn every_mistake_in_policies_is_named_and_no_value_is() {
         json!([option])
     };
     let ec = base64(&rsa_certificate()[..200]);
-    let malformed = "a member is missing, unknown or of the wrong type";
+    let no_list = "it is no list where there should be one";
     let cases = [
         (json!([]), "the list is empty"),
-        (json!({}), malformed),
-        (json!("hidden"), malformed),
-        (json!([5]), malformed),
-        (json!([{}]), malformed),
-        (json!([{"name": "hidden"}]), malformed),
-        (with(json!({"hidden": secret})), malformed),
-        (with(json!({"name": 5})), malformed),
-        (with(json!({"name": null})), malformed),
+        (json!({}), no_list),
+        (json!("hidden"), no_list),
+        (json!([5]), "option 0: it is no object"),
+        (json!([{}]), "option 0: the member `name` is missing"),
+        (
+            json!([{"name": "hidden"}]),
+            "option 0: the member `restriction` is missing",
+        ),
+        (
+            with(json!({"hidden": secret})),
+            "option 0: a member is not known; there are `name`, `restriction`",
+        ),
+        (
+            with(json!({"name": 5})),
+            "option 0: a value is not a string",
+        ),
+        (
+            with(json!({"name": null})),
+            "option 0: a value is not a string",
+        ),
         // The restriction.
         (
             with(json!({"restriction": "hidden"})),
@@ -1143,12 +1155,18 @@ fn every_mistake_in_policies_is_named_and_no_value_is() {
             callback(json!({"url": "hidden"})),
             "option 0: `callback.url`",
         ),
-        (callback(json!({"url": null})), malformed),
+        (
+            callback(json!({"url": null})),
+            "option 0: the member `url` is missing",
+        ),
         (
             callback(json!({"secret": "hidden"})),
             "option 0: `callback.secret`",
         ),
-        (callback(json!({"secret": null})), malformed),
+        (
+            callback(json!({"secret": null})),
+            "option 0: the member `secret` is missing",
+        ),
         (
             callback(json!({"timeout_seconds": 0})),
             "option 0: `callback` takes",
@@ -1157,13 +1175,22 @@ fn every_mistake_in_policies_is_named_and_no_value_is() {
             callback(json!({"timeout_seconds": 6})),
             "option 0: `callback` takes",
         ),
-        (callback(json!({"timeout_seconds": "3"})), malformed),
+        (
+            callback(json!({"timeout_seconds": "3"})),
+            "option 0: a value is not a whole number",
+        ),
         (
             callback(json!({"retries": 4})),
             "option 0: `callback` takes",
         ),
-        (callback(json!({"retries": -1})), malformed),
-        (callback(json!({"hidden": secret})), malformed),
+        (
+            callback(json!({"retries": -1})),
+            "option 0: a value is not a whole number",
+        ),
+        (
+            callback(json!({"hidden": secret})),
+            "option 0: a member is not known; there are `url`",
+        ),
     ];
     for (options, expected) in cases {
         let found = problems(policies(&options));

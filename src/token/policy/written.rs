@@ -18,12 +18,12 @@ const KEY_CLAIMS: [&str; 3] = [CONTENT_KEY_IDENTIFIER, "content_id", "kid"];
 
 /// Reads the document of [`POLICIES`]: a list of options.
 pub(super) fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
-    let written: Vec<WrittenOption> = encoding::from_json(json.as_bytes())
+    let written: Vec<Value> = encoding::from_json(json.as_bytes())
         .map_err(|reason| malformed(POLICIES, vec![reason]).collect::<Vec<_>>())?;
     let mut options = Vec::new();
     let mut reasons = Vec::new();
     for (place, written) in written.into_iter().enumerate() {
-        match written.read() {
+        match encoding::from_value(written).and_then(WrittenOption::read) {
             Ok(option) => options.push(option),
             Err(reason) => reasons.push(format!("option {place}: {reason}")),
         }
@@ -241,9 +241,8 @@ impl WrittenRestriction {
             .collect::<Result<Vec<WrittenKey>, String>>()?;
         if let Some(set) = written.jwks {
             let set = set.get("keys").cloned().unwrap_or(set);
-            let more: Vec<WrittenKey> =
-                encoding::from_value(set).map_err(|reason| format!("`jwks`: {reason}"))?;
-            keys.extend(more);
+            let more = encoding::from_value(set).and_then(WrittenKey::read_each);
+            keys.extend(more.map_err(|reason| format!("`jwks`: {reason}"))?);
         }
         let location = match (written.jwks_uri, written.open_id_connect_discovery_document) {
             (Some(_), Some(_)) => {
