@@ -235,8 +235,6 @@ fn message(error: &serde_json::Error) -> &'static str {
     }
 }
 
-const DUPLICATE: &str = "duplicate field";
-
 /// A JSON value without repeated members.
 struct Unique(Value);
 
@@ -291,7 +289,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         let mut members = Map::new();
         while let Some((name, Unique(value))) = map.next_entry::<String, Unique>()? {
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom(DUPLICATE));
+                return Err(A::Error::custom("a member occurs twice"));
             }
         }
         Ok(members.into())

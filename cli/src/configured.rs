@@ -41,16 +41,17 @@ pub async fn application_keys(settings: &Provided) -> Vec<ApplicationKey> {
 
 /// A token signed by a symmetric key of the settings, for every key, as their issuer would make it.
 pub fn token(settings: &Provided) -> Option<Zeroizing<String>> {
-    if settings.contains_key(POLICIES) {
+    let setting = |name: &str| settings.get(name).cloned().and_then(platform::value);
+    if setting(POLICIES).is_some() {
         return None;
     }
-    let keys: Value = serde_json::from_str(settings.get("token_keys")?).ok()?;
+    let keys: Value = serde_json::from_str(&setting("token_keys")?).ok()?;
     let mut keys = keys["keys"].as_array()?.iter();
     let key = keys.find(|key| key["kty"] == "oct")?;
     let signing = SigningKey::read(key.to_string().as_bytes(), None, None, None).ok()?;
     let first = |name: &str| {
-        let text = settings.get(name)?;
-        match serde_json::from_str::<Vec<String>>(text) {
+        let text = setting(name)?;
+        match serde_json::from_str::<Vec<String>>(&text) {
             Ok(list) => list.into_iter().next(),
             Err(_) => Some(text.replace('*', ANYBODY)),
         }

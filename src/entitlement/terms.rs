@@ -59,9 +59,8 @@ pub struct Terms {
     pub not_after: Option<u64>,
     /// What it may play on, and where.
     pub limits: Limits,
-    /// Whether the durations of what is stored bound a stream, where the permission to store is taken
-    /// away.
-    bounds_streams: bool,
+    /// The lease and the rental of a stream, where the permission to store is taken away.
+    unstored: [Option<u32>; 2],
     /// Terms of single tracks, whole; `None`: not allowed.
     tracks: Vec<(Track, Option<Terms>)>,
 }
@@ -208,6 +207,11 @@ impl Limits {
     pub fn security_level(&self) -> Option<SecurityLevel> {
         self.min_security_level
             .max(self.if_reported.min_security_level)
+    }
+
+    /// The oldest Key Delivery Library that a device may report.
+    pub fn kdl(&self) -> Option<u32> {
+        self.min_kdl.max(self.if_reported.min_kdl)
     }
 
     /// Whether they look at where a request comes from.
@@ -397,11 +401,16 @@ impl Terms {
     }
 
     /// The terms of a rental, which ends when it does whatever becomes of it: where the permission to
-    /// store is taken away, `storage_seconds` holds as `rental_seconds`, and `playback_seconds` as
-    /// `lease_seconds`.
+    /// store is taken away, `storage_seconds` holds as `rental_seconds`, and `playback_seconds`, or where
+    /// there is none `storage_seconds` again, as `lease_seconds`.
     #[must_use]
     pub fn of_rental(mut self) -> Self {
-        self.each_mut(|terms| terms.bounds_streams = terms.persist == Some(true));
+        self.each_mut(|terms| {
+            if terms.persist == Some(true) {
+                let lease = terms.playback_seconds.or(terms.storage_seconds);
+                terms.unstored = [lease, terms.storage_seconds];
+            }
+        });
         self
     }
 
@@ -443,6 +452,7 @@ impl Terms {
     }
 
     fn and_of_one(&self, other: &Self) -> Self {
+        let ([lease, rental], [other_lease, other_rental]) = (self.unstored, other.unstored);
         let lease_seconds = least(self.lease_seconds, other.lease_seconds);
         let rental_seconds = least(self.rental_seconds, other.rental_seconds);
         let is_streaming = lease_seconds.is_some() || rental_seconds.is_some();
@@ -460,18 +470,17 @@ impl Terms {
             not_before: self.not_before.max(other.not_before),
             not_after: least(self.not_after, other.not_after),
             limits: self.limits.clone().and(&other.limits),
-            bounds_streams: self.bounds_streams || other.bounds_streams,
+            unstored: [least(lease, other_lease), least(rental, other_rental)],
             tracks: Vec::new(),
         }
     }
 
     /// The lease and the rental of a stream.
     fn of_stream(&self) -> [Option<u32>; 2] {
-        let stored = [self.playback_seconds, self.storage_seconds];
-        let [playback, storage] = stored.map(|seconds| seconds.filter(|_| self.bounds_streams));
+        let [lease, rental] = self.unstored;
         [
-            least(self.lease_seconds, playback),
-            least(self.rental_seconds, storage),
+            least(self.lease_seconds, lease),
+            least(self.rental_seconds, rental),
         ]
     }
 

@@ -98,8 +98,7 @@ mod tests {
     fn rules(setting: &str, track: Track) -> (Option<u32>, Option<SecurityLevel>, Option<Hdcp>) {
         let rules = Rules::from_setting(setting).unwrap();
         let limits = &rules.terms.for_track(Some(track)).unwrap().limits;
-        let kdl = limits.min_kdl.max(limits.if_reported.min_kdl);
-        (kdl, limits.security_level(), limits.hdcp)
+        (limits.kdl(), limits.security_level(), limits.hdcp)
     }
 
     #[test]

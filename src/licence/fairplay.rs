@@ -227,9 +227,10 @@ impl<P: Platform> Licensing<P> {
                 policy: &option.name,
                 claims: access.claims(),
                 drm: Some(FAIRPLAY),
-                asset: Some(id.to_string()),
+                // A device may write what it likes around a KID.
+                asset: key.names.contains(&id).then(|| id.to_string()),
                 key: Some(key.id.to_string()),
-                device_class: Some(spc.opened.client.device_class().name()),
+                device_class: Some(client.device_class().name()),
                 device_id,
                 wanted: None,
             };

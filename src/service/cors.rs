@@ -15,7 +15,8 @@ use crate::error::{Problem, SettingError, SettingsError};
 use crate::platform::Platform;
 use crate::token;
 
-/// The variable with the origins that may read replies: separated by commas or spaces; default `*`.
+/// The variable with the origins that may read replies: separated by commas or spaces, or a
+/// JSON list; default `*`.
 pub const VARIABLE: &str = "cors_origins";
 
 /// What pages may read of a reply beside its body.

@@ -264,6 +264,9 @@ impl<'a, P: Platform> Sessions<'a, P> {
     /// [`Error::Store`]
     pub async fn end(&self, ticket: &Ticket) -> Result<(), Error> {
         let Some(slot) = ticket.slot else {
+            // Nobody has counted it, and nobody is to.
+            let key = end_key(&ticket.id, self.period.day(ticket.opened));
+            self.platform.increment(&key, 1).await?;
             return Ok(());
         };
         let recorded = self.record_of(ticket, slot).await?;

@@ -53,9 +53,10 @@ impl VerifiedToken {
         let expires = claims.check_times(now)?;
         // Who shares a secret with this server is the issuer of what it signs, and it is meant for who has
         // the secret. A key that an issuer publishes signs for many, and much else.
-        if token.has_mac()
-            && let Some(grant) = dialects.of_claims(&claims.0, secrets, now)
-        {
+        if let Some(grant) = dialects.of_claims(&claims.0, secrets, now) {
+            if !token.has_mac() {
+                return Err(Error::Algorithm);
+            }
             let identity = token.signed().as_bytes().to_vec();
             let grant = Grant {
                 claims: claims.0,

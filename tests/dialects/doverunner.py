@@ -96,11 +96,13 @@ def granted(name, comment, rights, terms, entry, records=None, **changes):
     case(name, comment, members(encode(rights), **changes), expect)
 
 
-def refused(name, comment, rights, code, status=None, entry=None, **changes):
+def refused(name, comment, rights, code, status=None, entry=None, records=None, **changes):
     status = status or {"token": 401, "term_": 403}[code[:5]]
     expect = {"status": status, "code": code}
     if entry is not None:
         expect["entitlements"] = [{"keys": ["movie-1"], "persist": False, **entry}]
+    if records:
+        expect["content_keys"] = records
     case(name, comment, members(encode(rights), **changes), expect)
 
 
@@ -263,7 +265,8 @@ def main():
             {"keys": ["movie-1", *KEY_IDS]},
             [{**KEY, "id": key_id, "kid": key_id, "track": track} for track, key_id in zip(("audio", "sd"), KEY_IDS)])
     refused("external-streams", "streams of whoever the bearer says, for whichever title",
-            {**policy({"max_stream_per_user": 1}), "external_key": {"hls_aes": [one]}}, "term_unsupported")
+            policy({"max_stream_per_user": 1}, external={"hls_aes": [one]}), "term_unsupported",
+            entry={"max_streams": 1}, records=[record])
     refused("external-same", "two keys with one id",
             policy(external={"hls_aes": [two[0], {**two[1], "key_id": KEY_IDS[0]}]}), "token_claims")
     refused("external-no-ids", "two keys without ids",

@@ -176,6 +176,16 @@ fn the_back_end_is_asked_once_with_all_that_is_known() {
 }
 
 #[test]
+fn what_a_device_writes_around_a_kid_is_not_passed_on() {
+    let deployment = natively(option(URL));
+    deployment.answer(|_| terms(&json!({})));
+    let asset = format!("drmtoday?assetId=free&keyId={KID}");
+    deployment.licence(Some(&login()), &device(&asset)).unwrap();
+    let asked = question(&deployment.take()[0]);
+    assert_eq!((&asked["key"], asked.get("asset")), (&"movie".into(), None));
+}
+
+#[test]
 fn every_world_asks_over_http_with_a_signature_that_fits_the_body() {
     let back_end = Upstream::start(|_| terms(&json!({"lease_seconds": 60})));
     let variables = policies(&json!([option(&back_end.url("/keylet"))]));

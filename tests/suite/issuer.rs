@@ -854,18 +854,17 @@ fn a_published_key_signs_no_message_of_another_service() {
         "crt": r#"[{"assetId":"movie","profile":{"purchase":{}}}]"#,
     });
     for message in [nagra, drmtoday] {
-        let foreign = json!({"iss": "https://other.example", "jti": "1", "iat": 1_700_000_000});
-        for (more, expected) in [
-            (foreign, "token_issuer"),
-            (json!({"iss": null}), "token_issuer"),
-            (json!({"exp": null}), "token_claims"),
+        for more in [
+            json!({}),
+            json!({"iss": "https://other.example", "jti": "1", "iat": 1_700_000_000}),
+            json!({"iss": null, "aud": null, "exp": null}),
         ] {
             let mut all = message.clone();
             all.as_object_mut()
                 .unwrap()
                 .extend(more.as_object().unwrap().clone());
             let token = signed(&OLD, Some("old"), &claims(all));
-            assert_eq!(ask(&deployment, &token), expected, "{message}");
+            assert_eq!(ask(&deployment, &token), "token_algorithm", "{message}");
         }
     }
     assert_eq!(ask(&deployment, &old()), "ok");

@@ -808,8 +808,10 @@ fn a_session_that_nobody_counted_lapses_as_others_do() {
         .platform
         .store
         .replace(Err(Error::Store("away".to_owned())));
-    let [renewed, silent] = [(); 2].map(|()| deployment.open(&playing).session());
+    let [renewed, silent, ended] = [(); 3].map(|()| deployment.open(&playing).session());
     *deployment.platform.store.borrow_mut() = kept;
+    assert_eq!(deployment.end(&ended).status, 204);
+    assert_eq!(deployment.beat(&ended).refusal(), "session_ended");
     deployment.wait(PERIOD);
     assert_eq!(deployment.beat(&renewed).status, 200);
     let freed = deployment.end(&deployment.beat(&renewed).session());

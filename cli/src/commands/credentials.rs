@@ -20,7 +20,7 @@ use crate::credentials::export::{self, Format};
 use crate::credentials::files::{Found, Group, Reader, wrong_ask};
 use crate::credentials::request::{Authority, Digest, NewKey, Subject};
 use crate::credentials::{Assembled, assemble, to_variables};
-use crate::host::Provided;
+use crate::host::{ENVIRONMENT_PREFIX, Provided};
 use crate::progress::while_waiting;
 use crate::random;
 use crate::settings::Settings;
@@ -344,10 +344,15 @@ impl Import {
             );
         }
         if let Some(id) = &self.trial {
-            let lines = existing.iter().flat_map(|existing| existing.lines());
-            let kept: Vec<String> = lines.filter_map(export::variable).collect();
+            let existing = existing.as_deref().map_or("", String::as_str);
+            let kept: Vec<String> = dotenvy::from_read_iter(existing.as_bytes())
+                .flatten()
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, _)| name)
+                .collect();
             for (name, value) in trial(id) {
-                if kept.contains(&name) {
+                let written = format!("{ENVIRONMENT_PREFIX}{}", name.to_ascii_uppercase());
+                if kept.contains(&written) {
                     eprintln!("{name}: it is there already, and stays; --force writes all anew");
                 } else {
                     variables.insert(name, value);

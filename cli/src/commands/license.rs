@@ -277,7 +277,7 @@ impl Question {
             (None, Some(token)) => Some(Zeroizing::new(token.clone())),
             (None, None) => match &configured {
                 Some(settings) => Some(configured::token(settings).context(
-                    match settings.contains_key(KEYS) {
+                    match settings.get(KEYS).is_some_and(|keys| !keys.is_empty()) {
                         true => "`token_keys` has no symmetric key to sign a token with",
                         false => "`token_keys` is set neither in the environment nor in `.env`",
                     },
@@ -300,8 +300,10 @@ impl Question {
             bail!("the token is given with --token-file or in KEYLET_TOKEN");
         }
         let expected = &arguments.expected;
-        let stopped =
-            (arguments.spc.has_stopped() && expected.expect_code.is_none()).then_some(204);
+        // Where a reply has room for several keys, each has a status of its own.
+        let is_stop = arguments.spc.has_stopped()
+            && expected.expect_code.is_none()
+            && !["envelope", "array"].contains(&arguments.format.as_str());
         let key = match (&expected.expect_key_file, &expected.expect_key) {
             (Some(path), _) => Some(secret(path)?),
             (None, key) => key.clone().map(Zeroizing::new),
@@ -319,7 +321,7 @@ impl Question {
             expectation: Expectation {
                 key: key.transpose()?,
                 lease: expected.expect_lease,
-                status: expected.expect_status.or(stopped),
+                status: expected.expect_status.or(is_stop.then_some(204)),
                 code: expected.expect_code.clone(),
             },
         })

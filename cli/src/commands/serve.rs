@@ -1,6 +1,6 @@
 //! `keylet serve`
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,9 +78,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.environment.is_empty() && arguments.world != World::Wasi {
         bail!("Spin gives a component no environment: use --variable");
     }
+    let provided = arguments.provided()?;
+    let loads = Cell::new(problems(&provided).is_none());
     let mut application = match &arguments.from {
-        Some(path) => Application::from_manifest(path, arguments.world, arguments.provided()?)?,
-        None => Application::built_in(arguments.world, arguments.provided()?)?,
+        Some(path) => Application::from_manifest(path, arguments.world, provided)?,
+        None => Application::built_in(arguments.world, provided)?,
     };
     application.environment.clone_from(&arguments.environment);
     let options = Options {
@@ -93,15 +95,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let start = || Server::start(application, &options);
     let server = while_waiting("compiling the component", start)?;
-    let known = RefCell::new(arguments.provided()?);
     server.run_until_interrupted(|| {
         let new = arguments.provided()?;
-        if problems(&known.borrow()).is_none()
-            && let Some(problems) = problems(&new)
-        {
-            bail!("{problems}");
+        match problems(&new) {
+            Some(problems) if loads.get() => bail!("{problems}"),
+            problems => loads.set(problems.is_none()),
         }
-        known.replace(new.clone());
         Ok(new)
     })
 }

@@ -59,7 +59,7 @@ const OF_CREDENTIALS: [&str; 5] = [
 ];
 
 /// The variable that a line of a `.env` file sets.
-pub fn variable(line: &str) -> Option<String> {
+fn variable(line: &str) -> Option<String> {
     let (name, _) = (line.trim_start().strip_prefix(ENVIRONMENT_PREFIX)?).split_once('=')?;
     Some(name.to_ascii_lowercase())
 }

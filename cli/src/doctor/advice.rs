@@ -8,7 +8,7 @@ pub type Advice = (&'static str, &'static str);
 pub fn of_setting(variable: &str, code: &str, message: &str) -> (&'static str, Advice) {
     // A list of credentials names the member that is wrong.
     let about = |name: &str| {
-        variable == format!("fairplay_{name}") || message.contains(&format!("`{name}`"))
+        variable == format!("fairplay_{name}") || message.contains(&format!(", `{name}`:"))
     };
     let is_credential = variable.starts_with("fairplay_");
     match code {
@@ -91,6 +91,13 @@ pub fn of_setting(variable: &str, code: &str, message: &str) -> (&'static str, A
             (
                 "A licence carries a content key: one that is missing, or has another size, plays nothing.",
                 "Each record has `id`, `key` and `iv`, both of 16 bytes, as the packager used them.",
+            ),
+        ),
+        _ if variable == "cors_origins" => (
+            "cors_origins",
+            (
+                "No page may read an answer, so no player in a browser gets a licence.",
+                "List the origins of your pages, each a scheme and a host, or say `*`.",
             ),
         ),
         _ if [

@@ -17,7 +17,7 @@
 //! | `hash` | verified before anything else is believed; what tells the token from others |
 //! | `timestamp` | accepted for 600 seconds from then on |
 //! | `drm_type` | `FairPlay`; without it the service takes it to be for `PlayReady` |
-//! | `user_id` | the subject; `LICENSETOKEN` says that there is none |
+//! | `user_id` | the subject; `LICENSETOKEN` says that there is none, and with keys in `external_key` there is none |
 //! | `cid` | `keys`: this id, and the key ids of `external_key` |
 //! | `response_format`, `key_rotation` | informs |
 //!
@@ -30,7 +30,7 @@
 //! | `playback_policy.renewal_duration` (without) | `lease_seconds` |
 //! | `playback_policy.expire_date` | `not_after` |
 //! | `playback_policy.allowed_track_types`: `ALL`, `SD_ONLY`, `SD_HD`, `SD_UHD1`, `SD_UHD2` | `tracks`: `false` for what is above |
-//! | `playback_policy.max_stream_per_user` | `max_streams`; with keys in `external_key` refused |
+//! | `playback_policy.max_stream_per_user` | `max_streams` |
 //! | `security_policy[].track_type`: `ALL`, `ALL_VIDEO`, `AUDIO`, `SD`, `HD`, `UHD1`, `UHD2` | `tracks`; a member of a narrower one stands in place of a wider one's |
 //! | `security_policy[].fairplay.hdcp_enforcement`: −1, 0, 1 | `hdcp`: `none`, `type0`, `type1` |
 //! | `security_policy[].fairplay.allow_airplay`, `allow_av_adapter` | `airplay`, `av_adapter` |
@@ -45,8 +45,8 @@
 //!
 //! The hash has its parts without anything between them, so it does not say where `user_id` ends and
 //! `cid` begins: who has a token for `xmovie-1` can make it one for `movie-1`. No id of a title should
-//! be the end of another's. Keys that come with the token are found under any `cid`, so nobody could say
-//! whose streams are counted.
+//! be the end of another's. Keys that come with the token are found under any `cid`, so nobody can say
+//! who the viewer is: `max_streams` refuses there.
 //!
 //! Documented (License Token Guide, and the sample code for `renewal_duration`, `max_stream_per_user`
 //! and `key_id` of `hls_aes`): the layout, the window, the defaults, which durations want
@@ -128,15 +128,11 @@ pub fn read(text: &str, secrets: &dyn Secrets, now: u64) -> Result<Grant, Error>
     }
     let policy = policy(text_of(&members, "policy")?, site, secrets)?;
     let (keys, content_keys) = external_keys(&policy, cid)?;
-    let entry = entry(&policy, &keys)?;
-    if !content_keys.is_empty() && entry.get("max_streams").is_some() {
-        return Err(Error::Unsupported("max_stream_per_user".to_owned()));
-    }
     let user = text_of(&members, "user_id")?;
     Ok(Grant {
-        entitlements: json!([entry]),
+        entitlements: json!([entry(&policy, &keys)?]),
         id: Some(hex::encode(digest)),
-        subject: (user != NO_USER).then(|| user.to_owned()),
+        subject: (user != NO_USER && content_keys.is_empty()).then(|| user.to_owned()),
         content_keys,
         ..Grant::default()
     })

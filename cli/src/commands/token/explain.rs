@@ -328,7 +328,8 @@ impl<'a> Message<'a> {
             return is_missing.then(|| json!({"wrong": "it is missing"}));
         };
         let mut time = json!({"value": value});
-        if let Some(date) = value.as_i64() {
+        let date = encoding::numeric_date(value).map(i64::try_from);
+        if let Some(Ok(date)) = date {
             time["in_seconds"] = json!(date.saturating_sub_unsigned(now));
         }
         let alone = Claims(Map::from_iter([(name.to_owned(), value.clone())]));
@@ -395,7 +396,8 @@ impl<'a> Message<'a> {
         }
         if self.dialect == Some("native") && !dialects.has_native() {
             hints.push(
-                "`dialects` does not name \"native\", so `entitlements` is not read".to_owned(),
+                "`dialects` does not name \"native\", so a token with `entitlements` is refused"
+                    .to_owned(),
             );
         }
         if self.dialect == Some("azure") && !dialects.has_azure() {
@@ -481,12 +483,12 @@ async fn allowed(
     let access = viewer.access_to(key)?;
     let terms = licensing.fairplay_terms(access, key).await?;
     let granted = terms.granted_at(now)?;
-    let unsupported = |term: &str| Err(entitlement::Error::Unsupported(term.to_owned()).into());
+    let needs = |term, what| Err(entitlement::Error::Needs(term, what).into());
     if !granted.limits.device_ids.is_empty() && licensing.server_secret().await?.is_none() {
-        return unsupported("device_ids");
+        return needs("device_ids", "`server_secret`");
     }
     if granted.limits.max_uses.is_some() && access.token.is_none() {
-        return unsupported("max_uses");
+        return needs("max_uses", "a token");
     }
     if granted.limits.max_streams.is_some() {
         viewer.subject_to_count()?;
@@ -540,10 +542,7 @@ fn terms_of(granted: &Granted) -> Value {
     ] {
         say(name, is_forbidden.then(|| json!(false)));
     }
-    say(
-        "min_kdl",
-        number(limits.min_kdl.max(limits.if_reported.min_kdl)),
-    );
+    say("min_kdl", number(limits.kdl()));
     say("max_uses", number(limits.max_uses));
     say("max_streams", number(limits.max_streams));
     say("streams_full", limits.streams_full.map(|full| json!(full)));
