@@ -316,17 +316,7 @@ impl WrittenCredential {
             .flatten()
         {
             match StoredKey::read_all(text, password) {
-                Ok(found) => {
-                    for key in found {
-                        // What stands there twice is one key.
-                        if keys
-                            .iter()
-                            .all(|known: &StoredKey| known.modulus != key.modulus)
-                        {
-                            keys.push(key);
-                        }
-                    }
-                }
+                Ok(found) => keys.extend(found),
                 Err((problem, reason)) => {
                     problems.push(source.problem(PRIVATE_KEY, problem, reason));
                 }
@@ -344,7 +334,11 @@ impl WrittenCredential {
         let mut private_keys = Vec::new();
         for wanted in &certificate.certificates {
             match keys.iter().position(|key| key.modulus == wanted.modulus) {
-                Some(place) => private_keys.push(keys.swap_remove(place)),
+                Some(place) => {
+                    private_keys.push(keys.swap_remove(place));
+                    // What stands there twice is one key.
+                    keys.retain(|key| key.modulus != wanted.modulus);
+                }
                 None if keys_are_readable => problems.push(source.problem(
                     PRIVATE_KEY,
                     Problem::Mismatch,

@@ -140,8 +140,7 @@ impl<P: Platform> Licensing<P> {
         viewer: &'a Viewer<'_>,
         id: &Id,
     ) -> Result<&'a ContentKey, Error> {
-        let kid = id.key_id();
-        let find = |keys: &'a ContentKeys| keys.find(id).or_else(|| keys.find(kid.as_ref()?));
+        let find = |keys: &'a ContentKeys| keys.find(id).or_else(|| keys.find(&id.key_id()?));
         let mut tokens = viewer.accesses.iter().filter_map(|a| a.token.as_ref());
         match tokens.find_map(|token| find(token.content_keys.as_ref()?)) {
             Some(key) => Ok(key),

@@ -118,5 +118,5 @@ Ctrl-C ends it.
 ",
         base = server.url(),
     );
-    server.run_until_interrupted(|| Ok(fixtures::variables()))
+    server.run_until_interrupted(|| Ok(fixtures::variables()), |_, _| Ok(()))
 }

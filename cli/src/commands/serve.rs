@@ -1,6 +1,5 @@
 //! `keylet serve`
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +11,8 @@ use keylet::service::Service;
 use serde_json::Value;
 
 use crate::host::{
-    Application, Assignment, Options, Provided, Reuse, Server, StoreChoice, World, provided,
+    Application, Assignment, Options, Provided, Resolved, Reuse, Server, StoreChoice, World,
+    provided,
 };
 use crate::progress::while_waiting;
 use crate::settings::Settings;
@@ -78,11 +78,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.environment.is_empty() && arguments.world != World::Wasi {
         bail!("Spin gives a component no environment: use --variable");
     }
-    let provided = arguments.provided()?;
-    let loads = Cell::new(problems(&provided).is_none());
     let mut application = match &arguments.from {
-        Some(path) => Application::from_manifest(path, arguments.world, provided)?,
-        None => Application::built_in(arguments.world, provided)?,
+        Some(path) => Application::from_manifest(path, arguments.world, arguments.provided()?)?,
+        None => Application::built_in(arguments.world, arguments.provided()?)?,
     };
     application.environment.clone_from(&arguments.environment);
     let options = Options {
@@ -95,18 +93,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let start = || Server::start(application, &options);
     let server = while_waiting("compiling the component", start)?;
-    server.run_until_interrupted(|| {
-        let new = arguments.provided()?;
-        match problems(&new) {
-            Some(problems) if loads.get() => bail!("{problems}"),
-            problems => loads.set(problems.is_none()),
-        }
-        Ok(new)
-    })
+    server.run_until_interrupted(
+        || arguments.provided(),
+        |old, new| match problems(new) {
+            Some(problems) if self::problems(old).is_none() => bail!("{problems}"),
+            _ => Ok(()),
+        },
+    )
 }
 
 /// What keeps Keylet from serving with these variables.
-fn problems(variables: &Provided) -> Option<String> {
+fn problems(variables: &Resolved) -> Option<String> {
     let service = Service::new(Settings(variables.clone()));
     let request = http::Request::get("/healthz").body(Vec::new()).ok()?;
     // Nothing here waits for anything: variables are at hand, and nobody is asked.

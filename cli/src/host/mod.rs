@@ -22,7 +22,7 @@ pub use figures::Figures;
 pub use manifest::Manifest;
 pub use server::{Options, Server};
 pub use store::{NotACounter, Store, StoreChoice};
-pub use variables::{Assignment, ENVIRONMENT_PREFIX, Provided, provided};
+pub use variables::{Assignment, ENVIRONMENT_PREFIX, Provided, Resolved, provided};
 pub use world::{Reuse, World};
 
 /// An application ready to be served: a component, and what it is given.

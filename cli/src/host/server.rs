@@ -27,7 +27,7 @@ use super::figures::Figures;
 use super::outbound::AllowedHosts;
 use super::state::Shared;
 use super::store::{Store, StoreChoice};
-use super::variables::{Provided, outbound_hosts, resolve};
+use super::variables::{Provided, Resolved, outbound_hosts, resolve};
 use super::world::{INSTANCES, Instances, Reuse};
 use super::{Application, Manifest};
 
@@ -184,17 +184,34 @@ impl Server {
     /// # Errors
     /// A required variable without a value; then everything stays as it is.
     pub fn set_variables(&self, provided: &Provided) -> Result<()> {
+        self.change_variables(provided, |_, _| Ok(()))
+    }
+
+    /// The same, where `check` has nothing against what follows what is there.
+    fn change_variables(
+        &self,
+        provided: &Provided,
+        check: impl Fn(&Resolved, &Resolved) -> Result<()>,
+    ) -> Result<()> {
         let resolved = resolve(&self.manifest, provided)?;
+        let current = self.shared.variables.read();
+        check(&current.unwrap_or_else(PoisonError::into_inner), &resolved)?;
         let variables = self.shared.variables.write();
         *variables.unwrap_or_else(PoisonError::into_inner) = resolved;
         Ok(())
     }
 
-    /// Waits for Ctrl-C or SIGTERM, then stops. SIGHUP has the variables read again.
+    /// Waits for Ctrl-C or SIGTERM, then stops. SIGHUP has the variables read again; `check` is asked
+    /// whether the new ones may follow the old ones.
     ///
     /// # Errors
     /// Signals that cannot be waited for.
-    pub fn run_until_interrupted(self, variables: impl Fn() -> Result<Provided>) -> Result<()> {
+    pub fn run_until_interrupted(
+        self,
+        variables: impl Fn() -> Result<Provided>,
+        check: impl Fn(&Resolved, &Resolved) -> Result<()>,
+    ) -> Result<()> {
+        let read_again = || self.change_variables(&variables()?, &check);
         self.runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
             let mut hang_up = signal(SignalKind::hangup())?;
@@ -202,7 +219,7 @@ impl Server {
                 tokio::select! {
                     interrupted = tokio::signal::ctrl_c() => return interrupted,
                     _ = terminate.recv() => return Ok(()),
-                    _ = hang_up.recv() => match variables().and_then(|new| self.set_variables(&new)) {
+                    _ = hang_up.recv() => match read_again() {
                         Ok(()) => tracing::info!("the variables were read again"),
                         Err(error) => tracing::error!(
                             error = format!("{error:#}"),
