@@ -1,6 +1,8 @@
-//! Builds the components, which the command line carries with it: one for each world.
+//! Provides the components that the command line carries with it.
 //!
-//! They have a target directory of their own, since cargo holds a lock on the one that is in use.
+//! It builds them, in a target directory of their own, since cargo holds a lock on the one that is in
+//! use: that of WASI 0.2, and with the feature `all-worlds` those of the other worlds too. Where
+//! `KEYLET_COMPONENTS` names a folder, it takes the components from there and builds nothing.
 
 use std::env;
 use std::fs;
@@ -8,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TARGET: &str = "wasm32-wasip2";
+
+/// The folder with components that were built before.
+const FOLDER: &str = "KEYLET_COMPONENTS";
 
 /// The packages of the components, and their names in this build.
 const COMPONENTS: [(&str, &str); 3] = [
@@ -25,6 +30,35 @@ const PROFILE: [&str; 3] = [
 ];
 
 fn main() {
+    let has_all_worlds = env::var_os("CARGO_FEATURE_ALL_WORLDS").is_some();
+    let wanted = match has_all_worlds {
+        true => &COMPONENTS[..],
+        false => &COMPONENTS[..1],
+    };
+    println!("cargo:rerun-if-env-changed={FOLDER}");
+    let built = match env::var_os(FOLDER) {
+        Some(folder) => PathBuf::from(folder),
+        None => build(wanted),
+    };
+    let out = PathBuf::from(variable("OUT_DIR"));
+    for (package, name) in wanted {
+        let file = format!("{}.wasm", package.replace('-', "_"));
+        let source = built.join(&file);
+        println!("cargo:rerun-if-changed={}", source.display());
+        // Its own copy, so that nothing depends on what becomes of the target directory.
+        let component = out.join(&file);
+        if let Err(error) = fs::copy(&source, &component) {
+            panic!("{} cannot be read: {error}", source.display());
+        }
+        println!(
+            "cargo:rustc-env=KEYLET_COMPONENT_{name}={}",
+            component.display()
+        );
+    }
+}
+
+/// Builds the components, all at once, so that they are linked side by side. Returns their folder.
+fn build(wanted: &[(&str, &str)]) -> PathBuf {
     let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("..");
     for input in [
         "src",
@@ -49,29 +83,17 @@ fn main() {
         .nth(4)
         .expect("cargo's layout of OUT_DIR")
         .join("component");
-    build(&workspace, &target_directory);
-    for (package, name) in COMPONENTS {
-        let file = format!("{}.wasm", package.replace('-', "_"));
-        // Its own copy, so that nothing depends on what becomes of the target directory.
-        let built = target_directory.join(TARGET).join("component").join(&file);
-        let component = out.join(&file);
-        fs::copy(&built, &component).expect("the component was built");
-        println!(
-            "cargo:rustc-env=KEYLET_COMPONENT_{name}={}",
-            component.display()
-        );
-    }
-}
-
-/// Builds all of them at once, so that they are linked side by side.
-fn build(workspace: &Path, target_directory: &Path) {
     let mut build = Command::new(variable("CARGO"));
     build
         .current_dir(workspace)
         .args(["build", "--target", TARGET, "--profile", "component"])
-        .args(COMPONENTS.map(|(package, _)| format!("--package={package}")))
+        .args(
+            wanted
+                .iter()
+                .map(|(package, _)| format!("--package={package}")),
+        )
         .arg("--target-dir")
-        .arg(target_directory);
+        .arg(&target_directory);
     // What configures this build must not reach the other one.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
@@ -89,6 +111,7 @@ fn build(workspace: &Path, target_directory: &Path) {
     }
     let status = build.status().expect("cargo runs");
     assert!(status.success(), "the components do not build");
+    target_directory.join(TARGET).join("component")
 }
 
 /// Adds the wasm target when it is missing.

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::encoding;
 use crate::entitlement::{Terms, Track};
-use crate::error::{Problem, SettingError, SettingsError};
+use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::id::Id;
 use crate::platform::Platform;
 use crate::secret::Key128;
@@ -51,7 +51,7 @@ impl ContentKeys {
         let Some(json) = platform.variable(VARIABLE).await? else {
             return Err(SettingError::new(
                 VARIABLE,
-                Problem::Missing,
+                SettingErrorKind::Missing,
                 "it is not set, so there is no key to deliver",
             )
             .into());
@@ -64,7 +64,8 @@ impl ContentKeys {
     /// # Errors
     /// Every record that is wrong, by its place in the list, counted from 0.
     pub fn from_json(json: &str) -> Result<Self, Vec<SettingError>> {
-        let malformed = |message: String| SettingError::new(VARIABLE, Problem::Malformed, message);
+        let malformed =
+            |message: String| SettingError::new(VARIABLE, SettingErrorKind::Malformed, message);
         let written: Vec<Value> =
             encoding::from_json(json.as_bytes()).map_err(|reason| vec![malformed(reason)])?;
 
@@ -72,14 +73,18 @@ impl ContentKeys {
         let mut records: Vec<ContentKey> = Vec::with_capacity(written.len());
         let mut index = HashMap::new();
         for (place, written) in written.into_iter().enumerate() {
-            match encoding::from_value(written).and_then(WrittenRecord::read) {
+            match encoding::from_value(written).and_then(KeyRecordConfig::read) {
                 Ok(record) => {
                     for name in &record.names {
                         let other = *index.entry(name.clone()).or_insert(records.len());
                         if other != records.len() {
                             let message =
                                 format!("an id of record {place} reaches another record too");
-                            problems.push(SettingError::new(VARIABLE, Problem::Collision, message));
+                            problems.push(SettingError::new(
+                                VARIABLE,
+                                SettingErrorKind::Collision,
+                                message,
+                            ));
                         }
                     }
                     records.push(record);
@@ -110,7 +115,7 @@ impl ContentKeys {
 /// A record as it is written in JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenRecord {
+struct KeyRecordConfig {
     id: String,
     kid: Option<String>,
     #[serde(default)]
@@ -123,7 +128,7 @@ struct WrittenRecord {
     terms: Option<Value>,
 }
 
-impl WrittenRecord {
+impl KeyRecordConfig {
     fn read(self) -> Result<ContentKey, String> {
         let id = Id::from_text(&self.id).ok_or("`id` is empty or not hexadecimal")?;
         // Players with Media Source Extensions have the KID from `tenc`, as bytes.

@@ -104,7 +104,7 @@ pub fn pem(text: &str) -> Option<Vec<Pem>> {
 }
 
 /// What a variable holds that takes PEM or base64 of DER.
-pub enum Armour {
+pub enum PemOrDer {
     /// PEM blocks.
     Pem(Vec<Pem>),
     /// The bytes of one base64 text.
@@ -113,14 +113,14 @@ pub enum Armour {
 
 /// Reads PEM, base64 of DER, or base64 of PEM, which is how some stores keep files. `None` when it
 /// is none of them.
-pub fn armour(text: &str) -> Option<Armour> {
+pub fn pem_or_der(text: &str) -> Option<PemOrDer> {
     if text.contains(PEM_BEGIN) {
-        return pem(text).map(Armour::Pem);
+        return pem(text).map(PemOrDer::Pem);
     }
     let der = base64(text)?;
     match std::str::from_utf8(&der) {
-        Ok(inner) if inner.contains(PEM_BEGIN) => pem(inner).map(Armour::Pem),
-        _ => Some(Armour::Der(der)),
+        Ok(inner) if inner.contains(PEM_BEGIN) => pem(inner).map(PemOrDer::Pem),
+        _ => Some(PemOrDer::Der(der)),
     }
 }
 
@@ -172,11 +172,11 @@ pub fn members<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value
 /// # Errors
 /// Which members it should have; no text of the document.
 pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_json::from_value(value).map_err(|e| misshapen(&e.to_string()))
+    serde_json::from_value(value).map_err(|e| redact_serde_error(&e.to_string()))
 }
 
 /// What serde says of a value, without what it quotes of that.
-fn misshapen(text: &str) -> String {
+fn redact_serde_error(text: &str) -> String {
     if let Some(name) = text.strip_prefix("missing field ") {
         return format!("the member {name} is missing");
     }

@@ -122,7 +122,7 @@ codes! {
 /// What kind of problem a setting has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Problem {
+pub enum SettingErrorKind {
     /// It is not set, and nothing works without it.
     Missing,
     /// It is not of the documented form.
@@ -137,7 +137,7 @@ pub enum Problem {
     Refused,
 }
 
-impl Problem {
+impl SettingErrorKind {
     /// Stable identifier, as on the health page.
     pub fn code(self) -> &'static str {
         match self {
@@ -158,17 +158,17 @@ pub struct SettingError {
     /// Name of the variable.
     pub variable: &'static str,
     /// What kind of problem.
-    pub problem: Problem,
+    pub kind: SettingErrorKind,
     /// What is wrong, in a sentence for the operator.
     pub message: String,
 }
 
 impl SettingError {
     /// A problem with `variable`.
-    pub fn new(variable: &'static str, problem: Problem, message: impl Into<String>) -> Self {
+    pub fn new(variable: &'static str, kind: SettingErrorKind, message: impl Into<String>) -> Self {
         Self {
             variable,
-            problem,
+            kind,
             message: message.into(),
         }
     }

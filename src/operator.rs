@@ -3,7 +3,7 @@
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::error::{Problem, SettingError, SettingsError};
+use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 
 /// The variable with the operator's bearer secret: 32 characters or more.
@@ -23,7 +23,7 @@ impl Operator {
         match platform.variable(VARIABLE).await? {
             Some(secret) if secret.chars().count() < LEAST => Err(SettingError::new(
                 VARIABLE,
-                Problem::Malformed,
+                SettingErrorKind::Malformed,
                 format!("it has fewer than {LEAST} characters"),
             )
             .into()),

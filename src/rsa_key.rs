@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
 /// Whether the kernel is faster than the crate, which it is in WebAssembly.
-const IS_AT_HOME: bool = cfg!(target_family = "wasm");
+const USE_KERNEL: bool = cfg!(target_family = "wasm");
 
 /// The hash of an OAEP padding, which is also the hash of its MGF1 (RFC 8017 section 7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Arithmetic {
 pub struct PrivateKey {
     pkcs1: Zeroizing<Vec<u8>>,
     kernel: Option<keylet_rsa_kernel::PrivateKey>,
-    crates: OnceCell<RsaPrivateKey>,
+    reference: OnceCell<RsaPrivateKey>,
 }
 
 impl PrivateKey {
@@ -86,7 +86,7 @@ impl PrivateKey {
     /// modulus.
     pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, InvalidKey> {
         let key = parts(der)?;
-        let kernel = if IS_AT_HOME {
+        let kernel = if USE_KERNEL {
             let kernel = keylet_rsa_kernel::PrivateKey::new(&CrtParts {
                 n: key.modulus.as_bytes(),
                 e: key.public_exponent.as_bytes(),
@@ -107,7 +107,7 @@ impl PrivateKey {
         let this = Self {
             pkcs1: Zeroizing::new(der.to_vec()),
             kernel,
-            crates: OnceCell::new(),
+            reference: OnceCell::new(),
         };
         if this.kernel.is_none() {
             this.check()?;
@@ -121,7 +121,7 @@ impl PrivateKey {
     /// # Errors
     /// [`InvalidKey`]
     pub fn check(&self) -> Result<(), InvalidKey> {
-        self.crates().map(drop)
+        self.reference_key().map(drop)
     }
 
     /// RSAES-OAEP decryption with an empty label (RFC 8017 section 7.1.2), and who did it.
@@ -152,7 +152,7 @@ impl PrivateKey {
             }
             Err(DecryptError::OutOfRange) => Err(DecryptionFailed),
             Err(DecryptError::Unverified) => {
-                let key = self.crates().map_err(|_| DecryptionFailed)?;
+                let key = self.reference_key().map_err(|_| DecryptionFailed)?;
                 match hash {
                     OaepHash::Sha1 => key.decrypt_blinded(rng, Oaep::<Sha1>::new(), ciphertext),
                     OaepHash::Sha256 => key.decrypt_blinded(rng, Oaep::<Sha256>::new(), ciphertext),
@@ -164,8 +164,8 @@ impl PrivateKey {
     }
 
     /// The key of the `rsa` crate, which checks all parts.
-    fn crates(&self) -> Result<&RsaPrivateKey, InvalidKey> {
-        if let Some(key) = self.crates.get() {
+    fn reference_key(&self) -> Result<&RsaPrivateKey, InvalidKey> {
+        if let Some(key) = self.reference.get() {
             return Ok(key);
         }
         let parts = parts(&self.pkcs1)?;
@@ -178,7 +178,7 @@ impl PrivateKey {
             vec![integer(parts.prime1), integer(parts.prime2)],
         );
         let key = key.map_err(|_| InvalidKey)?;
-        Ok(self.crates.get_or_init(|| key))
+        Ok(self.reference.get_or_init(|| key))
     }
 }
 
@@ -196,7 +196,7 @@ pub struct PublicKey {
     modulus: Vec<u8>,
     exponent: Vec<u8>,
     kernel: Option<keylet_rsa_kernel::PublicKey>,
-    crates: OnceCell<RsaPublicKey>,
+    reference: OnceCell<RsaPublicKey>,
 }
 
 impl PublicKey {
@@ -208,24 +208,24 @@ impl PublicKey {
     pub fn from_components(modulus: &[u8], exponent: &[u8]) -> Result<Self, InvalidKey> {
         let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
         let kernel = match modulus.len() - zeros {
-            256 if IS_AT_HOME => keylet_rsa_kernel::PublicKey::new(modulus, exponent).ok(),
+            256 if USE_KERNEL => keylet_rsa_kernel::PublicKey::new(modulus, exponent).ok(),
             _ => None,
         };
         let this = Self {
             modulus: modulus.to_vec(),
             exponent: exponent.to_vec(),
             kernel: kernel.filter(|_| exponent.len() <= 4),
-            crates: OnceCell::new(),
+            reference: OnceCell::new(),
         };
-        if this.kernel.is_none() && this.crates()?.n().as_ref().bits_vartime() < 2048 {
+        if this.kernel.is_none() && this.reference_key()?.n().as_ref().bits_vartime() < 2048 {
             return Err(InvalidKey);
         }
         Ok(this)
     }
 
     /// The key of the `rsa` crate.
-    fn crates(&self) -> Result<&RsaPublicKey, InvalidKey> {
-        if let Some(key) = self.crates.get() {
+    fn reference_key(&self) -> Result<&RsaPublicKey, InvalidKey> {
+        if let Some(key) = self.reference.get() {
             return Ok(key);
         }
         let key = RsaPublicKey::new(
@@ -233,7 +233,7 @@ impl PublicKey {
             BoxedUint::from_be_slice_vartime(&self.exponent),
         );
         let key = key.map_err(|_| InvalidKey)?;
-        Ok(self.crates.get_or_init(|| key))
+        Ok(self.reference.get_or_init(|| key))
     }
 
     /// Verifies an RSASSA-PKCS1-v1_5 signature (RFC 8017 section 8.2.2).
@@ -253,14 +253,14 @@ impl PublicKey {
             SignatureHash::Sha384 => Pkcs1v15Sign::new::<Sha384>(),
             SignatureHash::Sha512 => Pkcs1v15Sign::new::<Sha512>(),
         };
-        self.crates()
+        self.reference_key()
             .is_ok_and(|key| key.verify(padding, &digest, signature).is_ok())
     }
 
     /// Verifies an RSASSA-PSS signature with SHA-256 and a salt of 32 bytes (RFC 7518 section 3.5).
     pub fn verify_pss_sha256(&self, message: &[u8], signature: &[u8]) -> bool {
         let digest = Sha256::digest(message);
-        self.crates()
+        self.reference_key()
             .is_ok_and(|key| key.verify(Pss::<Sha256>::new(), &digest, signature).is_ok())
     }
 }

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::encoding::BASE64_URL;
-use crate::error::{Problem, SettingError, SettingsError};
+use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 
 /// The variable that holds it: any text of 32 bytes or more.
@@ -55,7 +55,7 @@ impl ServerSecret {
         match platform.variable(VARIABLE).await? {
             Some(secret) if secret.len() < LEAST => Err(SettingError::new(
                 VARIABLE,
-                Problem::Malformed,
+                SettingErrorKind::Malformed,
                 format!(
                     "it has {} bytes, and at least {LEAST} are needed",
                     secret.len()

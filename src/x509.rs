@@ -73,22 +73,18 @@ fn sequence<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use keylet_cli::fixtures;
-
     use super::*;
-    use crate::encoding;
 
     #[test]
     fn a_certificate_is_read_whole_or_not_at_all() {
-        let variables = fixtures::variables();
-        let der = encoding::base64(&variables["fairplay_certificate"]).unwrap();
-        let (certificate, rest) = Certificate::split_from(&der).unwrap();
-        assert_eq!((certificate.der, rest), (der.as_slice(), &[][..]));
+        let der: &[u8] = include_bytes!("../fixtures/credentials/sdk4.cer");
+        let (certificate, rest) = Certificate::split_from(der).unwrap();
+        assert_eq!((certificate.der, rest), (der, &[][..]));
         assert_eq!(certificate.public_key.modulus.as_bytes().len(), 128);
 
-        let two = [der.as_slice(), &der].concat();
+        let two = [der, der].concat();
         let (first, rest) = Certificate::split_from(&two).unwrap();
-        assert_eq!((first.der, rest), (der.as_slice(), der.as_slice()));
+        assert_eq!((first.der, rest), (der, der));
 
         for length in 0..der.len() {
             let read = Certificate::split_from(&der[..length]);

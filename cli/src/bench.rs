@@ -82,7 +82,7 @@ impl Setup {
                 idle: AS_LONG_AS_IT_RUNS,
             }),
             threads: Some(1),
-            figures: is_timed.then_some((Ipv4Addr::LOCALHOST, 0).into()),
+            metrics: is_timed.then_some((Ipv4Addr::LOCALHOST, 0).into()),
             ..Options::quiet()
         };
         Server::start(
@@ -412,7 +412,7 @@ impl Plan {
                 guest,
             });
         }
-        let memory_bytes = server.figures().memory_peak();
+        let memory_bytes = server.metrics().memory_peak();
         server.stop();
 
         let server = setup.start(false)?;
@@ -424,10 +424,10 @@ impl Plan {
         }
         report.hosts.push(Host {
             setup: setup.name,
-            component_kib: crate::component(setup.world).len() / 1024,
+            component_kib: crate::component(setup.world)?.len() / 1024,
             ready_milliseconds: ready.as_secs_f64() * 1e3,
             first_microseconds: first,
-            memory_bytes: memory_bytes.max(server.figures().memory_peak()),
+            memory_bytes: memory_bytes.max(server.metrics().memory_peak()),
         });
         server.stop();
         if self.soak > 0 && !setup.is_fresh {
@@ -493,14 +493,14 @@ impl Plan {
         let early = self.soak.min(1_000);
         let began = Instant::now();
         run(early)?;
-        let memory = server.figures().memory_peak();
+        let memory = server.metrics().memory_peak();
         let resident = resident_kib();
         run(self.soak - early)?;
         let soak = Soak {
             setup: setup.name,
             licences: self.soak,
             per_second: f64::from(u32::try_from(self.soak)?) / began.elapsed().as_secs_f64(),
-            memory_bytes: [memory, server.figures().memory_peak()],
+            memory_bytes: [memory, server.metrics().memory_peak()],
             resident_kib: resident.zip(resident_kib()).map(Into::into),
         };
         server.stop();
@@ -565,7 +565,7 @@ impl<'s> Player<'s> {
         request: impl Fn() -> Result<Request<Vec<u8>>>,
         samples: &mut Samples,
     ) -> Result<()> {
-        let before = self.server.figures().guest_seconds();
+        let before = self.server.metrics().guest_seconds();
         for _ in 0..BATCH {
             let request = request()?;
             let began = Instant::now();
@@ -573,7 +573,7 @@ impl<'s> Player<'s> {
             samples.whole.push(microseconds(began));
         }
         let batch = f64::from(u32::try_from(BATCH)?);
-        let guest = self.server.figures().guest_seconds() - before;
+        let guest = self.server.metrics().guest_seconds() - before;
         samples.guest.push(guest * 1e6 / batch);
         Ok(())
     }

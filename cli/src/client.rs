@@ -13,7 +13,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::device::{ApplicationKey, Licence, SpcOptions, Wrapping, read_certificate};
 use crate::random;
-use crate::wire::{self, Form, Key, Message, Place, Profile, TOKEN, percent_encoded};
+use crate::wire::{self, Form, Key, Message, Profile, TOKEN, TokenLocation, percent_encoded};
 
 /// Headers in which services put the code of a refusal.
 const CODE_HEADERS: [&str; 2] = ["x-keylet-code", "x-axdrm-errorcode"];
@@ -43,7 +43,7 @@ pub struct Exchange<'a> {
     /// The token, where the server wants one.
     pub token: Option<&'a str>,
     /// Where the token goes; `None`: where the profile's player puts it.
-    pub place: Option<&'a Place>,
+    pub place: Option<&'a TokenLocation>,
     /// How the SPC travels.
     pub profile: &'a Profile,
     /// Further headers; they replace those that would be there anyway.
@@ -315,18 +315,20 @@ impl Exchange<'_> {
             Ok(())
         };
         // The sample that stands in the body for the token.
-        if let Place::Member(name) = &own {
+        if let TokenLocation::Member(name) = &own {
             put_member(name, None)?;
         }
         if let Some(token) = self.token {
             let filled = |template: &str| template.replace(TOKEN, token);
             match self.place.unwrap_or(&own) {
-                Place::Header(name, template) => headers.push((name.clone(), filled(template))),
-                Place::Parameter(name, template) => {
+                TokenLocation::Header(name, template) => {
+                    headers.push((name.clone(), filled(template)))
+                }
+                TokenLocation::Parameter(name, template) => {
                     url.push(if url.contains('?') { '&' } else { '?' });
                     url.push_str(&format!("{name}={}", percent_encoded(&filled(template))));
                 }
-                Place::Member(name) => put_member(name, Some(token))?,
+                TokenLocation::Member(name) => put_member(name, Some(token))?,
             }
         }
         let mut request = Request::post(url.as_str());

@@ -22,10 +22,20 @@ pub mod wire;
 pub const MANIFEST: &str = include_str!("../../spin.toml");
 
 /// The component for a world, as it was built with this program.
-pub fn component(world: host::World) -> &'static [u8] {
+///
+/// # Errors
+/// A world whose component this program does not carry: it was built without `all-worlds`.
+pub fn component(world: host::World) -> anyhow::Result<&'static [u8]> {
     match world {
-        host::World::Wasip2 => include_bytes!(env!("KEYLET_COMPONENT_WASIP2")),
-        host::World::Wasip3 => include_bytes!(env!("KEYLET_COMPONENT_WASIP3")),
-        host::World::Wasi => include_bytes!(env!("KEYLET_COMPONENT_WASI")),
+        host::World::Wasip2 => Ok(include_bytes!(env!("KEYLET_COMPONENT_WASIP2"))),
+        #[cfg(feature = "all-worlds")]
+        host::World::Wasip3 => Ok(include_bytes!(env!("KEYLET_COMPONENT_WASIP3"))),
+        #[cfg(feature = "all-worlds")]
+        host::World::Wasi => Ok(include_bytes!(env!("KEYLET_COMPONENT_WASI"))),
+        #[cfg(not(feature = "all-worlds"))]
+        host::World::Wasip3 | host::World::Wasi => anyhow::bail!(
+            "this program carries the component of WASI 0.2 only: build it with `--features all-worlds`, \
+             or give the manifest of a component with --from"
+        ),
     }
 }

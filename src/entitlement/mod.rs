@@ -2,7 +2,7 @@
 //! system reads.
 
 mod device;
-mod place;
+mod origin;
 mod terms;
 
 use serde_json::{Map, Value};
@@ -11,8 +11,8 @@ use crate::error::Code;
 use crate::id::Id;
 
 pub use device::{DeviceClass, Hdcp, MinOs, OsVersion, SecurityLevel};
-pub use place::{Country, Network, Place, last_address};
-pub(crate) use terms::least;
+pub use origin::{ClientOrigin, Country, Network, last_address};
+pub(crate) use terms::min_some;
 pub use terms::{AllOf, Granted, IfReported, Limits, MAX_STREAMS, StreamsFull, Terms, Track, Use};
 
 /// Why an entitlement gives nothing.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Error;
 use super::device::{DeviceClass, Hdcp, MinOs, SecurityLevel};
-use super::place::{Country, Network, Place};
+use super::origin::{ClientOrigin, Country, Network};
 use crate::encoding;
 
 /// The kinds of track that terms and key records tell apart.
@@ -195,9 +195,9 @@ impl Limits {
                     .max(other.if_reported.min_security_level),
                 min_kdl: self.if_reported.min_kdl.max(other.if_reported.min_kdl),
             },
-            max_uses: least(self.max_uses, other.max_uses),
-            max_streams: least(self.max_streams, other.max_streams),
-            streams_full: least(self.streams_full, other.streams_full),
+            max_uses: min_some(self.max_uses, other.max_uses),
+            max_streams: min_some(self.max_streams, other.max_streams),
+            streams_full: min_some(self.streams_full, other.streams_full),
             ip_allow: self.ip_allow.and(&other.ip_allow),
             countries: self.countries.and(&other.countries),
         }
@@ -215,7 +215,7 @@ impl Limits {
     }
 
     /// Whether they look at where a request comes from.
-    pub fn concern_place(&self) -> bool {
+    pub fn concern_origin(&self) -> bool {
         !self.ip_allow.is_empty() || !self.countries.is_empty()
     }
 
@@ -223,7 +223,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Error::PlaceUnknown`] when the proxy does not say, [`Error::PlaceNotAllowed`].
-    pub fn check_place(&self, place: &Place) -> Result<(), Error> {
+    pub fn check_origin(&self, place: &ClientOrigin) -> Result<(), Error> {
         if !self.ip_allow.is_empty() {
             let address = place.address.ok_or(Error::PlaceUnknown("ip_allow"))?;
             if !self.ip_allow.allow(|network| network.has(address)) {
@@ -453,8 +453,8 @@ impl Terms {
 
     fn and_of_one(&self, other: &Self) -> Self {
         let ([lease, rental], [other_lease, other_rental]) = (self.unstored, other.unstored);
-        let lease_seconds = least(self.lease_seconds, other.lease_seconds);
-        let rental_seconds = least(self.rental_seconds, other.rental_seconds);
+        let lease_seconds = min_some(self.lease_seconds, other.lease_seconds);
+        let rental_seconds = min_some(self.rental_seconds, other.rental_seconds);
         let is_streaming = lease_seconds.is_some() || rental_seconds.is_some();
         let persist = match (self.persist, other.persist) {
             _ if is_streaming => Some(false),
@@ -463,14 +463,14 @@ impl Terms {
         };
         Self {
             persist,
-            storage_seconds: least(self.storage_seconds, other.storage_seconds),
-            playback_seconds: least(self.playback_seconds, other.playback_seconds),
+            storage_seconds: min_some(self.storage_seconds, other.storage_seconds),
+            playback_seconds: min_some(self.playback_seconds, other.playback_seconds),
             lease_seconds,
             rental_seconds,
             not_before: self.not_before.max(other.not_before),
-            not_after: least(self.not_after, other.not_after),
+            not_after: min_some(self.not_after, other.not_after),
             limits: self.limits.clone().and(&other.limits),
-            unstored: [least(lease, other_lease), least(rental, other_rental)],
+            unstored: [min_some(lease, other_lease), min_some(rental, other_rental)],
             tracks: Vec::new(),
         }
     }
@@ -479,8 +479,8 @@ impl Terms {
     fn of_stream(&self) -> [Option<u32>; 2] {
         let [lease, rental] = self.unstored;
         [
-            least(self.lease_seconds, lease),
-            least(self.rental_seconds, rental),
+            min_some(self.lease_seconds, lease),
+            min_some(self.rental_seconds, rental),
         ]
     }
 
@@ -561,7 +561,7 @@ pub enum Use {
 }
 
 /// The smaller of two numbers, where no number is no limit.
-pub(crate) fn least<T: Ord>(one: Option<T>, another: Option<T>) -> Option<T> {
+pub(crate) fn min_some<T: Ord>(one: Option<T>, another: Option<T>) -> Option<T> {
     match (one, another) {
         (Some(one), Some(another)) => Some(one.min(another)),
         (one, another) => one.or(another),

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
-use crate::encoding::{self, Armour};
+use crate::encoding::{self, PemOrDer};
 use crate::x509;
 
 /// Why bytes are no application certificate.
@@ -104,9 +104,9 @@ impl ApplicationCertificate {
     /// # Errors
     /// [`Error`] says what it is instead.
     pub fn from_text(text: &str) -> Result<Self, Error> {
-        let der = match encoding::armour(text).ok_or(Error::Encoding)? {
-            Armour::Der(der) => der.to_vec(),
-            Armour::Pem(blocks) => blocks
+        let der = match encoding::pem_or_der(text).ok_or(Error::Encoding)? {
+            PemOrDer::Der(der) => der.to_vec(),
+            PemOrDer::Pem(blocks) => blocks
                 .iter()
                 .filter(|pem| pem.is_certificate())
                 .flat_map(|pem| pem.der.to_vec())

@@ -6,7 +6,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::encoding;
-use crate::error::{Problem, SettingError, SettingsError};
+use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::fairplay::certificate::{ApplicationCertificate, Certificate};
 use crate::fairplay::error::Error;
 use crate::fairplay::private_key::StoredKey;
@@ -91,7 +91,7 @@ impl Credentials {
             Some(_) => {
                 problems.push(SettingError::new(
                     TEST_CREDENTIALS,
-                    Problem::Malformed,
+                    SettingErrorKind::Malformed,
                     "it is neither `true` nor `false`",
                 ));
                 false
@@ -106,7 +106,7 @@ impl Credentials {
                 platform.variable(ASK),
             )
             .await;
-            let credential = WrittenCredential {
+            let credential = CredentialConfig {
                 name: "default".to_owned(),
                 certificate: certificate.to_string(),
                 private_key: private_key?.unwrap_or_default(),
@@ -120,7 +120,11 @@ impl Credentials {
             match encoding::from_json::<Vec<Value>>(list.as_bytes()) {
                 Ok(list) if list.is_empty() && written.is_empty() => {
                     let reason = "the list is empty, so there is nothing to serve";
-                    problems.push(SettingError::new(CREDENTIALS, Problem::Malformed, reason));
+                    problems.push(SettingError::new(
+                        CREDENTIALS,
+                        SettingErrorKind::Malformed,
+                        reason,
+                    ));
                 }
                 Ok(list) => {
                     for (place, entry) in list.into_iter().enumerate() {
@@ -128,14 +132,18 @@ impl Credentials {
                             Ok(credential) => written.push((Source::List(place), credential)),
                             Err(reason) => problems.push(SettingError::new(
                                 CREDENTIALS,
-                                Problem::Malformed,
+                                SettingErrorKind::Malformed,
                                 format!("entry {place}: {reason}"),
                             )),
                         }
                     }
                 }
                 Err(reason) => {
-                    problems.push(SettingError::new(CREDENTIALS, Problem::Malformed, reason));
+                    problems.push(SettingError::new(
+                        CREDENTIALS,
+                        SettingErrorKind::Malformed,
+                        reason,
+                    ));
                 }
             }
         }
@@ -161,7 +169,7 @@ impl Credentials {
         if self.named(Some(&credential.name)).is_some() {
             problems.push(source.problem(
                 CERTIFICATE,
-                Problem::Collision,
+                SettingErrorKind::Collision,
                 "another credential has the same name",
             ));
         }
@@ -172,7 +180,7 @@ impl Credentials {
         if is_taken {
             problems.push(source.problem(
                 CERTIFICATE,
-                Problem::Collision,
+                SettingErrorKind::Collision,
                 "another credential has the same certificate",
             ));
         }
@@ -241,7 +249,7 @@ impl Credentials {
                     "a private key of credential `{}` is not a sound RSA key",
                     credential.name
                 );
-                SettingError::new(PRIVATE_KEY, Problem::Malformed, message)
+                SettingError::new(PRIVATE_KEY, SettingErrorKind::Malformed, message)
             })
             .collect();
         if problems.is_empty() {
@@ -263,7 +271,7 @@ impl Source {
     fn problem(
         self,
         variable: &'static str,
-        problem: Problem,
+        problem: SettingErrorKind,
         message: impl Into<String>,
     ) -> SettingError {
         match self {
@@ -283,7 +291,7 @@ impl Source {
 /// A credential as it is written, in variables or in the list.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenCredential {
+struct CredentialConfig {
     name: String,
     certificate: String,
     #[serde(default)]
@@ -293,7 +301,7 @@ struct WrittenCredential {
     ask: Option<Zeroizing<String>>,
 }
 
-impl WrittenCredential {
+impl CredentialConfig {
     fn read(self, source: Source, allow_test: bool) -> Result<Credential, Vec<SettingError>> {
         let mut problems = Vec::new();
         if self.name.is_empty()
@@ -304,7 +312,7 @@ impl WrittenCredential {
         {
             problems.push(source.problem(
                 CERTIFICATE,
-                Problem::Malformed,
+                SettingErrorKind::Malformed,
                 "the name is not made of letters, digits, `-`, `_` and `.`",
             ));
         }
@@ -327,7 +335,11 @@ impl WrittenCredential {
         let certificate = match ApplicationCertificate::from_text(&self.certificate) {
             Ok(certificate) => certificate,
             Err(e) => {
-                problems.push(source.problem(CERTIFICATE, Problem::Malformed, e.to_string()));
+                problems.push(source.problem(
+                    CERTIFICATE,
+                    SettingErrorKind::Malformed,
+                    e.to_string(),
+                ));
                 return Err(problems);
             }
         };
@@ -341,7 +353,7 @@ impl WrittenCredential {
                 }
                 None if keys_are_readable => problems.push(source.problem(
                     PRIVATE_KEY,
-                    Problem::Mismatch,
+                    SettingErrorKind::Mismatch,
                     format!(
                         "no private key belongs to the {}-bit certificate",
                         wanted.bits()
@@ -353,7 +365,7 @@ impl WrittenCredential {
         if !keys.is_empty() {
             problems.push(source.problem(
                 PRIVATE_KEY,
-                Problem::Mismatch,
+                SettingErrorKind::Mismatch,
                 "a private key belongs to no certificate of this credential",
             ));
         }
@@ -367,7 +379,7 @@ impl WrittenCredential {
             if !allow_test {
                 problems.push(source.problem(
                     CERTIFICATE,
-                    Problem::Refused,
+                    SettingErrorKind::Refused,
                     "this is the development certificate of the FairPlay SDK, whose private key is public; \
                      it is refused unless `fairplay_test_credentials` is `true`",
                 ));
@@ -384,7 +396,7 @@ impl WrittenCredential {
                 Some(None) => {
                     problems.push(source.problem(
                         ASK,
-                        Problem::Malformed,
+                        SettingErrorKind::Malformed,
                         "it is not 16 bytes in hex or base64",
                     ));
                     ApplicationSecret::Missing

@@ -6,8 +6,8 @@ use der::{Decode, SliceReader};
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
 use zeroize::Zeroizing;
 
-use crate::encoding::{self, Armour};
-use crate::error::Problem;
+use crate::encoding::{self, PemOrDer};
+use crate::error::SettingErrorKind;
 use crate::rsa_key::{InvalidKey, PrivateKey};
 
 /// A private key as stored: checked against its certificate at once, made ready on first use.
@@ -19,7 +19,7 @@ pub struct StoredKey {
 }
 
 /// Why a private key is not taken: the kind of problem, and a sentence.
-pub type Unreadable = (Problem, &'static str);
+pub type Unreadable = (SettingErrorKind, &'static str);
 
 impl StoredKey {
     /// Reads private keys: PEM blocks in any number, or base64 of one in DER. Empty text has none.
@@ -31,19 +31,19 @@ impl StoredKey {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        match encoding::armour(text) {
+        match encoding::pem_or_der(text) {
             None => Err((
-                Problem::Malformed,
+                SettingErrorKind::Malformed,
                 "it is neither whole PEM blocks nor base64",
             )),
-            Some(Armour::Der(der)) => Ok(vec![Self::from_der(&der, password)?]),
-            Some(Armour::Pem(blocks)) => blocks
+            Some(PemOrDer::Der(der)) => Ok(vec![Self::from_der(&der, password)?]),
+            Some(PemOrDer::Pem(blocks)) => blocks
                 .iter()
                 .filter(|pem| pem.label.ends_with("PRIVATE KEY"))
                 .map(|pem| {
                     if pem.with_headers.is_some() {
                         return Err((
-                            Problem::Unsupported,
+                            SettingErrorKind::Unsupported,
                             "it has the traditional encryption of OpenSSL (`DEK-Info`), which is not \
                              read here; convert it with `openssl pkcs8 -topk8`",
                         ));
@@ -57,19 +57,22 @@ impl StoredKey {
     fn from_der(der: &[u8], password: Option<&str>) -> Result<Self, Unreadable> {
         if is_pfx(der) {
             return Err((
-                Problem::Unsupported,
+                SettingErrorKind::Unsupported,
                 "it is a PKCS#12 (PFX) container, which is not read here; take the key out with \
                  `openssl pkcs12`",
             ));
         }
         if let Ok(encrypted) = EncryptedPrivateKeyInfoRef::from_der(der) {
             let password = password.ok_or((
-                Problem::Missing,
+                SettingErrorKind::Missing,
                 "it is encrypted, and `fairplay_private_key_password` is not set",
             ))?;
-            let decrypted = encrypted
-                .decrypt(password)
-                .map_err(|_| (Problem::Mismatch, "the password does not decrypt it"))?;
+            let decrypted = encrypted.decrypt(password).map_err(|_| {
+                (
+                    SettingErrorKind::Mismatch,
+                    "the password does not decrypt it",
+                )
+            })?;
             return Self::from_der(decrypted.as_bytes(), None);
         }
         let pkcs1 = match PrivateKeyInfoRef::from_der(der) {
@@ -78,7 +81,7 @@ impl StoredKey {
         };
         let key = pkcs1::RsaPrivateKeyRef::from_der(pkcs1).map_err(|_| {
             (
-                Problem::Malformed,
+                SettingErrorKind::Malformed,
                 "it is not an RSA private key in PKCS#1 or PKCS#8",
             )
         })?;

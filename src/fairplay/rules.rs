@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::encoding;
 use crate::entitlement::Terms;
-use crate::error::{Problem, SettingError, SettingsError};
+use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 
 /// The variable that holds them: empty for none, the name of a profile, or a JSON object of terms.
@@ -44,8 +44,9 @@ impl Rules {
         let Some(setting) = platform.variable(VARIABLE).await? else {
             return Ok(Self::default());
         };
-        Self::from_setting(&setting)
-            .map_err(|reason| SettingError::new(VARIABLE, Problem::Malformed, reason).into())
+        Self::from_setting(&setting).map_err(|reason| {
+            SettingError::new(VARIABLE, SettingErrorKind::Malformed, reason).into()
+        })
     }
 
     fn from_setting(setting: &str) -> Result<Self, String> {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::sessions::Decided;
+use super::sessions::SessionAudit;
 use super::{CheckIn, Error};
 use crate::content_key::ContentKey;
 use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
@@ -28,7 +28,7 @@ pub struct Audit<'a> {
     fps_status: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// Pseudonym of the viewer.
+    /// Pseudonym of the principal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ pub struct Audit<'a> {
     pub use_: Option<session::Use>,
     /// The session that it is a decision in.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub session: Option<Decided>,
+    pub session: Option<SessionAudit>,
 }
 
 /// What the client reports.

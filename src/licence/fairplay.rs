@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::audit::Audit;
 use super::sessions::Session;
 use super::stream::SessionRequest;
-use super::{Error, FAIRPLAY, Licensing, Viewer};
+use super::{Error, FAIRPLAY, LicenceServer, Principal};
 use crate::content_key::{ContentKey, ContentKeys};
-use crate::entitlement::{self, Granted, Place, Terms};
+use crate::entitlement::{self, ClientOrigin, Granted, Terms};
 use crate::error::SettingsError;
 use crate::fairplay;
 use crate::fairplay::check_in::Report;
@@ -21,7 +21,7 @@ use crate::platform::{Platform, Random};
 use crate::server_secret::Label;
 use crate::session;
 use crate::session::challenge;
-use crate::token::Access;
+use crate::token::Admission;
 use crate::token::callback::Question;
 
 /// What an SPC is sent for.
@@ -84,7 +84,7 @@ pub struct CheckIn {
     pub report: Report,
 }
 
-impl<P: Platform> Licensing<P> {
+impl<P: Platform> LicenceServer<P> {
     /// Explains an SPC: every block, and what it says of the device. Nothing that [SK..R1] protects is
     /// told but whether it is whole, and the device's pseudonym.
     ///
@@ -107,21 +107,21 @@ impl<P: Platform> Licensing<P> {
         Ok(json!({"integrity": integrity, "device_id": device_id, "spc": explained}))
     }
 
-    /// Answers an SPC for a viewer, and writes the audit record. `place` is asked only when the terms
+    /// Answers an SPC for a principal, and writes the audit record. `place` is asked only when the terms
     /// look at where the request comes from.
     ///
     /// # Errors
     /// [`Error`], which the audit record names by its code.
     pub async fn fairplay(
         &self,
-        viewer: &Viewer<'_>,
+        principal: &Principal<'_>,
         request: FairplayRequest<'_>,
-        place: impl AsyncFnOnce() -> Result<Place, SettingsError>,
+        place: impl AsyncFnOnce() -> Result<ClientOrigin, SettingsError>,
     ) -> Result<FairplayLicence, Error> {
         let mut audit = Audit::of(FAIRPLAY, self.platform.now(), request.id);
-        audit.subject.clone_from(&viewer.subject);
+        audit.subject.clone_from(&principal.subject);
         let result = self
-            .decide_fairplay(viewer, request, place, &mut audit)
+            .decide_fairplay(principal, request, place, &mut audit)
             .await;
         if let Err(error) = &result {
             audit.refused(error);
@@ -137,11 +137,11 @@ impl<P: Platform> Licensing<P> {
     /// [`Error::KeyNotFound`] and [`Error::Settings`].
     pub async fn key_for<'a>(
         &'a self,
-        viewer: &'a Viewer<'_>,
+        principal: &'a Principal<'_>,
         id: &Id,
     ) -> Result<&'a ContentKey, Error> {
         let find = |keys: &'a ContentKeys| keys.find(id).or_else(|| keys.find(&id.key_id()?));
-        let mut tokens = viewer.accesses.iter().filter_map(|a| a.token.as_ref());
+        let mut tokens = principal.admissions.iter().filter_map(|a| a.token.as_ref());
         match tokens.find_map(|token| find(token.content_keys.as_ref()?)) {
             Some(key) => Ok(key),
             None => find(self.content_keys().await?).ok_or(Error::KeyNotFound),
@@ -155,7 +155,7 @@ impl<P: Platform> Licensing<P> {
     /// [`Error::Entitlement`] and [`Error::Settings`].
     pub async fn fairplay_terms(
         &self,
-        access: &Access<'_>,
+        access: &Admission<'_>,
         key: &ContentKey,
     ) -> Result<Terms, Error> {
         let rules = self.rules().await?;
@@ -167,9 +167,9 @@ impl<P: Platform> Licensing<P> {
 
     async fn decide_fairplay(
         &self,
-        viewer: &Viewer<'_>,
+        principal: &Principal<'_>,
         request: FairplayRequest<'_>,
-        place: impl AsyncFnOnce() -> Result<Place, SettingsError>,
+        place: impl AsyncFnOnce() -> Result<ClientOrigin, SettingsError>,
         audit: &mut Audit<'_>,
     ) -> Result<FairplayLicence, Error> {
         let now = audit.time;
@@ -203,16 +203,23 @@ impl<P: Platform> Licensing<P> {
         }
 
         let id = Id::from_bytes(&spc.opened.asset_id);
-        let key = self.key_for(viewer, &id).await?;
+        let key = self.key_for(principal, &id).await?;
         audit.found(key);
-        let access = viewer.access_to(key)?;
+        let access = principal.admission_to(key)?;
         audit.policy = access.option.map(|option| option.name.clone());
         let mut terms = self.fairplay_terms(access, key).await?;
         let client = &spc.opened.client;
         if ksm::is_stopped(&spc) {
             // Who stopped asks for nothing: neither a date nor a place can refuse.
             let limits = &terms.limits;
-            let stream = self.stream(viewer, access, request.session, client, device_id, limits);
+            let stream = self.stream(
+                principal,
+                access,
+                request.session,
+                client,
+                device_id,
+                limits,
+            );
             if let Some(stream) = stream.await? {
                 self.stop_stream(&stream).await?;
             }
@@ -238,15 +245,22 @@ impl<P: Platform> Licensing<P> {
         }
         let mut granted = terms.granted_at(now)?;
         let limits = &granted.limits;
-        if limits.concern_place() {
-            limits.check_place(&place().await?)?;
+        if limits.concern_origin() {
+            limits.check_origin(&place().await?)?;
         }
         if !limits.device_ids.is_empty() && device_id.is_none() {
             // Without a secret of its own, the server has no pseudonyms to compare.
             return Err(entitlement::Error::Needs("device_ids", "`server_secret`").into());
         }
         let stream = self
-            .stream(viewer, access, request.session, client, device_id, limits)
+            .stream(
+                principal,
+                access,
+                request.session,
+                client,
+                device_id,
+                limits,
+            )
             .await?;
         if let Some(stream) = &stream {
             stream.clip(&mut granted, terms.has_lease(), now);

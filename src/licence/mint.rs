@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::audit::Audit;
-use super::{Error, FAIRPLAY, Licensing};
+use super::{Error, FAIRPLAY, LicenceServer};
 use crate::encoding;
 use crate::entitlement::{self, Entitlement, Terms};
 use crate::platform::Platform;
@@ -30,7 +30,7 @@ pub struct Minted {
 /// What an operator asks for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OfOperator {
+struct OperatorTokenRequest {
     entitlements: Value,
     sub: Option<String>,
     expires_in: Option<u64>,
@@ -39,21 +39,21 @@ struct OfOperator {
 /// What a viewer asks for: keys, to play as a stream or to store.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OfViewer {
+struct ViewerTokenRequest {
     keys: Vec<String>,
     #[serde(default, rename = "use")]
-    use_: Wanted,
+    use_: TokenUse,
 }
 
 #[derive(Deserialize, Default, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-enum Wanted {
+enum TokenUse {
     #[default]
     Streaming,
     Offline,
 }
 
-impl<P: Platform> Licensing<P> {
+impl<P: Platform> LicenceServer<P> {
     /// A token with the entitlements that the operator says. The decision is written to the audit.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl<P: Platform> Licensing<P> {
     }
 
     async fn decide_for_operator(&self, wanted: &Value) -> Result<Minted, Error> {
-        let wanted: OfOperator = read(wanted)?;
+        let wanted: OperatorTokenRequest = read(wanted)?;
         check(&wanted.entitlements)?;
         let expires_in = wanted.expires_in.unwrap_or(USUAL_LIFE);
         if !(1..=LONGEST_LIFE).contains(&expires_in) {
@@ -109,9 +109,9 @@ impl<P: Platform> Licensing<P> {
         audit: &mut Audit<'_>,
     ) -> Result<Minted, Error> {
         let now = audit.time;
-        let viewer = self.admit(FAIRPLAY, tokens, now).await?;
-        audit.subject.clone_from(&viewer.subject);
-        let asked: OfViewer = read(wanted)?;
+        let principal = self.admit(FAIRPLAY, tokens, now).await?;
+        audit.subject.clone_from(&principal.subject);
+        let asked: ViewerTokenRequest = read(wanted)?;
         if asked.keys.is_empty() {
             return Err(Error::Request("`keys` is empty"));
         }
@@ -120,7 +120,10 @@ impl<P: Platform> Licensing<P> {
             return Err(Error::Request("`keys` names keys one by one"));
         }
         let secret = self.server_secret().await?.ok_or(Error::TokensOff)?;
-        let access = viewer.accesses.first().ok_or(entitlement::Error::Missing)?;
+        let access = principal
+            .admissions
+            .first()
+            .ok_or(entitlement::Error::Missing)?;
         let (option, callback) = access.callback().ok_or(entitlement::Error::Missing)?;
         audit.policy = Some(option.name.clone());
         if access.is_limited() {
@@ -143,7 +146,7 @@ impl<P: Platform> Licensing<P> {
         let mut terms = callback.terms(&question, &self.platform).await?;
         // Which keys, the viewer has said: terms have no member for that.
         Terms::from_json(&terms, &[]).map_err(callback::Error::Terms)?;
-        if asked.use_ == Wanted::Streaming {
+        if asked.use_ == TokenUse::Streaming {
             let tracks = terms.get_mut("tracks").and_then(Value::as_object_mut);
             let tracks = tracks.into_iter().flat_map(Map::values_mut);
             tracks

@@ -25,7 +25,7 @@ use crate::server_secret::{Label, ServerSecret};
 use crate::session::challenge::{self, Challenge};
 use crate::session::{self, Period};
 use crate::token::callback;
-use crate::token::{self, Access, Policies};
+use crate::token::{self, Admission, Policies};
 
 /// What the audit calls FairPlay.
 pub const FAIRPLAY: &str = "fairplay";
@@ -131,27 +131,27 @@ impl From<token::Error> for Error {
 }
 
 /// Whom the policies let in, and how.
-pub struct Viewer<'p> {
+pub struct Principal<'p> {
     /// The options that let him in, at least one; which one holds, the key that is asked for says.
-    accesses: Vec<Access<'p>>,
+    admissions: Vec<Admission<'p>>,
     /// Pseudonym of the token's subject.
     subject: Option<String>,
 }
 
-impl Viewer<'_> {
+impl Principal<'_> {
     /// Refuses whom nothing entitles, whichever key is asked for.
     ///
     /// # Errors
     /// [`Error::Entitlement`]
     pub fn check(&self) -> Result<(), Error> {
-        let first = self.accesses.first().map(Access::entitlement);
+        let first = self.admissions.first().map(Admission::entitlement);
         first.transpose()?;
         Ok(())
     }
 
     /// The options that let him in, at least one, the first one first.
-    pub fn accesses(&self) -> &[Access<'_>] {
-        &self.accesses
+    pub fn admissions(&self) -> &[Admission<'_>] {
+        &self.admissions
     }
 
     /// Pseudonym of the subject whose streams are counted.
@@ -168,8 +168,8 @@ impl Viewer<'_> {
     ///
     /// # Errors
     /// [`Error::Entitlement`] when none does.
-    pub fn access_to(&self, key: &ContentKey) -> Result<&Access<'_>, Error> {
-        let access = self.accesses.iter().find(|access| access.is_for(key));
+    pub fn admission_to(&self, key: &ContentKey) -> Result<&Admission<'_>, Error> {
+        let access = self.admissions.iter().find(|access| access.is_for(key));
         access.ok_or_else(|| entitlement::Error::NotEntitled.into())
     }
 }
@@ -177,7 +177,7 @@ impl Viewer<'_> {
 /// The rooms' settings, each read on first use and kept for the life of the instance.
 ///
 /// Only what loaded is kept: after a failure the next request tries again.
-pub struct Licensing<P> {
+pub struct LicenceServer<P> {
     platform: P,
     policies: OnceCell<Policies>,
     credentials: OnceCell<Option<Credentials>>,
@@ -187,7 +187,7 @@ pub struct Licensing<P> {
     session_period: OnceCell<Period>,
 }
 
-impl<P: Platform> Licensing<P> {
+impl<P: Platform> LicenceServer<P> {
     /// Nothing is read yet.
     pub fn new(platform: P) -> Self {
         Self {
@@ -265,17 +265,17 @@ impl<P: Platform> Licensing<P> {
     ///
     /// # Errors
     /// [`Error::Token`], [`Error::Entitlement`] and [`Error::Settings`].
-    pub async fn viewer(
+    pub async fn authenticate(
         &self,
         drm: &'static str,
         request_id: &str,
         tokens: &token::Found,
-    ) -> Result<Viewer<'_>, Error> {
+    ) -> Result<Principal<'_>, Error> {
         let mut audit = Audit::of(drm, self.platform.now(), request_id);
         let result = match self.admit(drm, tokens, audit.time).await {
-            Ok(viewer) => {
-                audit.subject.clone_from(&viewer.subject);
-                viewer.check().map(|()| viewer)
+            Ok(principal) => {
+                audit.subject.clone_from(&principal.subject);
+                principal.check().map(|()| principal)
             }
             Err(error) => Err(error),
         };
@@ -304,19 +304,22 @@ impl<P: Platform> Licensing<P> {
         drm: &str,
         tokens: &token::Found,
         now: u64,
-    ) -> Result<Viewer<'_>, Error> {
+    ) -> Result<Principal<'_>, Error> {
         let secret = self.server_secret().await?;
-        let accesses = self
+        let admissions = self
             .policies()
             .await?
             .accept(tokens, drm, secret, &self.platform, now)
             .await?;
-        let token = accesses.iter().find_map(|access| access.token.as_ref());
+        let token = admissions.iter().find_map(|access| access.token.as_ref());
         let subject = token
             .and_then(|token| token.subject.as_deref())
             .zip(secret)
             .map(|(subject, secret)| secret.pseudonym(Label::Subject, subject.as_bytes()));
-        Ok(Viewer { accesses, subject })
+        Ok(Principal {
+            admissions,
+            subject,
+        })
     }
 }
 

@@ -6,13 +6,13 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::audit::Audit;
-use super::{Error, FAIRPLAY, Licensing};
+use super::{Error, FAIRPLAY, LicenceServer};
 use crate::entitlement::{self, Limits, MAX_STREAMS, StreamsFull};
 use crate::id::Id;
 use crate::platform::Platform;
 use crate::server_secret::{Label, ServerSecret};
-use crate::session::{self, Held, Opening, Period, Sessions, Standing, Ticket};
-use crate::token::{self, Access};
+use crate::session::{self, ActiveSession, Opening, Period, SessionState, Sessions, Ticket};
+use crate::token::{self, Admission};
 
 /// What the audit calls sessions.
 const SESSION: &str = "session";
@@ -55,17 +55,17 @@ pub struct Listed {
 
 /// What the audit says of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Decided {
+pub struct SessionAudit {
     /// Its id.
     pub id: String,
     /// How it stands.
-    pub state: Standing,
+    pub state: SessionState,
 }
 
 /// What a player may say when it opens a session.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-struct Wanted {
+struct OpenSessionRequest {
     /// The key that it is going to play.
     key: Option<String>,
     /// What it calls itself: the same name gets the same session again.
@@ -75,7 +75,7 @@ struct Wanted {
 /// The longest name of a device, in bytes.
 const LONGEST_NAME: usize = 256;
 
-impl<P: Platform> Licensing<P> {
+impl<P: Platform> LicenceServer<P> {
     /// The periods of sessions.
     ///
     /// # Errors
@@ -108,12 +108,12 @@ impl<P: Platform> Licensing<P> {
         wanted: &Value,
         audit: &mut Audit<'_>,
     ) -> Result<Session, Error> {
-        let viewer = self.admit(FAIRPLAY, tokens, audit.time).await?;
-        audit.subject.clone_from(&viewer.subject);
-        viewer.check()?;
+        let principal = self.admit(FAIRPLAY, tokens, audit.time).await?;
+        audit.subject.clone_from(&principal.subject);
+        principal.check()?;
         let wanted = match wanted {
-            Value::Null => Wanted::default(),
-            wanted => Wanted::deserialize(wanted).map_err(|_| {
+            Value::Null => OpenSessionRequest::default(),
+            wanted => OpenSessionRequest::deserialize(wanted).map_err(|_| {
                 Error::Request("a member is unknown or not text: there are `key` and `device`")
             })?,
         };
@@ -122,18 +122,21 @@ impl<P: Platform> Licensing<P> {
             return Err(Error::Request("`device` has not 1 to 256 bytes"));
         }
         let (sessions, secret, _) = self.sessions().await?.ok_or(Error::SessionsOff)?;
-        let subject = viewer.subject_to_count()?;
+        let subject = principal.subject_to_count()?;
         let (access, limits) = match &wanted.key {
             Some(key) => {
                 let id = Id::from_text(key).ok_or(Error::Request("`key` is no id of a key"))?;
-                let key = self.key_for(&viewer, &id).await?;
+                let key = self.key_for(&principal, &id).await?;
                 audit.found(key);
-                let access = viewer.access_to(key)?;
+                let access = principal.admission_to(key)?;
                 let terms = self.fairplay_terms(access, key).await?;
                 (access, terms.granted_at(audit.time)?.limits)
             }
             None => {
-                let access = viewer.accesses.first().ok_or(entitlement::Error::Missing)?;
+                let access = principal
+                    .admissions
+                    .first()
+                    .ok_or(entitlement::Error::Missing)?;
                 let rules = self.rules().await?;
                 (access, access.limits()?.and(&rules.terms.limits))
             }
@@ -163,8 +166,8 @@ impl<P: Platform> Licensing<P> {
             &self.platform,
         )
         .await?;
-        audit.session = Some(Decided::of(&held));
-        self.told(&held, secret).await
+        audit.session = Some(SessionAudit::of(&held));
+        self.session_response(&held, secret).await
     }
 
     /// Takes note that a session is alive. Only a refusal, and what nobody could check, is written to
@@ -180,7 +183,7 @@ impl<P: Platform> Licensing<P> {
     ) -> Result<Session, Error> {
         let mut audit = Audit::of(SESSION, self.platform.now(), request_id);
         let result = self.decide_heartbeat(id, token, &mut audit).await;
-        let unchecked = |decided: &Decided| decided.state != Standing::Continued;
+        let unchecked = |decided: &SessionAudit| decided.state != SessionState::Continued;
         match &result {
             Ok(_) if !audit.session.as_ref().is_some_and(unchecked) => result,
             _ => self.audited(audit, result),
@@ -195,13 +198,13 @@ impl<P: Platform> Licensing<P> {
     ) -> Result<Session, Error> {
         let (sessions, secret, ticket) = self.named_session(id, token, audit).await?;
         let held = session::unless_allowed(
-            sessions.beat(&ticket).await,
+            sessions.heartbeat(&ticket).await,
             sessions.unchecked_again(&ticket),
             &self.platform,
         )
         .await?;
-        audit.session = Some(Decided::of(&held));
-        self.told(&held, secret).await
+        audit.session = Some(SessionAudit::of(&held));
+        self.session_response(&held, secret).await
     }
 
     /// Ends a session. To end it again does nothing.
@@ -227,14 +230,14 @@ impl<P: Platform> Licensing<P> {
     ) -> Result<(), Error> {
         let (sessions, _, ticket) = self.named_session(id, token, audit).await?;
         sessions.end(&ticket).await?;
-        audit.session = Some(Decided {
+        audit.session = Some(SessionAudit {
             id: ticket.id,
-            state: Standing::Ended,
+            state: SessionState::Ended,
         });
         Ok(())
     }
 
-    /// The sessions of a viewer, by his `sub`, for operators.
+    /// The sessions of a principal, by his `sub`, for operators.
     ///
     /// # Errors
     /// [`Error::SessionsOff`]; [`Error::Session`] when the store fails.
@@ -254,7 +257,7 @@ impl<P: Platform> Licensing<P> {
         Ok(live.into_iter().map(listed).collect())
     }
 
-    /// Ends the sessions of a viewer, by his `sub`, or one of them; without one, everybody's. Says how
+    /// Ends the sessions of a principal, by his `sub`, or one of them; without one, everybody's. Says how
     /// many it were.
     ///
     /// # Errors
@@ -282,9 +285,9 @@ impl<P: Platform> Licensing<P> {
         };
         let subject = secret.pseudonym(Label::Subject, subject.as_bytes());
         audit.subject = Some(subject.clone());
-        audit.session = id.map(|id| Decided {
+        audit.session = id.map(|id| SessionAudit {
             id: id.to_owned(),
-            state: Standing::Ended,
+            state: SessionState::Ended,
         });
         Ok(sessions.end_of_subject(&subject, id).await?)
     }
@@ -318,7 +321,11 @@ impl<P: Platform> Licensing<P> {
     }
 
     /// What a player is told.
-    pub(super) async fn told(&self, held: &Held, secret: &ServerSecret) -> Result<Session, Error> {
+    pub(super) async fn session_response(
+        &self,
+        held: &ActiveSession,
+        secret: &ServerSecret,
+    ) -> Result<Session, Error> {
         let period = self.session_period().await?;
         Ok(Session {
             id: held.ticket.id.clone(),
@@ -329,11 +336,11 @@ impl<P: Platform> Licensing<P> {
     }
 }
 
-impl Decided {
-    pub(super) fn of(held: &Held) -> Self {
+impl SessionAudit {
+    pub(super) fn of(held: &ActiveSession) -> Self {
         Self {
             id: held.ticket.id.clone(),
-            state: held.standing,
+            state: held.state,
         }
     }
 }
@@ -344,7 +351,7 @@ pub(super) fn full(limits: &Limits) -> StreamsFull {
 }
 
 /// What tells a token in lists: the beginning of its SHA-256.
-pub(super) fn token_id(access: &Access<'_>) -> String {
+pub(super) fn token_id(access: &Admission<'_>) -> String {
     let identity = access.token.as_ref().map(|token| token.identity.as_slice());
     let digest = Sha256::digest(identity.unwrap_or_default());
     hex::encode(digest.split_at(8).0)

@@ -1,12 +1,12 @@
 //! The session of a licence: the player's own, or where it has none one that the licence opens.
 
-use super::sessions::{Decided, Session, full, token_id};
-use super::{Error, Licensing, Viewer};
-use crate::entitlement::{self, Granted, Limits, Use, least};
+use super::sessions::{Session, SessionAudit, full, token_id};
+use super::{Error, LicenceServer, Principal};
+use crate::entitlement::{self, Granted, Limits, Use, min_some};
 use crate::fairplay::client::{Client, PlaybackState, Streaming};
 use crate::platform::Platform;
 use crate::session::{self, Opening, Period, Ticket};
-use crate::token::Access;
+use crate::token::Admission;
 
 /// What a player says of its session.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,12 +32,12 @@ pub(super) struct Stream<'a> {
     period: Period,
 }
 
-impl<P: Platform> Licensing<P> {
+impl<P: Platform> LicenceServer<P> {
     /// The stream of a licence; `None` when nobody counts it.
     pub(super) async fn stream<'a>(
         &self,
-        viewer: &'a Viewer<'_>,
-        access: &Access<'_>,
+        principal: &'a Principal<'_>,
+        access: &Admission<'_>,
         request: SessionRequest<'_>,
         client: &Client,
         device: Option<&'a str>,
@@ -52,7 +52,7 @@ impl<P: Platform> Licensing<P> {
                 None => entitlement::Error::Needs("max_streams", "`server_secret`").into(),
             });
         };
-        let subject = viewer.subject_to_count()?;
+        let subject = principal.subject_to_count()?;
         let limit = limits.max_streams.unwrap_or(entitlement::MAX_STREAMS);
         let ticket = request.token.map(|token| Ticket::read(token, secret));
         let ticket = ticket.transpose()?;
@@ -93,13 +93,13 @@ impl<P: Platform> Licensing<P> {
     pub(super) async fn count_stream(
         &self,
         stream: &Stream<'_>,
-    ) -> Result<(Decided, Option<Session>), Error> {
+    ) -> Result<(SessionAudit, Option<Session>), Error> {
         let Some((sessions, secret, _)) = self.sessions().await? else {
             return Err(Error::SessionsOff);
         };
         let (counted, unchecked) = match &stream.ticket {
             Some(ticket) => {
-                let beat = sessions.beat_of_device(
+                let beat = sessions.heartbeat_from_device(
                     ticket,
                     stream.device,
                     stream.playback,
@@ -114,10 +114,10 @@ impl<P: Platform> Licensing<P> {
         };
         let held = session::unless_allowed(counted, unchecked, &self.platform).await?;
         let told = match &stream.ticket {
-            Some(_) => Some(self.told(&held, secret).await?),
+            Some(_) => Some(self.session_response(&held, secret).await?),
             None => None,
         };
-        Ok((Decided::of(&held), told))
+        Ok((SessionAudit::of(&held), told))
     }
 
     /// Frees the slot of a device that has stopped. A player with a session of its own ends that itself.
@@ -147,7 +147,7 @@ impl Stream<'_> {
             .saturating_sub(now);
         let left = u32::try_from(left).unwrap_or(u32::MAX);
         if let Use::Streaming { lease_seconds, .. } = &mut granted.use_ {
-            *lease_seconds = least(*lease_seconds, Some(left));
+            *lease_seconds = min_some(*lease_seconds, Some(left));
         }
     }
 

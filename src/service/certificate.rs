@@ -12,16 +12,16 @@ use super::{Reply, format, parameter};
 use crate::encoding::BASE64;
 use crate::error::Code;
 use crate::fairplay::certificate::ApplicationCertificate;
-use crate::licence::{Error, Licensing};
+use crate::licence::{Error, LicenceServer};
 use crate::platform::Platform;
 
 /// The certificate as players load it: DER, or what `?format=` asks for.
 pub async fn reply<P: Platform>(
-    licensing: &Licensing<P>,
+    licences: &LicenceServer<P>,
     request: &Request<Vec<u8>>,
     name: Option<&str>,
 ) -> Result<Reply, Problem> {
-    let credentials = licensing
+    let credentials = licences
         .credentials()
         .await
         .map_err(Error::from)?

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::{Reply, allow, names};
 use crate::encoding;
-use crate::error::{Problem, SettingError, SettingsError};
+use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 use crate::token;
 
@@ -63,7 +63,7 @@ impl Cors {
         let Some(mut origins) = encoding::words(setting.as_deref().map_or("*", String::as_str))
         else {
             let reason = "it starts like a JSON list and is no list of strings";
-            return Err(SettingError::new(VARIABLE, Problem::Malformed, reason).into());
+            return Err(SettingError::new(VARIABLE, SettingErrorKind::Malformed, reason).into());
         };
         if origins.iter().any(|origin| origin == "*") {
             return Ok(Self::Any);
@@ -74,7 +74,9 @@ impl Cors {
             if !is_origin {
                 let reason =
                     "an origin is a scheme and a host, such as https://tv.example.com; `*` is all";
-                return Err(SettingError::new(VARIABLE, Problem::Malformed, reason).into());
+                return Err(
+                    SettingError::new(VARIABLE, SettingErrorKind::Malformed, reason).into(),
+                );
             }
         }
         Ok(Self::Listed(origins))

@@ -7,13 +7,13 @@ use serde_json::json;
 
 use super::body::{Body, SpcRequest};
 use super::format::Format;
-use super::place::TrustedHeaders;
+use super::origin::TrustedHeaders;
 use super::problem::Problem;
 use super::reply::{self, Outcome};
 use super::{Reply, json, key_system, parameter};
 use crate::encoding::BASE64;
 use crate::error::Code;
-use crate::licence::{FAIRPLAY, FairplayRequest, Licensing, Purpose, SessionRequest};
+use crate::licence::{FAIRPLAY, FairplayRequest, LicenceServer, Purpose, SessionRequest};
 use crate::platform::Platform;
 use crate::token;
 
@@ -30,7 +30,7 @@ pub enum Endpoint {
 
 /// Answers the SPCs of a request.
 pub async fn reply<P: Platform>(
-    licensing: &Licensing<P>,
+    licences: &LicenceServer<P>,
     request: Request<Vec<u8>>,
     id: &str,
     endpoint: Endpoint,
@@ -49,13 +49,13 @@ pub async fn reply<P: Platform>(
     let request = SpcRequest::of(&parts.headers, body)?;
     let format = Format::of_reply(query, &parts.headers, tokens.place(), &request)?;
 
-    let viewer = licensing.viewer(FAIRPLAY, id, &tokens).await?;
+    let principal = licences.authenticate(FAIRPLAY, id, &tokens).await?;
     let purpose = match endpoint {
         Endpoint::CheckIn => Purpose::CheckIn,
         Endpoint::Fairplay | Endpoint::License => Purpose::Licence,
     };
     let place = async || {
-        let trusted = TrustedHeaders::load(licensing.platform()).await?;
+        let trusted = TrustedHeaders::load(licences.platform()).await?;
         Ok(trusted.place(&parts.headers))
     };
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(request.keys.len());
@@ -68,7 +68,7 @@ pub async fn reply<P: Platform>(
                     spc,
                     session,
                 };
-                let licence = licensing.fairplay(&viewer, request, place).await;
+                let licence = licences.fairplay(&principal, request, place).await;
                 licence.map_err(Problem::from)
             }
             Err(problem) => Err(problem.clone()),
@@ -105,11 +105,11 @@ fn license_type(
 /// `POST /fairplay/check-in/challenge`: 8 bytes that a device is to answer, in both encodings that
 /// apps ask for, and when they are waited for no more.
 pub async fn challenge<P: Platform>(
-    licensing: &Licensing<P>,
+    licences: &LicenceServer<P>,
     request: &Request<Vec<u8>>,
 ) -> Result<Reply, Problem> {
     let tokens = token::locate(request.headers(), request.uri().query(), None);
-    let challenge = licensing.challenge(&tokens).await?;
+    let challenge = licences.challenge(&tokens).await?;
     Ok(json(
         StatusCode::OK,
         &json!({

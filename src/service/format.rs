@@ -7,7 +7,7 @@ use super::body::SpcRequest;
 use super::parameter;
 use super::problem::Problem;
 use crate::error::Code;
-use crate::token::Place;
+use crate::token::TokenLocation;
 
 /// The query parameter that chooses the form of the reply.
 pub const PARAMETER: &str = "format";
@@ -48,7 +48,7 @@ impl Format {
     pub fn of_reply(
         query: Option<&str>,
         headers: &HeaderMap,
-        token: Option<Place>,
+        token: Option<TokenLocation>,
         request: &SpcRequest,
     ) -> Result<Self, Problem> {
         let came = request.format;
@@ -81,13 +81,13 @@ impl Format {
     }
 
     /// What the clients of some services read whatever they send and say that they accept.
-    fn read_by(self, token: Place) -> Option<Self> {
+    fn read_by(self, token: TokenLocation) -> Option<Self> {
         match (token, self) {
-            (Place::Header("x-dt-auth-token" | "pallycon-customdata-v2"), Self::CkcXml) => {
+            (TokenLocation::Header("x-dt-auth-token" | "pallycon-customdata-v2"), Self::CkcXml) => {
                 Some(Self::Base64)
             }
-            (Place::Header("nv-authorizations"), Self::Raw)
-            | (Place::Parameter("custom_data"), Self::Base64) => Some(Self::Json),
+            (TokenLocation::Header("nv-authorizations"), Self::Raw)
+            | (TokenLocation::Parameter("custom_data"), Self::Base64) => Some(Self::Json),
             _ => None,
         }
     }

@@ -4,19 +4,19 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::cors::Cors;
-use super::place::TrustedHeaders;
+use super::origin::TrustedHeaders;
 use super::{Reply, json};
-use crate::error::{Code, Problem, SettingError, SettingsError};
+use crate::error::{Code, SettingError, SettingErrorKind, SettingsError};
 use crate::fairplay::credentials::{self, ApplicationSecret, Credentials};
-use crate::licence::Licensing;
+use crate::licence::LicenceServer;
 use crate::operator::Operator;
 use crate::platform::{self, Platform};
 use crate::session::StoreFailure;
 use crate::token::{self, Policies};
 
-pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
+pub async fn reply<P: Platform>(licences: &LicenceServer<P>) -> Reply {
     let mut problems = Vec::new();
-    let fairplay = match licensing.credentials().await {
+    let fairplay = match licences.credentials().await {
         Ok(Some(credentials)) => {
             collect(&mut problems, credentials.check());
             Some(credentials)
@@ -25,7 +25,7 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
             let message = "no DRM system is configured, so there is nothing to serve";
             problems.push(problem(&SettingError::new(
                 credentials::CERTIFICATE,
-                Problem::Missing,
+                SettingErrorKind::Missing,
                 message,
             )));
             None
@@ -35,24 +35,24 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
             None
         }
     };
-    collect(&mut problems, licensing.content_keys().await.map(drop));
-    let policies = licensing.policies().await;
+    collect(&mut problems, licences.content_keys().await.map(drop));
+    let policies = licences.policies().await;
     collect(&mut problems, policies.and_then(Policies::check));
-    collect(&mut problems, licensing.rules().await.map(drop));
-    collect(&mut problems, licensing.server_secret().await.map(drop));
-    let operator = Operator::load(licensing.platform()).await;
+    collect(&mut problems, licences.rules().await.map(drop));
+    collect(&mut problems, licences.server_secret().await.map(drop));
+    let operator = Operator::load(licences.platform()).await;
     collect(&mut problems, operator.map(drop));
-    let trusted_headers = TrustedHeaders::load(licensing.platform()).await;
+    let trusted_headers = TrustedHeaders::load(licences.platform()).await;
     collect(&mut problems, trusted_headers.map(drop));
-    let query_tokens = token::query_tokens_allowed(licensing.platform()).await;
+    let query_tokens = token::query_tokens_allowed(licences.platform()).await;
     collect(&mut problems, query_tokens.map(drop));
-    let store_failure = StoreFailure::load(licensing.platform()).await;
+    let store_failure = StoreFailure::load(licences.platform()).await;
     collect(&mut problems, store_failure.map(drop));
 
-    let cors = Cors::read(licensing.platform()).await;
+    let cors = Cors::read(licences.platform()).await;
     collect(&mut problems, cors.map(drop));
 
-    let session_period = licensing.session_period().await;
+    let session_period = licences.session_period().await;
     collect(&mut problems, session_period.map(drop));
 
     if problems.is_empty() {
@@ -62,7 +62,7 @@ pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
             &json!({
                 "status": "ok",
                 "test_credentials": test_credentials,
-                "store": store(licensing.platform()).await,
+                "store": store(licences.platform()).await,
                 "fairplay": fairplay.map(describe),
             }),
         )
@@ -117,5 +117,5 @@ fn collect(problems: &mut Vec<Value>, result: Result<(), SettingsError>) {
 }
 
 fn problem(error: &SettingError) -> Value {
-    json!({"code": error.problem.code(), "variable": error.variable, "message": error.message})
+    json!({"code": error.kind.code(), "variable": error.variable, "message": error.message})
 }

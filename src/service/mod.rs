@@ -10,7 +10,7 @@ mod incoming;
 mod inspect;
 mod key_system;
 mod openapi;
-mod place;
+mod origin;
 mod problem;
 mod reply;
 mod root;
@@ -26,7 +26,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::error::Code;
-use crate::licence::Licensing;
+use crate::licence::LicenceServer;
 use crate::platform::Platform;
 use cors::Cors;
 use fairplay::Endpoint;
@@ -47,7 +47,7 @@ type Reply = Response<Vec<u8>>;
 
 /// The licence server, on a platform.
 pub struct Service<P> {
-    licensing: Licensing<P>,
+    licences: LicenceServer<P>,
     cors: OnceCell<Cors>,
 }
 
@@ -55,18 +55,18 @@ impl<P: Platform> Service<P> {
     /// A server that has read nothing yet.
     pub fn new(platform: P) -> Self {
         Self {
-            licensing: Licensing::new(platform),
+            licences: LicenceServer::new(platform),
             cors: OnceCell::new(),
         }
     }
 
     /// Answers a request. There is no request that it does not answer.
     pub async fn handle(&self, request: Request<Vec<u8>>) -> Reply {
-        let id = request_id(&request, self.licensing.platform());
+        let id = request_id(&request, self.licences.platform());
         let origin = request.headers().get(http::header::ORIGIN).cloned();
         let is_head = request.method() == Method::HEAD;
 
-        let platform = self.licensing.platform();
+        let platform = self.licences.platform();
         let (reply, cors) = join(self.route(request, &id), Cors::load(&self.cors, platform)).await;
         let mut reply = match reply {
             Ok(reply) => reply,
@@ -105,25 +105,25 @@ impl<P: Platform> Service<P> {
             return Err(Code::BODY_TOO_LARGE.into());
         }
         match route {
-            Route::Root => Ok(root::reply(&self.licensing).await),
-            Route::Health => Ok(health::reply(&self.licensing).await),
+            Route::Root => Ok(root::reply(&self.licences).await),
+            Route::Health => Ok(health::reply(&self.licences).await),
             Route::OpenApi => Ok(openapi::reply()),
-            Route::Certificate => certificate::reply(&self.licensing, &request, None).await,
+            Route::Certificate => certificate::reply(&self.licences, &request, None).await,
             Route::CertificateNamed(name) => {
-                certificate::reply(&self.licensing, &request, Some(name)).await
+                certificate::reply(&self.licences, &request, Some(name)).await
             }
-            Route::Spc(endpoint) => fairplay::reply(&self.licensing, request, id, endpoint).await,
-            Route::Challenge => fairplay::challenge(&self.licensing, &request).await,
-            Route::Inspect => inspect::reply(&self.licensing, request).await,
-            Route::Tokens => tokens::reply(&self.licensing, request, id).await,
-            Route::Sessions => sessions::reply(&self.licensing, request, id).await,
+            Route::Spc(endpoint) => fairplay::reply(&self.licences, request, id, endpoint).await,
+            Route::Challenge => fairplay::challenge(&self.licences, &request).await,
+            Route::Inspect => inspect::reply(&self.licences, request).await,
+            Route::Tokens => tokens::reply(&self.licences, request, id).await,
+            Route::Sessions => sessions::reply(&self.licences, request, id).await,
             Route::Session(session) => {
-                sessions::delete(&self.licensing, &request, id, session).await
+                sessions::delete(&self.licences, &request, id, session).await
             }
             Route::Heartbeat(session) => {
-                sessions::heartbeat(&self.licensing, &request, id, session).await
+                sessions::heartbeat(&self.licences, &request, id, session).await
             }
-            Route::Ssm(action) => ssm::reply(&self.licensing, request, id, action).await,
+            Route::Ssm(action) => ssm::reply(&self.licences, request, id, action).await,
         }
     }
 }

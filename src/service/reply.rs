@@ -75,7 +75,7 @@ fn write_one(format: Format, licence: FairplayLicence, extra: Option<Extra>) -> 
         }
     }
     if let Some(session) = &session {
-        sessions::tell(session, reply.headers_mut());
+        sessions::set_session_headers(session, reply.headers_mut());
     }
     reply
 }
@@ -93,7 +93,7 @@ fn document(ckc: &Ckc, extra: Option<Extra>) -> Value {
     );
     insert(&mut document, "expires_at", ckc.expires_at);
     insert(&mut document, "renew_after", ckc.renew_after);
-    tell(&mut document, ckc);
+    insert_session(&mut document, ckc);
     let beside = match extra {
         None => Value::Null,
         Some(Extra::Envelope) => envelope(json!([granted(ckc)])),
@@ -133,12 +133,12 @@ fn granted(ckc: &Ckc) -> Map<String, Value> {
     entry.insert("ckc".into(), BASE64.encode(&ckc.bytes).into());
     insert(&mut entry, "lease-expiry-time", ckc.expires_at);
     insert(&mut entry, "renew-after", ckc.renew_after);
-    tell(&mut entry, ckc);
+    insert_session(&mut entry, ckc);
     entry
 }
 
 /// What a player with a session of its own goes on with.
-fn tell(entry: &mut Map<String, Value>, ckc: &Ckc) {
+fn insert_session(entry: &mut Map<String, Value>, ckc: &Ckc) {
     let session = ckc.session.as_ref();
     insert(entry, "session_id", session.map(|session| &session.id));
     insert(

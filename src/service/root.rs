@@ -4,11 +4,11 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{Reply, json};
-use crate::licence::Licensing;
+use crate::licence::LicenceServer;
 use crate::platform::Platform;
 
-pub async fn reply<P: Platform>(licensing: &Licensing<P>) -> Reply {
-    let has_fairplay = matches!(licensing.credentials().await, Ok(Some(_)));
+pub async fn reply<P: Platform>(licences: &LicenceServer<P>) -> Reply {
+    let has_fairplay = matches!(licences.credentials().await, Ok(Some(_)));
     let drm: &[&str] = if has_fairplay { &["fairplay"] } else { &[] };
     json(
         StatusCode::OK,

@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::{Reply, json, parameter};
 use crate::encoding;
 use crate::error::Code;
-use crate::licence::{self, Licensing, Session};
+use crate::licence::{self, LicenceServer, Session};
 use crate::operator::Operator;
 use crate::platform::Platform;
 use crate::token;
@@ -20,7 +20,7 @@ const SUBJECT: &str = "subject";
 
 /// `POST`, `GET` and `DELETE /sessions`.
 pub async fn reply<P: Platform>(
-    licensing: &Licensing<P>,
+    licences: &LicenceServer<P>,
     request: Request<Vec<u8>>,
     id: &str,
 ) -> Result<Reply, Problem> {
@@ -28,50 +28,52 @@ pub async fn reply<P: Platform>(
     let query = parts.uri.query();
     if parts.method == Method::POST {
         let tokens = token::locate(&parts.headers, query, None);
-        let session = licensing.open_session(id, &tokens, &wanted(&body)?).await?;
-        return Ok(told(&session));
+        let session = licences.open_session(id, &tokens, &wanted(&body)?).await?;
+        return Ok(session_response(&session));
     }
-    require_operator(licensing, &parts.headers).await?;
+    require_operator(licences, &parts.headers).await?;
     let subject = parameter(query, SUBJECT)
         .filter(|subject| !subject.is_empty())
         .ok_or_else(|| Problem::new(Code::REQUEST_MALFORMED, "the query has no `subject`"))?;
     if parts.method == Method::DELETE {
         let subject = Some(subject.as_ref()).filter(|subject| *subject != "*");
-        let ended = licensing.end_sessions(id, subject, None).await?;
+        let ended = licences.end_sessions(id, subject, None).await?;
         return Ok(json(StatusCode::OK, &json!({"ended": ended})));
     }
-    let sessions = licensing.list_sessions(&subject).await?;
+    let sessions = licences.list_sessions(&subject).await?;
     Ok(json(StatusCode::OK, &json!({"sessions": sessions})))
 }
 
 /// `POST /sessions/{id}/heartbeat`.
 pub async fn heartbeat<P: Platform>(
-    licensing: &Licensing<P>,
+    licences: &LicenceServer<P>,
     request: &Request<Vec<u8>>,
     id: &str,
     session: &str,
 ) -> Result<Reply, Problem> {
     let token = token::session(request.headers());
-    Ok(told(&licensing.heartbeat(id, Some(session), token).await?))
+    Ok(session_response(
+        &licences.heartbeat(id, Some(session), token).await?,
+    ))
 }
 
-/// `DELETE /sessions/{id}`: by the player that has it, or by the operator, who names the viewer.
+/// `DELETE /sessions/{id}`: by the player that has it, or by the operator, who names the principal.
 pub async fn delete<P: Platform>(
-    licensing: &Licensing<P>,
+    licences: &LicenceServer<P>,
     request: &Request<Vec<u8>>,
     id: &str,
     session: &str,
 ) -> Result<Reply, Problem> {
     match parameter(request.uri().query(), SUBJECT) {
         Some(subject) => {
-            require_operator(licensing, request.headers()).await?;
-            licensing
+            require_operator(licences, request.headers()).await?;
+            licences
                 .end_sessions(id, Some(&subject), Some(session))
                 .await?;
         }
         None => {
             let token = token::session(request.headers());
-            licensing.teardown(id, Some(session), token).await?;
+            licences.teardown(id, Some(session), token).await?;
         }
     }
     let mut reply = Response::new(Vec::new());
@@ -87,14 +89,14 @@ fn wanted(body: &[u8]) -> Result<Value, Problem> {
     encoding::json(body).map_err(|e| Problem::new(Code::REQUEST_MALFORMED, e))
 }
 
-fn told(session: &Session) -> Reply {
+fn session_response(session: &Session) -> Reply {
     let mut reply = json(StatusCode::OK, &json!(session));
-    tell(session, reply.headers_mut());
+    set_session_headers(session, reply.headers_mut());
     reply
 }
 
 /// What every answer with a session has in its headers.
-pub fn tell(session: &Session, headers: &mut HeaderMap) {
+pub fn set_session_headers(session: &Session, headers: &mut HeaderMap) {
     headers.insert(
         HEARTBEAT_HEADER,
         HeaderValue::from(session.heartbeat_seconds),
@@ -106,10 +108,10 @@ pub fn tell(session: &Session, headers: &mut HeaderMap) {
 
 /// Lets nobody on but the operator, and where there is none nobody.
 pub async fn require_operator<P: Platform>(
-    licensing: &Licensing<P>,
+    licences: &LicenceServer<P>,
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
-    let operator = Operator::load(licensing.platform())
+    let operator = Operator::load(licences.platform())
         .await
         .map_err(licence::Error::from)?
         // Without an operator this endpoint does not exist.

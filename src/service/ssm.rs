@@ -16,11 +16,11 @@ use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::problem::Problem;
-use super::sessions::{require_operator, tell};
+use super::sessions::{require_operator, set_session_headers};
 use super::{Reply, json};
 use crate::encoding;
 use crate::error::Code;
-use crate::licence::{self, Licensing, Session};
+use crate::licence::{self, LicenceServer, Session};
 use crate::platform::Platform;
 use crate::token;
 
@@ -57,12 +57,12 @@ impl Action {
 
 /// Answers it, where tokens of that kind are accepted.
 pub async fn reply<P: Platform>(
-    licensing: &Licensing<P>,
+    licences: &LicenceServer<P>,
     request: Request<Vec<u8>>,
     id: &str,
     action: Action,
 ) -> Result<Reply, Problem> {
-    let policies = licensing.policies().await.map_err(licence::Error::from)?;
+    let policies = licences.policies().await.map_err(licence::Error::from)?;
     if !policies.dialects().has_nagra() {
         return Err(Code::ROUTE_NOT_FOUND.into());
     }
@@ -71,36 +71,40 @@ pub async fn reply<P: Platform>(
     match action {
         Action::Setup => {
             let tokens = token::locate(&parts.headers, parts.uri.query(), None);
-            let opened = licensing.open_session(id, &tokens, &Value::Null).await;
-            opened.map(|session| told(&session)).map_err(numbered)
+            let opened = licences.open_session(id, &tokens, &Value::Null).await;
+            opened
+                .map(|session| session_response(&session))
+                .map_err(numbered)
         }
         Action::Heartbeat => {
-            let heard = licensing.heartbeat(id, None, session).await;
-            heard.map(|session| told(&session)).map_err(numbered)
+            let heard = licences.heartbeat(id, None, session).await;
+            heard
+                .map(|session| session_response(&session))
+                .map_err(numbered)
         }
         Action::Teardown => {
-            licensing.teardown(id, None, session).await?;
+            licences.teardown(id, None, session).await?;
             Ok(json(StatusCode::OK, &json!({})))
         }
         Action::Kill => {
-            require_operator(licensing, &parts.headers).await?;
+            require_operator(licences, &parts.headers).await?;
             let asked =
                 encoding::json(&body).map_err(|e| Problem::new(Code::REQUEST_MALFORMED, e))?;
             let account = asked.get("accountId").and_then(Value::as_str);
             let account = account
                 .ok_or_else(|| Problem::new(Code::REQUEST_MALFORMED, "there is no `accountId`"))?;
-            licensing.end_sessions(id, Some(account), None).await?;
+            licences.end_sessions(id, Some(account), None).await?;
             Ok(json(StatusCode::OK, &json!({})))
         }
     }
 }
 
-fn told(session: &Session) -> Reply {
+fn session_response(session: &Session) -> Reply {
     let mut reply = json(
         StatusCode::OK,
         &json!({"heartBeat": session.heartbeat_seconds, "sessionToken": session.token}),
     );
-    tell(session, reply.headers_mut());
+    set_session_headers(session, reply.headers_mut());
     reply
 }
 

@@ -7,19 +7,19 @@ use super::problem::Problem;
 use super::{Reply, json};
 use crate::encoding;
 use crate::error::Code;
-use crate::licence::{self, Licensing};
+use crate::licence::{self, LicenceServer};
 use crate::operator::Operator;
 use crate::platform::Platform;
 use crate::token;
 
 /// Mints a token.
 pub async fn reply<P: Platform>(
-    licensing: &Licensing<P>,
+    licences: &LicenceServer<P>,
     request: Request<Vec<u8>>,
     id: &str,
 ) -> Result<Reply, Problem> {
     let (parts, body) = request.into_parts();
-    let operator = Operator::load(licensing.platform())
+    let operator = Operator::load(licences.platform())
         .await
         .map_err(licence::Error::from)?;
     let is_operator = operator
@@ -29,10 +29,10 @@ pub async fn reply<P: Platform>(
     }
     let wanted = encoding::json(&body).map_err(|e| Problem::new(Code::REQUEST_MALFORMED, e))?;
     let minted = if is_operator {
-        licensing.mint_for_operator(id, &wanted).await?
+        licences.mint_for_operator(id, &wanted).await?
     } else {
         let tokens = token::locate(&parts.headers, parts.uri.query(), None);
-        licensing.mint_for_viewer(id, &tokens, &wanted).await?
+        licences.mint_for_viewer(id, &tokens, &wanted).await?
     };
     Ok(json(
         StatusCode::OK,

@@ -13,11 +13,11 @@ mod uses;
 
 pub use period::{Period, VARIABLE as SESSION_PERIOD};
 pub use record::Record;
-pub use slot::{Held, Opening, Sessions, Standing};
+pub use slot::{ActiveSession, Opening, SessionState, Sessions};
 pub use ticket::Ticket;
 pub use uses::{Claim, REPEAT_SECONDS, REPEATS, Use};
 
-use crate::error::{Code, Problem, SettingError, SettingsError};
+use crate::error::{Code, SettingError, SettingErrorKind, SettingsError};
 use crate::platform::{self, Platform};
 
 /// The variable that says what happens when the store fails.
@@ -100,7 +100,7 @@ impl StoreFailure {
             Some("allow") => Ok(Self::Allow),
             Some(_) => Err(SettingError::new(
                 STORE_FAILURE,
-                Problem::Malformed,
+                SettingErrorKind::Malformed,
                 "it is neither `deny` nor `allow`",
             )
             .into()),

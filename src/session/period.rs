@@ -1,6 +1,6 @@
 //! The periods by which sessions are kept.
 
-use crate::error::{Problem, SettingError, SettingsError};
+use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 
 /// The variable with the length of a period in seconds: 4 to 600, default 60.
@@ -29,7 +29,7 @@ impl Period {
             Ok(seconds) if (SHORTEST..=LONGEST).contains(&seconds) => Ok(Self(seconds)),
             _ => Err(SettingError::new(
                 VARIABLE,
-                Problem::Malformed,
+                SettingErrorKind::Malformed,
                 "it is not a number of seconds from 4 to 600",
             )
             .into()),

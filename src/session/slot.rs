@@ -108,17 +108,17 @@ pub struct Opening<'a> {
 
 /// A session that is alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct ActiveSession {
     /// Its token.
     pub ticket: Ticket,
     /// How it came to be.
-    pub standing: Standing,
+    pub state: SessionState,
 }
 
 /// How a session stands after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub enum SessionState {
     /// It was opened.
     Opened,
     /// It goes on.
@@ -150,7 +150,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
     ///
     /// # Errors
     /// [`Error::StreamsExceeded`]; [`Error::Ended`] for a renewal of what was ended; [`Error::Store`].
-    pub async fn open(&self, opening: &Opening<'_>) -> Result<Held, Error> {
+    pub async fn open(&self, opening: &Opening<'_>) -> Result<ActiveSession, Error> {
         let limit = opening.limit.min(MAX_STREAMS);
         let is_own = |record: &Record| opening.is_of(record) && self.is_live(record);
         let mut records = self.records(opening.subject, limit, is_own).await?;
@@ -173,7 +173,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
             if record.as_ref().is_some_and(|record| self.is_live(record)) {
                 continue;
             }
-            if let Some(held) = self.enter(opening, *slot, record.as_ref()).await? {
+            if let Some(held) = self.claim_slot(opening, *slot, record.as_ref()).await? {
                 return Ok(held);
             }
         }
@@ -186,7 +186,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
             live.sort_by_key(|(_, record)| record.opened);
             for (slot, record) in live {
                 self.end_recorded(opening.subject, slot, record).await?;
-                if let Some(held) = self.enter(opening, slot, Some(record)).await? {
+                if let Some(held) = self.claim_slot(opening, slot, Some(record)).await? {
                     return Ok(held);
                 }
             }
@@ -199,7 +199,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
     /// # Errors
     /// [`Error::Ended`], [`Error::Lapsed`], [`Error::Store`]; and as [`Self::open`] for one that the
     /// store did not know of.
-    pub async fn beat(&self, ticket: &Ticket) -> Result<Held, Error> {
+    pub async fn heartbeat(&self, ticket: &Ticket) -> Result<ActiveSession, Error> {
         let Some(slot) = ticket.slot else {
             return self.count(ticket).await;
         };
@@ -208,21 +208,21 @@ impl<'a, P: Platform> Sessions<'a, P> {
             return Ok(self.held(ticket.clone()));
         }
         let record = self.record_of(ticket, slot).await?;
-        self.hear(ticket, slot, record).await
+        self.renew(ticket, slot, record).await
     }
 
-    /// As [`Self::beat`], for a device: the first one that comes keeps the session. `is_elsewhere`: the
+    /// As [`Self::heartbeat`], for a device: the first one that comes keeps the session. `is_elsewhere`: the
     /// device sends what it plays to another, whose word is another.
     ///
     /// # Errors
-    /// As [`Self::beat`], and [`Error::Device`].
-    pub async fn beat_of_device(
+    /// As [`Self::heartbeat`], and [`Error::Device`].
+    pub async fn heartbeat_from_device(
         &self,
         ticket: &Ticket,
         device: &str,
         playback: Option<u64>,
         is_elsewhere: bool,
-    ) -> Result<Held, Error> {
+    ) -> Result<ActiveSession, Error> {
         let Some(slot) = ticket.slot else {
             return self.count(ticket).await;
         };
@@ -245,11 +245,11 @@ impl<'a, P: Platform> Sessions<'a, P> {
             }
             None => {}
         }
-        self.hear(ticket, slot, record).await
+        self.renew(ticket, slot, record).await
     }
 
     /// Opens a session that nobody has counted so far, as long as it has not lapsed nor been ended.
-    async fn count(&self, ticket: &Ticket) -> Result<Held, Error> {
+    async fn count(&self, ticket: &Ticket) -> Result<ActiveSession, Error> {
         self.check_not_ended(&ticket.id, ticket.opened).await?;
         let has_lapsed = self.platform.now() >= self.period.plays_until(ticket.heard);
         if has_lapsed || ticket.period != self.period.seconds() {
@@ -364,7 +364,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
     }
 
     /// A session that nobody counts, because the store failed and that is allowed.
-    pub fn unchecked(&self, opening: &Opening<'_>) -> Held {
+    pub fn unchecked(&self, opening: &Opening<'_>) -> ActiveSession {
         let now = self.platform.now();
         let ticket = Ticket {
             id: self.id(opening.subject, None, now, opening.owner),
@@ -377,23 +377,23 @@ impl<'a, P: Platform> Sessions<'a, P> {
             limit: opening.limit,
             full: opening.full,
         };
-        Held {
+        ActiveSession {
             ticket,
-            standing: Standing::Unchecked,
+            state: SessionState::Unchecked,
         }
     }
 
     /// The same for a session that was counted before: it is, when the store is back.
-    pub fn unchecked_again(&self, ticket: &Ticket) -> Held {
+    pub fn unchecked_again(&self, ticket: &Ticket) -> ActiveSession {
         let heard = self.period.of(self.platform.now());
-        Held {
+        ActiveSession {
             ticket: Ticket {
                 // Within the period, what it holds it holds.
                 slot: ticket.slot.filter(|_| heard == ticket.heard),
                 heard,
                 ..ticket.clone()
             },
-            standing: Standing::Unchecked,
+            state: SessionState::Unchecked,
         }
     }
 
@@ -465,7 +465,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         opening: &Opening<'_>,
         slot: u32,
         record: &Record,
-    ) -> Result<Held, Error> {
+    ) -> Result<ActiveSession, Error> {
         let ticket = Ticket {
             id: record.id.clone(),
             subject: opening.subject.to_owned(),
@@ -477,16 +477,16 @@ impl<'a, P: Platform> Sessions<'a, P> {
             limit: opening.limit,
             full: opening.full,
         };
-        self.hear(&ticket, slot, Some(record.clone())).await
+        self.renew(&ticket, slot, Some(record.clone())).await
     }
 
     /// Takes note of a session in the period that it is.
-    async fn hear(
+    async fn renew(
         &self,
         ticket: &Ticket,
         slot: u32,
         record: Option<Record>,
-    ) -> Result<Held, Error> {
+    ) -> Result<ActiveSession, Error> {
         self.check_not_ended(&ticket.id, ticket.opened).await?;
         let now = self.platform.now();
         let period = self.period.of(now);
@@ -531,20 +531,20 @@ impl<'a, P: Platform> Sessions<'a, P> {
         Ok(self.held(ticket))
     }
 
-    fn held(&self, ticket: Ticket) -> Held {
-        Held {
+    fn held(&self, ticket: Ticket) -> ActiveSession {
+        ActiveSession {
             ticket,
-            standing: Standing::Continued,
+            state: SessionState::Continued,
         }
     }
 
     /// Opens a session in a slot. `None` when it is taken.
-    async fn enter(
+    async fn claim_slot(
         &self,
         opening: &Opening<'_>,
         slot: u32,
         last: Option<&Record>,
-    ) -> Result<Option<Held>, Error> {
+    ) -> Result<Option<ActiveSession>, Error> {
         let subject = opening.subject;
         let now = self.platform.now();
         let period = self.period.of(now);
@@ -609,7 +609,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
                 "it answered too late".to_owned(),
             )));
         }
-        Ok(Some(Held {
+        Ok(Some(ActiveSession {
             ticket: Ticket {
                 id: record.id,
                 subject: subject.to_owned(),
@@ -621,7 +621,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
                 limit: opening.limit,
                 full: opening.full,
             },
-            standing: Standing::Opened,
+            state: SessionState::Opened,
         }))
     }
 

@@ -1,7 +1,7 @@
 //! Issuers and audiences that are accepted.
 
 use crate::encoding;
-use crate::error::Problem;
+use crate::error::SettingErrorKind;
 
 /// The values of a claim that are accepted.
 pub enum Accepted {
@@ -16,10 +16,10 @@ impl Accepted {
     ///
     /// # Errors
     /// What kind of problem, and a sentence about it.
-    pub fn from_setting(value: Option<&str>) -> Result<Self, (Problem, &'static str)> {
+    pub fn from_setting(value: Option<&str>) -> Result<Self, (SettingErrorKind, &'static str)> {
         match value {
             None => Err((
-                Problem::Missing,
+                SettingErrorKind::Missing,
                 "it is not set; to accept any value, say `*`",
             )),
             Some("*") => Ok(Self::Any),
@@ -29,11 +29,11 @@ impl Accepted {
                         Ok(Self::OneOf(list))
                     }
                     Ok(_) => Err((
-                        Problem::Malformed,
+                        SettingErrorKind::Malformed,
                         "the list is empty or has `*` in it; to accept any value, say `*` alone",
                     )),
                     Err(_) => Err((
-                        Problem::Malformed,
+                        SettingErrorKind::Malformed,
                         "it starts like a JSON list and is no list of strings",
                     )),
                 }

@@ -61,14 +61,14 @@ pub struct Callback {
 /// A call-back as it is written in a policy.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct CallbackConfig {
     url: String,
     secret: Zeroizing<String>,
     timeout_seconds: Option<u64>,
     retries: Option<u32>,
 }
 
-impl Written {
+impl CallbackConfig {
     pub(super) fn read(self) -> Result<Callback, String> {
         if !is_safe(&self.url) {
             return Err("`callback.url` is neither https nor http on this machine".to_owned());

@@ -13,7 +13,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
-use crate::encoding::{self, Armour, BASE64, Pem};
+use crate::encoding::{self, BASE64, Pem, PemOrDer};
 use crate::rsa_key::{PublicKey, SignatureHash};
 use crate::token::Error;
 use crate::token::dialect::Secrets;
@@ -40,7 +40,7 @@ const REMEMBERED: usize = 256;
 pub struct VerificationKeys {
     keys: Vec<VerificationKey>,
     /// Symmetric keys for messages that are no JWTs.
-    others: Vec<WrittenKey>,
+    others: Vec<Jwk>,
     /// Whether keys that turn out to be none are passed over.
     is_published: bool,
 }
@@ -51,9 +51,9 @@ impl VerificationKeys {
     /// # Errors
     /// A sentence for each key that is wrong, by its place counted from 0; never its content.
     pub fn from_json(json: &str) -> Result<Self, Vec<String>> {
-        let keys = encoding::from_json(json.as_bytes())
-            .and_then(|set: WrittenSet| WrittenKey::read_each(set.keys));
-        let this = Self::from_written(keys.map_err(|reason| vec![reason])?)?;
+        let keys =
+            encoding::from_json(json.as_bytes()).and_then(|set: JwkSet| Jwk::read_each(set.keys));
+        let this = Self::from_jwks(keys.map_err(|reason| vec![reason])?)?;
         if this.is_empty() {
             return Err(vec!["the set has no key for signatures".to_owned()]);
         }
@@ -66,11 +66,11 @@ impl VerificationKeys {
     /// # Errors
     /// What is no JWKS.
     pub fn from_published(json: &[u8]) -> Result<Self, String> {
-        let set: WrittenSet = encoding::from_json(json)?;
+        let set: JwkSet = encoding::from_json(json)?;
         let keys = set
             .keys
             .into_iter()
-            .filter_map(|key| encoding::from_value::<WrittenKey>(key).ok())
+            .filter_map(|key| encoding::from_value::<Jwk>(key).ok())
             .filter(|key| key.kty != "oct" && key.use_.as_deref() != Some("enc"))
             .enumerate()
             .filter_map(|(place, key)| VerificationKey::read(place, key).ok())
@@ -86,7 +86,7 @@ impl VerificationKeys {
     ///
     /// # Errors
     /// As [`Self::from_json`].
-    pub(super) fn from_written(written: Vec<WrittenKey>) -> Result<Self, Vec<String>> {
+    pub(super) fn from_jwks(written: Vec<Jwk>) -> Result<Self, Vec<String>> {
         let mut this = Self::default();
         let mut reasons = Vec::new();
         for (place, written) in written.into_iter().enumerate() {
@@ -196,7 +196,7 @@ impl VerificationKeys {
 
 impl Secrets for VerificationKeys {
     fn secret(&self, kid: &str, alg: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
-        let fits = |(key, own): &(&WrittenKey, Option<&str>)| {
+        let fits = |(key, own): &(&Jwk, Option<&str>)| {
             let named = key
                 .kid
                 .as_deref()
@@ -217,7 +217,7 @@ struct VerificationKey {
     /// Its place in the set, counted from 0.
     place: usize,
     algorithm: &'static str,
-    written: WrittenKey,
+    written: Jwk,
     verifier: OnceCell<Verifier>,
     /// What tells the last tokens whose signature held: SHA-256 of what was signed and of the signature.
     /// An instance that lives on is asked for renewals and for several keys with the same token, and a
@@ -226,7 +226,7 @@ struct VerificationKey {
 }
 
 impl VerificationKey {
-    fn read(place: usize, written: WrittenKey) -> Result<Self, String> {
+    fn read(place: usize, written: Jwk) -> Result<Self, String> {
         let this = Self {
             place,
             algorithm: written.algorithm()?,
@@ -319,13 +319,13 @@ fn hmac<H: EagerHash>(key: &[u8], message: &[u8], tag: &[u8]) -> bool {
 }
 
 #[derive(Deserialize)]
-struct WrittenSet {
+struct JwkSet {
     keys: Vec<Value>,
 }
 
 /// The members of a JWK that matter here (RFC 7517, RFC 7518 section 6, RFC 8037).
 #[derive(Deserialize, Default)]
-pub(super) struct WrittenKey {
+pub(super) struct Jwk {
     pub(super) kty: String,
     kid: Option<String>,
     alg: Option<String>,
@@ -339,7 +339,7 @@ pub(super) struct WrittenKey {
     y: Option<String>,
 }
 
-impl WrittenKey {
+impl Jwk {
     /// Reads keys one by one.
     ///
     /// # Errors
@@ -373,9 +373,9 @@ impl WrittenKey {
     /// The RSA key of an X.509 certificate, PEM or base64 DER, for RS256.
     pub(super) fn of_certificate(text: &str) -> Result<Self, String> {
         const NONE: &str = "`rawBody` is no X.509 certificate with an RSA key";
-        let der = match encoding::armour(text) {
-            Some(Armour::Der(der)) => der,
-            Some(Armour::Pem(blocks)) => {
+        let der = match encoding::pem_or_der(text) {
+            Some(PemOrDer::Der(der)) => der,
+            Some(PemOrDer::Pem(blocks)) => {
                 let mut blocks = blocks.into_iter();
                 blocks.find(Pem::is_certificate).ok_or(NONE)?.der
             }
@@ -489,17 +489,37 @@ fn member(name: &str, value: Option<&str>) -> Result<Zeroizing<Vec<u8>>, String>
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine;
-    use keylet_cli::jwt::Signer;
-    use keylet_cli::random;
+    use p256::ecdsa::signature::Signer;
+    use p256::ecdsa::{Signature, SigningKey};
     use serde_json::json;
 
     use super::*;
     use crate::encoding::BASE64_URL;
 
+    fn signing_key() -> SigningKey {
+        SigningKey::from_slice(&[7; 32]).unwrap()
+    }
+
+    /// The public half of [`signing_key`] as a JWK.
+    fn jwk() -> Value {
+        let point = signing_key().verifying_key().to_sec1_point(false);
+        let [x, y] = [point.x(), point.y()].map(|number| BASE64_URL.encode(number.unwrap()));
+        json!({"kty": "EC", "crv": "P-256", "kid": "a", "x": x, "y": y})
+    }
+
+    /// A token that [`signing_key`] signed.
+    fn mint(number: usize) -> String {
+        let header = json!({"alg": "ES256", "kid": "a"});
+        let [header, claims] =
+            [header, json!({"number": number})].map(|part| BASE64_URL.encode(part.to_string()));
+        let signed = format!("{header}.{claims}");
+        let signature: Signature = signing_key().sign(signed.as_bytes());
+        format!("{signed}.{}", BASE64_URL.encode(signature.to_bytes()))
+    }
+
     #[test]
     fn the_coordinates_of_a_point_have_their_full_length() {
-        let mut jwk = Signer::Es256([7; 32]).jwk("a").unwrap();
+        let mut jwk = jwk();
         let check = |jwk: &Value| {
             let set = json!({"keys": [jwk]}).to_string();
             VerificationKeys::from_json(&set).unwrap().check()
@@ -518,15 +538,9 @@ mod tests {
 
     #[test]
     fn a_signature_that_held_is_remembered_for_its_token_alone() {
-        let signer = Signer::Es256([7; 32]);
-        let set = json!({"keys": [signer.jwk("a").unwrap()]}).to_string();
+        let set = json!({"keys": [jwk()]}).to_string();
         let keys = VerificationKeys::from_json(&set).unwrap();
         let remembered = || keys.keys[0].verified.borrow().len();
-        let mint = |number: usize| {
-            let claims = json!({"number": number});
-            let token = signer.token(Some("a"), &claims, &mut random::system());
-            token.unwrap()
-        };
         let verify = |token: &str| keys.verify(&UntrustedToken::parse(token).unwrap());
 
         let (one, other) = (mint(1), mint(2));

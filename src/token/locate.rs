@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::error::{Problem, SettingError, SettingsError};
+use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 use crate::token::{Error, own};
 
@@ -46,7 +46,7 @@ pub const PARAMETERS: [&str; 5] = [
 
 /// Where a token was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum TokenLocation {
     /// `Authorization: Bearer` (RFC 6750 section 2.1).
     Authorization,
     /// One of [`HEADERS`].
@@ -59,7 +59,7 @@ pub enum Place {
 
 /// The tokens of a request, in the order of their places.
 pub struct Found {
-    tokens: Vec<(Place, String)>,
+    tokens: Vec<(TokenLocation, String)>,
     /// The query parameter `signature`, which goes with `custom_data`.
     signature: Option<String>,
 }
@@ -84,8 +84,8 @@ pub fn session(headers: &HeaderMap) -> Option<&str> {
 
 /// Looks for tokens in headers, query and, where there is a JSON body, its member `token`.
 pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -> Found {
-    let mut found: Vec<(Place, String)> = bearer(headers)
-        .map(|token| (Place::Authorization, token))
+    let mut found: Vec<(TokenLocation, String)> = bearer(headers)
+        .map(|token| (TokenLocation::Authorization, token))
         .collect();
     for name in HEADERS {
         for value in headers.get_all(name) {
@@ -98,7 +98,7 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
                     .unwrap_or_default(),
                 _ => value,
             };
-            found.push((Place::Header(name), unprefixed(one).to_owned()));
+            found.push((TokenLocation::Header(name), unprefixed(one).to_owned()));
         }
     }
     let query: Vec<(Cow<'_, str>, Cow<'_, str>)> =
@@ -106,10 +106,10 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
     for name in PARAMETERS {
         let values = query.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         found.extend(
-            values.map(|(_, value)| (Place::Parameter(name), unprefixed(value).to_owned())),
+            values.map(|(_, value)| (TokenLocation::Parameter(name), unprefixed(value).to_owned())),
         );
     }
-    found.extend(in_body.map(|token| (Place::Body, unprefixed(token).to_owned())));
+    found.extend(in_body.map(|token| (TokenLocation::Body, unprefixed(token).to_owned())));
     found.retain(|(_, token)| !token.is_empty());
     let signature = query.iter().find(|(name, _)| name == "signature");
     Found {
@@ -142,7 +142,7 @@ fn unprefixed(value: &str) -> &str {
 
 impl Found {
     /// Where the first token is.
-    pub fn place(&self) -> Option<Place> {
+    pub fn place(&self) -> Option<TokenLocation> {
         self.tokens.first().map(|(place, _)| *place)
     }
 
@@ -161,7 +161,7 @@ impl Found {
         &self,
         platform: &impl Platform,
     ) -> Result<Result<&str, Error>, SettingsError> {
-        let in_query = |place: &Place| matches!(place, Place::Parameter(_));
+        let in_query = |place: &TokenLocation| matches!(place, TokenLocation::Parameter(_));
         let is_query_read = !self.tokens.iter().any(|(place, _)| in_query(place))
             || query_tokens_allowed(platform).await?;
         let mut tokens = self
@@ -189,7 +189,7 @@ pub async fn query_tokens_allowed(platform: &impl Platform) -> Result<bool, Sett
         Some("deny") => Ok(false),
         Some(_) => Err(SettingError::new(
             QUERY_TOKENS,
-            Problem::Malformed,
+            SettingErrorKind::Malformed,
             "it is neither `allow` nor `deny`",
         )
         .into()),

@@ -19,10 +19,10 @@ pub use accepted::Accepted;
 pub use jwt::{Claims, UntrustedToken};
 pub use keys::VerificationKeys;
 pub use locate::{
-    Found, HEADERS, Place, SESSION_HEADER, bearer, locate, query_tokens_allowed, session,
+    Found, HEADERS, SESSION_HEADER, TokenLocation, bearer, locate, query_tokens_allowed, session,
 };
 pub use message::{CONTENT_KEY_IDENTIFIER, MAX_USES, VerifiedToken};
-pub use policy::{Access, Policies, PolicyOption, Signer};
+pub use policy::{Admission, Policies, PolicyOption, Signer};
 
 use crate::entitlement;
 use crate::error::{Code, SettingsError};

@@ -7,7 +7,7 @@ use wasmtime::component::Component;
 /// The imports and exports of the component for a world.
 fn interfaces(world: World) -> (Vec<String>, Vec<String>) {
     let engine = Engine::default();
-    let component = Component::new(&engine, keylet_cli::component(world)).unwrap();
+    let component = Component::new(&engine, keylet_cli::component(world).unwrap()).unwrap();
     let kind = component.component_type();
     let imports = kind
         .imports(&engine)

@@ -51,7 +51,7 @@ fn every_variable_of_the_pages_is_declared() {
 
 #[test]
 fn every_link_of_the_pages_leads_somewhere() {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/deploy");
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/deploy");
     for (page, text) in PAGES {
         for link in text.split("](").skip(1) {
             let link = link.split([')', '#']).next().unwrap();

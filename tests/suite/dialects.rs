@@ -1,7 +1,6 @@
 //! Tokens of other services, made by encoders that share nothing with the server.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
@@ -13,9 +12,9 @@ use keylet_cli::host::{Provided, World};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::processes::Directory;
 use crate::support::{Native, fixture, run, send, spc, variables_with};
 use crate::upstream::{Reply, Upstream, serve_beside};
+use keylet_e2e::processes::Directory;
 
 const DIALECTS: [&str; 5] = ["axinom", "doverunner", "drmtoday", "kaltura", "nagra"];
 
@@ -158,8 +157,7 @@ fn a_viewer_with_a_fresh_token_of_each_service_gets_a_licence_from_the_component
     let directory = Directory::new("dialects");
     for dialect in DIALECTS {
         let file = directory.file(dialect);
-        let encoder =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/dialects/{dialect}.py"));
+        let encoder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("dialects/{dialect}.py"));
         let now = keylet::platform::system_time();
         let made = Command::new("python3")
             .arg(&encoder)
@@ -167,11 +165,11 @@ fn a_viewer_with_a_fresh_token_of_each_service_gets_a_licence_from_the_component
             .env("NOW", now.to_string())
             .output();
         if !made.is_ok_and(|made| made.status.success()) {
-            writeln!(
-                std::io::stderr(),
-                "SKIPPED {dialect}: python3 with PyJWT and cryptography is needed"
-            )
-            .unwrap();
+            keylet_e2e::skip(
+                "python",
+                dialect,
+                "python3 with PyJWT and cryptography is needed",
+            );
             continue;
         }
         let vectors: Vectors = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();

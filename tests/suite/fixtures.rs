@@ -59,7 +59,7 @@ fn every_code_has_a_case_or_a_test_that_names_it() {
 
 #[test]
 fn every_code_is_documented_with_its_status() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
     let document = std::fs::read_to_string(path).unwrap();
     for code in Code::ALL {
         let row = format!("| `{}` | {} |", code.name, code.status);

@@ -26,15 +26,14 @@ const SPCS: usize = 64;
 
 #[test]
 fn every_players_own_code_gets_a_licence_that_its_device_opens() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/players");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("players");
     let browser = std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".to_owned());
     if !directory.join("node_modules").exists() || !Path::new(&browser).exists() {
-        // Seen in the output of `.ci/run`, which installs both.
-        writeln!(
-            std::io::stderr(),
-            "SKIPPED the players: `npm ci` in tests/players and chromium are needed"
-        )
-        .unwrap();
+        keylet_e2e::skip(
+            "players",
+            "players",
+            "`npm ci` in tests/players and chromium are needed",
+        );
         return;
     }
     let (spcs, secrets): (Vec<_>, Vec<_>) = (0..SPCS)

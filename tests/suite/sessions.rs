@@ -1,7 +1,6 @@
 //! Secure sessions: how many streams of a viewer there are at once.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
@@ -15,9 +14,9 @@ use keylet_cli::host::{Application, Options, Provided, Server, StoreChoice, Worl
 use keylet_cli::jwt::Signer;
 use serde_json::{Value, json};
 
-use crate::processes::{Directory, redis};
 use crate::support::{Answer, send, spc};
 use crate::upstream::{Deployment, SPINS, jwks, signed, variables};
+use keylet_e2e::processes::{Directory, redis};
 
 const ISSUER: Signer = Signer::EdDsa([1; 32]);
 const OPERATOR: &str = "the operator's token, long enough to be one";
@@ -162,7 +161,7 @@ trait Sessions {
         )
     }
 
-    fn beat(&self, session: &Ours) -> Told {
+    fn heartbeat(&self, session: &Ours) -> Told {
         let path = format!("/sessions/{}/heartbeat", session.id);
         self.with("POST", &path, &[("keylet-session", &session.token)], b"")
     }
@@ -263,9 +262,9 @@ fn a_viewer_has_as_many_sessions_as_are_allowed_and_another_one_when_one_has_end
         assert_eq!(server.open(&token).refusal(), "streams_exceeded");
         assert_eq!(server.end(&held[1]).status, 204);
         for session in [&held[0], &held[2], &next] {
-            assert_eq!(server.beat(session).status, 200);
+            assert_eq!(server.heartbeat(session).status, 200);
         }
-        assert_eq!(server.beat(&held[1]).refusal(), "session_ended");
+        assert_eq!(server.heartbeat(&held[1]).refusal(), "session_ended");
         server.stop();
     }
 }
@@ -290,7 +289,7 @@ fn the_whole_of_a_players_own_session() {
         assert_eq!(told.headers["x-keylet-heartbeat-seconds"], "30");
         assert!(told.headers.contains_key("x-keylet-expires-at"));
         assert!(told.headers.contains_key("x-keylet-renew-after"));
-        let session = server.beat(&session).session();
+        let session = server.heartbeat(&session).session();
         let (told, _) = server.play_at(
             "/fairplay?format=json&licenseType=license-renewal",
             &token,
@@ -398,14 +397,14 @@ fn a_session_lapses_at_the_end_of_the_period_after_the_one_it_was_heard_of_in() 
     deployment.wait(114);
     assert_eq!(deployment.open(&token).refusal(), "streams_exceeded");
     deployment.wait(5);
-    assert_eq!(deployment.beat(&session).refusal(), "session_lapsed");
+    assert_eq!(deployment.heartbeat(&session).refusal(), "session_lapsed");
     assert_eq!(deployment.open(&token).refusal(), "streams_exceeded");
     deployment.wait(1);
     let next = deployment.open(&token).session();
     // The other's is not its any more, and says so.
-    assert_eq!(deployment.beat(&session).refusal(), "session_lapsed");
+    assert_eq!(deployment.heartbeat(&session).refusal(), "session_lapsed");
     assert_eq!(deployment.end(&session).status, 204);
-    assert_eq!(deployment.beat(&next).status, 200);
+    assert_eq!(deployment.heartbeat(&next).status, 200);
     assert_eq!(deployment.open(&token).refusal(), "streams_exceeded");
 }
 
@@ -422,7 +421,7 @@ fn who_is_heard_of_in_each_period_plays_on_for_ever() {
         let time = 1_800_000_000 + period * PERIOD + period * 37 % 55;
         deployment.platform.now.set(time);
         for session in &mut held {
-            *session = deployment.beat(session).session();
+            *session = deployment.heartbeat(session).session();
         }
         assert_eq!(deployment.open(&token).refusal(), "streams_exceeded");
     }
@@ -436,15 +435,15 @@ fn a_lost_answer_does_not_end_playback() {
     let token = token(&streams(1));
     let first = deployment.open(&token).session();
     deployment.wait(PERIOD);
-    let second = deployment.beat(&first).session();
+    let second = deployment.heartbeat(&first).session();
     assert_ne!(first.token, second.token, "each period brings a new token");
     // The answer is lost: the player goes on with the one that it has.
-    assert_eq!(deployment.beat(&first).session(), second);
+    assert_eq!(deployment.heartbeat(&first).session(), second);
     deployment.wait(PERIOD);
-    let third = deployment.beat(&first).session();
+    let third = deployment.heartbeat(&first).session();
     deployment.wait(PERIOD);
-    assert_eq!(deployment.beat(&first).refusal(), "session_lapsed");
-    assert_eq!(deployment.beat(&third).status, 200);
+    assert_eq!(deployment.heartbeat(&first).refusal(), "session_lapsed");
+    assert_eq!(deployment.heartbeat(&third).status, 200);
 }
 
 #[test]
@@ -457,15 +456,15 @@ fn the_oldest_session_makes_room_where_the_terms_say_so() {
         deployment.wait(1);
     }
     let third = deployment.open(&token).session();
-    assert_eq!(deployment.beat(&held[0]).refusal(), "session_ended");
-    assert_eq!(deployment.beat(&held[1]).status, 200);
-    assert_eq!(deployment.beat(&third).status, 200);
+    assert_eq!(deployment.heartbeat(&held[0]).refusal(), "session_ended");
+    assert_eq!(deployment.heartbeat(&held[1]).status, 200);
+    assert_eq!(deployment.heartbeat(&third).status, 200);
     // A stream that goes on ends no other one's.
     let (told, _) = deployment.play(&token, None, &player(1, "movie", RENEWAL));
     assert_eq!(told.refusal(), "streams_exceeded");
     let (told, _) = deployment.play(&token, None, &player(1, "movie", FIRST));
     assert_eq!(told.status, 200);
-    assert_eq!(deployment.beat(&held[1]).refusal(), "session_ended");
+    assert_eq!(deployment.heartbeat(&held[1]).refusal(), "session_ended");
 }
 
 #[test]
@@ -618,7 +617,7 @@ fn a_session_token_is_this_servers_and_names_its_session() {
         token: token.to_owned(),
         ..session.clone()
     };
-    assert_eq!(deployment.beat(&with("")).refusal(), "session_missing");
+    assert_eq!(deployment.heartbeat(&with("")).refusal(), "session_missing");
     let (signed, _) = session.token.rsplit_once('.').unwrap();
     let playback = self::token(&streams(1));
     for wrong in [
@@ -631,7 +630,7 @@ fn a_session_token_is_this_servers_and_names_its_session() {
         &session.token.replacen('.', "", 1),
         &"x".repeat(5_000),
     ] {
-        let told = deployment.beat(&with(wrong));
+        let told = deployment.heartbeat(&with(wrong));
         assert_eq!(
             (told.status, told.refusal()),
             (401, "session_token"),
@@ -643,7 +642,7 @@ fn a_session_token_is_this_servers_and_names_its_session() {
     let (told, _) = deployment.play(&session.token, None, &player(1, "movie", FIRST));
     assert_eq!(told.status, 401);
     assert_eq!(deployment.open(&session.token).status, 401);
-    assert_eq!(deployment.beat(&session).status, 200);
+    assert_eq!(deployment.heartbeat(&session).status, 200);
 }
 
 #[test]
@@ -670,21 +669,21 @@ fn an_operator_sees_and_ends_sessions() {
 
     let path = format!("/sessions/{}?subject=viewer-1", held[1].id);
     assert_eq!(deployment.as_operator("DELETE", &path).status, 204);
-    assert_eq!(deployment.beat(&held[1]).refusal(), "session_ended");
+    assert_eq!(deployment.heartbeat(&held[1]).refusal(), "session_ended");
     assert_eq!(listed("viewer-1").len(), 2);
     let ended = deployment.as_operator("DELETE", "/sessions?subject=viewer-1");
     assert_eq!(ended.json()["ended"], 2);
     for session in &held {
-        assert_eq!(deployment.beat(session).refusal(), "session_ended");
+        assert_eq!(deployment.heartbeat(session).refusal(), "session_ended");
     }
-    assert_eq!(deployment.beat(&other).status, 200);
+    assert_eq!(deployment.heartbeat(&other).status, 200);
     assert_eq!(
         deployment
             .as_operator("DELETE", "/sessions?subject=*")
             .json()["ended"],
         1
     );
-    assert_eq!(deployment.beat(&other).refusal(), "session_ended");
+    assert_eq!(deployment.heartbeat(&other).refusal(), "session_ended");
     assert_eq!(
         deployment.as_operator("DELETE", "/sessions").refusal(),
         "request_malformed"
@@ -773,7 +772,7 @@ fn while_the_store_is_away_store_failure_decides_and_the_audit_says_so() {
         let opened = deployment.open(&token);
         let (played, _) = deployment.play(&token, None, &player(1, "movie", FIRST));
         deployment.wait(PERIOD);
-        let beat = deployment.beat(&before);
+        let beat = deployment.heartbeat(&before);
         assert_eq!(
             (opened.status, played.status, beat.status),
             (status, status, status)
@@ -787,12 +786,12 @@ fn while_the_store_is_away_store_failure_decides_and_the_audit_says_so() {
         // It is back, as it was.
         *deployment.platform.store.borrow_mut() = kept;
         if setting == "deny" {
-            assert_eq!(deployment.beat(&before).status, 200);
+            assert_eq!(deployment.heartbeat(&before).status, 200);
         } else {
-            let held = deployment.beat(&beat.session()).session();
+            let held = deployment.heartbeat(&beat.session()).session();
             assert_eq!(held.id, before.id, "it goes on with the slot that it had");
             assert_eq!(
-                deployment.beat(&opened.session()).refusal(),
+                deployment.heartbeat(&opened.session()).refusal(),
                 "streams_exceeded"
             );
         }
@@ -811,13 +810,13 @@ fn a_session_that_nobody_counted_lapses_as_others_do() {
     let [renewed, silent, ended] = [(); 3].map(|()| deployment.open(&playing).session());
     *deployment.platform.store.borrow_mut() = kept;
     assert_eq!(deployment.end(&ended).status, 204);
-    assert_eq!(deployment.beat(&ended).refusal(), "session_ended");
+    assert_eq!(deployment.heartbeat(&ended).refusal(), "session_ended");
     deployment.wait(PERIOD);
-    assert_eq!(deployment.beat(&renewed).status, 200);
-    let freed = deployment.end(&deployment.beat(&renewed).session());
+    assert_eq!(deployment.heartbeat(&renewed).status, 200);
+    let freed = deployment.end(&deployment.heartbeat(&renewed).session());
     assert_eq!(freed.status, 204);
     deployment.wait(3 * PERIOD);
-    assert_eq!(deployment.beat(&silent).refusal(), "session_lapsed");
+    assert_eq!(deployment.heartbeat(&silent).refusal(), "session_lapsed");
     assert_eq!(deployment.open(&playing).status, 200);
 }
 
@@ -867,23 +866,23 @@ fn a_host_that_dies_between_two_steps_loses_no_session_and_frees_no_slot() {
         let session = deployment.open(&token).session();
         deployment.wait(PERIOD);
         deployment.platform.operations.set(Some(operations));
-        deployment.beat(&session);
+        deployment.heartbeat(&session);
         deployment.platform.operations.set(None);
         deployment.next_instance();
         assert_eq!(deployment.open(&token).refusal(), "streams_exceeded");
-        let session = deployment.beat(&session).session();
+        let session = deployment.heartbeat(&session).session();
         deployment.wait(PERIOD);
         assert_eq!(deployment.open(&token).refusal(), "streams_exceeded");
-        let session = deployment.beat(&session).session();
+        let session = deployment.heartbeat(&session).session();
         // While it ends: it has ended, or ends when it is asked again, or lapses.
         deployment.platform.operations.set(Some(operations));
         deployment.end(&session);
         deployment.platform.operations.set(None);
         deployment.next_instance();
-        let is_alive = deployment.beat(&session).status == 200;
+        let is_alive = deployment.heartbeat(&session).status == 200;
         assert!(!is_alive || deployment.open(&token).refusal() == "streams_exceeded");
         assert_eq!(deployment.end(&session).status, 204);
-        assert_eq!(deployment.beat(&session).refusal(), "session_ended");
+        assert_eq!(deployment.heartbeat(&session).refusal(), "session_ended");
         deployment.wait(2 * PERIOD);
         assert_eq!(deployment.open(&token).status, 200, "after {operations}");
     }
@@ -902,8 +901,8 @@ fn a_host_that_is_started_again_on_its_file_has_its_sessions() {
     assert_eq!(server.end(&ended).status, 204);
     server.stop();
     let server = serve(World::Wasip2, &store, &[]);
-    assert_eq!(server.beat(&ended).refusal(), "session_ended");
-    assert_eq!(server.beat(&kept).status, 200);
+    assert_eq!(server.heartbeat(&ended).refusal(), "session_ended");
+    assert_eq!(server.heartbeat(&kept).status, 200);
     server.open(&token).session();
     assert_eq!(server.open(&token).refusal(), "streams_exceeded");
     server.stop();
@@ -944,7 +943,7 @@ fn a_licence_in_a_session_costs_a_few_operations() {
     assert_eq!(count(&play), 5, "the first one of a period");
     deployment.platform.operations.set(None);
     let session = deployment.open(&token).session();
-    let beat = || drop(deployment.beat(&session));
+    let beat = || drop(deployment.heartbeat(&session));
     assert_eq!(count(&beat), 1, "a heartbeat");
     deployment.wait(PERIOD);
     assert_eq!(count(&beat), 5, "the first one of a period");
@@ -1025,7 +1024,7 @@ fn storm(servers: &[Server], rounds: usize) {
                     let Some(session) = held.take() else {
                         // Somebody else's turn may have come since: a session that lapsed is over.
                         if let Some(past) = past.take().filter(|_| chance(&mut state, 4) == 0) {
-                            let code = server.beat(&past).code;
+                            let code = server.heartbeat(&past).code;
                             assert!(
                                 matches!(code.as_deref(), Some("session_lapsed" | "session_ended")),
                                 "{code:?}"
@@ -1063,7 +1062,7 @@ fn storm(servers: &[Server], rounds: usize) {
                         }
                         _ => {
                             let had = session.expires_at;
-                            let told = server.beat(&session);
+                            let told = server.heartbeat(&session);
                             if told.status == 200 {
                                 let session = told.session();
                                 let alive = holders.hold(player, session.expires_at);
@@ -1180,7 +1179,7 @@ fn what_a_session_adds_to_a_licence() {
         let first = median(&mut |round| play(&tokens[round]));
         let next = median(&mut |round| play(&tokens[round]));
         let session = server.open(&tokens[0]).session();
-        let beat = median(&mut |_| assert_eq!(server.beat(&session).status, 200));
+        let beat = median(&mut |_| assert_eq!(server.heartbeat(&session).status, 200));
         println!(
             "{name}: licence {without:.2} ms, the first of a session {first:.2}, another {next:.2}; heartbeat {beat:.2}"
         );
@@ -1200,11 +1199,11 @@ const session = new StreamSession(server, token, (reason) => { ended = reason; }
 await session.open();
 const first = session.id;
 const ckc = await session.license(message);
-await session.beat();
+await session.heartbeat();
 // An operator ends it: the next heartbeat says so.
 const headers = { authorization: `Bearer ${operator}` };
 const deleted = await fetch(`${server}/sessions?subject=viewer-1`, { method: "DELETE", headers });
-await session.beat();
+await session.heartbeat();
 // Another one begins, and ends by itself.
 const next = new StreamSession(server, token, () => {});
 await next.open();
@@ -1232,11 +1231,7 @@ fn the_javascript_client_of_the_page_plays() {
         .current_dir(&directory.0)
         .output();
     let Ok(played) = played else {
-        writeln!(
-            std::io::stderr(),
-            "SKIPPED the JavaScript client: there is no node"
-        )
-        .unwrap();
+        keylet_e2e::skip("node", "the JavaScript client", "there is no node");
         return;
     };
     let error = String::from_utf8_lossy(&played.stderr);

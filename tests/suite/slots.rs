@@ -11,7 +11,7 @@ use http::{Request, Response};
 use keylet::entitlement::StreamsFull;
 use keylet::platform::{Error, Platform};
 use keylet::server_secret::ServerSecret;
-use keylet::session::{self, Held, Opening, Period, Sessions, Ticket};
+use keylet::session::{self, ActiveSession, Opening, Period, Sessions, Ticket};
 use zeroize::Zeroizing;
 
 use crate::support::run;
@@ -132,7 +132,7 @@ enum Wish {
     EndAll,
 }
 
-type Outcome = Result<Option<Held>, session::Error>;
+type Outcome = Result<Option<ActiveSession>, session::Error>;
 
 /// A request on its way.
 struct Task {
@@ -160,7 +160,7 @@ async fn ask(instance: Instance, wish: Wish, limit: u32) -> Outcome {
             };
             sessions.open(&opening).await.map(Some)
         }
-        Wish::Beat(ticket) => sessions.beat(&ticket).await.map(Some),
+        Wish::Beat(ticket) => sessions.heartbeat(&ticket).await.map(Some),
         Wish::End(ticket) => sessions.end(&ticket).await.map(|()| None),
         Wish::EndAll => sessions.end_of_subject("viewer", None).await.map(|_| None),
     }

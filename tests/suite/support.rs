@@ -61,7 +61,7 @@ pub fn variables_with(changes: &[(&str, &str)]) -> Provided {
 
 pub fn fixture_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures")
+        .join("../fixtures")
         .join(name)
 }
 

@@ -11,10 +11,10 @@ use keylet_cli::device::SpcOptions;
 use keylet_cli::fixtures::variables;
 use keylet_cli::host::{Application, Options, Server, StoreChoice, World};
 
-use crate::processes::{Directory, redis};
 use crate::support::{
     Answer, Native, fixture, get, run, send, serve, serve_in, spc, token, variables_with,
 };
+use keylet_e2e::processes::{Directory, redis};
 
 /// An SPC from a device that is like no other.
 fn another_device() -> Vec<u8> {

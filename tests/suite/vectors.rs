@@ -1,7 +1,6 @@
 //! The published SDK vectors, read from the folder that `FPS_SDK_VECTORS` names. They belong to
 //! the SDK's licensees and are not part of this project.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -23,11 +22,7 @@ use crate::support::{Native, WORLDS, get, post_spc, run, serve, serve_in, variab
 fn folder(test: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("FPS_SDK_VECTORS").map(PathBuf::from);
     if folder.is_none() {
-        // Not `eprintln`, which the test runner would keep to itself.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED {test}: FPS_SDK_VECTORS names no folder"
-        );
+        keylet_e2e::skip("vectors", test, "FPS_SDK_VECTORS names no folder");
     }
     folder
 }

@@ -52,9 +52,11 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let worlds = &arguments.worlds;
-    let setups = SETUPS
-        .into_iter()
-        .filter(|setup| worlds.is_empty() || worlds.contains(&setup.world));
+    let setups = SETUPS.into_iter().filter(|setup| match worlds.as_slice() {
+        // Those that this program carries.
+        [] => crate::component(setup.world).is_ok(),
+        worlds => worlds.contains(&setup.world),
+    });
     let connections = arguments.connections.iter().copied();
     let plan = Plan {
         setups: setups.collect(),

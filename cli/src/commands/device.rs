@@ -13,7 +13,7 @@ use keylet::fairplay::certificate::ApplicationCertificate;
 use keylet::fairplay::client::PlaybackState;
 use keylet::fairplay::spc::Version;
 use keylet::fairplay::tag::Tag;
-use keylet::licence::{self, Licensing};
+use keylet::licence::{self, LicenceServer};
 use zeroize::Zeroizing;
 
 use crate::client::{Client, Failure};
@@ -159,8 +159,8 @@ pub fn run(command: Command) -> Result<()> {
         Command::Inspect { spc, variables } => {
             let provided = provided(&variables, None)?;
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-            let licensing = Licensing::new(Settings(provided));
-            let explained = runtime.block_on(licensing.inspect(&read(&spc)?));
+            let licences = LicenceServer::new(Settings(provided));
+            let explained = runtime.block_on(licences.inspect(&read(&spc)?));
             print(&explained.map_err(|error| explain(&error))?)
         }
     }

@@ -14,7 +14,7 @@ use keylet::error::Code;
 use keylet::fairplay::certificate::ApplicationCertificate;
 use keylet::fairplay::credentials;
 use keylet::id::Id;
-use keylet::licence::{self, Licensing};
+use keylet::licence::{self, LicenceServer};
 use keylet::token::POLICIES;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -253,9 +253,9 @@ impl Arguments {
             Some(decoded) => decoded.to_vec(),
             None => spc,
         };
-        let licensing = Licensing::new(Settings(settings.clone()));
+        let licences = LicenceServer::new(Settings(settings.clone()));
         let name = path.display();
-        let (code, reason) = match licensing.inspect(&spc).await {
+        let (code, reason) = match licences.inspect(&spc).await {
             Ok(explained) if explained["integrity"] == "confirmed" => {
                 report.ok(
                     "spc",

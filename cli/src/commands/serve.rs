@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let options = Options {
         listen: arguments.listen,
         show_output: true,
-        figures: arguments.metrics,
+        metrics: arguments.metrics,
         store: arguments.store()?,
         reuse: Some(arguments.reuse()?),
         ..Options::quiet()

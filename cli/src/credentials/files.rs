@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use der::Decode;
-use keylet::encoding::{self, Armour, Pem};
+use keylet::encoding::{self, Pem, PemOrDer};
 use keylet::fairplay::certificate::{self, ApplicationCertificate};
 use keylet::fairplay::private_key::is_pfx;
 use p12_keystore::Pkcs12Archive;
@@ -156,9 +156,9 @@ impl Reader<'_> {
         if is_ask(name) {
             bail!(wrong_ask(text));
         }
-        match encoding::armour(text) {
-            Some(Armour::Pem(blocks)) => self.pem(name, &blocks, group),
-            Some(Armour::Der(der)) if der.first() == Some(&0x30) => self.der(name, &der, group),
+        match encoding::pem_or_der(text) {
+            Some(PemOrDer::Pem(blocks)) => self.pem(name, &blocks, group),
+            Some(PemOrDer::Der(der)) if der.first() == Some(&0x30) => self.der(name, &der, group),
             _ if text.contains("-----BEGIN ") => bail!("a PEM block is cut off, or is not base64"),
             _ => {
                 group.notes.push(format!(

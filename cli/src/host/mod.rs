@@ -4,9 +4,9 @@
 //! with Spin's variables, Spin's key-value store and the outbound requests that the manifest
 //! allows. Beside Spin's two worlds it has that of plain hosts.
 
-mod figures;
 mod imports;
 mod manifest;
+mod metrics;
 mod outbound;
 mod server;
 mod state;
@@ -18,8 +18,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-pub use figures::Figures;
 pub use manifest::Manifest;
+pub use metrics::Metrics;
 pub use server::{Options, Server};
 pub use store::{NotACounter, Store, StoreChoice};
 pub use variables::{Assignment, ENVIRONMENT_PREFIX, Provided, Resolved, provided};
@@ -43,11 +43,11 @@ impl Application {
     /// The application that was built with this program, for a world.
     ///
     /// # Errors
-    /// A manifest that this host does not serve.
+    /// A world whose component this program does not carry.
     pub fn built_in(world: World, provided: Provided) -> Result<Self> {
         Ok(Self {
             world,
-            component: crate::component(world).to_vec(),
+            component: crate::component(world)?.to_vec(),
             manifest: Manifest::parse(crate::MANIFEST).context("the built-in spin.toml")?,
             provided,
             environment: Vec::new(),

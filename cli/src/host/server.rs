@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use wasmtime_wasi_http::WasiBody;
 
-use super::figures::Figures;
+use super::metrics::Metrics;
 use super::outbound::AllowedHosts;
 use super::state::Shared;
 use super::store::{Store, StoreChoice};
@@ -44,7 +44,7 @@ pub struct Options {
     /// Whether what the component writes, the audit trail, goes to this process's standard output.
     pub show_output: bool,
     /// Where the figures are told; `None`: nowhere, and the time that instances calculate is not counted.
-    pub figures: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
     /// The key-value store, in a world that has one.
     pub store: StoreChoice,
     /// How often an instance is used; `None`: as the world does.
@@ -61,7 +61,7 @@ impl Options {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             show_output: false,
-            figures: None,
+            metrics: None,
             store: StoreChoice::Memory,
             reuse: None,
             threads: None,
@@ -73,7 +73,7 @@ impl Options {
 /// A server that runs until it is stopped.
 pub struct Server {
     address: SocketAddr,
-    figures_address: Option<SocketAddr>,
+    metrics_address: Option<SocketAddr>,
     manifest: Manifest,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
@@ -113,15 +113,15 @@ impl Server {
             )?,
             false => AllowedHosts::any(),
         };
-        let figures = Arc::new(Figures::default());
+        let metrics = Arc::new(Metrics::default());
         let shared = Arc::new(Shared {
             variables: RwLock::new(resolve(&manifest, &provided)?),
             environment,
             store,
             outbound: Arc::new(outbound),
             show_output: options.show_output,
-            figures: Arc::clone(&figures),
-            is_timed: options.figures.is_some(),
+            metrics: Arc::clone(&metrics),
+            is_timed: options.metrics.is_some(),
             is_stopping: AtomicBool::new(false),
         });
         let reuse = options.reuse.unwrap_or(world.default_reuse());
@@ -130,7 +130,7 @@ impl Server {
         let front = Arc::new(Front {
             instances,
             slots: Semaphore::new(usize::try_from(INSTANCES).unwrap_or(usize::MAX)),
-            figures: Arc::clone(&figures),
+            metrics: Arc::clone(&metrics),
             longest_body: options.longest_body,
         });
 
@@ -142,14 +142,14 @@ impl Server {
             Ok::<_, anyhow::Error>(address)
         };
         let address = serve(options.listen, Answer::Component(front))?;
-        let figures_address = match options.figures {
-            Some(address) => Some(serve(address, Answer::Figures(figures))?),
+        let metrics_address = match options.metrics {
+            Some(address) => Some(serve(address, Answer::Metrics(metrics))?),
             None => None,
         };
         tracing::info!(%address, ready_ms = millis(started), "listening");
         Ok(Self {
             address,
-            figures_address,
+            metrics_address,
             manifest,
             shared,
             stop,
@@ -169,13 +169,13 @@ impl Server {
     }
 
     /// What is counted.
-    pub fn figures(&self) -> &Figures {
-        &self.shared.figures
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     /// Where the figures are told.
-    pub fn figures_address(&self) -> Option<SocketAddr> {
-        self.figures_address
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// Gives the application other variables. An instance that has read one keeps it; the next
@@ -248,14 +248,14 @@ impl Server {
 #[derive(Clone)]
 enum Answer {
     Component(Arc<Front>),
-    Figures(Arc<Figures>),
+    Metrics(Arc<Metrics>),
 }
 
 impl Answer {
     async fn to(&self, request: Request<Incoming>, client: SocketAddr) -> Response<WasiBody> {
         match self {
             Self::Component(front) => front.respond(request, client).await,
-            Self::Figures(figures) => figures.respond(&request).map(whole),
+            Self::Metrics(metrics) => metrics.respond(&request).map(whole),
         }
     }
 }
@@ -322,7 +322,7 @@ fn connection(
 struct Front {
     instances: Instances,
     slots: Semaphore,
-    figures: Arc<Figures>,
+    metrics: Arc<Metrics>,
     longest_body: Duration,
 }
 
@@ -348,7 +348,7 @@ impl Front {
         client: SocketAddr,
     ) -> Response<WasiBody> {
         let started = Instant::now();
-        let in_flight = self.figures.begin();
+        let in_flight = self.metrics.begin();
         let _slot = self.slots.acquire().await;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         if let Ok(address) = client.to_string().parse() {

@@ -7,7 +7,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::figures::{Figures, Memory, Stopwatch};
+use super::metrics::{Memory, Metrics, Stopwatch};
 use super::outbound::{AllowedHosts, Outbound};
 use super::store::Store;
 use super::variables::Resolved;
@@ -25,7 +25,7 @@ pub struct Shared {
     /// Whether what it writes goes to the host's standard output.
     pub show_output: bool,
     /// What is counted.
-    pub figures: Arc<Figures>,
+    pub metrics: Arc<Metrics>,
     /// Whether the time that instances calculate is counted: each call between an instance and its host
     /// then looks at the clock.
     pub is_timed: bool,
@@ -74,7 +74,7 @@ impl State {
             table: ResourceTable::new(),
             outbound: Outbound(Arc::clone(&shared.outbound)),
             requests: 0,
-            memory: Memory::new(&shared.figures),
+            memory: Memory::new(&shared.metrics),
             stopwatch: Stopwatch::default(),
             shared: Arc::clone(shared),
         }

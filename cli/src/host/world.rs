@@ -18,8 +18,8 @@ use wasmtime_wasi_http::handler::{
 };
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
-use super::figures::MOST_MEMORY;
 use super::imports;
+use super::metrics::MOST_MEMORY;
 use super::state::{Shared, State};
 
 /// Requests at a moment; more wait.
@@ -162,7 +162,7 @@ impl HandlerState for Handler {
         if self.shared.is_timed {
             store.call_hook(|mut context, hook| {
                 let state = context.data_mut();
-                state.stopwatch.turn(hook, &state.shared.figures);
+                state.stopwatch.turn(hook, &state.shared.metrics);
                 Ok(())
             });
         }
@@ -233,7 +233,7 @@ impl WorkerState for Limits {
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
         let state = store.data_mut();
         if state.requests > 0 {
-            state.shared.figures.reused();
+            state.shared.metrics.reused();
         }
         state.requests += 1;
         Box::pin(std::future::pending())

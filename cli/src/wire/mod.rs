@@ -61,7 +61,7 @@ pub struct Profile {
 
 /// Where a token goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum TokenLocation {
     /// A header, and its value with [`TOKEN`] in it.
     Header(String, String),
     /// A parameter of the query, and its value with [`TOKEN`] in it.
@@ -70,7 +70,7 @@ pub enum Place {
     Member(String),
 }
 
-impl Place {
+impl TokenLocation {
     /// `Authorization: Bearer` (RFC 6750 section 2.1).
     pub fn bearer() -> Self {
         Self::Header("authorization".to_owned(), format!("Bearer {TOKEN}"))
@@ -129,30 +129,30 @@ impl Profile {
 
     /// Where the player puts its token. Of the samples beside it nothing is taken over, since they
     /// mean something to the services that they are of.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> TokenLocation {
         let Some(headers) = self.headers else {
-            return Place::bearer();
+            return TokenLocation::bearer();
         };
         let template = |text: &'static str| {
             let (before, _) = text.split_once(TOKEN)?;
             Some(format!("{before}{TOKEN}"))
         };
-        let in_header = headers
-            .iter()
-            .find_map(|(name, value)| Some(Place::Header((*name).to_owned(), template(value)?)));
+        let in_header = headers.iter().find_map(|(name, value)| {
+            Some(TokenLocation::Header((*name).to_owned(), template(value)?))
+        });
         let (_, query) = self.path.split_once('?').unwrap_or_default();
         let mut parameters = query.split('&').filter_map(|pair| pair.split_once('='));
         let in_query = || {
             parameters.find_map(|(name, value)| {
                 // The one sample with an escape in it.
                 let value = template(value)?.replace("%3D", "=");
-                Some(Place::Parameter(name.to_owned(), value))
+                Some(TokenLocation::Parameter(name.to_owned(), value))
             })
         };
         // What is in neither is in the body.
         in_header
             .or_else(in_query)
-            .unwrap_or_else(|| Place::Member("token".to_owned()))
+            .unwrap_or_else(|| TokenLocation::Member("token".to_owned()))
     }
 }
 
@@ -188,18 +188,19 @@ mod tests {
 
     #[test]
     fn a_token_goes_where_the_player_puts_it() {
-        let header = |name: &str, value: &str| Place::Header(name.into(), value.into());
-        let parameter = |name: &str, value: &str| Place::Parameter(name.into(), value.into());
+        let header = |name: &str, value: &str| TokenLocation::Header(name.into(), value.into());
+        let parameter =
+            |name: &str, value: &str| TokenLocation::Parameter(name.into(), value.into());
         for (name, place) in [
-            ("raw", Place::bearer()),
-            ("azure", Place::bearer()),
+            ("raw", TokenLocation::bearer()),
+            ("azure", TokenLocation::bearer()),
             ("azure-equals", header("authorization", "Bearer={token}")),
             ("azure-query", parameter("token", "Bearer={token}")),
             ("axinom", header("x-axdrm-message", "{token}")),
             ("nagra", header("nv-authorizations", "{token}")),
             ("kaltura-js", parameter("custom_data", "{token}")),
             ("ezdrm", parameter("authorization", "{token}")),
-            ("vudrm-json", Place::Member("token".into())),
+            ("vudrm-json", TokenLocation::Member("token".into())),
         ] {
             assert_eq!(Profile::named(name).unwrap().place(), place, "{name}");
         }

@@ -5,7 +5,6 @@
 mod credentials;
 mod doctor;
 mod license;
-mod processes;
 mod serve;
 mod sessions;
 mod store;

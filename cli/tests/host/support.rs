@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use keylet_cli::host::Provided;
 
-pub use crate::processes::{Directory, Process, at, free_port, redis, redis_at, wait_for};
+pub use keylet_e2e::processes::{Directory, Process, at, free_port, redis, redis_at, wait_for};
 
 /// `keylet serve` in a process of its own, once it listens.
 pub fn serve(port: u16, arguments: &[&str], variables: &Provided) -> Process {

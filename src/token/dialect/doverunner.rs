@@ -67,11 +67,11 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::fields::{has_members, know, seconds, text_of};
+use super::fields::{has_members, reject_unknown, seconds, text_of};
 use super::tracks::{TrackTerms, Tracks};
 use super::{Error, Grant, Secrets, date};
 use crate::encoding;
-use crate::entitlement::{Hdcp, least};
+use crate::entitlement::{Hdcp, min_some};
 use crate::id::Id;
 use crate::token::LEEWAY;
 
@@ -182,7 +182,7 @@ fn policy(text: &str, site: &str, secrets: &dyn Secrets) -> Result<Map<String, V
     let mut policy: Zeroizing<Vec<u8>> = encoding::base64(text).ok_or(INVALID)?;
     let json = cipher.decrypt_padded::<Pkcs7>(&mut policy);
     let policy = encoding::json_object(json.map_err(|_| INVALID)?).map_err(|_| INVALID)?;
-    know(
+    reject_unknown(
         &policy,
         &[
             "policy_version",
@@ -203,7 +203,7 @@ fn policy(text: &str, site: &str, secrets: &dyn Secrets) -> Result<Map<String, V
 fn entry(policy: &Map<String, Value>, keys: &[String]) -> Result<Value, Error> {
     let empty = Map::new();
     let playback = object(policy, "playback_policy")?.unwrap_or(&empty);
-    know(
+    reject_unknown(
         playback,
         &[
             "persistent",
@@ -218,7 +218,7 @@ fn entry(policy: &Map<String, Value>, keys: &[String]) -> Result<Value, Error> {
         ],
     )?;
     let is_stored = flag(playback, "persistent")?.unwrap_or(false);
-    let licence = least(
+    let licence = min_some(
         number(playback, "license_duration")?,
         number(playback, "duration")?,
     );
@@ -233,7 +233,7 @@ fn entry(policy: &Map<String, Value>, keys: &[String]) -> Result<Value, Error> {
             return Err(Error::Unsupported("license_duration".to_owned()));
         }
         [
-            ("storage_seconds", least(licence, rental)),
+            ("storage_seconds", min_some(licence, rental)),
             ("playback_seconds", from_start),
         ]
     } else {
@@ -244,7 +244,7 @@ fn entry(policy: &Map<String, Value>, keys: &[String]) -> Result<Value, Error> {
             return Err(Error::Malformed("playback_duration"));
         }
         [
-            ("lease_seconds", least(licence, renewal)),
+            ("lease_seconds", min_some(licence, renewal)),
             ("rental_seconds", None),
         ]
     };
@@ -272,7 +272,7 @@ fn outputs(policy: &Map<String, Value>) -> Result<Tracks, Error> {
         let entry = entry
             .as_object()
             .ok_or(Error::Malformed("security_policy"))?;
-        know(
+        reject_unknown(
             entry,
             &[
                 "track_type",
@@ -310,7 +310,7 @@ fn outputs(policy: &Map<String, Value>) -> Result<Tracks, Error> {
 
 fn fairplay(members: &Map<String, Value>) -> Result<TrackTerms, Error> {
     const HDCP: &str = "hdcp_enforcement";
-    know(members, &[HDCP, "allow_airplay", "allow_av_adapter"])?;
+    reject_unknown(members, &[HDCP, "allow_airplay", "allow_av_adapter"])?;
     let hdcp = match members.get(HDCP) {
         None => None,
         Some(value) => Some(match value.as_i64().ok_or(Error::Malformed(HDCP))? {
@@ -360,7 +360,7 @@ fn external_keys(
     let Some(external) = external else {
         return Ok((ids, Vec::new()));
     };
-    know(external, &["hls_aes", "mpeg_cenc", "ncg"])?;
+    reject_unknown(external, &["hls_aes", "mpeg_cenc", "ncg"])?;
     let written: Vec<&Value> = match list(external, "hls_aes")? {
         // What has no IV is for the other systems, where it travels with the content.
         [] => list(external, "mpeg_cenc")?
@@ -373,7 +373,7 @@ fn external_keys(
     let mut records = Vec::with_capacity(written.len());
     for key in &written {
         let key = key.as_object().ok_or(Error::Malformed("external_key"))?;
-        know(key, &["track_type", "key_id", "key", "iv"])?;
+        reject_unknown(key, &["track_type", "key_id", "key", "iv"])?;
         let mut record = encoding::members([
             ("key", json!(digits(key, "key")?)),
             ("iv", json!(digits(key, "iv")?)),

@@ -39,7 +39,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::{know, seconds, text_of};
+use super::fields::{reject_unknown, seconds, text_of};
 use super::tracks::{TrackTerms, Tracks};
 use super::{Error, Grant, date};
 use crate::encoding;
@@ -121,7 +121,7 @@ fn entry(rights: &Map<String, Value>) -> Result<(Id, Value), Error> {
     if rights.contains_key("ref") {
         return Err(Error::Unsupported("ref".to_owned()));
     }
-    know(
+    reject_unknown(
         rights,
         &[
             "assetId",
@@ -136,7 +136,7 @@ fn entry(rights: &Map<String, Value>) -> Result<(Id, Value), Error> {
     )?;
 
     let asset = text_of(rights, "assetId")?;
-    let key = match said(rights, "variantId") {
+    let key = match non_null(rights, "variantId") {
         Some(_) => [asset, text_of(rights, "variantId")?].join("|"),
         None => asset.to_owned(),
     };
@@ -187,14 +187,14 @@ fn rental(rights: &Map<String, Value>) -> Result<Option<&Map<String, Value>>, Er
         }
     };
     match kind {
-        "purchase" => know(terms, &["type"]).map(|()| None),
+        "purchase" => reject_unknown(terms, &["type"]).map(|()| None),
         "rental" => {
-            know(terms, &TERMS)?;
+            reject_unknown(terms, &TERMS)?;
             // A rental without any end is none.
             let has_end = TERMS
                 .into_iter()
                 .skip(1)
-                .any(|term| said(terms, term).is_some());
+                .any(|term| non_null(terms, term).is_some());
             has_end.then_some(Some(terms)).ok_or(INVALID)
         }
         _ => Err(Error::Unsupported("profile".to_owned())),
@@ -202,21 +202,21 @@ fn rental(rights: &Map<String, Value>) -> Result<Option<&Map<String, Value>>, Er
 }
 
 fn relative_expiration(rental: &Map<String, Value>) -> Result<Option<u64>, Error> {
-    said(rental, "relativeExpiration")
+    non_null(rental, "relativeExpiration")
         .map(|value| value.as_str().and_then(date::duration).and_then(seconds))
         .map(|value| value.ok_or(Error::Malformed("relativeExpiration")))
         .transpose()
 }
 
 fn absolute_expiration(rental: &Map<String, Value>) -> Result<Option<u64>, Error> {
-    said(rental, "absoluteExpiration")
+    non_null(rental, "absoluteExpiration")
         .map(|value| value.as_str().and_then(date::instant))
         .map(|value| value.ok_or(Error::Malformed("absoluteExpiration")))
         .transpose()
 }
 
 fn play_duration(rental: &Map<String, Value>) -> Result<Option<u64>, Error> {
-    said(rental, "playDuration")
+    non_null(rental, "playDuration")
         .map(|value| match value {
             Value::String(text) => date::duration(text).and_then(seconds),
             value => value.as_u64().and_then(|millis| seconds(millis / 1_000)),
@@ -229,7 +229,7 @@ fn tracks(rights: &Map<String, Value>) -> Result<Tracks, Error> {
     let mut whole = TrackTerms::default();
     let mut is_enforced = false;
     if let Some(protection) = object(rights, "outputProtection")? {
-        know(protection, &["digital", "analogue", "enforce"])?;
+        reject_unknown(protection, &["digital", "analogue", "enforce"])?;
         is_enforced = flag(protection, "enforce")?.unwrap_or(false);
         let digital = flag(protection, "digital")?.unwrap_or(false);
         let analogue = flag(protection, "analogue")?.unwrap_or(false);
@@ -239,12 +239,12 @@ fn tracks(rights: &Map<String, Value>) -> Result<Tracks, Error> {
     let config = match object(rights, "op")? {
         None => None,
         Some(op) => {
-            know(op, &["config"])?;
+            reject_unknown(op, &["config"])?;
             object(op, "config")?
         }
     };
     if let Some(config) = config {
-        know(config, &["AUDIO", "SD", "HD", "UHD"])?;
+        reject_unknown(config, &["AUDIO", "SD", "HD", "UHD"])?;
     }
     let track = |name| {
         let own = match config {
@@ -274,8 +274,8 @@ fn of_track(systems: &Map<String, Value>) -> Result<TrackTerms, Error> {
             continue;
         };
         // The last one allows Widevine clients that are revoked.
-        know(members, &["requireHDCP", "deny", "allowRevokedDevice"])?;
-        let hdcp = match said(members, "requireHDCP") {
+        reject_unknown(members, &["requireHDCP", "deny", "allowRevokedDevice"])?;
+        let hdcp = match non_null(members, "requireHDCP") {
             None => None,
             Some(value) => Some(hdcp(
                 value.as_str().ok_or(Error::Malformed("requireHDCP"))?,
@@ -302,12 +302,12 @@ fn hdcp(version: &str) -> Result<Hdcp, Error> {
 }
 
 /// A member that says something: `null` does not.
-fn said<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+fn non_null<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     members.get(name).filter(|value| !value.is_null())
 }
 
 fn flag(members: &Map<String, Value>, name: &'static str) -> Result<Option<bool>, Error> {
-    said(members, name)
+    non_null(members, name)
         .map(|value| value.as_bool().ok_or(Error::Malformed(name)))
         .transpose()
 }
@@ -316,7 +316,7 @@ fn object<'a>(
     members: &'a Map<String, Value>,
     name: &'static str,
 ) -> Result<Option<&'a Map<String, Value>>, Error> {
-    said(members, name)
+    non_null(members, name)
         .map(|value| value.as_object().ok_or(Error::Malformed(name)))
         .transpose()
 }

@@ -37,7 +37,8 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`Error::Unsupported`]
     pub fn only(self, known: &[&str]) -> Result<Self, Error> {
-        self.0.map_or(Ok(()), |members| know(members, known))?;
+        self.0
+            .map_or(Ok(()), |members| reject_unknown(members, known))?;
         Ok(self)
     }
 
@@ -150,7 +151,7 @@ impl<'a> Fields<'a> {
 ///
 /// # Errors
 /// [`Error::Unsupported`]
-pub fn know(members: &Map<String, Value>, names: &[&str]) -> Result<(), Error> {
+pub fn reject_unknown(members: &Map<String, Value>, names: &[&str]) -> Result<(), Error> {
     match members.keys().find(|name| !names.contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => Err(Error::Unsupported(name.chars().take(64).collect())),

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::encoding;
-use crate::error::{Code, Problem, SettingError, SettingsError};
+use crate::error::{Code, SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 
 /// What a message grants.
@@ -129,7 +129,7 @@ impl Dialects {
     pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
         let setting = platform.variable(VARIABLE).await?;
         let text = setting.as_deref().map_or("native", String::as_str);
-        let malformed = |reason| SettingError::new(VARIABLE, Problem::Malformed, reason);
+        let malformed = |reason| SettingError::new(VARIABLE, SettingErrorKind::Malformed, reason);
         let names =
             encoding::words(text).ok_or_else(|| malformed("it is no list of names".to_owned()))?;
         let known = |name: &String| {

@@ -1,7 +1,7 @@
 //! Content key policies: which tokens are accepted, and on what terms, as Azure Media Services had
 //! them (REST API 2022-08-01, `ContentKeyPolicies`).
 
-mod written;
+mod config;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::content_key::ContentKey;
 use crate::entitlement::{self, Entitlement, Limits, Terms};
-use crate::error::{Problem, SettingError, SettingsError};
+use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::id::Id;
 use crate::platform::Platform;
 use crate::server_secret::ServerSecret;
@@ -83,7 +83,7 @@ pub struct Signer {
 }
 
 /// An option that lets a request in, as far as it can be said without the key that is asked for.
-pub struct Access<'p> {
+pub struct Admission<'p> {
     /// The option; `None` for a token that this server has made for an operator.
     pub option: Option<&'p PolicyOption>,
     /// The token; `None` where none is needed.
@@ -103,7 +103,7 @@ impl Policies {
             join(Dialects::load(platform), platform.variable(POLICIES)).await;
         let (options, variable) = match policies? {
             Some(json) => (
-                written::read(&json).map_err(SettingsError::Invalid),
+                config::read(&json).map_err(SettingsError::Invalid),
                 POLICIES,
             ),
             None => {
@@ -194,7 +194,7 @@ impl Policies {
         secret: Option<&ServerSecret>,
         platform: &impl Platform,
         now: u64,
-    ) -> Result<Vec<Access<'_>>, Error> {
+    ) -> Result<Vec<Admission<'_>>, Error> {
         let presented = self.presented(found, platform).await?;
         if let (Ok(Presented::Jwt(jwt)), Some(secret)) = (&presented, secret)
             && own::is_own(jwt)
@@ -208,14 +208,14 @@ impl Policies {
                     Some(option.ok_or(Error::NoPolicy)?)
                 }
             };
-            return Ok(vec![Access {
+            return Ok(vec![Admission {
                 option,
                 token: Some(token),
                 is_own: true,
             }]);
         }
 
-        let mut accesses = Vec::new();
+        let mut admissions = Vec::new();
         let mut refusal = None;
         for option in &self.options {
             if !option.is_for(drm) {
@@ -226,13 +226,13 @@ impl Policies {
                 .await
             {
                 Ok(token) => {
-                    let access = Access {
+                    let access = Admission {
                         option: Some(option),
                         token,
                         is_own: false,
                     };
                     let depends = access.depends_on_key();
-                    accesses.push(access);
+                    admissions.push(access);
                     if !depends {
                         break;
                     }
@@ -246,9 +246,9 @@ impl Policies {
             }
         }
         match refusal {
-            Some(error) if accesses.is_empty() => Err(error),
-            None if accesses.is_empty() => Err(Error::NoPolicy),
-            _ => Ok(accesses),
+            Some(error) if admissions.is_empty() => Err(error),
+            None if admissions.is_empty() => Err(Error::NoPolicy),
+            _ => Ok(admissions),
         }
     }
 }
@@ -285,7 +285,7 @@ impl PolicyOption {
             None => {
                 problems.push(SettingError::new(
                     KEYS,
-                    Problem::Missing,
+                    SettingErrorKind::Missing,
                     "it is not set, so no token can be verified",
                 ));
                 None
@@ -295,7 +295,7 @@ impl PolicyOption {
                 if location.is_none() {
                     let reason =
                         "it is no URL whose keys can be trusted: https, or http on this machine";
-                    problems.push(SettingError::new(KEYS, Problem::Malformed, reason));
+                    problems.push(SettingError::new(KEYS, SettingErrorKind::Malformed, reason));
                 }
                 location.map(|location| (VerificationKeys::default(), Some(location)))
             }
@@ -484,7 +484,7 @@ impl RequiredClaim {
     }
 }
 
-impl Access<'_> {
+impl Admission<'_> {
     fn depends_on_key(&self) -> bool {
         let is_named = self.token.as_ref().is_some_and(VerifiedToken::names_a_key);
         is_named
@@ -584,5 +584,5 @@ impl Access<'_> {
 fn malformed(variable: &'static str, reasons: Vec<String>) -> impl Iterator<Item = SettingError> {
     reasons
         .into_iter()
-        .map(move |reason| SettingError::new(variable, Problem::Malformed, reason))
+        .map(move |reason| SettingError::new(variable, SettingErrorKind::Malformed, reason))
 }

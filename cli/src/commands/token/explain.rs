@@ -13,7 +13,7 @@ use keylet::encoding;
 use keylet::entitlement::{self, Granted, Hdcp, MinOs, SecurityLevel, Use};
 use keylet::error::{Code, SettingsError};
 use keylet::id::Id;
-use keylet::licence::{self, FAIRPLAY, Licensing, Viewer};
+use keylet::licence::{self, FAIRPLAY, LicenceServer, Principal};
 use keylet::platform::Platform;
 use keylet::token::dialect::Dialects;
 use keylet::token::{
@@ -61,13 +61,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let licensing = Licensing::new(Settings(provided(&arguments.variables, None)?));
+    let licences = LicenceServer::new(Settings(provided(&arguments.variables, None)?));
     let question = Question {
         token: token.trim(),
         signature: arguments.signature.as_deref(),
         asset_ids: &arguments.asset_ids,
     };
-    let explained = runtime.block_on(explain(&licensing, &question))?;
+    let explained = runtime.block_on(explain(&licences, &question))?;
     print(&explained.document)?;
     Ok(match explained.is_good {
         true => ExitCode::SUCCESS,
@@ -100,19 +100,19 @@ pub async fn of(settings: Provided, token: &str, asset_ids: &[String]) -> Result
         signature: None,
         asset_ids,
     };
-    explain(&Licensing::new(Settings(settings)), &question).await
+    explain(&LicenceServer::new(Settings(settings)), &question).await
 }
 
 /// Explains a token to who runs the deployment.
 ///
 /// # Errors
 /// Settings that do not load.
-async fn explain(licensing: &Licensing<Settings>, question: &Question<'_>) -> Result<Explained> {
-    let platform = licensing.platform();
+async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) -> Result<Explained> {
+    let platform = licences.platform();
     let now = platform.now();
     let settings = |error: SettingsError| explain_settings(&error);
-    let policies = licensing.policies().await.map_err(settings)?;
-    let has_secret = licensing.server_secret().await.map_err(settings)?.is_some();
+    let policies = licences.policies().await.map_err(settings)?;
+    let has_secret = licences.server_secret().await.map_err(settings)?.is_some();
 
     let query = question
         .signature
@@ -120,7 +120,7 @@ async fn explain(licensing: &Licensing<Settings>, question: &Question<'_>) -> Re
     let found = token::locate(&HeaderMap::new(), query.as_deref(), Some(question.token));
     let text = found.one(platform).await.map_err(settings)??;
     let message = Message::of(text, policies.dialects(), has_secret);
-    let admitted = licensing.admit(FAIRPLAY, &found, now).await;
+    let admitted = licences.admit(FAIRPLAY, &found, now).await;
 
     let signed_by = message.signed_by(policies, &admitted, platform, now).await;
     let (is_accepted, policy) = match &admitted {
@@ -136,7 +136,7 @@ async fn explain(licensing: &Licensing<Settings>, question: &Question<'_>) -> Re
         }
     };
     let concerned = match &admitted {
-        Ok(viewer) => viewer.accesses().first().and_then(|access| access.option),
+        Ok(viewer) => viewer.admissions().first().and_then(|access| access.option),
         Err(_) => signed_by.option.or_else(|| {
             let mut options = policies.options().iter();
             options.find(|option| option.is_for(FAIRPLAY) && option.accepted().is_some())
@@ -169,7 +169,7 @@ async fn explain(licensing: &Licensing<Settings>, question: &Question<'_>) -> Re
         for asset_id in question.asset_ids {
             let answer = match &admitted {
                 Ok(viewer) => match viewer.check() {
-                    Ok(()) => allowed(licensing, viewer, asset_id, now).await,
+                    Ok(()) => allowed(licences, viewer, asset_id, now).await,
                     Err(error) => Err(error),
                 },
                 Err(error) => Err(error.clone()),
@@ -257,7 +257,7 @@ impl<'a> Message<'a> {
     async fn signed_by<'p>(
         &self,
         policies: &'p Policies,
-        admitted: &Result<Viewer<'_>, licence::Error>,
+        admitted: &Result<Principal<'_>, licence::Error>,
         platform: &Settings,
         now: u64,
     ) -> SignedBy<'p> {
@@ -440,9 +440,9 @@ impl<'p> SignedBy<'p> {
 }
 
 /// The option that lets a viewer in, or the options, where the key decides which one holds.
-fn applies(viewer: &Viewer<'_>) -> Value {
+fn applies(viewer: &Principal<'_>) -> Value {
     let names: Vec<_> = viewer
-        .accesses()
+        .admissions()
         .iter()
         .map(|access| access.option.map(|option| option.name.as_str()))
         .collect();
@@ -473,18 +473,18 @@ async fn refused_by(
 /// The terms for an asset as the server would come to them, up to what it asks of device, place and
 /// back end.
 async fn allowed(
-    licensing: &Licensing<Settings>,
-    viewer: &Viewer<'_>,
+    licences: &LicenceServer<Settings>,
+    viewer: &Principal<'_>,
     asset_id: &str,
     now: u64,
 ) -> Result<Value, licence::Error> {
     let id = Id::from_text(asset_id).ok_or(licence::Error::KeyNotFound)?;
-    let key = licensing.key_for(viewer, &id).await?;
-    let access = viewer.access_to(key)?;
-    let terms = licensing.fairplay_terms(access, key).await?;
+    let key = licences.key_for(viewer, &id).await?;
+    let access = viewer.admission_to(key)?;
+    let terms = licences.fairplay_terms(access, key).await?;
     let granted = terms.granted_at(now)?;
     let needs = |term, what| Err(entitlement::Error::Needs(term, what).into());
-    if !granted.limits.device_ids.is_empty() && licensing.server_secret().await?.is_none() {
+    if !granted.limits.device_ids.is_empty() && licences.server_secret().await?.is_none() {
         return needs("device_ids", "`server_secret`");
     }
     if granted.limits.max_uses.is_some() && access.token.is_none() {
@@ -599,7 +599,7 @@ mod tests {
     }
 
     /// A deployment with one issuer and two keys.
-    fn deployment(more: &[(&str, &str)]) -> Licensing<Settings> {
+    fn deployment(more: &[(&str, &str)]) -> LicenceServer<Settings> {
         let jwks = json!({"keys": [signer().jwk("first").unwrap()]});
         let record = |id: &str, kid: Option<&str>| json!({"id": id, "kid": kid, "key": "000102030405060708090a0b0c0d0e0f", "iv": "000102030405060708090a0b0c0d0e0f"});
         let keys = json!([record("movie-1", Some(KEY_ID)), record("movie-2", None)]);
@@ -616,7 +616,7 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         variables.extend(more);
-        Licensing::new(Settings(variables))
+        LicenceServer::new(Settings(variables))
     }
 
     fn claims(entitlements: Value) -> Value {
@@ -631,7 +631,7 @@ mod tests {
     }
 
     async fn explained(
-        licensing: &Licensing<Settings>,
+        licences: &LicenceServer<Settings>,
         token: &str,
         asset_ids: &[&str],
     ) -> Explained {
@@ -641,7 +641,7 @@ mod tests {
             signature: None,
             asset_ids: &asset_ids,
         };
-        let explained = explain(licensing, &question).await.unwrap();
+        let explained = explain(licences, &question).await.unwrap();
         let (_, signature) = token.rsplit_once('.').unwrap();
         assert!(!explained.document.to_string().contains(signature));
         explained
@@ -653,8 +653,8 @@ mod tests {
             json!([{"keys": ["movie-1"], "lease_seconds": 300, "countries": ["SE"], "airplay": false}]),
         );
         let token = token(Some("first"), &claims);
-        let licensing = deployment(&[("fairplay_rules", r#"{"min_kdl": 31}"#)]);
-        let good = explained(&licensing, &token, &["skd://movie-1"]).await;
+        let licences = deployment(&[("fairplay_rules", r#"{"min_kdl": 31}"#)]);
+        let good = explained(&licences, &token, &["skd://movie-1"]).await;
         assert!(good.is_good, "{}", good.document);
         let document = &good.document;
         assert_eq!(document["header"]["kid"], "first");
@@ -676,17 +676,17 @@ mod tests {
             }])
         );
 
-        let other = explained(&licensing, &token, &["movie-1", "movie-2", "movie-3"]).await;
+        let other = explained(&licences, &token, &["movie-1", "movie-2", "movie-3"]).await;
         assert!(!other.is_good);
         let codes = other.document["allows"].as_array().unwrap();
         assert_eq!(codes[1]["code"], "not_entitled");
         assert_eq!(codes[2]["code"], "key_not_found");
-        assert!(explained(&licensing, &token, &[]).await.is_good);
+        assert!(explained(&licences, &token, &[]).await.is_good);
     }
 
     #[tokio::test]
     async fn it_names_what_is_wrong_and_by_how_much() {
-        let licensing = deployment(&[]);
+        let licences = deployment(&[]);
         let all = || claims(json!([{"keys": "*"}]));
         for (claim, value, code, wrong) in [
             ("exp", json!(now() - 1000), "token_expired", "seconds ago"),
@@ -713,7 +713,7 @@ mod tests {
         ] {
             let mut claims = all();
             claims[claim] = value;
-            let bad = explained(&licensing, &token(None, &claims), &["movie-1"]).await;
+            let bad = explained(&licences, &token(None, &claims), &["movie-1"]).await;
             assert!(!bad.is_good);
             let document = &bad.document;
             assert_eq!(document["policy"]["code"], code, "{document}");
@@ -729,13 +729,13 @@ mod tests {
         }
         let mut claims = all();
         claims["exp"] = json!(now() - 1000);
-        let late = explained(&licensing, &token(None, &claims), &[]).await;
+        let late = explained(&licences, &token(None, &claims), &[]).await;
         let seconds = late.document["valid"]["exp"]["in_seconds"]
             .as_i64()
             .unwrap();
         assert!((-1010..=-1000).contains(&seconds));
         claims.as_object_mut().unwrap().remove("exp");
-        let never = explained(&licensing, &token(None, &claims), &[]).await;
+        let never = explained(&licences, &token(None, &claims), &[]).await;
         assert_eq!(
             never.document["valid"]["exp"],
             json!({"wrong": "it is missing"})
@@ -744,7 +744,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_says_why_no_key_verifies() {
-        let licensing = deployment(&[]);
+        let licences = deployment(&[]);
         let claims = claims(json!([{"keys": "*"}]));
         let stranger = Signer::Hs256(vec![8; 32]);
         let of_stranger = |kid| stranger.token(kid, &claims, &mut random::system()).unwrap();
@@ -757,7 +757,7 @@ mod tests {
             (of_stranger(Some("first")), "token_signature"),
             ("not.a.JWT_at_all".to_owned(), "token_malformed"),
         ] {
-            let bad = explained(&licensing, &token, &[]).await;
+            let bad = explained(&licences, &token, &[]).await;
             assert!(!bad.is_good);
             assert_eq!(bad.document["signed_by"]["code"], code, "{}", bad.document);
             assert_eq!(bad.document["policy"]["code"], code);
@@ -786,8 +786,8 @@ mod tests {
         });
         let claims = claims(json!([{"keys": "*"}]));
         let token = signer.token(Some("published"), &claims, &mut random::system());
-        let licensing = deployment(&[("token_keys", &url)]);
-        let good = explained(&licensing, &token.unwrap(), &["movie-1"]).await;
+        let licences = deployment(&[("token_keys", &url)]);
+        let good = explained(&licences, &token.unwrap(), &["movie-1"]).await;
         assert!(good.is_good, "{}", good.document);
         assert_eq!(
             good.document["signed_by"]["key"],
@@ -799,13 +799,13 @@ mod tests {
     #[tokio::test]
     async fn tokens_that_the_server_makes_are_its_own() {
         let secret = "a secret of the deployment's own, of 48 letters.";
-        let licensing = deployment(&[("server_secret", secret)]);
+        let licences = deployment(&[("server_secret", secret)]);
         let wanted = json!({"entitlements": [{"keys": ["movie-1"]}]});
-        let minted = licensing
+        let minted = licences
             .mint_for_operator("request-1", &wanted)
             .await
             .unwrap();
-        let own = explained(&licensing, &minted.token, &["movie-1"]).await;
+        let own = explained(&licences, &minted.token, &["movie-1"]).await;
         assert!(own.is_good, "{}", own.document);
         assert_eq!(own.document["dialect"], "keylet");
         assert_eq!(own.document["signed_by"], json!({"key": "server_secret"}));
@@ -823,7 +823,7 @@ mod tests {
         let exported = include_bytes!("../../../tests/fixtures/content_key_policy.json");
         let imported = policies::import(exported, &[]).await.unwrap();
         let json = json!(imported.options).to_string();
-        let licensing = deployment(&[("policies", &json)]);
+        let licences = deployment(&[("policies", &json)]);
         let secret =
             imported.options[0]["restriction"]["primaryVerificationKey"]["keyValue"].as_str();
         let minted = |arguments: &[&str]| {
@@ -838,7 +838,7 @@ mod tests {
 
         let id = &format!("--content-key-id={KEY_ID}");
         let rental = minted(&[id, "--claim=plan=rental", "--max-uses=4"]);
-        let good = explained(&licensing, &rental, &["movie-1"]).await;
+        let good = explained(&licences, &rental, &["movie-1"]).await;
         assert!(good.is_good, "{}", good.document);
         assert_eq!(good.document["dialect"], "azure");
         assert_eq!(
@@ -853,15 +853,15 @@ mod tests {
         );
 
         // Without the plan, the next option lets it in, which stores nothing.
-        let stream = explained(&licensing, &minted(&[id]), &["movie-1"]).await;
+        let stream = explained(&licences, &minted(&[id]), &["movie-1"]).await;
         assert!(stream.is_good);
         assert_eq!(stream.document["allows"][0]["policy"], "movies-2");
         assert_eq!(stream.document["allows"][0]["terms"], json!({}));
 
-        let wrong_key = explained(&licensing, &rental, &["movie-2"]).await;
+        let wrong_key = explained(&licences, &rental, &["movie-2"]).await;
         assert!(!wrong_key.is_good);
         assert_eq!(wrong_key.document["allows"][0]["code"], "not_entitled");
-        let no_key = explained(&licensing, &minted(&[]), &["movie-1"]).await;
+        let no_key = explained(&licences, &minted(&[]), &["movie-1"]).await;
         assert!(!no_key.is_good);
         assert_eq!(no_key.document["policy"]["code"], "token_required_claim");
         let refused_by = no_key.document["policy"]["refused_by"].as_array().unwrap();

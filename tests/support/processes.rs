@@ -1,6 +1,5 @@
 //! Directories, ports and processes of a test's own, a Redis among them.
 
-use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -12,6 +11,10 @@ use keylet_cli::host::StoreChoice;
 pub struct Directory(pub PathBuf);
 
 impl Directory {
+    /// An empty directory below the system's temporary one.
+    ///
+    /// # Panics
+    /// When it cannot be made.
     pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("keylet-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
@@ -19,6 +22,7 @@ impl Directory {
         Self(path)
     }
 
+    /// The path of a file in it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -41,6 +45,9 @@ impl Drop for Process {
 }
 
 /// A port that nobody listened at a moment ago.
+///
+/// # Panics
+/// When the system has none.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -50,6 +57,9 @@ pub fn free_port() -> u16 {
 }
 
 /// Waits until something holds.
+///
+/// # Panics
+/// After two minutes.
 pub fn wait_for(holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while !holds() {
@@ -62,16 +72,13 @@ pub fn wait_for(holds: impl Fn() -> bool) {
 pub fn redis(test: &str) -> Option<(Process, StoreChoice)> {
     let port = free_port();
     let Some(server) = redis_at(port) else {
-        // Not `eprintln`, which the test runner would keep to itself.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED {test}: there is no redis-server"
-        );
+        crate::skip("redis", test, "there is no redis-server");
         return None;
     };
     Some((server, at(port)))
 }
 
+/// A Redis server at a port; `None` when there is no `redis-server` to start.
 pub fn redis_at(port: u16) -> Option<Process> {
     let server = Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
@@ -83,6 +90,7 @@ pub fn redis_at(port: u16) -> Option<Process> {
     Some(server)
 }
 
+/// The store on the Redis server at a port.
 pub fn at(port: u16) -> StoreChoice {
     StoreChoice::Redis(format!("redis://127.0.0.1:{port}"))
 }

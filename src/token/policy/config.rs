@@ -7,11 +7,12 @@ use zeroize::Zeroizing;
 use super::{PolicyOption, Required, RequiredClaim, Restriction, TokenRestriction, malformed};
 use crate::encoding;
 use crate::entitlement::Terms;
-use crate::error::{Problem, SettingError};
-use crate::token::keys::{VerificationKeys, WrittenKey};
+use crate::error::{SettingError, SettingErrorKind};
+use crate::token::callback::CallbackConfig;
+use crate::token::keys::{Jwk, VerificationKeys};
 use crate::token::message::CONTENT_KEY_IDENTIFIER;
 use crate::token::remote::{Location, RemoteKeys};
-use crate::token::{Accepted, POLICIES, callback};
+use crate::token::{Accepted, POLICIES};
 
 /// Claims that name a key, when no value is required of them.
 const KEY_CLAIMS: [&str; 3] = [CONTENT_KEY_IDENTIFIER, "content_id", "kid"];
@@ -23,7 +24,7 @@ pub(super) fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
     let mut options = Vec::new();
     let mut reasons = Vec::new();
     for (place, written) in written.into_iter().enumerate() {
-        match encoding::from_value(written).and_then(WrittenOption::read) {
+        match encoding::from_value(written).and_then(OptionConfig::read) {
             Ok(option) => options.push(option),
             Err(reason) => reasons.push(format!("option {place}: {reason}")),
         }
@@ -37,7 +38,11 @@ pub(super) fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
     for (place, name) in names.iter().enumerate() {
         if names.iter().take(place).any(|other| other == name) {
             let message = "two options have the same `name`";
-            problems.push(SettingError::new(POLICIES, Problem::Collision, message));
+            problems.push(SettingError::new(
+                POLICIES,
+                SettingErrorKind::Collision,
+                message,
+            ));
         }
     }
     if problems.is_empty() {
@@ -50,20 +55,20 @@ pub(super) fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
 /// An option as it is written in JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenOption {
+struct OptionConfig {
     name: String,
     restriction: Value,
     terms: Option<Value>,
     drm: Option<Value>,
-    callback: Option<callback::Written>,
+    callback: Option<CallbackConfig>,
 }
 
-impl WrittenOption {
+impl OptionConfig {
     fn read(self) -> Result<PolicyOption, String> {
         if self.name.is_empty() {
             return Err("`name` is empty".to_owned());
         }
-        let restriction = WrittenRestriction::read(self.restriction)?;
+        let restriction = RestrictionConfig::read(self.restriction)?;
         let mut terms = match self.terms {
             None => None,
             Some(Value::Object(members)) => {
@@ -97,7 +102,7 @@ impl WrittenOption {
             restriction,
             terms,
             systems: drm.map(|drm| drm.into_iter().map(|(system, _)| system).collect()),
-            callback: self.callback.map(callback::Written::read).transpose()?,
+            callback: self.callback.map(CallbackConfig::read).transpose()?,
         })
     }
 }
@@ -170,14 +175,14 @@ fn fairplay_terms(configuration: &Value) -> Result<Terms, String> {
 /// `#Microsoft.Media.ContentKeyPolicyTokenRestriction`, and beside its members `jwks` and `jwks_uri`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WrittenRestriction {
+struct RestrictionConfig {
     #[serde(rename = "@odata.type")]
     _type: Option<String>,
     issuer: Value,
     audience: Value,
-    primary_verification_key: Option<WrittenVerificationKey>,
-    alternate_verification_keys: Option<Vec<WrittenVerificationKey>>,
-    required_claims: Option<Vec<WrittenClaim>>,
+    primary_verification_key: Option<VerificationKeyConfig>,
+    alternate_verification_keys: Option<Vec<VerificationKeyConfig>>,
+    required_claims: Option<Vec<RequiredClaimConfig>>,
     restriction_token_type: Option<String>,
     open_id_connect_discovery_document: Option<String>,
     jwks: Option<Value>,
@@ -187,7 +192,7 @@ struct WrittenRestriction {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WrittenClaim {
+struct RequiredClaimConfig {
     claim_type: String,
     claim_value: Option<String>,
 }
@@ -195,7 +200,7 @@ struct WrittenClaim {
 /// One of Azure's three kinds of key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WrittenVerificationKey {
+struct VerificationKeyConfig {
     #[serde(rename = "@odata.type")]
     _type: Option<String>,
     key_value: Option<Zeroizing<String>>,
@@ -204,7 +209,7 @@ struct WrittenVerificationKey {
     raw_body: Option<String>,
 }
 
-impl WrittenRestriction {
+impl RestrictionConfig {
     fn read(written: Value) -> Result<Restriction, String> {
         if written == "open" {
             return Ok(Restriction::Open);
@@ -237,11 +242,11 @@ impl WrittenRestriction {
             .primary_verification_key
             .into_iter()
             .chain(alternates)
-            .map(WrittenVerificationKey::read)
-            .collect::<Result<Vec<WrittenKey>, String>>()?;
+            .map(VerificationKeyConfig::read)
+            .collect::<Result<Vec<Jwk>, String>>()?;
         if let Some(set) = written.jwks {
             let set = set.get("keys").cloned().unwrap_or(set);
-            let more = encoding::from_value(set).and_then(WrittenKey::read_each);
+            let more = encoding::from_value(set).and_then(Jwk::read_each);
             keys.extend(more.map_err(|reason| format!("`jwks`: {reason}"))?);
         }
         let location = match (written.jwks_uri, written.open_id_connect_discovery_document) {
@@ -260,7 +265,7 @@ impl WrittenRestriction {
         {
             return Err("a URL of keys is neither https nor http on this machine".to_owned());
         }
-        let keys = VerificationKeys::from_written(keys).map_err(|reasons| reasons.join("; "))?;
+        let keys = VerificationKeys::from_jwks(keys).map_err(|reasons| reasons.join("; "))?;
         if keys.is_empty() && location.is_none() {
             return Err("there is no key to verify a token with".to_owned());
         }
@@ -270,12 +275,12 @@ impl WrittenRestriction {
             audience: accepted("audience", written.audience)?,
             keys,
             remote: location.map(RemoteKeys::new),
-            required: claims.into_iter().map(WrittenClaim::read).collect(),
+            required: claims.into_iter().map(RequiredClaimConfig::read).collect(),
         })))
     }
 }
 
-impl WrittenClaim {
+impl RequiredClaimConfig {
     fn read(self) -> RequiredClaim {
         let value = match self.claim_value.filter(|value| !value.is_empty()) {
             Some(value) => Required::Equal(value),
@@ -289,8 +294,8 @@ impl WrittenClaim {
     }
 }
 
-impl WrittenVerificationKey {
-    fn read(self) -> Result<WrittenKey, String> {
+impl VerificationKeyConfig {
+    fn read(self) -> Result<Jwk, String> {
         match self {
             Self {
                 key_value: Some(key),
@@ -298,21 +303,21 @@ impl WrittenVerificationKey {
                 modulus: None,
                 raw_body: None,
                 ..
-            } => Ok(WrittenKey::symmetric_key(key)),
+            } => Ok(Jwk::symmetric_key(key)),
             Self {
                 key_value: None,
                 exponent: Some(exponent),
                 modulus: Some(modulus),
                 raw_body: None,
                 ..
-            } => Ok(WrittenKey::rsa_key(modulus, exponent)),
+            } => Ok(Jwk::rsa_key(modulus, exponent)),
             Self {
                 key_value: None,
                 exponent: None,
                 modulus: None,
                 raw_body: Some(certificate),
                 ..
-            } => WrittenKey::of_certificate(&certificate),
+            } => Jwk::of_certificate(&certificate),
             _ => Err(
                 "a verification key is none of `keyValue`, `exponent` with `modulus`, and `rawBody`"
                     .to_owned(),

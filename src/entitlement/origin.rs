@@ -10,7 +10,7 @@ use super::Error;
 
 /// Where a request comes from, as a trusted proxy says. `None`: it does not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct ClientOrigin {
     /// The client's address.
     pub address: Option<IpAddr>,
     /// The client's country, ISO 3166-1 alpha-2.

@@ -9,7 +9,7 @@ use crate::support::{fixture, get, post_spc};
 
 fn start(world: World, reuse: Option<Reuse>) -> Server {
     let options = Options {
-        figures: Some(([127, 0, 0, 1], 0).into()),
+        metrics: Some(([127, 0, 0, 1], 0).into()),
         reuse,
         ..Options::quiet()
     };
@@ -18,7 +18,7 @@ fn start(world: World, reuse: Option<Reuse>) -> Server {
 
 /// The samples by name and labels, as they are written.
 fn samples(server: &Server) -> BTreeMap<String, f64> {
-    let url = format!("http://{}/metrics", server.figures_address().unwrap());
+    let url = format!("http://{}/metrics", server.metrics_address().unwrap());
     let mut response = ureq::get(url).call().unwrap();
     assert_eq!(
         response.headers()["content-type"],
@@ -99,7 +99,7 @@ fn instances_are_counted_when_they_are_made_and_when_they_are_used_again() {
 #[test]
 fn the_address_of_the_figures_tells_nothing_else() {
     let server = start(World::Wasip2, None);
-    let url = format!("http://{}/healthz", server.figures_address().unwrap());
+    let url = format!("http://{}/healthz", server.metrics_address().unwrap());
     assert!(matches!(
         ureq::get(url).call(),
         Err(ureq::Error::StatusCode(404))

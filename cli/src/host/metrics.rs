@@ -25,7 +25,7 @@ const BUCKETS: [f64; 12] = [
 pub const MOST_MEMORY: usize = 64 << 20;
 
 /// The figures of one application.
-pub struct Figures {
+pub struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,
     seconds: Family<Routed, Histogram>,
@@ -51,7 +51,7 @@ struct Routed {
     route: &'static str,
 }
 
-impl Default for Figures {
+impl Default for Metrics {
     fn default() -> Self {
         let mut this = Self {
             registry: Registry::with_prefix("keylet"),
@@ -111,7 +111,7 @@ impl Default for Figures {
     }
 }
 
-impl Figures {
+impl Metrics {
     /// A request has come.
     pub fn begin(&self) -> InFlight<'_> {
         self.in_flight.inc();
@@ -153,7 +153,7 @@ impl Figures {
 }
 
 /// A request that is not answered yet.
-pub struct InFlight<'a>(&'a Figures);
+pub struct InFlight<'a>(&'a Metrics);
 
 impl InFlight<'_> {
     /// It is answered.
@@ -191,17 +191,17 @@ impl Drop for InFlight<'_> {
 /// The linear memory of an instance, counted from its making to its end.
 pub struct Memory {
     bytes: usize,
-    figures: Arc<Figures>,
+    metrics: Arc<Metrics>,
 }
 
 impl Memory {
     /// An instance is made.
-    pub fn new(figures: &Arc<Figures>) -> Self {
-        figures.created.inc();
-        figures.live.inc();
+    pub fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.created.inc();
+        metrics.live.inc();
         Self {
             bytes: 0,
-            figures: Arc::clone(figures),
+            metrics: Arc::clone(metrics),
         }
     }
 }
@@ -218,9 +218,9 @@ impl wasmtime::ResourceLimiter for Memory {
         }
         let grown = desired.saturating_sub(current);
         self.bytes += grown;
-        self.figures.memory.inc_by(signed(grown));
+        self.metrics.memory.inc_by(signed(grown));
         let bytes = u64::try_from(self.bytes).unwrap_or(u64::MAX);
-        self.figures
+        self.metrics
             .memory_peak
             .inner()
             .fetch_max(bytes, Ordering::Relaxed);
@@ -239,8 +239,8 @@ impl wasmtime::ResourceLimiter for Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.figures.live.dec();
-        self.figures.memory.dec_by(signed(self.bytes));
+        self.metrics.live.dec();
+        self.metrics.memory.dec_by(signed(self.bytes));
     }
 }
 
@@ -251,12 +251,12 @@ pub struct Stopwatch(Option<Instant>);
 
 impl Stopwatch {
     /// The instance is entered or left.
-    pub fn turn(&mut self, hook: CallHook, figures: &Figures) {
+    pub fn turn(&mut self, hook: CallHook, metrics: &Metrics) {
         match hook {
             CallHook::CallingWasm | CallHook::ReturningFromHost => self.0 = Some(Instant::now()),
             CallHook::ReturningFromWasm | CallHook::CallingHost => {
                 if let Some(since) = self.0.take() {
-                    figures.guest.inc_by(since.elapsed().as_secs_f64());
+                    metrics.guest.inc_by(since.elapsed().as_secs_f64());
                 }
             }
         }

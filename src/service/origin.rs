@@ -3,8 +3,8 @@
 use futures_util::future::join;
 use http::{HeaderMap, HeaderName};
 
-use crate::entitlement::{Place, last_address};
-use crate::error::{Problem, SettingError, SettingsError};
+use crate::entitlement::{ClientOrigin, last_address};
+use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 
 /// The variable with the name of the header that holds the client's address.
@@ -30,7 +30,11 @@ impl TrustedHeaders {
             let name = value.map(|value| value.trim().parse()).transpose();
             name.unwrap_or_else(|_| {
                 let reason = "it is not the name of a header";
-                problems.push(SettingError::new(variable, Problem::Malformed, reason));
+                problems.push(SettingError::new(
+                    variable,
+                    SettingErrorKind::Malformed,
+                    reason,
+                ));
                 None
             })
         };
@@ -47,12 +51,12 @@ impl TrustedHeaders {
 
     /// What they say. Of a header that comes several times the last one counts: a client may have
     /// sent the others.
-    pub fn place(&self, headers: &HeaderMap) -> Place {
+    pub fn place(&self, headers: &HeaderMap) -> ClientOrigin {
         let last = |name: &Option<HeaderName>| {
             let values = headers.get_all(name.as_ref()?);
             values.iter().next_back()?.to_str().ok()
         };
-        Place {
+        ClientOrigin {
             address: last(&self.address).and_then(last_address),
             country: last(&self.country).and_then(|text| text.trim().parse().ok()),
         }
