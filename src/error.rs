@@ -101,6 +101,7 @@ codes! {
     SYNC_MISSING = 400 "sync_missing" "The SPC reports nothing: it is no sync SPC.";
     CHALLENGE_INVALID = 403 "challenge_invalid" "The challenge was not given out here, has expired, or has been used.";
     SPC_KEY_FORMAT = 501 "spc_key_format" "The device takes no key format that is public.";
+    IV_MISSING = 503 "iv_missing" "The key record has no IV, which FairPlay needs.";
     ASK_MISSING = 501 "ask_missing" "The credential has no application secret key, so no CKC can be made for it.";
 
     USES_SPENT = 403 "uses_spent" "The token has been used as often as it allows.";
@@ -117,89 +118,6 @@ codes! {
     CONFIGURATION_INVALID = 503 "configuration_invalid" "The server's configuration does not load; its health page names what is wrong.";
     FAIRPLAY_OFF = 503 "fairplay_off" "FairPlay is not configured on this server.";
     PLATFORM_UNAVAILABLE = 503 "platform_unavailable" "The host did not answer.";
-}
-
-/// What kind of problem a setting has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SettingErrorKind {
-    /// It is not set, and nothing works without it.
-    Missing,
-    /// It is not of the documented form.
-    Malformed,
-    /// It is of a form that is not read here.
-    Unsupported,
-    /// It does not belong to another setting.
-    Mismatch,
-    /// Two entries claim the same.
-    Collision,
-    /// It is refused for safety.
-    Refused,
-}
-
-impl SettingErrorKind {
-    /// Stable identifier, as on the health page.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Missing => "setting_missing",
-            Self::Malformed => "setting_malformed",
-            Self::Unsupported => "setting_unsupported",
-            Self::Mismatch => "setting_mismatch",
-            Self::Collision => "setting_collision",
-            Self::Refused => "setting_refused",
-        }
-    }
-}
-
-/// A problem with a setting: which variable, and what is wrong with it. Never its value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{variable}: {message}")]
-pub struct SettingError {
-    /// Name of the variable.
-    pub variable: &'static str,
-    /// What kind of problem.
-    pub kind: SettingErrorKind,
-    /// What is wrong, in a sentence for the operator.
-    pub message: String,
-}
-
-impl SettingError {
-    /// A problem with `variable`.
-    pub fn new(variable: &'static str, kind: SettingErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            variable,
-            kind,
-            message: message.into(),
-        }
-    }
-}
-
-/// Why a room could not read its settings.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SettingsError {
-    /// Settings are wrong; every problem found is named.
-    #[error("{} settings are wrong", .0.len())]
-    Invalid(Vec<SettingError>),
-    /// The host did not answer.
-    #[error(transparent)]
-    Platform(#[from] crate::platform::Error),
-}
-
-impl From<SettingError> for SettingsError {
-    fn from(error: SettingError) -> Self {
-        Self::Invalid(vec![error])
-    }
-}
-
-impl SettingsError {
-    /// The code of this error.
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Invalid(_) => Code::CONFIGURATION_INVALID,
-            Self::Platform(_) => Code::PLATFORM_UNAVAILABLE,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,57 @@
 
 use std::borrow::Cow;
 
+use uuid::Uuid;
+
 use crate::encoding;
+
+/// A key id (KID): 16 bytes, as in the `tenc` box (ISO/IEC 23001-7 section 8.2). Its text is that of a GUID
+/// in lower case with dashes (RFC 9562 section 4), in the order of the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kid(Uuid);
+
+impl Kid {
+    /// The KID with this number, big-endian.
+    pub const fn from_u128(number: u128) -> Self {
+        Self(Uuid::from_u128(number))
+    }
+
+    /// The KID with these bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// Reads `8-4-4-4-12` or 32 hexadecimal digits, of either case, in braces or not, with white space
+    /// around them. `None` for anything else.
+    ///
+    /// ```
+    /// use keylet::id::Kid;
+    ///
+    /// let kid = Kid::from_text("{339C45B5-FB6D-4BD9-994C-EABD9D41C95B}");
+    /// assert_eq!(kid, Kid::from_text("339c45b5fb6d4bd9994ceabd9d41c95b"));
+    /// assert_eq!(kid.unwrap().to_string(), "339c45b5-fb6d-4bd9-994c-eabd9d41c95b");
+    /// assert_eq!(Kid::from_text("movie-42"), None);
+    /// ```
+    pub fn from_text(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let braced = text.strip_prefix('{').and_then(|t| t.strip_suffix('}'));
+        let digits = braced.unwrap_or(text);
+        // `Uuid` reads other forms too, such as URNs, by their length.
+        let is_plain = matches!(digits.len(), 32 | 36);
+        is_plain.then(|| Uuid::try_parse(digits).ok().map(Self))?
+    }
+
+    /// The 16 bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl std::fmt::Display for Kid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// An asset id, alias or key id (KID) in the one spelling in which ids are compared.
 ///
@@ -26,7 +76,7 @@ impl Id {
         while let Some(rest) = strip_scheme(text) {
             text = rest.trim();
         }
-        Self(guid_digits(text).unwrap_or_else(|| text.as_bytes().to_vec()))
+        Self(Kid::from_text(text).map_or_else(|| text.as_bytes().to_vec(), guid_digits))
     }
 
     /// Normalises an id from a document: text, or `hex:` and the bytes in hexadecimal.
@@ -40,23 +90,24 @@ impl Id {
         (!id.0.is_empty()).then_some(id)
     }
 
-    /// Normalises a key id: a GUID with or without dashes. `None` when it is not a GUID.
-    pub fn from_guid(text: &str) -> Option<Self> {
-        guid_digits(text.trim()).map(Self)
+    /// The two ids under which a KID is found: its digits, and its 16 bytes, as players with Media
+    /// Source Extensions have them from `tenc`.
+    pub fn from_kid(kid: Kid) -> [Self; 2] {
+        [Self(guid_digits(kid)), Self::from_bytes(kid.as_bytes())]
     }
 
-    /// The KID in an asset id that has more to it.
+    /// The KID that an asset id contains beside other text.
     ///
-    /// | written | by |
+    /// | asset id | service |
     /// |---|---|
     /// | `<KID>:<IV>` | Axinom |
     /// | `fps.ezdrm.com/;<KID>` | EZDRM |
     /// | `<account>.keydelivery.<region>.media.azure.net/FairPlay/?kid=<KID>` | Azure Media Services |
     /// | `drmtoday?assetId=<id>&keyId=<KID>`, `…?contentId=<id>&keyId=<KID>` | DRMtoday, Irdeto |
-    pub fn key_id(&self) -> Option<Self> {
+    pub fn embedded_kid(&self) -> Option<Kid> {
         let text = std::str::from_utf8(&self.0).ok()?;
         let before_iv = text.split_once(':');
-        let before_iv = before_iv.filter(|(_, iv)| guid_digits(iv).is_some());
+        let before_iv = before_iv.filter(|(_, iv)| Kid::from_text(iv).is_some());
         let last = text.rsplit_once(';').map(|(_, last)| last);
         let (_, query) = text.split_once('?').unwrap_or_default();
         let is_kid = |name: &str| ["kid", "keyid"].contains(&name.to_ascii_lowercase().as_str());
@@ -68,7 +119,12 @@ impl Id {
         ]
         .into_iter()
         .flatten()
-        .find_map(|kid| Self::from_guid(&kid))
+        .find_map(|kid| Kid::from_text(&kid))
+    }
+
+    /// The normalised bytes.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -103,25 +159,9 @@ fn strip_scheme(text: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("skd://") || scheme.eq_ignore_ascii_case("sdk://")).then_some(rest)
 }
 
-/// The 32 lower-case digits of a GUID, from `8-4-4-4-12` or 32 digits, in braces or not.
-fn guid_digits(text: &str) -> Option<Vec<u8>> {
-    let inner = text
-        .strip_prefix('{')
-        .and_then(|t| t.strip_suffix('}'))
-        .unwrap_or(text);
-    let dashed = inner.len() == 36
-        && inner
-            .bytes()
-            .enumerate()
-            .all(|(i, b)| matches!(i, 8 | 13 | 18 | 23) == (b == b'-'));
-    let plain = inner.len() == 32;
-    let digits: Vec<u8> = inner
-        .bytes()
-        .filter(|b| *b != b'-')
-        .map(|b| b.to_ascii_lowercase())
-        .collect();
-    ((dashed || plain) && digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit))
-        .then_some(digits)
+/// The 32 lower-case digits of a GUID.
+fn guid_digits(kid: Kid) -> Vec<u8> {
+    kid.0.simple().to_string().into_bytes()
 }
 
 #[cfg(test)]
@@ -134,15 +174,19 @@ mod tests {
 
     #[test]
     fn a_kid_is_found_in_what_services_write_around_it() {
-        let kid = Id::from_guid("339c45b5fb6d4bd9994ceabd9d41c95b");
+        let kid = Kid::from_text("339c45b5fb6d4bd9994ceabd9d41c95b");
         for asset in [
             "skd://339c45b5-fb6d-4bd9-994c-eabd9d41c95b:24242424242424242424242424242424",
             "skd://fps.ezdrm.com/;339c45b5-fb6d-4bd9-994c-eabd9d41c95b",
             "skd://a.keydelivery.b.media.azure.net/FairPlay/?kid=339C45B5-FB6D-4BD9-994C-EABD9D41C95B",
             "skd://drmtoday?assetId=a&variantId=b&keyId=339c45b5fb6d4bd9994ceabd9d41c95b",
         ] {
-            assert_eq!(Id::from_bytes(asset.as_bytes()).key_id(), kid, "{asset}");
-            assert_eq!(Id::from_bytes(&utf16(asset)).key_id(), kid, "{asset}");
+            assert_eq!(
+                Id::from_bytes(asset.as_bytes()).embedded_kid(),
+                kid,
+                "{asset}"
+            );
+            assert_eq!(Id::from_bytes(&utf16(asset)).embedded_kid(), kid, "{asset}");
         }
         for asset in [
             "movie-42",
@@ -151,7 +195,11 @@ mod tests {
             "a;b",
             "a?kid=b",
         ] {
-            assert_eq!(Id::from_bytes(asset.as_bytes()).key_id(), None, "{asset}");
+            assert_eq!(
+                Id::from_bytes(asset.as_bytes()).embedded_kid(),
+                None,
+                "{asset}"
+            );
         }
     }
 
@@ -169,7 +217,8 @@ mod tests {
         ] {
             assert_eq!(Id::from_bytes(&bytes), expected, "{bytes:02x?}");
         }
-        let guid = Id::from_guid("339C45B5-FB6D-4BD9-994C-EABD9D41C95B").unwrap();
+        let kid = Kid::from_text("339C45B5-FB6D-4BD9-994C-EABD9D41C95B").unwrap();
+        let [guid, _] = Id::from_kid(kid);
         for text in [
             "skd://339c45b5fb6d4bd9994ceabd9d41c95b",
             "{339c45b5-fb6d-4bd9-994c-eabd9d41c95b}",
@@ -217,6 +266,7 @@ mod tests {
         assert!(Id::from_text("").is_none());
         assert!(Id::from_text("skd://").is_none());
         assert!(Id::from_text("hex:zz").is_none());
-        assert!(Id::from_guid("movie-42").is_none());
+        assert!(Kid::from_text("movie-42").is_none());
+        assert!(Kid::from_text("urn:uuid:339c45b5-fb6d-4bd9-994c-eabd9d41c95b").is_none());
     }
 }

@@ -8,8 +8,8 @@
 //! | 4 | [`service`]: HTTP |
 //! | 3 | [`licence`]: token → entitlement → key → DRM |
 //! | 2 | [`fairplay`], [`token`], [`session`] |
-//! | 1 | [`entitlement`]; [`content_key`], which uses it; [`server_secret`], [`operator`] |
-//! | 0 | [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], `x509`, [`error`] |
+//! | 1 | [`drm`]; [`entitlement`]; [`content_key`], which uses it; [`server_secret`], [`operator`] |
+//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], `x509`, [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
 #![cfg_attr(
@@ -23,7 +23,9 @@
     )
 )]
 
+pub mod configuration;
 pub mod content_key;
+pub mod drm;
 pub mod encoding;
 pub mod entitlement;
 pub mod error;

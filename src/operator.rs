@@ -3,7 +3,7 @@
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::error::{SettingError, SettingErrorKind, SettingsError};
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 
 /// The variable with the operator's bearer secret: 32 characters or more.

@@ -7,8 +7,8 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding::BASE64_URL;
-use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 
 /// The variable that holds it: any text of 32 bytes or more.

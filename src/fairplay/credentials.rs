@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding;
-use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::fairplay::certificate::{ApplicationCertificate, Certificate};
 use crate::fairplay::error::Error;
 use crate::fairplay::private_key::StoredKey;

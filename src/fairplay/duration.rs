@@ -241,14 +241,9 @@ mod tests {
             ..Client::default()
         };
         let key = ContentKey {
-            id: Id::from_bytes(b"a"),
-            names: Vec::new(),
-            key: [0; 16].into(),
-            iv: [0; 16],
-            track: None,
             stream: Some(STREAM),
             title: Some(TITLE),
-            terms: crate::entitlement::Terms::default(),
+            ..ContentKey::new(Id::from_bytes(b"a"), [0; 16].into())
         };
         Duration::choose(&terms, &client, &key)
     }

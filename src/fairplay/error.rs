@@ -129,6 +129,9 @@ pub enum Error {
     /// The device offers no key format that is public.
     #[error("the device takes no key format that is public")]
     KeyFormat,
+    /// The key record has no IV.
+    #[error("the key record has no IV")]
+    IvMissing,
     /// The credential has no application secret key.
     #[error("credential `{0}` has no application secret key")]
     AskMissing(String),
@@ -177,6 +180,7 @@ impl Error {
             | Self::Tllv { .. }
             | Self::ReturnRequest(_)
             | Self::NoReport
+            | Self::IvMissing
             | Self::DurationUnsupported => status::PARAM,
             Self::UnknownCertificate { .. } | Self::SpcKey => status::INVALID_CERTIFICATE,
             Self::ContainerIntegrity | Self::Integrity => status::INTEGRITY,
@@ -216,6 +220,7 @@ impl Error {
             }
             Self::ProtocolVersion(_) => Code::SPC_PROTOCOL_VERSION,
             Self::KeyFormat => Code::SPC_KEY_FORMAT,
+            Self::IvMissing => Code::IV_MISSING,
             Self::AskMissing(_) => Code::ASK_MISSING,
             Self::DurationUnsupported => Code::DURATION_UNSUPPORTED,
             Self::OfflineKeyUnsupported => Code::DEVICE_OFFLINE_UNSUPPORTED,

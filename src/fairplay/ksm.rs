@@ -82,7 +82,8 @@ pub fn respond(
     device::check(limits, client, device_id)?;
     let duration = Duration::choose(&granted.use_, client, key)?;
 
-    let wrapped = ckc::content_key(&key.key, &key.iv, &spc.session_key.sk);
+    let iv = key.iv.as_ref().ok_or(Error::IvMissing)?;
+    let wrapped = ckc::content_key(&key.key, iv, &spc.session_key.sk);
     let mut tllvs: Vec<(Tag, Cow<'_, [u8]>)> = vec![
         (Tag::CONTENT_KEY, Cow::Borrowed(&wrapped)),
         (Tag::R1, Cow::Borrowed(spc.session_key.r1.expose())),

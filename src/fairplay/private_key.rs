@@ -6,8 +6,8 @@ use der::{Decode, SliceReader};
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
 use zeroize::Zeroizing;
 
+use crate::configuration::SettingErrorKind;
 use crate::encoding::{self, PemOrDer};
-use crate::error::SettingErrorKind;
 use crate::rsa_key::{InvalidKey, PrivateKey};
 
 /// A private key as stored: checked against its certificate at once, made ready on first use.

@@ -4,9 +4,9 @@
 
 use serde_json::{Map, Value};
 
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding;
 use crate::entitlement::Terms;
-use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 
 /// The variable that holds them: empty for none, the name of a profile, or a JSON object of terms.

@@ -1,5 +1,7 @@
 //! A licence of a FairPlay device: from an SPC of a viewer to a CKC, or to its report.
 
+use std::rc::Rc;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -7,9 +9,9 @@ use super::audit::Audit;
 use super::sessions::Session;
 use super::stream::SessionRequest;
 use super::{Error, FAIRPLAY, LicenceServer, Principal};
-use crate::content_key::{ContentKey, ContentKeys};
+use crate::configuration::SettingsError;
+use crate::content_key::{ContentKey, KeyQuery};
 use crate::entitlement::{self, ClientOrigin, Granted, Terms};
-use crate::error::SettingsError;
 use crate::fairplay;
 use crate::fairplay::check_in::Report;
 use crate::fairplay::duration::Duration;
@@ -135,16 +137,20 @@ impl<P: Platform> LicenceServer<P> {
     ///
     /// # Errors
     /// [`Error::KeyNotFound`] and [`Error::Settings`].
-    pub async fn key_for<'a>(
-        &'a self,
-        principal: &'a Principal<'_>,
-        id: &Id,
-    ) -> Result<&'a ContentKey, Error> {
-        let find = |keys: &'a ContentKeys| keys.find(id).or_else(|| keys.find(&id.key_id()?));
-        let mut tokens = principal.admissions.iter().filter_map(|a| a.token.as_ref());
-        match tokens.find_map(|token| find(token.content_keys.as_ref()?)) {
-            Some(key) => Ok(key),
-            None => find(self.content_keys().await?).ok_or(Error::KeyNotFound),
+    pub async fn key_for(
+        &self,
+        principal: &Principal<'_>,
+        query: &KeyQuery,
+    ) -> Result<Rc<ContentKey>, Error> {
+        let tokens = principal.admissions.iter();
+        let mut brought =
+            tokens.filter_map(|admission| admission.token.as_ref()?.content_keys.as_ref());
+        match brought.find_map(|keys| keys.find(query)) {
+            Some(key) => Ok(Rc::clone(key)),
+            None => {
+                let found = self.keys.find(query, &self.platform).await?;
+                found.ok_or(Error::KeyNotFound)
+            }
         }
     }
 
@@ -203,7 +209,9 @@ impl<P: Platform> LicenceServer<P> {
         }
 
         let id = Id::from_bytes(&spc.opened.asset_id);
-        let key = self.key_for(principal, &id).await?;
+        let key = &self
+            .key_for(principal, &KeyQuery::from_id(id.clone()))
+            .await?;
         audit.found(key);
         let access = principal.admission_to(key)?;
         audit.policy = access.option.map(|option| option.name.clone());

@@ -15,9 +15,10 @@ pub use mint::Minted;
 pub use sessions::{Listed, Session};
 pub use stream::SessionRequest;
 
-use crate::content_key::{ContentKey, ContentKeys};
+use crate::configuration::SettingsError;
+use crate::content_key::{ContentKey, KeySources};
 use crate::entitlement;
-use crate::error::{Code, SettingsError};
+use crate::error::Code;
 use crate::fairplay::credentials::Credentials;
 use crate::fairplay::rules::Rules;
 use crate::platform::Platform;
@@ -181,7 +182,7 @@ pub struct LicenceServer<P> {
     platform: P,
     policies: OnceCell<Policies>,
     credentials: OnceCell<Option<Credentials>>,
-    content_keys: OnceCell<ContentKeys>,
+    keys: KeySources,
     rules: OnceCell<Rules>,
     server_secret: OnceCell<Option<ServerSecret>>,
     session_period: OnceCell<Period>,
@@ -194,7 +195,7 @@ impl<P: Platform> LicenceServer<P> {
             platform,
             policies: OnceCell::new(),
             credentials: OnceCell::new(),
-            content_keys: OnceCell::new(),
+            keys: KeySources::new(),
             rules: OnceCell::new(),
             server_secret: OnceCell::new(),
             session_period: OnceCell::new(),
@@ -224,12 +225,9 @@ impl<P: Platform> LicenceServer<P> {
             .as_ref())
     }
 
-    /// The key records.
-    ///
-    /// # Errors
-    /// What is wrong with `content_keys`.
-    pub async fn content_keys(&self) -> Result<&ContentKeys, SettingsError> {
-        once(&self.content_keys, ContentKeys::load(&self.platform)).await
+    /// The sources of keys.
+    pub fn keys(&self) -> &KeySources {
+        &self.keys
     }
 
     /// The rules that hold for every FairPlay licence.

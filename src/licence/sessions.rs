@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::audit::Audit;
 use super::{Error, FAIRPLAY, LicenceServer};
+use crate::content_key::KeyQuery;
 use crate::entitlement::{self, Limits, MAX_STREAMS, StreamsFull};
 use crate::id::Id;
 use crate::platform::Platform;
@@ -80,7 +81,7 @@ impl<P: Platform> LicenceServer<P> {
     ///
     /// # Errors
     /// What is wrong with `session_period`.
-    pub async fn session_period(&self) -> Result<Period, crate::error::SettingsError> {
+    pub async fn session_period(&self) -> Result<Period, crate::configuration::SettingsError> {
         super::once(&self.session_period, Period::load(&self.platform))
             .await
             .copied()
@@ -126,7 +127,7 @@ impl<P: Platform> LicenceServer<P> {
         let (access, limits) = match &wanted.key {
             Some(key) => {
                 let id = Id::from_text(key).ok_or(Error::Request("`key` is no id of a key"))?;
-                let key = self.key_for(&principal, &id).await?;
+                let key = &self.key_for(&principal, &KeyQuery::from_id(id)).await?;
                 audit.found(key);
                 let access = principal.admission_to(key)?;
                 let terms = self.fairplay_terms(access, key).await?;

@@ -10,8 +10,8 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::{Reply, allow, names};
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding;
-use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 use crate::token;
 

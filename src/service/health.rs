@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::cors::Cors;
 use super::origin::TrustedHeaders;
 use super::{Reply, json};
-use crate::error::{Code, SettingError, SettingErrorKind, SettingsError};
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
+use crate::error::Code;
 use crate::fairplay::credentials::{self, ApplicationSecret, Credentials};
 use crate::licence::LicenceServer;
 use crate::operator::Operator;
@@ -35,7 +36,10 @@ pub async fn reply<P: Platform>(licences: &LicenceServer<P>) -> Reply {
             None
         }
     };
-    collect(&mut problems, licences.content_keys().await.map(drop));
+    collect(
+        &mut problems,
+        licences.keys().check(licences.platform()).await,
+    );
     let policies = licences.policies().await;
     collect(&mut problems, policies.and_then(Policies::check));
     collect(&mut problems, licences.rules().await.map(drop));
@@ -117,5 +121,5 @@ fn collect(problems: &mut Vec<Value>, result: Result<(), SettingsError>) {
 }
 
 fn problem(error: &SettingError) -> Value {
-    json!({"code": error.kind.code(), "variable": error.variable, "message": error.message})
+    json!({"code": error.kind.code(), "variable": error.variable, "message": error.message()})
 }

@@ -3,8 +3,8 @@
 use futures_util::future::join;
 use http::{HeaderMap, HeaderName};
 
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::entitlement::{ClientOrigin, last_address};
-use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 
 /// The variable with the name of the header that holds the client's address.

@@ -17,7 +17,8 @@ pub use slot::{ActiveSession, Opening, SessionState, Sessions};
 pub use ticket::Ticket;
 pub use uses::{Claim, REPEAT_SECONDS, REPEATS, Use};
 
-use crate::error::{Code, SettingError, SettingErrorKind, SettingsError};
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
+use crate::error::Code;
 use crate::platform::{self, Platform};
 
 /// The variable that says what happens when the store fails.

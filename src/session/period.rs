@@ -1,6 +1,6 @@
 //! The periods by which sessions are kept.
 
-use crate::error::{SettingError, SettingErrorKind, SettingsError};
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 
 /// The variable with the length of a period in seconds: 4 to 600, default 60.

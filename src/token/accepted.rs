@@ -1,7 +1,7 @@
 //! Issuers and audiences that are accepted.
 
+use crate::configuration::SettingErrorKind;
 use crate::encoding;
-use crate::error::SettingErrorKind;
 
 /// The values of a claim that are accepted.
 pub enum Accepted {

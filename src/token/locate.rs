@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::error::{SettingError, SettingErrorKind, SettingsError};
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 use crate::token::{Error, own};
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::content_key::{ContentKey, ContentKeys};
+use crate::content_key::{self, ContentKey, ContentKeys};
 use crate::encoding;
 use crate::entitlement::{self, Entitlement, Terms};
 use crate::id::Id;
@@ -110,7 +110,7 @@ impl VerifiedToken {
             [] => None,
             records => {
                 let records = Zeroizing::new(json!(records).to_string());
-                let keys = ContentKeys::from_json(&records);
+                let keys = content_key::read_all(&records);
                 Some(keys.map_err(|_| Error::Claim("content keys"))?)
             }
         };

@@ -24,8 +24,9 @@ pub use locate::{
 pub use message::{CONTENT_KEY_IDENTIFIER, MAX_USES, VerifiedToken};
 pub use policy::{Admission, Policies, PolicyOption, Signer};
 
+use crate::configuration::SettingsError;
 use crate::entitlement;
-use crate::error::{Code, SettingsError};
+use crate::error::Code;
 
 /// The variable with content key policies. When it is set, the following three are not read.
 pub const POLICIES: &str = "policies";

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use keylet::configuration::SettingsError;
 use keylet::encoding;
-use keylet::error::SettingsError;
 use keylet::fairplay::certificate::ApplicationCertificate;
 use keylet::fairplay::client::PlaybackState;
 use keylet::fairplay::spc::Version;

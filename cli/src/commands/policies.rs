@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
+use keylet::configuration::SettingsError;
 use keylet::encoding;
-use keylet::error::SettingsError;
 use keylet::token::{POLICIES, Policies};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -171,7 +171,7 @@ async fn validate(options: &[Value]) -> Result<(), String> {
     checked.map_err(|error| match error {
         SettingsError::Invalid(problems) => {
             let reasons = problems.iter().map(|problem| {
-                let reason = problem.message.as_str();
+                let reason = problem.message();
                 reason.strip_prefix("option 0: ").unwrap_or(reason)
             });
             reasons.collect::<Vec<_>>().join("; ")

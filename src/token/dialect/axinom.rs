@@ -48,7 +48,7 @@ use zeroize::Zeroizing;
 use super::fields::Fields;
 use super::{Error, Grant, Secrets};
 use crate::encoding;
-use crate::id::Id;
+use crate::id::Kid;
 use crate::token::LEEWAY;
 
 const HS256: &str = "HS256";
@@ -97,7 +97,7 @@ pub fn read(claims: &Map<String, Value>, secrets: &dyn Secrets, now: u64) -> Res
     let mut seen = Vec::new();
     for key in keys(message.object("content_keys_source")?)? {
         let name = key.text("id")?.ok_or(Error::Malformed("id"))?;
-        let kid = Id::from_guid(name).ok_or(Error::Malformed("id"))?;
+        let kid = Kid::from_text(name).ok_or(Error::Malformed("id"))?;
         let mut entry = terms.clone();
         if let Some(policy) = key.text("usage_policy")? {
             let (_, policy) = policies
@@ -327,7 +327,7 @@ fn keys<'a>(source: Fields<'a>) -> Result<Vec<Fields<'a>>, Error> {
 }
 
 /// The record of a key that comes with the message.
-fn key_record(key: Fields<'_>, name: &str, kid: &Id, secret: &[u8]) -> Result<Value, Error> {
+fn key_record(key: Fields<'_>, name: &str, kid: &Kid, secret: &[u8]) -> Result<Value, Error> {
     const ENCRYPTED: Error = Error::Malformed("encrypted_key");
     let iv = key.text("iv")?.ok_or(Error::Malformed("iv"))?;
     let iv = encoding::fixed::<16>(iv).ok_or(Error::Malformed("iv"))?;
@@ -336,9 +336,8 @@ fn key_record(key: Fields<'_>, name: &str, kid: &Id, secret: &[u8]) -> Result<Va
     let block = <[u8; 16]>::try_from(encrypted.as_slice()).map_err(|_| ENCRYPTED)?;
 
     let secret = <&[u8; 32]>::try_from(secret).map_err(|_| Error::KeyUnknown)?;
-    let digits = encoding::fixed::<16>(&kid.to_string()).ok_or(Error::Malformed("id"))?;
     let mut block = block.into();
-    cbc::Decryptor::<Aes256>::new(secret.into(), &digits.into()).decrypt_block(&mut block);
+    cbc::Decryptor::<Aes256>::new(secret.into(), kid.as_bytes().into()).decrypt_block(&mut block);
     let clear = Zeroizing::new(<[u8; 16]>::from(block));
     Ok(json!({"id": name, "kid": name, "key": hex::encode(*clear), "iv": hex::encode(iv)}))
 }

@@ -483,7 +483,7 @@ mod tests {
 
     use super::super::Jwks;
     use super::*;
-    use crate::content_key::ContentKeys;
+    use crate::content_key;
     use crate::encoding::BASE64;
     use crate::entitlement::Entitlement;
 
@@ -521,7 +521,7 @@ mod tests {
                             Entitlement::from_claim(&grant.entitlements).is_ok(),
                             "{name}"
                         );
-                        let keys = ContentKeys::from_json(&records.to_string());
+                        let keys = content_key::read_all(&records.to_string());
                         assert_eq!(keys.is_ok(), !grant.content_keys.is_empty(), "{name}");
                     }
                 }

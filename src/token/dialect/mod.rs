@@ -16,8 +16,9 @@ mod tracks;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding;
-use crate::error::{Code, SettingError, SettingErrorKind, SettingsError};
+use crate::error::Code;
 use crate::platform::Platform;
 
 /// What a message grants.

@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{PolicyOption, Required, RequiredClaim, Restriction, TokenRestriction, malformed};
+use crate::configuration::{SettingError, SettingErrorKind};
 use crate::encoding;
 use crate::entitlement::Terms;
-use crate::error::{SettingError, SettingErrorKind};
 use crate::token::callback::CallbackConfig;
 use crate::token::keys::{Jwk, VerificationKeys};
 use crate::token::message::CONTENT_KEY_IDENTIFIER;

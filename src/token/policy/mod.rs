@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 use futures_util::future::{join, join3};
 use serde_json::{Map, Value};
 
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::content_key::ContentKey;
 use crate::entitlement::{self, Entitlement, Limits, Terms};
-use crate::error::{SettingError, SettingErrorKind, SettingsError};
 use crate::id::Id;
 use crate::platform::Platform;
 use crate::server_secret::ServerSecret;

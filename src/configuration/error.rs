@@ -1,0 +1,125 @@
+//! What is wrong with a setting.
+
+use crate::error::Code;
+
+/// What kind of problem a setting has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SettingErrorKind {
+    /// It is not set, and nothing works without it.
+    Missing,
+    /// It is not of the documented form.
+    Malformed,
+    /// It is of a form that is not read here.
+    Unsupported,
+    /// It does not belong to another setting.
+    Mismatch,
+    /// Two entries claim the same.
+    Collision,
+    /// It is refused for safety.
+    Refused,
+}
+
+impl SettingErrorKind {
+    /// Stable identifier, as on the health page.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "setting_missing",
+            Self::Malformed => "setting_malformed",
+            Self::Unsupported => "setting_unsupported",
+            Self::Mismatch => "setting_mismatch",
+            Self::Collision => "setting_collision",
+            Self::Refused => "setting_refused",
+        }
+    }
+}
+
+/// A problem with a setting: which variable, where in its value, and what is wrong there. Never the value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {message}", message = self.message())]
+pub struct SettingError {
+    /// Name of the variable.
+    pub variable: &'static str,
+    /// The entry, where the value is a list, counted from 0.
+    pub index: Option<usize>,
+    /// The member, where the value or its entry is an object.
+    pub member: Option<String>,
+    /// What kind of problem.
+    pub kind: SettingErrorKind,
+    /// What is wrong, in a sentence for the operator.
+    pub reason: String,
+}
+
+impl SettingError {
+    /// A problem with `variable` as a whole.
+    pub fn new(variable: &'static str, kind: SettingErrorKind, reason: impl Into<String>) -> Self {
+        Self {
+            variable,
+            index: None,
+            member: None,
+            kind,
+            reason: reason.into(),
+        }
+    }
+
+    /// The same problem, with one entry of the list.
+    #[must_use]
+    pub fn at(mut self, index: usize) -> Self {
+        self.index = Some(index);
+        self
+    }
+
+    /// The same problem, with one member of the object.
+    #[must_use]
+    pub fn in_member(mut self, name: impl Into<String>) -> Self {
+        self.member = Some(name.into());
+        self
+    }
+
+    /// Where it is and what is wrong, in a sentence: ``record 3, `key`: it is not 16 bytes``.
+    pub fn message(&self) -> String {
+        let entry = self.index.map(|index| {
+            let noun = match self.variable {
+                "content_keys" => "record",
+                "policies" => "option",
+                "token_keys" => "key",
+                _ => "entry",
+            };
+            format!("{noun} {index}")
+        });
+        let member = self.member.as_ref().map(|name| format!("`{name}`"));
+        match (entry, member) {
+            (None, None) => self.reason.clone(),
+            (Some(place), None) | (None, Some(place)) => format!("{place}: {}", self.reason),
+            (Some(entry), Some(member)) => format!("{entry}: {member}: {}", self.reason),
+        }
+    }
+}
+
+/// Why a room could not read its settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// Settings are wrong; every problem found is named.
+    #[error("{} settings are wrong", .0.len())]
+    Invalid(Vec<SettingError>),
+    /// The host did not answer.
+    #[error(transparent)]
+    Platform(#[from] crate::platform::Error),
+}
+
+impl From<SettingError> for SettingsError {
+    fn from(error: SettingError) -> Self {
+        Self::Invalid(vec![error])
+    }
+}
+
+impl SettingsError {
+    /// The code of this error.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Invalid(_) => Code::CONFIGURATION_INVALID,
+            Self::Platform(_) => Code::PLATFORM_UNAVAILABLE,
+        }
+    }
+}

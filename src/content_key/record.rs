@@ -1,0 +1,302 @@
+//! A key record.
+
+use std::rc::Rc;
+
+use serde::Deserialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::query::KeyQuery;
+use super::records::VARIABLE;
+use crate::configuration::{SettingError, SettingErrorKind};
+use crate::drm::DrmSystem;
+use crate::encoding;
+use crate::entitlement::{Terms, Track};
+use crate::id::{Id, Kid};
+use crate::secret::Key128;
+
+const NOT_16_BYTES: &str = "it is not 16 bytes in hex or base64";
+
+/// The systems that may use a key whose record names none. Clear Key and AES-128 hand out keys in the
+/// clear, so they need a record that names them.
+const DEFAULT_SYSTEMS: [DrmSystem; 3] = [
+    DrmSystem::FairPlay,
+    DrmSystem::Widevine,
+    DrmSystem::PlayReady,
+];
+
+/// A content key and what belongs to it.
+pub struct ContentKey {
+    /// The id of the record; logs call it by this.
+    pub id: Id,
+    /// Every id that reaches this record: its own, aliases, and the KID as digits and as 16 bytes.
+    pub names: Vec<Id>,
+    /// The KID, when the record has one.
+    pub kid: Option<Kid>,
+    /// AES-128 content key (CK).
+    pub key: Key128,
+    /// CBC initialisation vector that travels with it (CK-IV). FairPlay needs it; other systems carry the
+    /// IV in the content.
+    pub iv: Option<[u8; 16]>,
+    /// The kind of track that it encrypts, when the record says so.
+    pub track: Option<Track>,
+    /// Stream id of the offline key TLLV, zero-extended.
+    pub stream: Option<[u8; 16]>,
+    /// Title id of the offline key TLLV, zero-extended.
+    pub title: Option<[u8; 16]>,
+    /// Terms that meet those of every token.
+    pub terms: Terms,
+    /// The DRM systems that may use it.
+    pub systems: Vec<DrmSystem>,
+}
+
+impl ContentKey {
+    /// A key that is found by its id alone, without an IV, a track or terms.
+    pub fn new(id: Id, key: Key128) -> Self {
+        Self {
+            names: vec![id.clone()],
+            id,
+            kid: None,
+            key,
+            iv: None,
+            track: None,
+            stream: None,
+            title: None,
+            terms: Terms::default(),
+            systems: DEFAULT_SYSTEMS.to_vec(),
+        }
+    }
+
+    /// The same key, found by this KID too.
+    #[must_use]
+    pub fn with_kid(mut self, kid: Kid) -> Self {
+        self.kid = Some(kid);
+        self.names.extend(Id::from_kid(kid));
+        self
+    }
+
+    /// The same key, found by this id too.
+    #[must_use]
+    pub fn with_alias(mut self, alias: Id) -> Self {
+        self.names.push(alias);
+        self
+    }
+
+    /// Whether a DRM system may use it.
+    pub fn is_for(&self, system: DrmSystem) -> bool {
+        self.systems.contains(&system)
+    }
+
+    /// Reads a record, a JSON object.
+    ///
+    /// # Errors
+    /// The member that is wrong, and how; never a value.
+    pub(super) fn from_json(record: Value) -> Result<Self, SettingError> {
+        let config: Result<KeyRecordConfig, _> = encoding::from_value(record);
+        config.map_err(malformed)?.read()
+    }
+}
+
+/// A few keys in memory, such as those that a token brings.
+pub struct ContentKeys(Vec<Rc<ContentKey>>);
+
+/// A record with an id that an earlier record has too, by its index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SameName(pub usize);
+
+impl ContentKeys {
+    /// Keys of which no id reaches two.
+    ///
+    /// # Errors
+    /// Every record that shares an id with an earlier one.
+    pub fn new(records: Vec<ContentKey>) -> Result<Self, Vec<SameName>> {
+        let mut names = std::collections::HashMap::new();
+        let mut twice = Vec::new();
+        for (index, record) in records.iter().enumerate() {
+            let mut is_taken = |name| *names.entry(name).or_insert(index) != index;
+            // Every name is entered, also after one that is taken.
+            if record.names.iter().filter(|name| is_taken(*name)).count() > 0 {
+                twice.push(SameName(index));
+            }
+        }
+        if twice.is_empty() {
+            Ok(Self(records.into_iter().map(Rc::new).collect()))
+        } else {
+            Err(twice)
+        }
+    }
+
+    /// The key of a query.
+    pub fn find(&self, query: &KeyQuery) -> Option<&Rc<ContentKey>> {
+        query
+            .names()
+            .find_map(|name| self.0.iter().find(|key| key.names.contains(name)))
+    }
+}
+
+/// A record in JSON.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyRecordConfig {
+    id: String,
+    kid: Option<String>,
+    #[serde(default)]
+    aliases: Vec<String>,
+    key: Zeroizing<String>,
+    iv: Option<String>,
+    track: Option<Track>,
+    stream: Option<String>,
+    title: Option<String>,
+    terms: Option<Value>,
+    systems: Option<Vec<String>>,
+}
+
+impl KeyRecordConfig {
+    fn read(self) -> Result<ContentKey, SettingError> {
+        let wrong = |member: &str, reason: &str| malformed(reason).in_member(member);
+        let id =
+            Id::from_text(&self.id).ok_or_else(|| wrong("id", "it is empty or not hexadecimal"))?;
+        let key = encoding::fixed(&self.key).ok_or_else(|| wrong("key", NOT_16_BYTES))?;
+        let mut record = ContentKey::new(id, key.into());
+        if let Some(kid) = &self.kid {
+            let kid = Kid::from_text(kid).ok_or_else(|| wrong("kid", "it is not a GUID"))?;
+            record = record.with_kid(kid);
+        }
+        for alias in &self.aliases {
+            let alias = Id::from_text(alias);
+            let alias =
+                alias.ok_or_else(|| wrong("aliases", "one of them is empty or not hexadecimal"))?;
+            record = record.with_alias(alias);
+        }
+        if let Some(iv) = &self.iv {
+            let iv = encoding::fixed(iv).ok_or_else(|| wrong("iv", NOT_16_BYTES))?;
+            record.iv = Some(iv);
+        }
+        record.track = self.track;
+        record.stream = offline_id("stream", self.stream.as_deref())?;
+        record.title = offline_id("title", self.title.as_deref())?;
+        record.terms = match self.terms {
+            None => Terms::default(),
+            Some(Value::Object(members)) => Terms::from_json(&members, &[])
+                .map_err(|error| wrong("terms", &error.to_string()))?,
+            Some(_) => return Err(wrong("terms", "it is not an object")),
+        };
+        if let Some(names) = self.systems {
+            let systems = names.iter().map(|name| DrmSystem::from_name(name));
+            let systems: Option<Vec<_>> = systems.collect();
+            record.systems = systems.ok_or_else(|| {
+                let known: Vec<&str> = DrmSystem::all().map(DrmSystem::name).collect();
+                let reason = format!("a name in it is not one of {}", known.join(", "));
+                wrong("systems", &reason)
+            })?;
+        }
+        Ok(record)
+    }
+}
+
+/// Stream and title ids of the offline key TLLV: a GUID, or `hex:` and up to 16 bytes, or text of
+/// up to 16 bytes; shorter ones are extended with zeros.
+fn offline_id(member: &str, text: Option<&str>) -> Result<Option<[u8; 16]>, SettingError> {
+    let wrong = |reason: &str| malformed(reason).in_member(member);
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    if let Some(guid) = Kid::from_text(text) {
+        return Ok(Some(*guid.as_bytes()));
+    }
+    let bytes = match text.strip_prefix("hex:") {
+        Some(digits) => encoding::hex(digits).ok_or_else(|| wrong("it is not hexadecimal"))?,
+        None => Zeroizing::new(text.as_bytes().to_vec()),
+    };
+    let mut id = [0; 16];
+    id.get_mut(..bytes.len())
+        .filter(|id| !id.is_empty())
+        .ok_or_else(|| wrong("it is not 1 to 16 bytes"))?
+        .copy_from_slice(&bytes);
+    Ok(Some(id))
+}
+
+fn malformed(reason: impl Into<String>) -> SettingError {
+    SettingError::new(VARIABLE, SettingErrorKind::Malformed, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::records::read_all;
+    use super::*;
+
+    const KEY: &str = r#""key":"000102030405060708090a0b0c0d0e0f","iv":"AAECAwQFBgcICQoLDA0ODw==""#;
+
+    fn query(name: &[u8]) -> KeyQuery {
+        KeyQuery::from_id(Id::from_bytes(name))
+    }
+
+    fn problems(json: &str) -> String {
+        let problems = read_all(json).err().unwrap();
+        problems
+            .iter()
+            .map(SettingError::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+
+    #[test]
+    fn a_record_is_found_by_each_of_its_names() {
+        let json = format!(
+            r#"[{{"id":"movie-42","kid":"339C45B5-FB6D-4BD9-994C-EABD9D41C95B","aliases":["skd://m42","hex:aabb"],"title":"t","stream":"hex:01",{KEY}}}]"#
+        );
+        let keys = read_all(&json).unwrap_or_else(|_| panic!());
+        let kid = 0x339c_45b5_fb6d_4bd9_994c_eabd_9d41_c95b_u128.to_be_bytes();
+        let names: [&[u8]; 5] = [
+            b"skd://movie-42",
+            b"339c45b5fb6d4bd9994ceabd9d41c95b",
+            &kid,
+            b"m42",
+            &[0xaa, 0xbb],
+        ];
+        for name in names {
+            assert_eq!(keys.find(&query(name)).unwrap().iv.unwrap()[15], 15);
+        }
+        assert!(keys.find(&query(b"movie-43")).is_none());
+        let record = keys.find(&query(b"m42")).unwrap();
+        assert_eq!(record.title.unwrap()[..2], [b't', 0]);
+        assert_eq!(record.stream.unwrap()[..2], [1, 0]);
+    }
+
+    #[test]
+    fn every_wrong_record_is_named_by_its_place_and_never_by_its_content() {
+        let json = format!(
+            r#"[{{"id":"a",{KEY}}},{{"id":"skd://A-secret","key":"deadbeef","iv":"00"}},{{"id":"skd://a",{KEY}}},
+               {{"id":"b","kid":"nope",{KEY}}},{{"id":"c","stream":"longer than sixteen bytes",{KEY}}}]"#
+        );
+        let problems = problems(&json);
+        for place in [
+            "record 1: `key`",
+            "record 2: one of its ids",
+            "record 3: `kid`",
+            "record 4: `stream`",
+        ] {
+            assert!(problems.contains(place), "{problems}");
+        }
+        assert!(!problems.contains("deadbeef") && !problems.contains("secret"));
+    }
+
+    #[test]
+    fn documents_that_are_no_list_of_records_are_refused() {
+        for json in [
+            "",
+            "{}",
+            "[]",
+            "[1]",
+            r#"[{"id":"a"}]"#,
+            &format!(r#"[{{"id":"a","more":1,{KEY}}}]"#),
+        ] {
+            assert!(!problems(json).is_empty(), "{json}");
+        }
+        let track = problems(&format!(r#"[{{"id":"a","track":"4k",{KEY}}}]"#));
+        assert!(
+            track.contains("record 0: a value is not one of `audio`, `sd`"),
+            "{track}"
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! The source of keys in the variable `content_keys`: a JSON list of records.
+//!
+//! A licence needs one record. It is found in the text ([`scan`](super::scan)) and only that one is read,
+//! so a long list costs little. `GET /healthz` and the command line read all of them.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::query::KeyQuery;
+use super::record::{ContentKey, ContentKeys, SameName};
+use super::scan;
+use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
+use crate::encoding;
+use crate::id::Id;
+use crate::platform::Platform;
+
+/// The variable that holds key records.
+pub const VARIABLE: &str = "content_keys";
+
+/// The records, as this instance has them.
+#[derive(Default)]
+pub struct Records {
+    json: OnceCell<Zeroizing<String>>,
+    /// The records that were found before, by the id that the request had.
+    found: RefCell<HashMap<Id, Rc<ContentKey>>>,
+}
+
+/// How many found records an instance keeps.
+const KEPT: usize = 1_000;
+
+impl Records {
+    /// The record of a query.
+    ///
+    /// # Errors
+    /// [`SettingsError::Invalid`] when the variable is not set, is no list, when two records have the
+    /// name, and for a mistake in the record itself. Other records are not read.
+    pub async fn find(
+        &self,
+        query: &KeyQuery,
+        platform: &impl Platform,
+    ) -> Result<Option<Rc<ContentKey>>, SettingsError> {
+        if let Some(key) = self.found.borrow().get(query.id()) {
+            return Ok(Some(Rc::clone(key)));
+        }
+        let json = self.json(platform).await?;
+        let Some(key) = find(json, query)? else {
+            return Ok(None);
+        };
+        let key = Rc::new(key);
+        let mut found = self.found.borrow_mut();
+        if found.len() >= KEPT {
+            found.clear();
+        }
+        found.insert(query.id().clone(), Rc::clone(&key));
+        Ok(Some(key))
+    }
+
+    /// Reads every record.
+    ///
+    /// # Errors
+    /// As [`Self::find`], for every record that is wrong.
+    pub async fn check(&self, platform: &impl Platform) -> Result<(), SettingsError> {
+        let json = self.json(platform).await?;
+        read_all(json).map(drop).map_err(SettingsError::Invalid)
+    }
+
+    async fn json(&self, platform: &impl Platform) -> Result<&str, SettingsError> {
+        if let Some(json) = self.json.get() {
+            return Ok(json);
+        }
+        let Some(json) = platform.variable(VARIABLE).await? else {
+            return Err(SettingError::new(
+                VARIABLE,
+                SettingErrorKind::Missing,
+                "it is not set, so there is no key to deliver",
+            )
+            .into());
+        };
+        Ok(self.json.get_or_init(|| json))
+    }
+}
+
+/// Finds the record of a query in a list, and reads that one alone.
+fn find(json: &str, query: &KeyQuery) -> Result<Option<ContentKey>, SettingError> {
+    let found = scan::find(json, query).map_err(|error| match error {
+        scan::Error::NotAList => malformed("it is not a JSON list of records"),
+        scan::Error::Empty => malformed("the list is empty, so there is no key to deliver"),
+        scan::Error::Record(index) => malformed("it is not a JSON object").at(index),
+        scan::Error::SameName(index) => collision(index),
+    })?;
+    let Some((index, text)) = found else {
+        return Ok(None);
+    };
+    let record = encoding::json(text.as_bytes()).map_err(malformed);
+    let record = record.and_then(ContentKey::from_json);
+    record.map(Some).map_err(|error| error.at(index))
+}
+
+/// Reads a JSON list of records.
+///
+/// # Errors
+/// Every record that is wrong, by its index; never by its content.
+pub fn read_all(json: &str) -> Result<ContentKeys, Vec<SettingError>> {
+    let list: Vec<Value> =
+        encoding::from_json(json.as_bytes()).map_err(|reason| vec![malformed(reason)])?;
+    if list.is_empty() {
+        return Err(vec![malformed(
+            "the list is empty, so there is no key to deliver",
+        )]);
+    }
+    let mut problems = Vec::new();
+    let mut records = Vec::with_capacity(list.len());
+    // Where each record stands in the list.
+    let mut indices = Vec::with_capacity(list.len());
+    for (index, record) in list.into_iter().enumerate() {
+        match ContentKey::from_json(record) {
+            Ok(record) => {
+                records.push(record);
+                indices.push(index);
+            }
+            Err(error) => problems.push(error.at(index)),
+        }
+    }
+    let keys = ContentKeys::new(records);
+    if let Err(twice) = &keys {
+        let index = |SameName(place): &SameName| indices.get(*place).copied();
+        problems.extend(twice.iter().filter_map(index).map(collision));
+    }
+    match keys {
+        Ok(keys) if problems.is_empty() => Ok(keys),
+        _ => Err(problems),
+    }
+}
+
+fn malformed(reason: impl Into<String>) -> SettingError {
+    SettingError::new(VARIABLE, SettingErrorKind::Malformed, reason)
+}
+
+fn collision(index: usize) -> SettingError {
+    let reason = "one of its ids reaches another record too";
+    SettingError::new(VARIABLE, SettingErrorKind::Collision, reason).at(index)
+}
