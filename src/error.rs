@@ -99,6 +99,7 @@ codes! {
     SPC_TAG_VALUE = 400 "spc_tag_value" "A tag of the SPC has a value of the wrong size or content.";
     SPC_PROTOCOL_VERSION = 400 "spc_protocol_version" "The protocol version used is not 1.";
     SYNC_MISSING = 400 "sync_missing" "The SPC reports nothing: it is no sync SPC.";
+    KEY_SYSTEM_NOT_ALLOWED = 403 "key_system_not_allowed" "The key record does not allow this DRM system.";
     CHALLENGE_INVALID = 403 "challenge_invalid" "The challenge was not given out here, has expired, or has been used.";
     SPC_KEY_FORMAT = 501 "spc_key_format" "The device takes no key format that is public.";
     IV_MISSING = 503 "iv_missing" "The key record has no IV, which FairPlay needs.";

@@ -26,6 +26,7 @@
 pub mod configuration;
 pub mod content_key;
 pub mod drm;
+pub mod drm_system;
 pub mod encoding;
 pub mod entitlement;
 pub mod error;

@@ -1,5 +1,6 @@
 //! The one trait behind which the host stands.
 
+use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::time::{Duration, SystemTime};
@@ -130,6 +131,24 @@ pub trait Platform {
         &self,
         request: Request<Vec<u8>>,
     ) -> impl Future<Output = Result<Response<Vec<u8>>, Error>>;
+}
+
+/// The value of a cell, read at most once. Two requests at a time may both read; the first value is kept.
+/// After a failure the next request tries again.
+///
+/// # Errors
+/// That of `load`.
+pub async fn once<T, E>(
+    cell: &OnceCell<T>,
+    load: impl Future<Output = Result<T, E>>,
+) -> Result<&T, E> {
+    match cell.get() {
+        Some(value) => Ok(value),
+        None => {
+            let value = load.await?;
+            Ok(cell.get_or_init(|| value))
+        }
+    }
 }
 
 /// [`Platform::now`] by the system's clock.

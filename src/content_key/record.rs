@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::query::KeyQuery;
 use super::records::VARIABLE;
 use crate::configuration::{SettingError, SettingErrorKind};
-use crate::drm::DrmSystem;
+use crate::drm_system::DrmSystem;
 use crate::encoding;
 use crate::entitlement::{Terms, Track};
 use crate::id::{Id, Kid};

@@ -1,6 +1,9 @@
-//! What all DRM systems share: which systems there are, and the names by which requests, policies and
-//! logs call them.
+//! What all DRM systems share: which systems there are, and the seam between the pipeline of a licence and
+//! one of them.
 
-mod system;
+mod error;
+mod module;
 
-pub use system::DrmSystem;
+pub use crate::drm_system::DrmSystem;
+pub use error::{Details, Error};
+pub use module::{AuditDetails, Device, GrantedKey, Intent, Module, Purpose, Request, Sealed};

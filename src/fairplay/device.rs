@@ -1,43 +1,7 @@
-//! Terms held against what an SPC says of its device.
+//! What an SPC says of its device, in the words of terms.
 
-use crate::entitlement::{DeviceClass, Limits, OsVersion};
-use crate::fairplay::client::{Client, Streaming};
-use crate::fairplay::error::Error;
-
-/// Holds what looks at the device and at its output against the client. Protection of what is played
-/// is in [`super::output_protection`].
-///
-/// `id` is the pseudonym of the device, when there are such.
-///
-/// # Errors
-/// Names the first term that the device does not meet.
-pub fn check(limits: &Limits, client: &Client, id: Option<&str>) -> Result<(), Error> {
-    let kdl = client.kdl_version.filter(|version| *version > 0);
-    if kdl < limits.min_kdl || kdl.is_some() && kdl < limits.if_reported.min_kdl {
-        return Err(Error::KdlVersion);
-    }
-    let class = client.device_class();
-    if !limits.device_classes.allow(|allowed| *allowed == class) {
-        return Err(Error::DeviceClass);
-    }
-    if !limits
-        .device_ids
-        .allow(|allowed| id == Some(allowed.as_str()))
-    {
-        return Err(Error::DeviceId);
-    }
-    if !limits.min_os.met_by(class, client.os_version()) {
-        return Err(Error::OsVersion);
-    }
-    if limits.no_virtual_machines && client.vm_device_info.is_some() {
-        return Err(Error::VirtualMachine);
-    }
-    match client.streaming {
-        Some(Streaming::AirPlay) if limits.no_airplay => Err(Error::Output),
-        Some(Streaming::AvAdapter) if limits.no_av_adapter => Err(Error::Output),
-        _ => Ok(()),
-    }
-}
+use crate::entitlement::{DeviceClass, OsVersion};
+use crate::fairplay::client::Client;
 
 impl Client {
     /// The kind of device, by its identity or by the older device info.

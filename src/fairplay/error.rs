@@ -1,5 +1,6 @@
 //! What is wrong with an SPC, or with what is asked for it.
 
+use crate::drm;
 use crate::error::Code;
 use crate::fairplay::mistake::Mistake;
 use crate::fairplay::tag::Tag;
@@ -29,6 +30,9 @@ pub mod status {
     /// What needs the vendor's closed library.
     pub const NOT_IMPLEMENTED: i32 = -42612;
 }
+
+/// The member of audit records and problem documents with the status number.
+pub const FPS_STATUS: &str = "fps_status";
 
 /// Why an SPC gets no CKC. Offsets count bytes from the start of the message, or of the decrypted
 /// payload for what was found there.
@@ -248,5 +252,16 @@ impl Error {
                 | Self::Transport
                 | Self::UnknownCertificate { .. }
         )
+    }
+}
+
+impl From<Error> for drm::Error {
+    fn from(error: Error) -> Self {
+        Self::Refused {
+            code: error.code(),
+            reason: error.to_string(),
+            is_public: error.is_public(),
+            details: vec![(FPS_STATUS, error.fps_status().into())],
+        }
     }
 }

@@ -5,12 +5,11 @@ use std::borrow::Cow;
 use rand_core::CryptoRng;
 
 use crate::content_key::ContentKey;
-use crate::entitlement::Granted;
+use crate::entitlement::{Granted, Limits};
 use crate::fairplay::ckc;
-use crate::fairplay::client::PlaybackState;
 use crate::fairplay::credentials::Credentials;
-use crate::fairplay::device;
 use crate::fairplay::duration::Duration;
+use crate::fairplay::enforce;
 use crate::fairplay::error::Error;
 use crate::fairplay::output_protection;
 use crate::fairplay::spc::{SpcContainer, VerifiedSpc};
@@ -36,14 +35,6 @@ pub fn open<'c>(
         .verify()
 }
 
-/// Whether the player reports the end of playback, which no CKC answers.
-pub fn is_stopped(spc: &VerifiedSpc<'_>) -> bool {
-    spc.opened
-        .client
-        .playback
-        .is_some_and(|playback| playback.state == PlaybackState::Stopped)
-}
-
 /// A CKC, and the duration that it carries.
 pub struct Answer {
     /// The Content Key Context.
@@ -52,37 +43,47 @@ pub struct Answer {
     pub duration: Option<Duration>,
 }
 
-/// Steps 6 to 8: from a verified SPC, a key and terms to a CKC.
+/// Step 6: whether the device takes the key and keeps the limits.
 ///
-/// 6. Hold the terms against the device.
+/// # Errors
+/// [`Error`] says what it does not take or keep.
+pub fn enforce(
+    spc: &VerifiedSpc<'_>,
+    limits: &Limits,
+    device_id: Option<&str>,
+) -> Result<(), Error> {
+    let client = &spc.opened.client;
+    let takes_keys = |formats: &Vec<u64>| formats.contains(&Tag::CONTENT_KEY.0);
+    if !client.key_formats.as_ref().is_none_or(takes_keys) {
+        return Err(Error::KeyFormat);
+    }
+    enforce::enforce(limits, client, device_id)
+}
+
+/// Steps 7 and 8: from a verified SPC, a key and terms that [`enforce`] has passed to a CKC.
+///
 /// 7. Build the TLLVs: wrapped key, R1, returned tags, then the terms.
 /// 8. Derive the CKC key, encrypt with a fresh IV, write the container.
 ///
-/// `device_id` is the device's pseudonym, when there are such. The TLLVs of the "video" session key are
-/// ignored: the generic one is used, with version 1.
+/// The TLLVs of the "video" session key are ignored: the generic one is used, with version 1.
 ///
 /// # Errors
-/// [`Error`] when the device cannot take the key or keep to the terms.
+/// [`Error`] when the key has no IV, or the device cannot keep a duration.
 pub fn respond(
     spc: &VerifiedSpc<'_>,
     key: &ContentKey,
     granted: &Granted,
-    device_id: Option<&str>,
     rng: &mut dyn CryptoRng,
 ) -> Result<Answer, Error> {
-    let limits = &granted.limits;
+    let Granted {
+        use_,
+        remaining: _,
+        limits,
+    } = granted;
     let client = &spc.opened.client;
-    if client
-        .key_formats
-        .as_ref()
-        .is_some_and(|formats| !formats.contains(&Tag::CONTENT_KEY.0))
-    {
-        return Err(Error::KeyFormat);
-    }
-    device::check(limits, client, device_id)?;
-    let duration = Duration::choose(&granted.use_, client, key)?;
-
+    let duration = Duration::choose(use_, client, key)?;
     let iv = key.iv.as_ref().ok_or(Error::IvMissing)?;
+
     let wrapped = ckc::content_key(&key.key, iv, &spc.session_key.sk);
     let mut tllvs: Vec<(Tag, Cow<'_, [u8]>)> = vec![
         (Tag::CONTENT_KEY, Cow::Borrowed(&wrapped)),
@@ -96,11 +97,12 @@ pub fn respond(
         let (tag, value) = duration.tllv();
         tllvs.push((tag, Cow::Owned(value)));
     }
-    if let Some(value) = output_protection::security_level(limits, client)? {
+    if let Some(level) = limits.security_level() {
+        let value = output_protection::security_level(level);
         tllvs.push((Tag::SECURITY_LEVEL, Cow::Owned(value.to_vec())));
     }
     if let Some(required) = limits.hdcp {
-        let value = output_protection::hdcp(required, client, rng)?;
+        let value = output_protection::hdcp(required, rng);
         tllvs.push((Tag::HDCP, Cow::Owned(value.to_vec())));
     }
 

@@ -1,16 +1,14 @@
 //! The audit record: one JSON line a decision. Its members are documented in `docs/audit.md`.
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
-use super::sessions::SessionAudit;
-use super::{CheckIn, Error};
-use crate::content_key::ContentKey;
+use super::Error;
+use crate::content_key::{ContentKey, KeyQuery};
+use crate::drm::{Details, DrmSystem, Request};
 use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
-use crate::fairplay::client::{Capabilities, Client, Streaming};
-use crate::fairplay::spc::OpenedSpc;
-use crate::id::Id;
-use crate::rsa_key::Arithmetic;
-use crate::session;
+use crate::error::Code;
+use crate::session::{self, ActiveSession, SessionState};
 
 /// Version of the record: it changes when a member changes its meaning or goes away.
 pub const VERSION: u32 = 1;
@@ -19,46 +17,48 @@ pub const VERSION: u32 = 1;
 #[derive(Serialize)]
 pub struct Audit<'a> {
     audit: u32,
-    /// When it is made, in seconds since 1970.
+    /// When it was decided, in seconds since 1970.
     pub time: u64,
     request_id: &'a str,
     drm: &'static str,
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    fps_status: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// Pseudonym of the principal.
+    /// Pseudonym of the viewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     asset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// Each key of a request for several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<KeyAudit>,
     /// Name of the policy that lets the viewer in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    spc_version: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    credential: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rsa: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<Device>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    playback: Option<Playback>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     granted: Option<Terms>,
-    /// What the device reported, in place of being given a licence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub check_in: Option<CheckIn>,
-    /// How the licence stands in the count of its token.
+    /// How the licence was counted for its token.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub use_: Option<session::Use>,
-    /// The session that it is a decision in.
+    /// The session that the decision belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionAudit>,
+    /// What the DRM system adds.
+    #[serde(flatten, serialize_with = "members")]
+    pub details: Details,
+}
+
+/// What became of one of several keys.
+#[derive(Serialize)]
+struct KeyAudit {
+    asset: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    code: &'static str,
 }
 
 /// What the client reports.
@@ -69,22 +69,17 @@ struct Device {
     class: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     os: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fps: Option<[String; 2]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kdl: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    capabilities: Option<Vec<&'static str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<&'static str>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    virtual_machine: bool,
+    #[serde(flatten, serialize_with = "members")]
+    details: Details,
 }
 
-#[derive(Serialize)]
-struct Playback {
-    session: String,
-    state: &'static str,
+/// A session, and its state after the decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SessionAudit {
+    /// Its id.
+    pub id: String,
+    /// Its state.
+    pub state: SessionState,
 }
 
 #[derive(Serialize, Default)]
@@ -106,61 +101,79 @@ struct Terms {
 }
 
 impl<'a> Audit<'a> {
-    /// A decision of a DRM system at a time, in seconds since 1970. It is a licence until something
-    /// else is said.
-    pub fn of(drm: &'static str, time: u64, request_id: &'a str) -> Self {
+    /// A decision of a DRM system at a time, in seconds since 1970.
+    pub fn for_system(system: DrmSystem, time: u64, request_id: &'a str) -> Self {
+        Self::new(system.name(), time, request_id)
+    }
+
+    /// A decision of this part of the server: `token` or `session`. It is positive until
+    /// [`Self::refused`] says otherwise.
+    pub fn new(part: &'static str, time: u64, request_id: &'a str) -> Self {
         Self {
             audit: VERSION,
             time,
             request_id,
-            drm,
+            drm: part,
             code: "ok",
-            fps_status: None,
             reason: None,
             subject: None,
             asset: None,
             key: None,
+            keys: Vec::new(),
             policy: None,
-            spc_version: None,
-            credential: None,
-            rsa: None,
             device: None,
-            playback: None,
             granted: None,
-            check_in: None,
             use_: None,
             session: None,
+            details: Details::new(),
         }
     }
 
     /// There is no licence.
     pub fn refused(&mut self, error: &Error) {
         self.code = error.code().name;
-        self.fps_status = error.fps_status();
         self.reason = Some(error.to_string());
+        self.details.extend(error.details().iter().cloned());
     }
 
-    /// What the SPC says; `device_id` is a pseudonym.
-    pub fn requested(&mut self, spc: &OpenedSpc<'_>, device_id: Option<&str>) {
-        self.asset = Some(Id::from_bytes(&spc.asset_id).to_string());
-        self.spc_version = Some(spc.version.number());
-        self.credential = Some(spc.credential.name.clone());
-        self.rsa = Some(spc.arithmetic)
-            .filter(|arithmetic| *arithmetic != Arithmetic::Fused)
-            .map(Arithmetic::name);
-        self.device = Some(Device::of(&spc.client, device_id));
-        self.playback = spc.client.playback.map(|playback| Playback {
-            session: format!("{:016x}", playback.session_id),
-            state: playback.state.name(),
+    /// What the request asks for; `device_id` is a pseudonym.
+    pub fn requested(&mut self, request: &Request<'_>, device_id: Option<&str>, details: Details) {
+        let device = &request.device;
+        self.device = Some(Device {
+            id: device_id.map(ToOwned::to_owned),
+            class: device.class.name(),
+            os: device.os.clone(),
+            details,
         });
+        let asset = |query: &KeyQuery| query.id().to_string();
+        self.asset = request.keys.first().map(asset);
+        if request.keys.len() > 1 {
+            let keys = request.keys.iter().map(|query| KeyAudit {
+                asset: asset(query),
+                key: None,
+                code: "ok",
+            });
+            self.keys = keys.collect();
+        }
     }
 
-    /// The key record that was found.
-    pub fn found(&mut self, key: &ContentKey) {
-        self.key = Some(key.id.to_string());
+    /// The record that was found for a key of the request, by the key's index.
+    pub fn found(&mut self, index: usize, key: &ContentKey) {
+        let id = key.id.to_string();
+        if let Some(entry) = self.keys.get_mut(index) {
+            entry.key = Some(id.clone());
+        }
+        self.key.get_or_insert(id);
     }
 
-    /// The terms that everybody together allows.
+    /// One of several keys is refused.
+    pub fn refused_key(&mut self, index: usize, code: Code) {
+        if let Some(entry) = self.keys.get_mut(index) {
+            entry.code = code.name;
+        }
+    }
+
+    /// The terms of the licence.
     pub fn granted(&mut self, granted: &Granted) {
         let limits = &granted.limits;
         let terms = match granted.use_ {
@@ -196,23 +209,21 @@ impl<'a> Audit<'a> {
     }
 }
 
-impl Device {
-    fn of(client: &Client, id: Option<&str>) -> Self {
+impl SessionAudit {
+    /// What the audit says of an active session.
+    pub fn from_session(session: &ActiveSession) -> Self {
         Self {
-            id: id.map(ToOwned::to_owned),
-            class: client.device_class().name(),
-            os: client.os_version().map(|version| version.to_string()),
-            fps: client.device_identity.map(|identity| {
-                [identity.fps_ree_version, identity.fps_tee_version]
-                    .map(|version| format!("{version:08x}"))
-            }),
-            kdl: client.kdl_version,
-            capabilities: client.capabilities.map(Capabilities::names),
-            output: client
-                .streaming
-                .filter(|output| *output != Streaming::Local)
-                .map(Streaming::name),
-            virtual_machine: client.vm_device_info.is_some(),
+            id: session.ticket.id.clone(),
+            state: session.state,
         }
     }
+}
+
+/// Writes details as members.
+fn members<S: Serializer>(details: &Details, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(details.len()))?;
+    for (name, value) in details {
+        map.serialize_entry(name, value)?;
+    }
+    map.end()
 }

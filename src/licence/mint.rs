@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::audit::Audit;
-use super::{Error, FAIRPLAY, LicenceServer};
+use super::{Error, LicenceServer};
+use crate::drm::DrmSystem;
 use crate::encoding;
 use crate::entitlement::{self, Entitlement, Terms};
 use crate::platform::Platform;
@@ -64,7 +65,7 @@ impl<P: Platform> LicenceServer<P> {
         request_id: &str,
         wanted: &Value,
     ) -> Result<Minted, Error> {
-        let audit = Audit::of(TOKEN, self.platform.now(), request_id);
+        let audit = Audit::new(TOKEN, self.platform.now(), request_id);
         let result = self.decide_for_operator(wanted).await;
         self.audited(audit, result)
     }
@@ -90,26 +91,28 @@ impl<P: Platform> LicenceServer<P> {
     /// [`Error::Callback`].
     pub async fn mint_for_viewer(
         &self,
+        system: DrmSystem,
         request_id: &str,
         tokens: &token::Found,
         wanted: &Value,
     ) -> Result<Minted, Error> {
-        let mut audit = Audit::of(TOKEN, self.platform.now(), request_id);
+        let mut audit = Audit::new(TOKEN, self.platform.now(), request_id);
         let result = self
-            .decide_for_viewer(request_id, tokens, wanted, &mut audit)
+            .decide_for_viewer(system, request_id, tokens, wanted, &mut audit)
             .await;
         self.audited(audit, result)
     }
 
     async fn decide_for_viewer(
         &self,
+        system: DrmSystem,
         request_id: &str,
         tokens: &token::Found,
         wanted: &Value,
         audit: &mut Audit<'_>,
     ) -> Result<Minted, Error> {
         let now = audit.time;
-        let principal = self.admit(FAIRPLAY, tokens, now).await?;
+        let principal = self.admit(system, tokens, now).await?;
         audit.subject.clone_from(&principal.subject);
         let asked: ViewerTokenRequest = read(wanted)?;
         if asked.keys.is_empty() {
@@ -120,13 +123,13 @@ impl<P: Platform> LicenceServer<P> {
             return Err(Error::Request("`keys` names keys one by one"));
         }
         let secret = self.server_secret().await?.ok_or(Error::TokensOff)?;
-        let access = principal
+        let admission = principal
             .admissions
             .first()
             .ok_or(entitlement::Error::Missing)?;
-        let (option, callback) = access.callback().ok_or(entitlement::Error::Missing)?;
+        let (option, callback) = admission.callback().ok_or(entitlement::Error::Missing)?;
         audit.policy = Some(option.name.clone());
-        if access.is_limited() {
+        if admission.is_limited() {
             let reason = "the token says by itself what it is good for: play with it";
             return Err(entitlement::Error::Shape(reason).into());
         }
@@ -135,7 +138,7 @@ impl<P: Platform> LicenceServer<P> {
             request_id,
             time: now,
             policy: &option.name,
-            claims: access.claims(),
+            claims: admission.claims(),
             drm: None,
             asset: None,
             key: None,
@@ -160,7 +163,7 @@ impl<P: Platform> LicenceServer<P> {
         let entitlements = json!([terms]);
         Entitlement::from_claim(&entitlements)?;
         let mut claims = encoding::members([(own::POLICY, json!(option.name))]);
-        let token = access.token.as_ref();
+        let token = admission.token.as_ref();
         let subject = token.and_then(|token| token.subject.clone());
         claims.extend(subject.map(|subject| ("sub".to_owned(), subject.into())));
         Ok(self.mint(claims, entitlements, USUAL_LIFE, secret))

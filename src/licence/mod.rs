@@ -1,35 +1,36 @@
 //! The use case: token → entitlement → key → DRM module → audit record. No HTTP in it.
 
 mod audit;
-mod fairplay;
+mod issue;
 mod mint;
+mod modules;
 mod sessions;
 mod stream;
 
 use std::cell::OnceCell;
-use std::future::Future;
+
+use serde_json::Value;
 
 use audit::Audit;
-pub use fairplay::{CheckIn, Ckc, FairplayLicence, FairplayRequest, Purpose};
+pub use issue::{CheckIn, Issued, License, LicenseRequest};
 pub use mint::Minted;
+pub use modules::Modules;
 pub use sessions::{Listed, Session};
 pub use stream::SessionRequest;
 
 use crate::configuration::SettingsError;
 use crate::content_key::{ContentKey, KeySources};
+use crate::drm::{self, DrmSystem};
 use crate::entitlement;
 use crate::error::Code;
+use crate::fairplay::FPS_STATUS;
 use crate::fairplay::credentials::Credentials;
-use crate::fairplay::rules::Rules;
-use crate::platform::Platform;
+use crate::platform::{Platform, once};
 use crate::server_secret::{Label, ServerSecret};
 use crate::session::challenge::{self, Challenge};
 use crate::session::{self, Period};
 use crate::token::callback;
 use crate::token::{self, Admission, Policies};
-
-/// What the audit calls FairPlay.
-pub const FAIRPLAY: &str = "fairplay";
 
 /// Why there is no licence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,9 +48,9 @@ pub enum Error {
     /// The token's uses, the session, the store.
     #[error(transparent)]
     Session(#[from] session::Error),
-    /// The SPC, or what is asked for its device.
+    /// The message of the DRM system, or what its device can do.
     #[error(transparent)]
-    Fairplay(#[from] crate::fairplay::Error),
+    Drm(drm::Error),
     /// There is no key for the asset.
     #[error("there is no key for this asset id")]
     KeyNotFound,
@@ -65,9 +66,9 @@ pub enum Error {
     /// No session token came.
     #[error("no session token came with the request")]
     SessionMissing,
-    /// No FairPlay credential is configured.
-    #[error("no FairPlay credential is configured")]
-    FairplayOff,
+    /// The key record does not allow the DRM system.
+    #[error("the key record does not allow {}", .0.title())]
+    KeySystem(DrmSystem),
     /// The configuration does not load.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -85,18 +86,40 @@ impl Error {
             Self::SessionMissing => Code::SESSION_MISSING,
             Self::Entitlement(error) => error.code(),
             Self::Session(error) => error.code(),
-            Self::Fairplay(error) => error.code(),
+            Self::Drm(error) => error.code(),
             Self::KeyNotFound => Code::KEY_NOT_FOUND,
-            Self::FairplayOff => Code::FAIRPLAY_OFF,
+            Self::KeySystem(_) => Code::KEY_SYSTEM_NOT_ALLOWED,
             Self::Settings(error) => error.code(),
         }
     }
 
     /// The status number of the FairPlay server SDK, where there is one.
     pub fn fps_status(&self) -> Option<i32> {
+        let status = self.details().iter().find(|(name, _)| *name == FPS_STATUS);
+        status.and_then(|(_, status)| i32::try_from(status.as_i64()?).ok())
+    }
+
+    /// What the DRM system adds.
+    pub fn details(&self) -> &[(&'static str, Value)] {
         match self {
-            Self::Fairplay(error) => Some(error.fps_status()),
-            _ => None,
+            Self::Drm(error) => error.details(),
+            _ => &[],
+        }
+    }
+
+    /// Whether it refuses one key of a request, and not all of them.
+    fn is_of_one_key(&self) -> bool {
+        match self {
+            Self::Entitlement(_) | Self::KeyNotFound | Self::KeySystem(_) => true,
+            Self::Drm(error) => matches!(error, drm::Error::Refused { .. }),
+            Self::Callback(error) => !matches!(error, callback::Error::Failed(_)),
+            Self::Token(_)
+            | Self::Session(_)
+            | Self::Request(_)
+            | Self::TokensOff
+            | Self::SessionsOff
+            | Self::SessionMissing
+            | Self::Settings(_) => false,
         }
     }
 
@@ -106,7 +129,7 @@ impl Error {
         match self {
             Self::Token(error) => Some(error.to_string()),
             Self::Entitlement(error) => Some(error.to_string()),
-            Self::Fairplay(error) => error.is_public().then(|| error.to_string()),
+            Self::Drm(error) => error.public_reason().map(ToOwned::to_owned),
             Self::Request(_) => Some(self.to_string()),
             Self::Session(error) => error.is_public().then(|| error.to_string()),
             Self::Callback(callback::Error::Refused(reason)) => reason.clone(),
@@ -115,8 +138,17 @@ impl Error {
             | Self::TokensOff
             | Self::SessionsOff
             | Self::SessionMissing
-            | Self::FairplayOff
+            | Self::KeySystem(_)
             | Self::Settings(_) => None,
+        }
+    }
+}
+
+impl From<drm::Error> for Error {
+    fn from(error: drm::Error) -> Self {
+        match error {
+            drm::Error::Settings(error) => Self::Settings(error),
+            error => Self::Drm(error),
         }
     }
 }
@@ -170,8 +202,11 @@ impl Principal<'_> {
     /// # Errors
     /// [`Error::Entitlement`] when none does.
     pub fn admission_to(&self, key: &ContentKey) -> Result<&Admission<'_>, Error> {
-        let access = self.admissions.iter().find(|access| access.is_for(key));
-        access.ok_or_else(|| entitlement::Error::NotEntitled.into())
+        let admission = self
+            .admissions
+            .iter()
+            .find(|admission| admission.is_for(key));
+        admission.ok_or_else(|| entitlement::Error::NotEntitled.into())
     }
 }
 
@@ -181,9 +216,8 @@ impl Principal<'_> {
 pub struct LicenceServer<P> {
     platform: P,
     policies: OnceCell<Policies>,
-    credentials: OnceCell<Option<Credentials>>,
     keys: KeySources,
-    rules: OnceCell<Rules>,
+    modules: Modules,
     server_secret: OnceCell<Option<ServerSecret>>,
     session_period: OnceCell<Period>,
 }
@@ -194,9 +228,8 @@ impl<P: Platform> LicenceServer<P> {
         Self {
             platform,
             policies: OnceCell::new(),
-            credentials: OnceCell::new(),
             keys: KeySources::new(),
-            rules: OnceCell::new(),
+            modules: Modules::default(),
             server_secret: OnceCell::new(),
             session_period: OnceCell::new(),
         }
@@ -215,27 +248,22 @@ impl<P: Platform> LicenceServer<P> {
         once(&self.policies, Policies::load(&self.platform)).await
     }
 
+    /// The DRM systems.
+    pub fn modules(&self) -> &Modules {
+        &self.modules
+    }
+
     /// The FairPlay credentials; `None` when FairPlay is off.
     ///
     /// # Errors
     /// What is wrong with the `fairplay_…` variables.
     pub async fn credentials(&self) -> Result<Option<&Credentials>, SettingsError> {
-        Ok(once(&self.credentials, Credentials::load(&self.platform))
-            .await?
-            .as_ref())
+        self.modules.fairplay.credentials(&self.platform).await
     }
 
     /// The sources of keys.
     pub fn keys(&self) -> &KeySources {
         &self.keys
-    }
-
-    /// The rules that hold for every FairPlay licence.
-    ///
-    /// # Errors
-    /// What is wrong with `fairplay_rules`.
-    pub async fn rules(&self) -> Result<&Rules, SettingsError> {
-        once(&self.rules, Rules::load(&self.platform)).await
     }
 
     /// The deployment's own secret; `None` when there is none.
@@ -247,15 +275,33 @@ impl<P: Platform> LicenceServer<P> {
         Ok(once(&self.server_secret, secret).await?.as_ref())
     }
 
-    /// Gives the bearer of a token a challenge for a check-in.
+    /// Issues a challenge for a check-in to the bearer of a token.
     ///
     /// # Errors
-    /// [`Error::Token`], [`Error::Settings`], and [`Error::Session`] when there is no store to
-    /// remember it.
-    pub async fn challenge(&self, tokens: &token::Found) -> Result<Challenge, Error> {
+    /// [`Error::Token`], [`Error::Settings`], and [`Error::Session`] when there is no store that keeps
+    /// it.
+    pub async fn challenge(
+        &self,
+        system: DrmSystem,
+        tokens: &token::Found,
+    ) -> Result<Challenge, Error> {
         let now = self.platform.now();
-        self.admit(FAIRPLAY, tokens, now).await?;
+        self.admit(system, tokens, now).await?;
         Ok(challenge::issue(&self.platform, now).await?)
+    }
+
+    /// Explains an SPC: every block, and what it says of the device.
+    ///
+    /// # Errors
+    /// Why the SPC cannot be opened.
+    pub async fn inspect(&self, spc: &[u8]) -> Result<Value, Error> {
+        let secret = self.server_secret().await?;
+        let pseudonym = |hu: &[u8]| Some(secret?.pseudonym(Label::Device, hu));
+        let explained = self
+            .modules
+            .fairplay
+            .inspect(spc, &self.platform, pseudonym);
+        Ok(explained.await?)
     }
 
     /// Verifies the one token of a request. A refusal is written to the audit, as a decision of the
@@ -265,12 +311,12 @@ impl<P: Platform> LicenceServer<P> {
     /// [`Error::Token`], [`Error::Entitlement`] and [`Error::Settings`].
     pub async fn authenticate(
         &self,
-        drm: &'static str,
+        system: DrmSystem,
         request_id: &str,
         tokens: &token::Found,
     ) -> Result<Principal<'_>, Error> {
-        let mut audit = Audit::of(drm, self.platform.now(), request_id);
-        let result = match self.admit(drm, tokens, audit.time).await {
+        let mut audit = Audit::for_system(system, self.platform.now(), request_id);
+        let result = match self.admit(system, tokens, audit.time).await {
             Ok(principal) => {
                 audit.subject.clone_from(&principal.subject);
                 principal.check().map(|()| principal)
@@ -299,7 +345,7 @@ impl<P: Platform> LicenceServer<P> {
     /// [`Error::Token`], [`Error::Entitlement`] and [`Error::Settings`].
     pub async fn admit(
         &self,
-        drm: &str,
+        system: DrmSystem,
         tokens: &token::Found,
         now: u64,
     ) -> Result<Principal<'_>, Error> {
@@ -307,9 +353,11 @@ impl<P: Platform> LicenceServer<P> {
         let admissions = self
             .policies()
             .await?
-            .accept(tokens, drm, secret, &self.platform, now)
+            .accept(tokens, system.name(), secret, &self.platform, now)
             .await?;
-        let token = admissions.iter().find_map(|access| access.token.as_ref());
+        let token = admissions
+            .iter()
+            .find_map(|admission| admission.token.as_ref());
         let subject = token
             .and_then(|token| token.subject.as_deref())
             .zip(secret)
@@ -318,16 +366,5 @@ impl<P: Platform> LicenceServer<P> {
             admissions,
             subject,
         })
-    }
-}
-
-/// The value, read at most once. Two requests at a time may both read; the first one's is kept.
-async fn once<T, E>(cell: &OnceCell<T>, load: impl Future<Output = Result<T, E>>) -> Result<&T, E> {
-    match cell.get() {
-        Some(value) => Ok(value),
-        None => {
-            let value = load.await?;
-            Ok(cell.get_or_init(|| value))
-        }
     }
 }

@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::audit::Audit;
-use super::{Error, FAIRPLAY, LicenceServer};
+use super::audit::{Audit, SessionAudit};
+use super::{Error, LicenceServer};
 use crate::content_key::KeyQuery;
+use crate::drm::DrmSystem;
 use crate::entitlement::{self, Limits, MAX_STREAMS, StreamsFull};
 use crate::id::Id;
-use crate::platform::Platform;
+use crate::platform::{Platform, once};
 use crate::server_secret::{Label, ServerSecret};
 use crate::session::{self, ActiveSession, Opening, Period, SessionState, Sessions, Ticket};
 use crate::token::{self, Admission};
@@ -54,15 +55,6 @@ pub struct Listed {
     pub expires_at: u64,
 }
 
-/// What the audit says of a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SessionAudit {
-    /// Its id.
-    pub id: String,
-    /// How it stands.
-    pub state: SessionState,
-}
-
 /// What a player may say when it opens a session.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -82,7 +74,7 @@ impl<P: Platform> LicenceServer<P> {
     /// # Errors
     /// What is wrong with `session_period`.
     pub async fn session_period(&self) -> Result<Period, crate::configuration::SettingsError> {
-        super::once(&self.session_period, Period::load(&self.platform))
+        once(&self.session_period, Period::load(&self.platform))
             .await
             .copied()
     }
@@ -94,22 +86,26 @@ impl<P: Platform> LicenceServer<P> {
     /// [`Error::Session`] when there are as many as are allowed.
     pub async fn open_session(
         &self,
+        system: DrmSystem,
         request_id: &str,
         tokens: &token::Found,
         wanted: &Value,
     ) -> Result<Session, Error> {
-        let mut audit = Audit::of(SESSION, self.platform.now(), request_id);
-        let result = self.decide_session(tokens, wanted, &mut audit).await;
+        let mut audit = Audit::new(SESSION, self.platform.now(), request_id);
+        let result = self
+            .decide_session(system, tokens, wanted, &mut audit)
+            .await;
         self.audited(audit, result)
     }
 
     async fn decide_session(
         &self,
+        system: DrmSystem,
         tokens: &token::Found,
         wanted: &Value,
         audit: &mut Audit<'_>,
     ) -> Result<Session, Error> {
-        let principal = self.admit(FAIRPLAY, tokens, audit.time).await?;
+        let principal = self.admit(system, tokens, audit.time).await?;
         audit.subject.clone_from(&principal.subject);
         principal.check()?;
         let wanted = match wanted {
@@ -124,25 +120,30 @@ impl<P: Platform> LicenceServer<P> {
         }
         let (sessions, secret, _) = self.sessions().await?.ok_or(Error::SessionsOff)?;
         let subject = principal.subject_to_count()?;
-        let (access, limits) = match &wanted.key {
+        let (admission, limits) = match &wanted.key {
             Some(key) => {
                 let id = Id::from_text(key).ok_or(Error::Request("`key` is no id of a key"))?;
-                let key = &self.key_for(&principal, &KeyQuery::from_id(id)).await?;
-                audit.found(key);
-                let access = principal.admission_to(key)?;
-                let terms = self.fairplay_terms(access, key).await?;
-                (access, terms.granted_at(audit.time)?.limits)
+                let query = KeyQuery::from_id(id);
+                let key = &self.key_for(&principal, &query, system).await?;
+                audit.found(0, key);
+                let admission = principal.admission_to(key)?;
+                let terms = self.terms_for(system, admission, key).await?;
+                (admission, terms.granted_at(audit.time)?.limits)
             }
             None => {
-                let access = principal
+                let admission = principal
                     .admissions
                     .first()
                     .ok_or(entitlement::Error::Missing)?;
-                let rules = self.rules().await?;
-                (access, access.limits()?.and(&rules.terms.limits))
+                let limits = admission.limits()?;
+                let own = self.modules.terms(system, &self.platform).await?;
+                let limits = own
+                    .iter()
+                    .fold(limits, |limits, own| limits.and(&own.limits));
+                (admission, limits)
             }
         };
-        audit.policy = access.option.map(|option| option.name.clone());
+        audit.policy = admission.option.map(|option| option.name.clone());
         let owner = match &wanted.device {
             Some(name) => secret.pseudonym(Label::Session, format!("app/{name}").as_bytes()),
             None => {
@@ -156,7 +157,7 @@ impl<P: Platform> LicenceServer<P> {
             owner: &owner,
             device: None,
             playback: None,
-            token: &token_id(access),
+            token: &token_id(admission),
             limit: limits.max_streams.unwrap_or(MAX_STREAMS),
             full: full(&limits),
             is_renewal: false,
@@ -167,7 +168,7 @@ impl<P: Platform> LicenceServer<P> {
             &self.platform,
         )
         .await?;
-        audit.session = Some(SessionAudit::of(&held));
+        audit.session = Some(SessionAudit::from_session(&held));
         self.session_response(&held, secret).await
     }
 
@@ -182,7 +183,7 @@ impl<P: Platform> LicenceServer<P> {
         id: Option<&str>,
         token: Option<&str>,
     ) -> Result<Session, Error> {
-        let mut audit = Audit::of(SESSION, self.platform.now(), request_id);
+        let mut audit = Audit::new(SESSION, self.platform.now(), request_id);
         let result = self.decide_heartbeat(id, token, &mut audit).await;
         let unchecked = |decided: &SessionAudit| decided.state != SessionState::Continued;
         match &result {
@@ -204,7 +205,7 @@ impl<P: Platform> LicenceServer<P> {
             &self.platform,
         )
         .await?;
-        audit.session = Some(SessionAudit::of(&held));
+        audit.session = Some(SessionAudit::from_session(&held));
         self.session_response(&held, secret).await
     }
 
@@ -218,7 +219,7 @@ impl<P: Platform> LicenceServer<P> {
         id: Option<&str>,
         token: Option<&str>,
     ) -> Result<(), Error> {
-        let mut audit = Audit::of(SESSION, self.platform.now(), request_id);
+        let mut audit = Audit::new(SESSION, self.platform.now(), request_id);
         let result = self.decide_teardown(id, token, &mut audit).await;
         self.audited(audit, result)
     }
@@ -269,7 +270,7 @@ impl<P: Platform> LicenceServer<P> {
         subject: Option<&str>,
         id: Option<&str>,
     ) -> Result<usize, Error> {
-        let mut audit = Audit::of(SESSION, self.platform.now(), request_id);
+        let mut audit = Audit::new(SESSION, self.platform.now(), request_id);
         let result = self.decide_ends(subject, id, &mut audit).await;
         self.audited(audit, result)
     }
@@ -337,23 +338,17 @@ impl<P: Platform> LicenceServer<P> {
     }
 }
 
-impl SessionAudit {
-    pub(super) fn of(held: &ActiveSession) -> Self {
-        Self {
-            id: held.ticket.id.clone(),
-            state: held.state,
-        }
-    }
-}
-
 /// What gives way when nobody says it.
 pub(super) fn full(limits: &Limits) -> StreamsFull {
     limits.streams_full.unwrap_or(StreamsFull::RefuseNew)
 }
 
 /// What tells a token in lists: the beginning of its SHA-256.
-pub(super) fn token_id(access: &Admission<'_>) -> String {
-    let identity = access.token.as_ref().map(|token| token.identity.as_slice());
+pub(super) fn token_id(admission: &Admission<'_>) -> String {
+    let identity = admission
+        .token
+        .as_ref()
+        .map(|token| token.identity.as_slice());
     let digest = Sha256::digest(identity.unwrap_or_default());
     hex::encode(digest.split_at(8).0)
 }

@@ -1,9 +1,10 @@
 //! The session of a licence: the player's own, or where it has none one that the licence opens.
 
-use super::sessions::{Session, SessionAudit, full, token_id};
+use super::audit::SessionAudit;
+use super::sessions::{Session, full, token_id};
 use super::{Error, LicenceServer, Principal};
+use crate::drm::{Intent, Request};
 use crate::entitlement::{self, Granted, Limits, Use, min_some};
-use crate::fairplay::client::{Client, PlaybackState, Streaming};
 use crate::platform::Platform;
 use crate::session::{self, Opening, Period, Ticket};
 use crate::token::Admission;
@@ -13,7 +14,7 @@ use crate::token::Admission;
 pub struct SessionRequest<'a> {
     /// Its session token.
     pub token: Option<&'a str>,
-    /// Whether it asks for a renewal; `None`: the SPC says it.
+    /// Whether it asks for a renewal; `None`: the message of the DRM system says it.
     pub is_renewal: Option<bool>,
 }
 
@@ -37,9 +38,9 @@ impl<P: Platform> LicenceServer<P> {
     pub(super) async fn stream<'a>(
         &self,
         principal: &'a Principal<'_>,
-        access: &Admission<'_>,
+        admission: &Admission<'_>,
         request: SessionRequest<'_>,
-        client: &Client,
+        asked: &Request<'_>,
         device: Option<&'a str>,
         limits: &Limits,
     ) -> Result<Option<Stream<'a>>, Error> {
@@ -65,25 +66,18 @@ impl<P: Platform> LicenceServer<P> {
                 return Err(session::Error::StreamsExceeded(limit).into());
             }
         }
-        let state = client.playback.map(|playback| playback.state);
-        let goes_on = || {
-            matches!(
-                state,
-                Some(PlaybackState::Renewal | PlaybackState::KeyNotRequired)
-            )
-        };
         Ok(Some(Stream {
             ticket,
             subject,
             device,
-            playback: client.playback.map(|playback| playback.session_id),
+            playback: asked.device.playback,
             limit,
             full: full(limits),
-            token: token_id(access),
-            is_renewal: request.is_renewal.unwrap_or_else(goes_on),
-            is_elsewhere: client
-                .streaming
-                .is_some_and(|output| output == Streaming::AirPlay),
+            token: token_id(admission),
+            is_renewal: request
+                .is_renewal
+                .unwrap_or(asked.intent == Intent::Renewal),
+            is_elsewhere: asked.device.is_remote_output,
             period,
         }))
     }
@@ -117,7 +111,7 @@ impl<P: Platform> LicenceServer<P> {
             Some(_) => Some(self.session_response(&held, secret).await?),
             None => None,
         };
-        Ok((SessionAudit::of(&held), told))
+        Ok((SessionAudit::from_session(&held), told))
     }
 
     /// Frees the slot of a device that has stopped. A player with a session of its own ends that itself.

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::MAX_SPC;
 use super::format::Format;
 use super::problem::Problem;
+use crate::drm;
 use crate::encoding;
 use crate::error::Code;
 use crate::fairplay;
@@ -286,7 +287,7 @@ fn from_base64(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
     match (encoding::base64(text), Mistake::of(text.as_bytes())) {
         (Some(spc), _) => sized(spc),
         (None, Some(mistake)) => {
-            Err(licence::Error::from(fairplay::Error::NotAnSpc(mistake)).into())
+            Err(licence::Error::from(drm::Error::from(fairplay::Error::NotAnSpc(mistake))).into())
         }
         (None, None) => Err(malformed("the SPC is not base64")),
     }

@@ -21,11 +21,9 @@ pub async fn reply<P: Platform>(
     request: &Request<Vec<u8>>,
     name: Option<&str>,
 ) -> Result<Reply, Problem> {
-    let credentials = licences
-        .credentials()
-        .await
-        .map_err(Error::from)?
-        .ok_or(Error::FairplayOff)?;
+    let fairplay = &licences.modules().fairplay;
+    let credentials = fairplay.require_credentials(licences.platform()).await;
+    let credentials = credentials.map_err(Error::from)?;
     let credential = credentials
         .named(name)
         .ok_or_else(|| Problem::new(Code::ROUTE_NOT_FOUND, "no credential has this name"))?;

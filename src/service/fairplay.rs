@@ -11,9 +11,10 @@ use super::origin::TrustedHeaders;
 use super::problem::Problem;
 use super::reply::{self, Outcome};
 use super::{Reply, json, key_system, parameter};
+use crate::drm::{DrmSystem, Purpose};
 use crate::encoding::BASE64;
 use crate::error::Code;
-use crate::licence::{FAIRPLAY, FairplayRequest, LicenceServer, Purpose, SessionRequest};
+use crate::licence::{LicenceServer, LicenseRequest, SessionRequest};
 use crate::platform::Platform;
 use crate::token;
 
@@ -49,10 +50,12 @@ pub async fn reply<P: Platform>(
     let request = SpcRequest::of(&parts.headers, body)?;
     let format = Format::of_reply(query, &parts.headers, tokens.place(), &request)?;
 
-    let principal = licences.authenticate(FAIRPLAY, id, &tokens).await?;
+    let principal = licences
+        .authenticate(DrmSystem::FairPlay, id, &tokens)
+        .await?;
     let purpose = match endpoint {
-        Endpoint::CheckIn => Purpose::CheckIn,
-        Endpoint::Fairplay | Endpoint::License => Purpose::Licence,
+        Endpoint::CheckIn => Purpose::Report,
+        Endpoint::Fairplay | Endpoint::License => Purpose::License,
     };
     let place = async || {
         let trusted = TrustedHeaders::load(licences.platform()).await?;
@@ -62,13 +65,14 @@ pub async fn reply<P: Platform>(
     for key in &request.keys {
         outcomes.push(match &key.spc {
             Ok(spc) => {
-                let request = FairplayRequest {
+                let request = LicenseRequest {
                     purpose,
                     id,
-                    spc,
+                    message: spc,
                     session,
                 };
-                let licence = licences.fairplay(&principal, request, place).await;
+                let fairplay = &licences.modules().fairplay;
+                let licence = licences.issue(fairplay, &principal, request, place).await;
                 licence.map_err(Problem::from)
             }
             Err(problem) => Err(problem.clone()),
@@ -109,7 +113,7 @@ pub async fn challenge<P: Platform>(
     request: &Request<Vec<u8>>,
 ) -> Result<Reply, Problem> {
     let tokens = token::locate(request.headers(), request.uri().query(), None);
-    let challenge = licences.challenge(&tokens).await?;
+    let challenge = licences.challenge(DrmSystem::FairPlay, &tokens).await?;
     Ok(json(
         StatusCode::OK,
         &json!({

@@ -7,6 +7,7 @@ use super::cors::Cors;
 use super::origin::TrustedHeaders;
 use super::{Reply, json};
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
+use crate::drm::Module;
 use crate::error::Code;
 use crate::fairplay::credentials::{self, ApplicationSecret, Credentials};
 use crate::licence::LicenceServer;
@@ -42,7 +43,8 @@ pub async fn reply<P: Platform>(licences: &LicenceServer<P>) -> Reply {
     );
     let policies = licences.policies().await;
     collect(&mut problems, policies.and_then(Policies::check));
-    collect(&mut problems, licences.rules().await.map(drop));
+    let fairplay_terms = licences.modules().fairplay.terms(licences.platform());
+    collect(&mut problems, fairplay_terms.await.map(drop));
     collect(&mut problems, licences.server_secret().await.map(drop));
     let operator = Operator::load(licences.platform()).await;
     collect(&mut problems, operator.map(drop));

@@ -10,7 +10,11 @@ use super::problem::Problem;
 use super::{Reply, json, reply, sessions};
 use crate::encoding::{self, BASE64};
 use crate::error::Code;
-use crate::licence::{CheckIn, Ckc, FairplayLicence};
+use crate::fairplay::check_in::Report;
+use crate::licence::{self, Issued, License};
+
+type CheckIn = licence::CheckIn<Report>;
+type FairplayLicense = Issued<Report>;
 
 /// The header with the time at which a licence ends, in seconds since 1970.
 pub const EXPIRES_AT_HEADER: &str = "x-keylet-expires-at";
@@ -19,7 +23,7 @@ pub const EXPIRES_AT_HEADER: &str = "x-keylet-expires-at";
 pub const RENEW_AFTER_HEADER: &str = "x-keylet-renew-after";
 
 /// What became of one key.
-pub type Outcome = Result<FairplayLicence, Problem>;
+pub type Outcome = Result<FairplayLicense, Problem>;
 
 /// Writes what became of each key of a request, in their order.
 ///
@@ -44,15 +48,15 @@ pub fn write(
     }
 }
 
-fn write_one(format: Format, licence: FairplayLicence, extra: Option<Extra>) -> Reply {
+fn write_one(format: Format, licence: FairplayLicense, extra: Option<Extra>) -> Reply {
     let ckc = match licence {
-        FairplayLicence::Ckc(ckc) => ckc,
-        FairplayLicence::Stopped => {
+        FairplayLicense::License(ckc) => ckc,
+        FairplayLicense::Stopped => {
             let mut reply = Response::new(Vec::new());
             *reply.status_mut() = StatusCode::NO_CONTENT;
             return reply;
         }
-        FairplayLicence::CheckedIn(check_in) => return json(StatusCode::OK, &json!(check_in)),
+        FairplayLicense::CheckedIn(check_in) => return json(StatusCode::OK, &json!(check_in)),
     };
     let ends = [
         (EXPIRES_AT_HEADER, ckc.expires_at),
@@ -60,13 +64,13 @@ fn write_one(format: Format, licence: FairplayLicence, extra: Option<Extra>) -> 
     ];
     let session = ckc.session.clone();
     let mut reply = match format {
-        Format::Base64 => reply(StatusCode::OK, "text/plain", BASE64.encode(&ckc.bytes)),
+        Format::Base64 => reply(StatusCode::OK, "text/plain", BASE64.encode(&ckc.message)),
         Format::CkcXml => {
-            let text = format!("<ckc>{}</ckc>", BASE64.encode(&ckc.bytes));
+            let text = format!("<ckc>{}</ckc>", BASE64.encode(&ckc.message));
             reply(StatusCode::OK, "text/plain", text)
         }
         Format::Json => json(StatusCode::OK, &document(&ckc, extra)),
-        _ => reply(StatusCode::OK, "application/octet-stream", ckc.bytes),
+        _ => reply(StatusCode::OK, "application/octet-stream", ckc.message),
     };
     for (name, value) in ends {
         if let Some(value) = value {
@@ -82,8 +86,8 @@ fn write_one(format: Format, licence: FairplayLicence, extra: Option<Extra>) -> 
 
 /// One document for all clients that read JSON: `ckc` is the common name, `CkcMessage` that of
 /// Nagra's players, and `License` the third that Shaka and dash.js look for.
-fn document(ckc: &Ckc, extra: Option<Extra>) -> Value {
-    let text = BASE64.encode(&ckc.bytes);
+fn document(ckc: &License, extra: Option<Extra>) -> Value {
+    let text = BASE64.encode(&ckc.message);
     let mut document = Map::new();
     document.extend(["ckc", "CkcMessage", "License"].map(|name| (name.into(), json!(text))));
     insert(
@@ -114,9 +118,9 @@ fn envelope(keys: Value) -> Value {
 /// A key of an envelope: `status` is 0, or that of the refusal (see [`status`]).
 fn streaming_key(key: &Requested, outcome: &Outcome) -> Value {
     let mut entry = match outcome {
-        Ok(FairplayLicence::Ckc(ckc)) => granted(ckc),
-        Ok(FairplayLicence::Stopped) => status(0),
-        Ok(FairplayLicence::CheckedIn(report)) => {
+        Ok(FairplayLicense::License(ckc)) => granted(ckc),
+        Ok(FairplayLicense::Stopped) => status(0),
+        Ok(FairplayLicense::CheckedIn(report)) => {
             let mut entry = status(0);
             entry.extend(check_in(report));
             entry
@@ -128,9 +132,9 @@ fn streaming_key(key: &Requested, outcome: &Outcome) -> Value {
     entry.into()
 }
 
-fn granted(ckc: &Ckc) -> Map<String, Value> {
+fn granted(ckc: &License) -> Map<String, Value> {
     let mut entry = status(0);
-    entry.insert("ckc".into(), BASE64.encode(&ckc.bytes).into());
+    entry.insert("ckc".into(), BASE64.encode(&ckc.message).into());
     insert(&mut entry, "lease-expiry-time", ckc.expires_at);
     insert(&mut entry, "renew-after", ckc.renew_after);
     insert_session(&mut entry, ckc);
@@ -138,7 +142,7 @@ fn granted(ckc: &Ckc) -> Map<String, Value> {
 }
 
 /// What a player with a session of its own goes on with.
-fn insert_session(entry: &mut Map<String, Value>, ckc: &Ckc) {
+fn insert_session(entry: &mut Map<String, Value>, ckc: &License) {
     let session = ckc.session.as_ref();
     insert(entry, "session_id", session.map(|session| &session.id));
     insert(
@@ -158,11 +162,11 @@ fn status(number: i32) -> Map<String, Value> {
 /// key that there will not be.
 fn array_key(key: &Requested, outcome: &Outcome) -> Value {
     let mut entry = match outcome {
-        Ok(FairplayLicence::Ckc(ckc)) => {
-            encoding::members([("payload", BASE64.encode(&ckc.bytes).into())])
+        Ok(FairplayLicense::License(ckc)) => {
+            encoding::members([("payload", BASE64.encode(&ckc.message).into())])
         }
-        Ok(FairplayLicence::Stopped) => Map::new(),
-        Ok(FairplayLicence::CheckedIn(report)) => check_in(report),
+        Ok(FairplayLicense::Stopped) => Map::new(),
+        Ok(FairplayLicense::CheckedIn(report)) => check_in(report),
         Err(problem) => refused("error", problem),
     };
     insert(&mut entry, "keyID", key.id.as_ref());

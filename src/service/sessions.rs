@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::{Reply, json, parameter};
+use crate::drm::DrmSystem;
 use crate::encoding;
 use crate::error::Code;
 use crate::licence::{self, LicenceServer, Session};
@@ -28,7 +29,9 @@ pub async fn reply<P: Platform>(
     let query = parts.uri.query();
     if parts.method == Method::POST {
         let tokens = token::locate(&parts.headers, query, None);
-        let session = licences.open_session(id, &tokens, &wanted(&body)?).await?;
+        let session = licences
+            .open_session(DrmSystem::FairPlay, id, &tokens, &wanted(&body)?)
+            .await?;
         return Ok(session_response(&session));
     }
     require_operator(licences, &parts.headers).await?;

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::problem::Problem;
 use super::sessions::{require_operator, set_session_headers};
 use super::{Reply, json};
+use crate::drm::DrmSystem;
 use crate::encoding;
 use crate::error::Code;
 use crate::licence::{self, LicenceServer, Session};
@@ -71,7 +72,9 @@ pub async fn reply<P: Platform>(
     match action {
         Action::Setup => {
             let tokens = token::locate(&parts.headers, parts.uri.query(), None);
-            let opened = licences.open_session(id, &tokens, &Value::Null).await;
+            let opened = licences
+                .open_session(DrmSystem::FairPlay, id, &tokens, &Value::Null)
+                .await;
             opened
                 .map(|session| session_response(&session))
                 .map_err(numbered)

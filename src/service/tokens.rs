@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::problem::Problem;
 use super::{Reply, json};
+use crate::drm::DrmSystem;
 use crate::encoding;
 use crate::error::Code;
 use crate::licence::{self, LicenceServer};
@@ -32,7 +33,9 @@ pub async fn reply<P: Platform>(
         licences.mint_for_operator(id, &wanted).await?
     } else {
         let tokens = token::locate(&parts.headers, parts.uri.query(), None);
-        licences.mint_for_viewer(id, &tokens, &wanted).await?
+        licences
+            .mint_for_viewer(DrmSystem::FairPlay, id, &tokens, &wanted)
+            .await?
     };
     Ok(json(
         StatusCode::OK,

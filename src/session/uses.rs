@@ -15,9 +15,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Error, text, unless_allowed};
-use crate::id::Id;
 use crate::platform::Platform;
-use crate::secret::Secret;
 
 /// How long a device may ask again for a licence that was counted, in seconds. Players do so for
 /// AirPlay.
@@ -46,10 +44,10 @@ pub struct Claim<'a> {
     pub token: &'a [u8],
     /// When the token is accepted no more, in seconds since 1970.
     pub expires: u64,
-    /// Anonymised device identifier (HU).
-    pub device: &'a Secret<20>,
-    /// The key record.
-    pub key: &'a Id,
+    /// The device's own identifier.
+    pub device: &'a [u8],
+    /// Ids of the key records, one a line.
+    pub keys: &'a str,
     /// How many licences the token is good for.
     pub limit: u32,
     /// Seconds since 1970.
@@ -118,8 +116,8 @@ impl Keys {
         let token = Sha256::digest(claim.token);
         let licence = Sha256::new()
             .chain_update(token)
-            .chain_update(claim.device.expose())
-            .chain_update(claim.key.to_string())
+            .chain_update(claim.device)
+            .chain_update(claim.keys)
             .finalize();
         let (token, licence) = (hex::encode(token), hex::encode(licence));
         Self {

@@ -1,0 +1,658 @@
+//! The pipeline of a licence, the same for every DRM system: open, keys, terms, back end, enforce, streams,
+//! seal, count.
+//!
+//! Nothing that costs much and nothing that changes state happens before both the token and the
+//! request are verified. What counts is counted once nothing else can refuse, and before anything is
+//! sent.
+
+use std::rc::Rc;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::audit::Audit;
+use super::sessions::Session;
+use super::stream::SessionRequest;
+use super::{Error, LicenceServer, Principal};
+use crate::configuration::SettingsError;
+use crate::content_key::{ContentKey, KeyQuery};
+use crate::drm::{DrmSystem, GrantedKey, Intent, Module, Purpose, Sealed};
+use crate::entitlement::{self, ClientOrigin, Limits, Terms, min_some};
+use crate::id::Id;
+use crate::platform::Platform;
+use crate::server_secret::Label;
+use crate::session;
+use crate::session::challenge;
+use crate::token::Admission;
+use crate::token::callback::Question;
+
+/// What a player sends.
+pub struct LicenseRequest<'a> {
+    /// What the route is for.
+    pub purpose: Purpose,
+    /// The request's id in logs and answers.
+    pub id: &'a str,
+    /// The message of the DRM system, such as an SPC.
+    pub message: &'a [u8],
+    /// What the player says of its session.
+    pub session: SessionRequest<'a>,
+}
+
+/// What a player gets.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Issued<R> {
+    /// A licence.
+    License(License),
+    /// Nothing: the player reported that playback stopped.
+    Stopped,
+    /// The device reported what it has stored.
+    CheckedIn(CheckIn<R>),
+}
+
+/// A licence, and what an app needs to know of it that cannot open it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct License {
+    /// The message for the device, such as a CKC.
+    pub message: Vec<u8>,
+    /// When playback stops or may start no more unless the licence is renewed, in seconds since 1970.
+    pub expires_at: Option<u64>,
+    /// When to ask for a renewal, in seconds from now. `None` where a renewal would not prolong it.
+    pub renew_after: Option<u32>,
+    /// How long the key may be stored before it is played, in seconds.
+    pub persistence_duration: Option<u32>,
+    /// The session that the player keeps.
+    pub session: Option<Session>,
+}
+
+/// A check-in: what the device reports, and whether it answers a challenge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckIn<R> {
+    /// Whether it answers a challenge.
+    pub challenge: challenge::Answer,
+    /// Pseudonym of the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
+    /// What the device reports.
+    #[serde(flatten)]
+    pub report: R,
+}
+
+/// A key that the principal may have, and its terms before they are held against time, origin and device.
+struct PermittedKey<'a> {
+    key: Rc<ContentKey>,
+    admission: &'a Admission<'a>,
+    terms: Terms,
+}
+
+impl<P: Platform> LicenceServer<P> {
+    /// Answers the request of a principal with a licence of a DRM system, and writes the audit record.
+    /// `origin` is asked only when the terms look at where the request comes from.
+    ///
+    /// Of several keys, those that are refused are left out; where all are, the first refusal is the
+    /// answer.
+    ///
+    /// # Errors
+    /// [`Error`], which the audit record names by its code.
+    pub async fn issue<M: Module>(
+        &self,
+        module: &M,
+        principal: &Principal<'_>,
+        request: LicenseRequest<'_>,
+        origin: impl AsyncFn() -> Result<ClientOrigin, SettingsError>,
+    ) -> Result<Issued<M::Report>, Error> {
+        let mut audit = Audit::for_system(M::SYSTEM, self.platform.now(), request.id);
+        audit.subject.clone_from(&principal.subject);
+        let result = self
+            .decide(module, principal, request, origin, &mut audit)
+            .await;
+        self.audited(audit, result)
+    }
+
+    async fn decide<M: Module>(
+        &self,
+        module: &M,
+        principal: &Principal<'_>,
+        request: LicenseRequest<'_>,
+        origin: impl AsyncFn() -> Result<ClientOrigin, SettingsError>,
+        audit: &mut Audit<'_>,
+    ) -> Result<Issued<M::Report>, Error> {
+        let now = audit.time;
+        let secret = self.server_secret().await?;
+        let opened = module.open(request.message, &self.platform).await?;
+        let asked = module.request(&opened, request.purpose);
+        let details = module.audit_details(&opened);
+        audit.details = details.record;
+        let asked = asked?;
+        let device_id =
+            secret.map(|secret| secret.pseudonym(Label::Device, asked.device.identifier));
+        let device_id = device_id.as_deref();
+        audit.requested(&asked, device_id, details.device);
+
+        if let Intent::Report(challenge) = asked.intent
+            && let Some(report) = module.report(&opened)
+        {
+            let check_in = CheckIn {
+                challenge: challenge::redeem(&self.platform, challenge, now).await?,
+                device_id: device_id.map(ToOwned::to_owned),
+                report,
+            };
+            audit.details.push(("check_in", json!(check_in)));
+            return Ok(Issued::CheckedIn(check_in));
+        }
+
+        let mut refusals = Refusals::default();
+        let mut permitted = Vec::with_capacity(asked.keys.len());
+        for (index, query) in asked.keys.iter().enumerate() {
+            let key = self.permitted_key(M::SYSTEM, principal, query).await;
+            match key {
+                Ok(key) => {
+                    audit.found(index, &key.key);
+                    permitted.push((index, key));
+                }
+                Err(error) => refusals.add(index, error, audit)?,
+            }
+        }
+        let admission = match permitted.first() {
+            Some((_, first)) => first.admission,
+            None => return Err(refusals.into_error()),
+        };
+        audit.policy = admission.option.map(|option| option.name.clone());
+        if asked.intent == Intent::Stopped {
+            // A player that stopped gets nothing, so neither a date nor a place can refuse it.
+            let limits = all_limits(permitted.iter().map(|(_, key)| &key.terms.limits));
+            let stream = self.stream(
+                principal,
+                admission,
+                request.session,
+                &asked,
+                device_id,
+                &limits,
+            );
+            if let Some(stream) = stream.await? {
+                self.stop_stream(&stream).await?;
+            }
+            return Ok(Issued::Stopped);
+        }
+
+        let mut granted_keys = Vec::with_capacity(permitted.len());
+        for (index, key) in permitted {
+            let granted = async {
+                let terms = match key.admission.callback() {
+                    Some((option, callback)) => {
+                        let query = asked.keys.get(index).map(KeyQuery::id);
+                        let question = Question {
+                            purpose: "licence",
+                            request_id: request.id,
+                            time: now,
+                            policy: &option.name,
+                            claims: key.admission.claims(),
+                            drm: Some(M::SYSTEM.name()),
+                            // A device may write what it likes around a KID.
+                            asset: query
+                                .filter(|id| key.key.names.contains(id))
+                                .map(Id::to_string),
+                            key: Some(key.key.id.to_string()),
+                            device_class: Some(asked.device.class.name()),
+                            device_id,
+                            wanted: None,
+                        };
+                        let more = callback.ask(&question, &self.platform).await?;
+                        key.terms.and(more.for_track(key.key.track)?)
+                    }
+                    None => key.terms.clone(),
+                };
+                let granted = terms.granted_at(now)?;
+                check_limits(&granted.limits, device_id, &origin).await?;
+                module.enforce(&granted.limits, &opened, device_id)?;
+                Ok((terms.has_lease(), granted))
+            };
+            match granted.await {
+                Ok((has_lease, granted)) => granted_keys.push((key, has_lease, granted)),
+                Err(error) => refusals.add(index, error, audit)?,
+            }
+        }
+        if granted_keys.is_empty() {
+            return Err(refusals.into_error());
+        }
+
+        let limits = all_limits(granted_keys.iter().map(|(.., granted)| &granted.limits));
+        let stream = self
+            .stream(
+                principal,
+                admission,
+                request.session,
+                &asked,
+                device_id,
+                &limits,
+            )
+            .await?;
+        if let Some(stream) = &stream {
+            for (_, has_lease, granted) in &mut granted_keys {
+                stream.clip(granted, *has_lease, now);
+            }
+        }
+        let sealed: Vec<GrantedKey<'_>> = granted_keys
+            .iter()
+            .map(|(key, _, granted)| GrantedKey {
+                key: &key.key,
+                granted,
+            })
+            .collect();
+        let sealed = module.seal(&opened, &sealed, &self.platform).await?;
+
+        let mut session = None;
+        if let Some(stream) = &stream {
+            let (counted, response) = self.count_stream(stream).await?;
+            audit.session = Some(counted);
+            session = response;
+        }
+        if let Some(limit) = limits.max_uses {
+            let Some(token) = &admission.token else {
+                return Err(entitlement::Error::Needs("max_uses", "a token").into());
+            };
+            let ids: Vec<String> = granted_keys
+                .iter()
+                .map(|(key, ..)| key.key.id.to_string())
+                .collect();
+            let claim = session::Claim {
+                token: &token.identity,
+                expires: token.accepted_until,
+                device: asked.device.identifier,
+                keys: &ids.join("\n"),
+                limit,
+                now,
+            };
+            audit.use_ = Some(claim.make(&self.platform).await?);
+        }
+        if let Some((.., granted)) = granted_keys.first() {
+            audit.granted(granted);
+        }
+        let ends = granted_keys.iter().map(|(.., granted)| granted.remaining);
+        Ok(Issued::License(License {
+            session,
+            ..License::new(sealed, ends.fold(None, min_some), now)
+        }))
+    }
+
+    /// The key of a query, and the terms of the principal for it before a back end is asked.
+    async fn permitted_key<'a>(
+        &self,
+        system: DrmSystem,
+        principal: &'a Principal<'_>,
+        query: &KeyQuery,
+    ) -> Result<PermittedKey<'a>, Error> {
+        let key = self.key_for(principal, query, system).await?;
+        let admission = principal.admission_to(&key)?;
+        let terms = self.terms_for(system, admission, &key).await?;
+        Ok(PermittedKey {
+            key,
+            admission,
+            terms,
+        })
+    }
+
+    /// The key record that a query reaches, which must allow the DRM system. A token may bring its keys along;
+    /// those of the server need not be configured then.
+    ///
+    /// # Errors
+    /// [`Error::KeyNotFound`], [`Error::KeySystem`] and [`Error::Settings`].
+    pub async fn key_for(
+        &self,
+        principal: &Principal<'_>,
+        query: &KeyQuery,
+        system: DrmSystem,
+    ) -> Result<Rc<ContentKey>, Error> {
+        let tokens = principal.admissions.iter();
+        let mut brought =
+            tokens.filter_map(|admission| admission.token.as_ref()?.content_keys.as_ref());
+        let key = match brought.find_map(|keys| keys.find(query)) {
+            Some(key) => Rc::clone(key),
+            None => {
+                let found = self.keys.find(query, &self.platform).await?;
+                found.ok_or(Error::KeyNotFound)?
+            }
+        };
+        if key.is_for(system) {
+            Ok(key)
+        } else {
+            Err(Error::KeySystem(system))
+        }
+    }
+
+    /// The terms for a key before a back end is asked: those of the admission, of the key record, and of the
+    /// deployment for the DRM system.
+    ///
+    /// # Errors
+    /// [`Error::Entitlement`] and [`Error::Settings`].
+    pub async fn terms_for(
+        &self,
+        system: DrmSystem,
+        admission: &Admission<'_>,
+        key: &ContentKey,
+    ) -> Result<Terms, Error> {
+        let terms = admission
+            .terms_for(key)?
+            .and(key.terms.for_track(key.track)?);
+        match self.modules.terms(system, &self.platform).await? {
+            Some(own) => Ok(terms.and(own.for_track(key.track)?)),
+            None => Ok(terms),
+        }
+    }
+}
+
+/// Holds the limits that are the same for every system against the request. Uses and streams are counted
+/// later.
+async fn check_limits(
+    limits: &Limits,
+    device_id: Option<&str>,
+    origin: &impl AsyncFn() -> Result<ClientOrigin, SettingsError>,
+) -> Result<(), Error> {
+    if limits.concern_origin() {
+        limits.check_origin(&origin().await?)?;
+    }
+    if !limits.device_ids.is_empty() && device_id.is_none() {
+        // Without a secret of its own, the server has no pseudonyms to compare.
+        return Err(entitlement::Error::Needs("device_ids", "`server_secret`").into());
+    }
+    Ok(())
+}
+
+/// The refusals of single keys.
+#[derive(Default)]
+struct Refusals(Option<Error>);
+
+impl Refusals {
+    /// Keeps the first refusal of a key. What refuses every key is returned at once.
+    fn add(&mut self, index: usize, error: Error, audit: &mut Audit<'_>) -> Result<(), Error> {
+        if !error.is_of_one_key() {
+            return Err(error);
+        }
+        audit.refused_key(index, error.code());
+        self.0.get_or_insert(error);
+        Ok(())
+    }
+
+    fn into_error(self) -> Error {
+        self.0.unwrap_or(Error::KeyNotFound)
+    }
+}
+
+impl License {
+    fn new(sealed: Sealed, remaining: Option<u32>, now: u64) -> Self {
+        let Sealed {
+            message,
+            lease_seconds,
+            rental_seconds,
+            storage_seconds,
+        } = sealed;
+        let ends_in = lease_seconds.or(storage_seconds).or(rental_seconds);
+        // A third is left for attempts that fail.
+        let renew_after = |lease: u32| lease - lease / 3;
+        let is_prolonged = |lease: &u32| remaining.is_none_or(|remaining| *lease < remaining);
+        Self {
+            message,
+            expires_at: ends_in.map(|seconds| now.saturating_add(seconds.into())),
+            renew_after: lease_seconds.filter(is_prolonged).map(renew_after),
+            persistence_duration: storage_seconds,
+            session: None,
+        }
+    }
+}
+
+/// The limits of several keys together.
+fn all_limits<'a>(each: impl Iterator<Item = &'a Limits>) -> Limits {
+    each.fold(Limits::default(), Limits::and)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    use futures_util::FutureExt;
+    use http::{HeaderMap, Request, Response};
+    use serde_json::Value;
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::drm::{self, AuditDetails, Details, Device};
+    use crate::entitlement::DeviceClass;
+    use crate::error::Code;
+    use crate::platform;
+    use crate::token;
+
+    /// A system whose message is a list of asset ids between commas, and whose licence names the keys.
+    #[derive(Default)]
+    struct Toy(Terms);
+
+    impl Module for Toy {
+        const SYSTEM: DrmSystem = DrmSystem::Widevine;
+
+        type Opened<'m> = Vec<String>;
+
+        type Report = ();
+
+        async fn terms(&self, _: &impl Platform) -> Result<&Terms, SettingsError> {
+            Ok(&self.0)
+        }
+
+        async fn open<'m>(
+            &'m self,
+            message: &[u8],
+            _: &impl Platform,
+        ) -> Result<Vec<String>, drm::Error> {
+            let text = String::from_utf8_lossy(message);
+            Ok(text.split(',').map(ToOwned::to_owned).collect())
+        }
+
+        fn audit_details(&self, opened: &Vec<String>) -> AuditDetails {
+            AuditDetails {
+                record: vec![("asked", opened.len().into())],
+                device: vec![("model", "toy".into())],
+            }
+        }
+
+        fn request<'o>(
+            &self,
+            opened: &'o Vec<String>,
+            _: Purpose,
+        ) -> Result<drm::Request<'o>, drm::Error> {
+            let id = |asset: &String| KeyQuery::from_id(Id::from_bytes(asset.as_bytes()));
+            Ok(drm::Request {
+                keys: opened.iter().map(id).collect(),
+                intent: Intent::License,
+                device: Device {
+                    identifier: b"a device",
+                    class: DeviceClass::Unknown,
+                    os: None,
+                    playback: None,
+                    is_remote_output: false,
+                },
+            })
+        }
+
+        fn report(&self, _: &Vec<String>) -> Option<()> {
+            None
+        }
+
+        fn enforce(
+            &self,
+            limits: &Limits,
+            _: &Vec<String>,
+            _: Option<&str>,
+        ) -> Result<(), drm::Error> {
+            match limits.hdcp {
+                None => Ok(()),
+                Some(_) => Err(drm::Error::Refused {
+                    code: Code::DEVICE_HDCP_UNSUPPORTED,
+                    reason: "a toy has no HDCP".to_owned(),
+                    is_public: true,
+                    details: Details::new(),
+                }),
+            }
+        }
+
+        async fn seal(
+            &self,
+            _: &Self::Opened<'_>,
+            keys: &[GrantedKey<'_>],
+            _: &impl Platform,
+        ) -> Result<Sealed, drm::Error> {
+            let ids: Vec<String> = keys.iter().map(|key| key.key.id.to_string()).collect();
+            Ok(Sealed {
+                message: ids.join(",").into_bytes(),
+                lease_seconds: None,
+                rental_seconds: None,
+                storage_seconds: None,
+            })
+        }
+    }
+
+    #[derive(Default)]
+    struct Host {
+        variables: HashMap<&'static str, String>,
+        counters: RefCell<HashMap<String, i64>>,
+        log: RefCell<Vec<String>>,
+    }
+
+    impl Platform for Host {
+        async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, platform::Error> {
+            Ok(self.variables.get(name).cloned().and_then(platform::value))
+        }
+
+        fn now(&self) -> u64 {
+            1_000
+        }
+
+        fn fill_random(&self, buffer: &mut [u8]) {
+            buffer.fill(7);
+        }
+
+        fn log(&self, line: &str) {
+            self.log.borrow_mut().push(line.to_owned());
+        }
+
+        async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, platform::Error> {
+            Ok(None)
+        }
+
+        async fn set(&self, _: &str, _: &[u8]) -> Result<(), platform::Error> {
+            Ok(())
+        }
+
+        async fn delete(&self, _: &str) -> Result<(), platform::Error> {
+            Ok(())
+        }
+
+        async fn keys(&self) -> Result<Vec<String>, platform::Error> {
+            Ok(Vec::new())
+        }
+
+        async fn increment(&self, key: &str, delta: i64) -> Result<i64, platform::Error> {
+            let mut counters = self.counters.borrow_mut();
+            let counter = counters.entry(key.to_owned()).or_default();
+            *counter += delta;
+            Ok(*counter)
+        }
+
+        async fn send(&self, _: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, platform::Error> {
+            Err(platform::Error::StoreUnsupported)
+        }
+    }
+
+    /// A server with the keys `a` to `c`, where `a` needs HDCP and `c` is for Clear Key alone, and one
+    /// open policy with these terms.
+    fn server(terms: &Value) -> LicenceServer<Host> {
+        let key = "00112233445566778899aabbccddeeff";
+        let keys = json!([
+            {"id": "a", "key": key, "terms": {"hdcp": "type0"}},
+            {"id": "b", "key": key},
+            {"id": "c", "key": key, "systems": ["clearkey"]},
+        ]);
+        let policies = json!([{"name": "open", "restriction": "open", "terms": terms}]);
+        let variables = [("content_keys", keys), ("policies", policies)];
+        LicenceServer::new(Host {
+            variables: variables
+                .map(|(name, value)| (name, value.to_string()))
+                .into(),
+            ..Host::default()
+        })
+    }
+
+    fn issue(server: &LicenceServer<Host>, message: &str) -> Result<String, &'static str> {
+        let issued = async {
+            let tokens = token::locate(&HeaderMap::new(), None, None);
+            let principal = server
+                .authenticate(DrmSystem::Widevine, "r", &tokens)
+                .await?;
+            let request = LicenseRequest {
+                purpose: Purpose::License,
+                id: "r",
+                message: message.as_bytes(),
+                session: SessionRequest::default(),
+            };
+            let origin = async || Ok(ClientOrigin::default());
+            server
+                .issue(&Toy::default(), &principal, request, origin)
+                .await
+        };
+        match issued.now_or_never().unwrap() {
+            Ok(Issued::License(license)) => Ok(String::from_utf8(license.message).unwrap()),
+            Ok(_) => Err("no licence"),
+            Err(error) => Err(error.code().name),
+        }
+    }
+
+    #[test]
+    fn of_several_keys_those_that_may_be_had_are_in_the_licence() {
+        let server = server(&json!({}));
+        assert_eq!(issue(&server, "a,b,c,d"), Ok("b".to_owned()));
+        let record: Value = serde_json::from_str(&server.platform().log.borrow()[0]).unwrap();
+        assert_eq!(
+            (&record["code"], &record["asset"]),
+            (&json!("ok"), &json!("a"))
+        );
+        assert_eq!(
+            record["keys"],
+            json!([
+                {"asset": "a", "key": "a", "code": "device_hdcp_unsupported"},
+                {"asset": "b", "key": "b", "code": "ok"},
+                {"asset": "c", "code": "key_system_not_allowed"},
+                {"asset": "d", "code": "key_not_found"},
+            ])
+        );
+        // What the system adds stands among the members.
+        assert_eq!(
+            (&record["drm"], &record["asked"]),
+            (&json!("widevine"), &json!(4))
+        );
+        assert_eq!(record["device"]["model"], "toy");
+    }
+
+    #[test]
+    fn where_every_key_is_refused_the_first_refusal_is_the_answer() {
+        let server = server(&json!({}));
+        assert_eq!(issue(&server, "c,d"), Err("key_system_not_allowed"));
+        assert_eq!(issue(&server, "a,d"), Err("key_not_found"));
+        assert_eq!(issue(&server, "a"), Err("device_hdcp_unsupported"));
+        let record: Value = serde_json::from_str(&server.platform().log.borrow()[2]).unwrap();
+        assert_eq!(record["code"], "device_hdcp_unsupported");
+        assert!(record.get("keys").is_none(), "{record}");
+    }
+
+    #[test]
+    fn what_refuses_the_request_as_a_whole_is_no_refusal_of_one_key() {
+        // A term on the origin, and nothing that says where the request comes from.
+        let server = server(&json!({"countries": ["AT"]}));
+        assert_eq!(issue(&server, "b"), Err("place_unknown"));
+        let server = LicenceServer::new(Host {
+            variables: [(
+                "policies",
+                r#"[{"name":"o","restriction":"open","terms":{}}]"#.to_owned(),
+            )]
+            .into(),
+            ..Host::default()
+        });
+        assert_eq!(issue(&server, "b,c"), Err("configuration_invalid"));
+    }
+}
