@@ -8,7 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 use clap::Args;
-use keylet::content_key::{self, ContentKeys};
+use keylet::content_key::{self, KeyQuery};
 use keylet::encoding;
 use keylet::error::Code;
 use keylet::fairplay::certificate::ApplicationCertificate;
@@ -298,11 +298,11 @@ fn content_key_of(
     asset_id: Option<&str>,
 ) -> Option<(String, Zeroizing<Vec<u8>>)> {
     let json = settings.get(content_key::VARIABLE)?;
-    let keys = ContentKeys::from_json(json).ok()?;
+    let keys = content_key::read_all(json).ok()?;
     let records: Vec<Value> = serde_json::from_str(json).ok()?;
     let first = records.first()?["id"].as_str()?.to_owned();
     let id = asset_id.map_or(first, ToOwned::to_owned);
-    let record = keys.find(&Id::from_text(&id)?)?;
+    let record = keys.find(&KeyQuery::from_id(Id::from_text(&id)?))?;
     Some((id, Zeroizing::new(record.key.expose().to_vec())))
 }
 

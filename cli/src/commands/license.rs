@@ -21,7 +21,7 @@ use crate::client::{Client, Exchange, Failure, Played, Refusal, certificate_url}
 use crate::configured;
 use crate::device::{self, ApplicationKey};
 use crate::host::{Provided, provided};
-use crate::wire::{self, Place, Profile, TOKEN};
+use crate::wire::{self, Profile, TOKEN, TokenLocation};
 
 /// What to ask, how, and what must come back.
 #[derive(Args)]
@@ -259,7 +259,7 @@ struct Question {
     /// The variables of the deployment, where they are to be used.
     configured: Option<Provided>,
     token: Option<Zeroizing<String>>,
-    place: Option<Place>,
+    place: Option<TokenLocation>,
     profile: &'static Profile,
     expectation: Expectation,
 }
@@ -290,10 +290,12 @@ impl Question {
             &arguments.token_query,
             &arguments.token_member,
         ) {
-            (Some(name), ..) if name.eq_ignore_ascii_case("authorization") => Some(Place::bearer()),
-            (Some(name), ..) => Some(Place::Header(name.clone(), TOKEN.to_owned())),
-            (_, Some(name), _) => Some(Place::Parameter(name.clone(), TOKEN.to_owned())),
-            (.., Some(name)) => Some(Place::Member(name.clone())),
+            (Some(name), ..) if name.eq_ignore_ascii_case("authorization") => {
+                Some(TokenLocation::bearer())
+            }
+            (Some(name), ..) => Some(TokenLocation::Header(name.clone(), TOKEN.to_owned())),
+            (_, Some(name), _) => Some(TokenLocation::Parameter(name.clone(), TOKEN.to_owned())),
+            (.., Some(name)) => Some(TokenLocation::Member(name.clone())),
             _ => None,
         };
         if place.is_some() && token.is_none() {

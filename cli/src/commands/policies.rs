@@ -172,7 +172,8 @@ async fn validate(options: &[Value]) -> Result<(), String> {
         SettingsError::Invalid(problems) => {
             let reasons = problems.iter().map(|problem| {
                 let reason = problem.message();
-                reason.strip_prefix("option 0: ").unwrap_or(reason)
+                let bare = reason.strip_prefix("option 0: ").map(ToOwned::to_owned);
+                bare.unwrap_or(reason)
             });
             reasons.collect::<Vec<_>>().join("; ")
         }

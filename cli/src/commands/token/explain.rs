@@ -10,11 +10,13 @@ use anyhow::{Result, bail};
 use clap::Args;
 use http::HeaderMap;
 use keylet::configuration::SettingsError;
+use keylet::content_key::KeyQuery;
+use keylet::drm::DrmSystem;
 use keylet::encoding;
 use keylet::entitlement::{self, Granted, Hdcp, MinOs, SecurityLevel, Use};
 use keylet::error::Code;
 use keylet::id::Id;
-use keylet::licence::{self, FAIRPLAY, LicenceServer, Principal};
+use keylet::licence::{self, LicenceServer, Principal};
 use keylet::platform::Platform;
 use keylet::token::dialect::Dialects;
 use keylet::token::{
@@ -28,6 +30,9 @@ use crate::commands::device::{explain_settings, print, secret};
 use crate::host::{Assignment, Provided, provided};
 use crate::settings::Settings;
 use crate::wire::percent_encoded;
+
+/// The DRM system that a token is explained for.
+const SYSTEM: DrmSystem = DrmSystem::FairPlay;
 
 /// The token, and what to ask of it.
 #[derive(Args)]
@@ -121,7 +126,7 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
     let found = token::locate(&HeaderMap::new(), query.as_deref(), Some(question.token));
     let text = found.one(platform).await.map_err(settings)??;
     let message = Message::of(text, policies.dialects(), has_secret);
-    let admitted = licences.admit(FAIRPLAY, &found, now).await;
+    let admitted = licences.admit(SYSTEM, &found, now).await;
 
     let signed_by = message.signed_by(policies, &admitted, platform, now).await;
     let (is_accepted, policy) = match &admitted {
@@ -140,7 +145,7 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
         Ok(viewer) => viewer.admissions().first().and_then(|access| access.option),
         Err(_) => signed_by.option.or_else(|| {
             let mut options = policies.options().iter();
-            options.find(|option| option.is_for(FAIRPLAY) && option.accepted().is_some())
+            options.find(|option| option.is_for(SYSTEM.name()) && option.accepted().is_some())
         }),
     };
     let mut document = json!({
@@ -280,7 +285,11 @@ impl<'a> Message<'a> {
             }
         };
         let mut refused: Option<token::Error> = None;
-        for option in policies.options().iter().filter(|o| o.is_for(FAIRPLAY)) {
+        for option in policies
+            .options()
+            .iter()
+            .filter(|o| o.is_for(SYSTEM.name()))
+        {
             match option.signer(jwt, platform, now).await {
                 Ok(Some(signer)) => return SignedBy::key(option, &signer),
                 Ok(None) => {}
@@ -461,7 +470,7 @@ async fn refused_by(
     platform: &Settings,
     now: u64,
 ) -> Result<Value, SettingsError> {
-    let verdicts = policies.judge(found, FAIRPLAY, platform, now).await?;
+    let verdicts = policies.judge(found, SYSTEM.name(), platform, now).await?;
     let verdicts = verdicts.into_iter().filter_map(|(option, error)| {
         let error = error?;
         let mut verdict = refused(error.code(), error.to_string());
@@ -480,9 +489,10 @@ async fn allowed(
     now: u64,
 ) -> Result<Value, licence::Error> {
     let id = Id::from_text(asset_id).ok_or(licence::Error::KeyNotFound)?;
-    let key = licences.key_for(viewer, &id).await?;
+    let query = KeyQuery::from_id(id);
+    let key = &licences.key_for(viewer, &query, SYSTEM).await?;
     let access = viewer.admission_to(key)?;
-    let terms = licences.fairplay_terms(access, key).await?;
+    let terms = licences.terms_for(SYSTEM, access, key).await?;
     let granted = terms.granted_at(now)?;
     let needs = |term, what| Err(entitlement::Error::Needs(term, what).into());
     if !granted.limits.device_ids.is_empty() && licences.server_secret().await?.is_none() {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use keylet::encoding;
 use keylet::entitlement::Entitlement;
-use keylet::id::Id;
+use keylet::id::Kid;
 use keylet::platform;
 use keylet::token::{CONTENT_KEY_IDENTIFIER, MAX_TOKEN, MAX_USES};
 use rand_core::Rng;
@@ -147,7 +147,7 @@ impl Said {
             say("entitlements", entitlements);
         }
         if let Some(id) = &self.content_key_id {
-            Id::from_guid(id).context("--content-key-id is not a GUID")?;
+            Kid::from_text(id).context("--content-key-id is not a GUID")?;
             say(CONTENT_KEY_IDENTIFIER, json!(id));
         }
         if let Some(uses) = &self.max_uses {
