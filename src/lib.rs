@@ -4,10 +4,11 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 5 | `hosts/`, one crate a world: a host meets [`platform::Platform`] |
-//! | 4 | [`service`]: HTTP |
-//! | 3 | [`licence`]: token → entitlement → key → DRM |
-//! | 2 | [`fairplay`], [`token`], [`session`] |
+//! | 6 | `hosts/`, one crate a world: a host meets [`platform::Platform`] |
+//! | 5 | [`service`]: HTTP |
+//! | 4 | [`licence`]: token → entitlement → key → DRM |
+//! | 3 | [`fairplay`]; [`policy`] |
+//! | 2 | [`token`], [`session`] |
 //! | 1 | [`drm`]; [`entitlement`]; [`content_key`], which uses it; [`server_secret`], [`operator`] |
 //! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], `x509`, [`error`] |
 
@@ -35,6 +36,7 @@ pub mod id;
 pub mod licence;
 pub mod operator;
 pub mod platform;
+pub mod policy;
 pub mod rsa_key;
 pub mod secret;
 pub mod server_secret;

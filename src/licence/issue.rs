@@ -20,11 +20,11 @@ use crate::drm::{DrmSystem, GrantedKey, Intent, Module, Purpose, Sealed};
 use crate::entitlement::{self, ClientOrigin, Limits, Terms, min_some};
 use crate::id::Id;
 use crate::platform::Platform;
+use crate::policy::Admission;
+use crate::policy::callback::Question;
 use crate::server_secret::Label;
 use crate::session;
 use crate::session::challenge;
-use crate::token::Admission;
-use crate::token::callback::Question;
 
 /// What a player sends.
 pub struct LicenseRequest<'a> {

@@ -9,9 +9,10 @@ use crate::drm::DrmSystem;
 use crate::encoding;
 use crate::entitlement::{self, Entitlement, Terms};
 use crate::platform::Platform;
+use crate::policy::callback;
+use crate::policy::callback::Question;
 use crate::server_secret::ServerSecret;
-use crate::token::callback::Question;
-use crate::token::{self, callback, own};
+use crate::token::{self, own};
 
 /// What the audit calls the token service.
 const TOKEN: &str = "token";

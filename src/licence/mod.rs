@@ -26,11 +26,12 @@ use crate::error::Code;
 use crate::fairplay::FPS_STATUS;
 use crate::fairplay::credentials::Credentials;
 use crate::platform::{Platform, once};
+use crate::policy::callback;
+use crate::policy::{Admission, Policies};
 use crate::server_secret::{Label, ServerSecret};
 use crate::session::challenge::{self, Challenge};
 use crate::session::{self, Period};
-use crate::token::callback;
-use crate::token::{self, Admission, Policies};
+use crate::token::{self};
 
 /// Why there is no licence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -353,7 +354,7 @@ impl<P: Platform> LicenceServer<P> {
         let admissions = self
             .policies()
             .await?
-            .accept(tokens, system.name(), secret, &self.platform, now)
+            .accept(tokens, system, secret, &self.platform, now)
             .await?;
         let token = admissions
             .iter()

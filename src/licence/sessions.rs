@@ -12,9 +12,10 @@ use crate::drm::DrmSystem;
 use crate::entitlement::{self, Limits, MAX_STREAMS, StreamsFull};
 use crate::id::Id;
 use crate::platform::{Platform, once};
+use crate::policy::Admission;
 use crate::server_secret::{Label, ServerSecret};
 use crate::session::{self, ActiveSession, Opening, Period, SessionState, Sessions, Ticket};
-use crate::token::{self, Admission};
+use crate::token::{self};
 
 /// What the audit calls sessions.
 const SESSION: &str = "session";

@@ -6,8 +6,8 @@ use super::{Error, LicenceServer, Principal};
 use crate::drm::{Intent, Request};
 use crate::entitlement::{self, Granted, Limits, Use, min_some};
 use crate::platform::Platform;
+use crate::policy::Admission;
 use crate::session::{self, Opening, Period, Ticket};
-use crate::token::Admission;
 
 /// What a player says of its session.
 #[derive(Debug, Clone, Copy, Default)]

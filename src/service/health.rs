@@ -13,8 +13,9 @@ use crate::fairplay::credentials::{self, ApplicationSecret, Credentials};
 use crate::licence::LicenceServer;
 use crate::operator::Operator;
 use crate::platform::{self, Platform};
+use crate::policy::Policies;
 use crate::session::StoreFailure;
-use crate::token::{self, Policies};
+use crate::token::{self};
 
 pub async fn reply<P: Platform>(licences: &LicenceServer<P>) -> Reply {
     let mut problems = Vec::new();

@@ -72,7 +72,7 @@ impl<'a> UntrustedToken<'a> {
     }
 
     /// Whether it is signed with a secret that both sides have (RFC 7518 section 3.2).
-    pub(super) fn has_mac(&self) -> bool {
+    pub(crate) fn has_mac(&self) -> bool {
         self.algorithm.starts_with("HS")
     }
 
@@ -85,19 +85,19 @@ impl<'a> UntrustedToken<'a> {
     ///
     /// # Errors
     /// [`Error::Claims`], a member that occurs twice included.
-    pub(super) fn claims(&self) -> Result<Claims, Error> {
+    pub(crate) fn claims(&self) -> Result<Claims, Error> {
         encoding::json_object(&self.claims)
             .map(Claims)
             .map_err(Error::Claims)
     }
 
     /// What is signed. The signature is no part of it, since one message has many valid ones in ECDSA.
-    pub(super) fn signed(&self) -> &'a str {
+    pub(crate) fn signed(&self) -> &'a str {
         self.signed
     }
 
     /// The signature.
-    pub(super) fn signature(&self) -> &[u8] {
+    pub(crate) fn signature(&self) -> &[u8] {
         &self.signature
     }
 }

@@ -86,7 +86,7 @@ impl VerificationKeys {
     ///
     /// # Errors
     /// As [`Self::from_json`].
-    pub(super) fn from_jwks(written: Vec<Jwk>) -> Result<Self, Vec<String>> {
+    pub(crate) fn from_jwks(written: Vec<Jwk>) -> Result<Self, Vec<String>> {
         let mut this = Self::default();
         let mut reasons = Vec::new();
         for (place, written) in written.into_iter().enumerate() {
@@ -142,7 +142,7 @@ impl VerificationKeys {
     ///
     /// # Errors
     /// [`Error::Algorithm`], [`Error::KeyUnknown`], [`Error::KeyUnusable`] or [`Error::Signature`].
-    pub(super) fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
+    pub(crate) fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
         self.verifying(token).map(|_| ())
     }
 
@@ -150,7 +150,7 @@ impl VerificationKeys {
     ///
     /// # Errors
     /// As [`Self::verify`].
-    pub(super) fn signer(
+    pub(crate) fn signer(
         &self,
         token: &UntrustedToken<'_>,
     ) -> Result<(usize, Option<&str>), Error> {
@@ -325,16 +325,16 @@ struct JwkSet {
 
 /// The members of a JWK that matter here (RFC 7517, RFC 7518 section 6, RFC 8037).
 #[derive(Deserialize, Default)]
-pub(super) struct Jwk {
-    pub(super) kty: String,
+pub(crate) struct Jwk {
+    pub(crate) kty: String,
     kid: Option<String>,
     alg: Option<String>,
     #[serde(rename = "use")]
     use_: Option<String>,
     crv: Option<String>,
-    pub(super) k: Option<Zeroizing<String>>,
-    pub(super) n: Option<String>,
-    pub(super) e: Option<String>,
+    pub(crate) k: Option<Zeroizing<String>>,
+    pub(crate) n: Option<String>,
+    pub(crate) e: Option<String>,
     x: Option<String>,
     y: Option<String>,
 }
@@ -344,7 +344,7 @@ impl Jwk {
     ///
     /// # Errors
     /// What is wrong with the first that is none, by its place counted from 0.
-    pub(super) fn read_each(keys: Vec<Value>) -> Result<Vec<Self>, String> {
+    pub(crate) fn read_each(keys: Vec<Value>) -> Result<Vec<Self>, String> {
         let keys = keys.into_iter().enumerate().map(|(place, key)| {
             encoding::from_value(key).map_err(|reason| format!("key {place}: {reason}"))
         });
@@ -352,7 +352,7 @@ impl Jwk {
     }
 
     /// A symmetric key in base64, for HS256.
-    pub(super) fn symmetric_key(key: Zeroizing<String>) -> Self {
+    pub(crate) fn symmetric_key(key: Zeroizing<String>) -> Self {
         Self {
             kty: "oct".to_owned(),
             k: Some(key),
@@ -361,7 +361,7 @@ impl Jwk {
     }
 
     /// An RSA key in base64, for RS256.
-    pub(super) fn rsa_key(modulus: String, exponent: String) -> Self {
+    pub(crate) fn rsa_key(modulus: String, exponent: String) -> Self {
         Self {
             kty: "RSA".to_owned(),
             n: Some(modulus),
@@ -371,7 +371,7 @@ impl Jwk {
     }
 
     /// The RSA key of an X.509 certificate, PEM or base64 DER, for RS256.
-    pub(super) fn of_certificate(text: &str) -> Result<Self, String> {
+    pub(crate) fn of_certificate(text: &str) -> Result<Self, String> {
         const NONE: &str = "`rawBody` is no X.509 certificate with an RSA key";
         let der = match encoding::pem_or_der(text) {
             Some(PemOrDer::Der(der)) => der,

@@ -41,7 +41,7 @@ pub struct VerifiedToken {
 
 impl VerifiedToken {
     /// Reads the claims of a JWT whose signature was verified.
-    pub(super) fn of_jwt(
+    pub(crate) fn of_jwt(
         token: &UntrustedToken<'_>,
         dialects: &Dialects,
         secrets: &dyn Secrets,
@@ -101,7 +101,7 @@ impl VerifiedToken {
     }
 
     /// Reads what a dialect's message grants; `identity` is what tells a message without an id.
-    pub(super) fn of_grant(
+    pub(crate) fn of_grant(
         grant: Grant,
         expires: Option<u64>,
         identity: Vec<u8>,

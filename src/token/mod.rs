@@ -5,24 +5,23 @@
 //! [`Entitlement`](crate::entitlement::Entitlement).
 
 mod accepted;
-pub mod callback;
 pub mod dialect;
 mod jwt;
 mod keys;
 mod locate;
 mod message;
 pub mod own;
-mod policy;
 mod remote;
 
 pub use accepted::Accepted;
 pub use jwt::{Claims, UntrustedToken};
+pub(crate) use keys::Jwk;
 pub use keys::VerificationKeys;
 pub use locate::{
     Found, HEADERS, SESSION_HEADER, TokenLocation, bearer, locate, query_tokens_allowed, session,
 };
 pub use message::{CONTENT_KEY_IDENTIFIER, MAX_USES, VerifiedToken};
-pub use policy::{Admission, Policies, PolicyOption, Signer};
+pub use remote::{Location, RemoteKeys, is_safe};
 
 use crate::configuration::SettingsError;
 use crate::entitlement;
@@ -150,7 +149,7 @@ impl Error {
     }
 
     /// How far on its way the token got: of several options, the last refusal says most.
-    fn progress(&self) -> u8 {
+    pub(crate) fn progress(&self) -> u8 {
         match self {
             Self::Missing | Self::InQuery | Self::Ambiguous => 0,
             Self::TooLarge(_) | Self::Malformed(_) | Self::Critical | Self::Algorithm => 1,

@@ -37,12 +37,12 @@ pub fn is_own(token: &UntrustedToken<'_>) -> bool {
 }
 
 /// Whether a token says that it is one of a session, which entitles to nothing by itself.
-pub(super) fn is_of_session(token: &str) -> bool {
+pub(crate) fn is_of_session(token: &str) -> bool {
     UntrustedToken::parse(token).is_ok_and(|token| token.key_id() == Some(SESSION_KEY_ID))
 }
 
 /// Verifies a token that says that it was made here.
-pub(super) fn verify(
+pub(crate) fn verify(
     token: &UntrustedToken<'_>,
     secret: &ServerSecret,
     now: u64,

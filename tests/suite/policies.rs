@@ -1114,6 +1114,14 @@ fn every_mistake_in_policies_is_named_and_no_value_is() {
             "option 0: `drm` names a system",
         ),
         (
+            with(json!({"drm": {"widevine": {"widevineTemplate": "hidden"}}})),
+            "option 0: `drm.widevine` has members",
+        ),
+        (
+            with(json!({"drm": {"clearkey": "hidden"}})),
+            "option 0: `drm.clearkey` is not an object",
+        ),
+        (
             with(json!({"drm": {"fairplay": 5}})),
             "option 0: `drm.fairplay`",
         ),

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use keylet::configuration::SettingsError;
 use keylet::encoding;
-use keylet::token::{POLICIES, Policies};
+use keylet::policy::Policies;
+use keylet::token::POLICIES;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 

@@ -18,10 +18,10 @@ use keylet::error::Code;
 use keylet::id::Id;
 use keylet::licence::{self, LicenceServer, Principal};
 use keylet::platform::Platform;
+use keylet::policy::{Policies, PolicyOption, Signer};
 use keylet::token::dialect::Dialects;
 use keylet::token::{
-    self, Accepted, CONTENT_KEY_IDENTIFIER, Claims, Found, LEEWAY, Policies, PolicyOption, Signer,
-    UntrustedToken, own,
+    self, Accepted, CONTENT_KEY_IDENTIFIER, Claims, Found, LEEWAY, UntrustedToken, own,
 };
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -145,7 +145,7 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
         Ok(viewer) => viewer.admissions().first().and_then(|access| access.option),
         Err(_) => signed_by.option.or_else(|| {
             let mut options = policies.options().iter();
-            options.find(|option| option.is_for(SYSTEM.name()) && option.accepted().is_some())
+            options.find(|option| option.is_for(SYSTEM) && option.accepted().is_some())
         }),
     };
     let mut document = json!({
@@ -285,11 +285,7 @@ impl<'a> Message<'a> {
             }
         };
         let mut refused: Option<token::Error> = None;
-        for option in policies
-            .options()
-            .iter()
-            .filter(|o| o.is_for(SYSTEM.name()))
-        {
+        for option in policies.options().iter().filter(|o| o.is_for(SYSTEM)) {
             match option.signer(jwt, platform, now).await {
                 Ok(Some(signer)) => return SignedBy::key(option, &signer),
                 Ok(None) => {}
@@ -470,7 +466,7 @@ async fn refused_by(
     platform: &Settings,
     now: u64,
 ) -> Result<Value, SettingsError> {
-    let verdicts = policies.judge(found, SYSTEM.name(), platform, now).await?;
+    let verdicts = policies.judge(found, SYSTEM, platform, now).await?;
     let verdicts = verdicts.into_iter().filter_map(|(option, error)| {
         let error = error?;
         let mut verdict = refused(error.code(), error.to_string());

@@ -6,13 +6,13 @@ use zeroize::Zeroizing;
 
 use super::{PolicyOption, Required, RequiredClaim, Restriction, TokenRestriction, malformed};
 use crate::configuration::{SettingError, SettingErrorKind};
+use crate::drm::DrmSystem;
 use crate::encoding;
 use crate::entitlement::Terms;
-use crate::token::callback::CallbackConfig;
-use crate::token::keys::{Jwk, VerificationKeys};
-use crate::token::message::CONTENT_KEY_IDENTIFIER;
-use crate::token::remote::{Location, RemoteKeys};
-use crate::token::{Accepted, POLICIES};
+use crate::policy::callback::CallbackConfig;
+use crate::token::{
+    Accepted, CONTENT_KEY_IDENTIFIER, Jwk, Location, POLICIES, RemoteKeys, VerificationKeys,
+};
 
 /// Claims that name a key, when no value is required of them.
 const KEY_CLAIMS: [&str; 3] = [CONTENT_KEY_IDENTIFIER, "content_id", "kid"];
@@ -69,7 +69,7 @@ impl OptionConfig {
             return Err("`name` is empty".to_owned());
         }
         let restriction = RestrictionConfig::read(self.restriction)?;
-        let mut terms = match self.terms {
+        let terms = match self.terms {
             None => None,
             Some(Value::Object(members)) => {
                 Some(Terms::from_json(&members, &[]).map_err(|error| format!("`terms`: {error}"))?)
@@ -81,16 +81,15 @@ impl OptionConfig {
             Some(Value::Object(systems)) => Some(systems),
             Some(_) => return Err("`drm` is not an object".to_owned()),
         };
-        for (system, configuration) in drm.iter().flatten() {
-            match system.as_str() {
-                "fairplay" => {
-                    let more = fairplay_terms(configuration)?;
-                    terms = Some(terms.unwrap_or_default().and(&more));
-                }
-                "widevine" | "playready" | "clearkey" | "aes128" => {}
-                _ => return Err("`drm` names a system that there is not".to_owned()),
-            }
-        }
+        let systems = drm.map(|drm| {
+            let read = drm.iter().map(|(name, configuration)| {
+                let system =
+                    DrmSystem::from_name(name).ok_or("`drm` names a system that there is not")?;
+                Ok((system, system_terms(system, configuration)?))
+            });
+            read.collect::<Result<Vec<_>, String>>()
+        });
+        let systems = systems.transpose()?;
         let needs_token = terms
             .as_ref()
             .is_some_and(|terms| terms.limits.max_uses.is_some());
@@ -101,9 +100,26 @@ impl OptionConfig {
             name: self.name,
             restriction,
             terms,
-            systems: drm.map(|drm| drm.into_iter().map(|(system, _)| system).collect()),
+            systems,
             callback: self.callback.map(CallbackConfig::read).transpose()?,
         })
+    }
+}
+
+/// The terms that the configuration of a system has for that system alone; `None` for one without members.
+///
+/// # Errors
+/// A member that is not read: it could restrict the viewer.
+fn system_terms(system: DrmSystem, configuration: &Value) -> Result<Option<Terms>, String> {
+    let is_type = |name: &String| name == "@odata.type";
+    match (system, configuration) {
+        (DrmSystem::FairPlay, configuration) => fairplay_terms(configuration).map(Some),
+        (_, Value::Object(members)) if members.keys().all(is_type) => Ok(None),
+        (system, Value::Object(_)) => Err(format!(
+            "`drm.{}` has members, and none is read: leave it empty",
+            system.name()
+        )),
+        (system, _) => Err(format!("`drm.{}` is not an object", system.name())),
     }
 }
 
@@ -323,5 +339,36 @@ impl VerificationKeyConfig {
                     .to_owned(),
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn terms_of_a_system_bind_that_system_alone() {
+        let options = json!([{
+            "name": "a",
+            "restriction": "open",
+            "terms": {"hdcp": "type0"},
+            "drm": {
+                "fairplay": {"rentalAndLeaseKeyType": "Undefined"},
+                "widevine": {"@odata.type": "#Microsoft.Media.ContentKeyPolicyWidevineConfiguration"},
+            },
+        }]);
+        let Ok(options) = read(&options.to_string()) else {
+            panic!("the option loads");
+        };
+        let persist = |system| -> Vec<Option<bool>> {
+            let terms = options[0].terms_for(system);
+            terms.map(|terms| terms.persist).collect()
+        };
+        assert_eq!(persist(DrmSystem::FairPlay), [None, Some(false)]);
+        assert_eq!(persist(DrmSystem::Widevine), [None]);
+        let is_for = |system| options[0].is_for(system);
+        assert!(is_for(DrmSystem::Widevine) && !is_for(DrmSystem::ClearKey));
     }
 }

@@ -1,6 +1,7 @@
 //! Content key policies: which tokens are accepted, and on what terms, as Azure Media Services had
 //! them (REST API 2022-08-01, `ContentKeyPolicies`).
 
+pub mod callback;
 mod config;
 
 use std::borrow::Cow;
@@ -11,16 +12,16 @@ use serde_json::{Map, Value};
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::content_key::ContentKey;
+use crate::drm::DrmSystem;
 use crate::entitlement::{self, Entitlement, Limits, Terms};
 use crate::id::Id;
 use crate::platform::Platform;
 use crate::server_secret::ServerSecret;
 use crate::token::dialect::Dialects;
-use crate::token::jwt::UntrustedToken;
-use crate::token::keys::VerificationKeys;
-use crate::token::message::VerifiedToken;
-use crate::token::remote::{Location, RemoteKeys};
-use crate::token::{AUDIENCE, Accepted, Error, Found, ISSUER, KEYS, POLICIES, callback, own};
+use crate::token::{
+    AUDIENCE, Accepted, Error, Found, ISSUER, KEYS, Location, POLICIES, RemoteKeys, UntrustedToken,
+    VerificationKeys, VerifiedToken, own,
+};
 
 /// The policies of a deployment, in their order.
 pub struct Policies {
@@ -35,10 +36,11 @@ pub struct PolicyOption {
     /// Its name, for the audit.
     pub name: String,
     restriction: Restriction,
-    /// What every token is met with; alone, where the token entitles to nothing by itself.
+    /// Terms that meet those of every token. They stand alone where the token entitles to nothing by
+    /// itself.
     pub terms: Option<Terms>,
-    /// The DRM systems that it is for; `None`: all.
-    systems: Option<Vec<String>>,
+    /// The DRM systems that it is for, each with the terms that bind that system alone; `None`: all.
+    systems: Option<Vec<(DrmSystem, Option<Terms>)>>,
     /// The back end that has to agree.
     pub callback: Option<callback::Callback>,
 }
@@ -88,6 +90,8 @@ pub struct Admission<'p> {
     pub option: Option<&'p PolicyOption>,
     /// The token; `None` where none is needed.
     pub token: Option<VerifiedToken>,
+    /// The DRM system that it is for.
+    system: DrmSystem,
     /// Whether this server made the token itself, when the option had let its bearer in.
     is_own: bool,
 }
@@ -158,13 +162,13 @@ impl Policies {
     pub async fn judge(
         &self,
         found: &Found,
-        drm: &str,
+        system: DrmSystem,
         platform: &impl Platform,
         now: u64,
     ) -> Result<Vec<(&PolicyOption, Option<Error>)>, SettingsError> {
         let presented = self.presented(found, platform).await?;
         let mut verdicts = Vec::new();
-        for option in self.options.iter().filter(|option| option.is_for(drm)) {
+        for option in self.options.iter().filter(|option| option.is_for(system)) {
             let verdict = option.accept(&presented, &self.dialects, platform, now);
             verdicts.push((option, verdict.await.err()));
         }
@@ -190,7 +194,7 @@ impl Policies {
     pub async fn accept(
         &self,
         found: &Found,
-        drm: &str,
+        system: DrmSystem,
         secret: Option<&ServerSecret>,
         platform: &impl Platform,
         now: u64,
@@ -203,7 +207,7 @@ impl Policies {
             let option = match token.claims.get(own::POLICY) {
                 None => None,
                 Some(name) => {
-                    let mut options = self.options.iter().filter(|option| option.is_for(drm));
+                    let mut options = self.options.iter().filter(|option| option.is_for(system));
                     let option = options.find(|option| *name == *option.name);
                     Some(option.ok_or(Error::NoPolicy)?)
                 }
@@ -211,6 +215,7 @@ impl Policies {
             return Ok(vec![Admission {
                 option,
                 token: Some(token),
+                system,
                 is_own: true,
             }]);
         }
@@ -218,7 +223,7 @@ impl Policies {
         let mut admissions = Vec::new();
         let mut refusal = None;
         for option in &self.options {
-            if !option.is_for(drm) {
+            if !option.is_for(system) {
                 continue;
             }
             match option
@@ -229,6 +234,7 @@ impl Policies {
                     let access = Admission {
                         option: Some(option),
                         token,
+                        system,
                         is_own: false,
                     };
                     let depends = access.depends_on_key();
@@ -376,9 +382,18 @@ impl PolicyOption {
     }
 
     /// Whether it is for a DRM system.
-    pub fn is_for(&self, drm: &str) -> bool {
+    pub fn is_for(&self, system: DrmSystem) -> bool {
         let systems = self.systems.as_ref();
-        systems.is_none_or(|systems| systems.iter().any(|system| system == drm))
+        systems.is_none_or(|systems| systems.iter().any(|(named, _)| *named == system))
+    }
+
+    /// Its terms for a DRM system: those for every system, and those for this one.
+    pub fn terms_for(&self, system: DrmSystem) -> impl Iterator<Item = &Terms> {
+        let systems = self.systems.iter().flatten();
+        let own = systems.filter(move |(named, _)| *named == system);
+        self.terms
+            .iter()
+            .chain(own.filter_map(|(_, terms)| terms.as_ref()))
     }
 
     fn problems(&self, variable: &'static str) -> Vec<SettingError> {
@@ -538,9 +553,9 @@ impl Admission<'_> {
     /// [`entitlement::Error::Missing`] when neither says anything.
     pub fn entitlement(&self) -> Result<Cow<'_, Entitlement>, entitlement::Error> {
         let own = self.token.as_ref().and_then(|t| t.entitlement.as_ref());
-        let stands_alone = self
-            .option
-            .is_some_and(|option| option.terms.is_some() || option.callback.is_some());
+        let stands_alone = self.option.is_some_and(|option| {
+            option.callback.is_some() || option.terms_for(self.system).next().is_some()
+        });
         match own {
             Some(entitlement) => Ok(Cow::Borrowed(entitlement)),
             None if stands_alone => Ok(Cow::Owned(Entitlement::of_all_keys())),
@@ -556,7 +571,8 @@ impl Admission<'_> {
     pub fn limits(&self) -> Result<Limits, entitlement::Error> {
         let entitlement = self.entitlement()?;
         let token = self.token.as_ref().map(|token| &token.terms);
-        let option = self.option.and_then(|option| option.terms.as_ref());
+        let option = self.option.into_iter();
+        let option = option.flat_map(|option| option.terms_for(self.system));
         let stated = entitlement.each_terms().chain(token).chain(option);
         Ok(stated.fold(Limits::default(), |limits, terms| limits.and(&terms.limits)))
     }
@@ -574,7 +590,8 @@ impl Admission<'_> {
         if let Some(token) = &self.token {
             terms = terms.and(&token.terms);
         }
-        if let Some(more) = self.option.and_then(|option| option.terms.as_ref()) {
+        let option = self.option.into_iter();
+        for more in option.flat_map(|option| option.terms_for(self.system)) {
             terms = terms.and(more.for_track(key.track)?);
         }
         Ok(terms)

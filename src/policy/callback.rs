@@ -15,7 +15,7 @@ use crate::encoding;
 use crate::entitlement::{self, Terms};
 use crate::error::Code;
 use crate::platform::{self, Platform, Timeout};
-use crate::token::remote::is_safe;
+use crate::token::is_safe;
 
 /// The header with the time of a question and its HMAC-SHA256 under the option's secret:
 /// `t=<seconds since 1970>,v1=<hexadecimal>`, over the time, a full stop and the body.
@@ -61,7 +61,7 @@ pub struct Callback {
 /// A call-back as it is written in a policy.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CallbackConfig {
+pub(crate) struct CallbackConfig {
     url: String,
     secret: Zeroizing<String>,
     timeout_seconds: Option<u64>,
@@ -69,7 +69,7 @@ pub(super) struct CallbackConfig {
 }
 
 impl CallbackConfig {
-    pub(super) fn read(self) -> Result<Callback, String> {
+    pub(crate) fn read(self) -> Result<Callback, String> {
         if !is_safe(&self.url) {
             return Err("`callback.url` is neither https nor http on this machine".to_owned());
         }
