@@ -1,6 +1,6 @@
 //! The token service: playback tokens that this server makes itself.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::audit::Audit;
@@ -22,6 +22,8 @@ const USUAL_LIFE: u64 = 300;
 const LONGEST_LIFE: u64 = 24 * 60 * 60;
 
 /// A token, and how long it is accepted, in seconds.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Minted {
     /// The token.
     pub token: String,

@@ -7,9 +7,9 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_HEADERS, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 
-use super::{Reply, allow, names};
+use super::response::{Reply, allow, empty, names};
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding;
 use crate::platform::Platform;
@@ -119,8 +119,7 @@ impl Cors {
 /// that are known when it does not say. Tokens travel in many headers, and players add their own
 /// (CMCD); none of them does anything here by being allowed.
 pub fn preflight(request: &Request<Vec<u8>>, methods: &[Method]) -> Reply {
-    let mut reply = Response::new(Vec::new());
-    *reply.status_mut() = StatusCode::NO_CONTENT;
+    let mut reply = empty(StatusCode::NO_CONTENT);
     allow(&mut reply, methods);
     let headers = reply.headers_mut();
     if let Ok(methods) = HeaderValue::from_str(&names(methods)) {

@@ -1,13 +1,4 @@
-//! The forms in which an SPC comes and a CKC goes, and which of them a player undoes.
-
-use http::HeaderMap;
-use http::header::ACCEPT;
-
-use super::body::SpcRequest;
-use super::parameter;
-use super::problem::Problem;
-use crate::error::Code;
-use crate::token::TokenLocation;
+//! The forms in which a licence request comes and a licence goes.
 
 /// The query parameter that chooses the form of the reply.
 pub const PARAMETER: &str = "format";
@@ -30,7 +21,8 @@ pub enum Format {
 }
 
 impl Format {
-    const ALL: [(&str, Self); 7] = [
+    /// Each form by its names in the query.
+    pub const ALL: [(&str, Self); 7] = [
         ("raw", Self::Raw),
         ("base64", Self::Base64),
         ("ckc-xml", Self::CkcXml),
@@ -40,137 +32,21 @@ impl Format {
         ("array", Self::Array),
     ];
 
-    /// The form of the reply: what the query asks for, else what `Accept` does, else that in which the
-    /// request came, as the clients of the token's service read it.
-    ///
-    /// # Errors
-    /// `format_unsupported` for a name that there is not, and for one that has no room for all keys.
-    pub fn of_reply(
-        query: Option<&str>,
-        headers: &HeaderMap,
-        token: Option<TokenLocation>,
-        request: &SpcRequest,
-    ) -> Result<Self, Problem> {
-        let came = request.format;
-        if let Some(name) = parameter(query, PARAMETER).filter(|name| !name.is_empty()) {
-            let names = Self::ALL.map(|(name, _)| name).join(", ");
-            let (_, format) = Self::ALL
-                .into_iter()
-                .find(|(known, _)| *known == name)
-                .ok_or_else(|| {
-                    Problem::new(
-                        Code::FORMAT_UNSUPPORTED,
-                        format!("`format` is none of {names}"),
-                    )
-                })?;
-            return if request.keys.len() > 1 && !format.has_room() {
-                let detail = "the request has several keys, and only `envelope` and `array` have room for them";
-                Err(Problem::new(Code::FORMAT_UNSUPPORTED, detail))
-            } else {
-                Ok(format)
-            };
-        }
-        let accepted = accepted(headers, came);
-        Ok(
-            if accepted != came && (request.keys.len() == 1 || accepted.has_room()) {
-                accepted
-            } else {
-                token.and_then(|place| came.read_by(place)).unwrap_or(came)
-            },
-        )
-    }
-
-    /// What the clients of some services read whatever they send and say that they accept.
-    fn read_by(self, token: TokenLocation) -> Option<Self> {
-        match (token, self) {
-            (TokenLocation::Header("x-dt-auth-token" | "pallycon-customdata-v2"), Self::CkcXml) => {
-                Some(Self::Base64)
-            }
-            (TokenLocation::Header("nv-authorizations"), Self::Raw)
-            | (TokenLocation::Parameter("custom_data"), Self::Base64) => Some(Self::Json),
-            _ => None,
+    /// Whether a reply of this form has room for several keys.
+    pub fn has_room(self) -> bool {
+        match self {
+            Self::Envelope | Self::Array => true,
+            Self::Raw | Self::Base64 | Self::CkcXml | Self::Json => false,
         }
     }
 
-    fn has_room(self) -> bool {
-        matches!(self, Self::Envelope | Self::Array)
-    }
-
-    fn media_types(self) -> &'static [&'static str] {
+    /// The media types of `Accept` that ask for it, and of which one is its own.
+    pub fn media_types(self) -> &'static [&'static str] {
         match self {
             Self::Raw => &["application/octet-stream"],
             Self::Base64 => &["text/plain"],
             Self::CkcXml => &["text/plain", "text/xml"],
             Self::Json | Self::Envelope | Self::Array => &["application/json"],
         }
-    }
-}
-
-/// What `Accept` (RFC 9110 section 12.5.1) prefers. Where it leaves a choice, and where nothing suits,
-/// it is the form in which the request came.
-fn accepted(headers: &HeaderMap, came: Format) -> Format {
-    let ranges: Vec<(String, u16)> = headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(media_range)
-        .collect();
-    // The most specific range counts.
-    let weight_of = |media_type: &str| {
-        let (kind, _) = media_type.split_once('/').unwrap_or_default();
-        let range = [media_type, &format!("{kind}/*"), "*/*"]
-            .into_iter()
-            .find_map(|range| ranges.iter().find(|(accepted, _)| accepted == range));
-        range.map_or(0, |(_, weight)| *weight)
-    };
-    let mut best = (came, 0);
-    for format in [
-        came,
-        Format::Raw,
-        Format::Json,
-        Format::Base64,
-        Format::CkcXml,
-    ] {
-        let weight = format
-            .media_types()
-            .iter()
-            .map(|media_type| weight_of(media_type))
-            .max()
-            .unwrap_or_default();
-        if weight > best.1 {
-            best = (format, weight);
-        }
-    }
-    best.0
-}
-
-/// The weight of what has none (RFC 9110 section 12.4.2), in thousandths, as all weights.
-const FULL_WEIGHT: u16 = 1_000;
-
-/// A media range without its parameters, and its weight.
-fn media_range(text: &str) -> (String, u16) {
-    let mut parts = text.split(';').map(str::trim);
-    let range = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let weight = parts.find_map(|parameter| match parameter.split_once('=') {
-        Some(("q" | "Q", value)) => weight(value),
-        _ => None,
-    });
-    (range, weight.unwrap_or(FULL_WEIGHT))
-}
-
-/// A `qvalue`: 0 to 1. It has up to three decimals, but clients write more of them, and `.2`.
-fn weight(text: &str) -> Option<u16> {
-    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
-    if !decimals.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let decimals = decimals.get(..3).unwrap_or(decimals);
-    let thousandths = format!("{decimals:0<3}").parse().ok()?;
-    match whole {
-        "0" => Some(thousandths),
-        "" if !decimals.is_empty() => Some(thousandths),
-        "1" if thousandths == 0 => Some(FULL_WEIGHT),
-        _ => None,
     }
 }

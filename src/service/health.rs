@@ -3,21 +3,23 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::context::Context;
 use super::cors::Cors;
 use super::origin::TrustedHeaders;
-use super::{Reply, json};
+use super::problem::Problem;
+use super::response::{Reply, json};
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::drm::Module;
 use crate::error::Code;
 use crate::fairplay::credentials::{self, ApplicationSecret, Credentials};
-use crate::licence::LicenceServer;
 use crate::operator::Operator;
 use crate::platform::{self, Platform};
 use crate::policy::Policies;
 use crate::session::StoreFailure;
 use crate::token::{self};
 
-pub async fn reply<P: Platform>(licences: &LicenceServer<P>) -> Reply {
+pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
+    let licences = context.licences;
     let mut problems = Vec::new();
     let fairplay = match licences.credentials().await {
         Ok(Some(credentials)) => {
@@ -62,7 +64,7 @@ pub async fn reply<P: Platform>(licences: &LicenceServer<P>) -> Reply {
     let session_period = licences.session_period().await;
     collect(&mut problems, session_period.map(drop));
 
-    if problems.is_empty() {
+    Ok(if problems.is_empty() {
         let test_credentials = fairplay.is_some_and(|credentials| credentials.test_credentials);
         json(
             StatusCode::OK,
@@ -78,7 +80,7 @@ pub async fn reply<P: Platform>(licences: &LicenceServer<P>) -> Reply {
             StatusCode::SERVICE_UNAVAILABLE,
             &json!({"status": "error", "problems": problems}),
         )
-    }
+    })
 }
 
 /// Whether the key-value store answers. The configuration loads without it, so a store that is down

@@ -1,6 +1,6 @@
-//! `keySystem` of `POST /license`: which DRM system a request is for.
+//! `keySystem`: which DRM system a request is for.
 
-use super::parameter;
+use super::context::parameter;
 use super::problem::Problem;
 use crate::drm::DrmSystem;
 use crate::error::Code;
@@ -8,25 +8,52 @@ use crate::error::Code;
 /// The query parameter, and the member of a JSON body.
 pub const PARAMETER: &str = "keySystem";
 
-/// The DRM system of a request: it must be one that is served.
+/// The DRM system that the query or the body names.
 ///
 /// # Errors
 /// `key_system_missing` and `key_system_unsupported`.
 pub fn required(query: Option<&str>, in_body: Option<&str>) -> Result<DrmSystem, Problem> {
     let in_query = parameter(query, PARAMETER);
-    let name = in_query.as_deref().or(in_body);
-    let unsupported = |detail: String| Problem::new(Code::KEY_SYSTEM_UNSUPPORTED, detail);
-    match name.map(DrmSystem::from_key_system) {
+    match in_query.as_deref().or(in_body) {
+        Some(name) => read(name),
         None => Err(Problem::new(
             Code::KEY_SYSTEM_MISSING,
             format!(
-                "it is looked for in `{PARAMETER}`, in the query and in a JSON body: an EME name or a system id"
+                "`{PARAMETER}` must be in the query or in a JSON body: a key system string or a system id"
             ),
         )),
-        Some(None) => Err(unsupported(
-            "the key system is none that is known".to_owned(),
-        )),
-        Some(Some(DrmSystem::FairPlay)) => Ok(DrmSystem::FairPlay),
-        Some(Some(other)) => Err(unsupported(format!("this server has no {}", other.title()))),
     }
+}
+
+/// The DRM system that the query names; FairPlay when it names none.
+///
+/// # Errors
+/// `key_system_unsupported`
+pub fn optional(query: Option<&str>) -> Result<DrmSystem, Problem> {
+    match parameter(query, PARAMETER) {
+        Some(name) => read(&name),
+        None => Ok(DrmSystem::FairPlay),
+    }
+}
+
+/// Requires a system that this server has a module for.
+///
+/// # Errors
+/// `key_system_unsupported`
+pub fn require_served(system: DrmSystem) -> Result<(), Problem> {
+    match system {
+        DrmSystem::FairPlay => Ok(()),
+        DrmSystem::Widevine | DrmSystem::PlayReady | DrmSystem::ClearKey | DrmSystem::Aes128 => {
+            Err(Problem::new(
+                Code::KEY_SYSTEM_UNSUPPORTED,
+                format!("this server has no {}", system.title()),
+            ))
+        }
+    }
+}
+
+fn read(name: &str) -> Result<DrmSystem, Problem> {
+    let unknown = "the key system is not one that this server knows";
+    DrmSystem::from_key_system(name)
+        .ok_or_else(|| Problem::new(Code::KEY_SYSTEM_UNSUPPORTED, unknown))
 }

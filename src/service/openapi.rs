@@ -3,7 +3,10 @@
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 
-use super::Reply;
+use super::context::Context;
+use super::problem::Problem;
+use super::response::{Reply, reply};
+use crate::platform::Platform;
 
 /// The document, without the white space that its source has for readers.
 pub const DOCUMENT: &str = match std::str::from_utf8(&COMPACT) {
@@ -37,11 +40,11 @@ const fn compact<const ROOM: usize>(json: &str) -> (usize, [u8; ROOM]) {
     (length, compact)
 }
 
-pub fn reply() -> Reply {
-    let mut reply = super::reply(StatusCode::OK, "application/json", DOCUMENT);
+pub async fn get<P: Platform>(_: Context<'_, P>) -> Result<Reply, Problem> {
+    let mut reply = reply(StatusCode::OK, "application/json", DOCUMENT);
     let cached = HeaderValue::from_static("public, max-age=3600");
     reply.headers_mut().insert(CACHE_CONTROL, cached);
-    reply
+    Ok(reply)
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl TrustedHeaders {
 
     /// What they say. Of a header that comes several times the last one counts: a client may have
     /// sent the others.
-    pub fn place(&self, headers: &HeaderMap) -> ClientOrigin {
+    pub fn origin(&self, headers: &HeaderMap) -> ClientOrigin {
         let last = |name: &Option<HeaderName>| {
             let values = headers.get_all(name.as_ref()?);
             values.iter().next_back()?.to_str().ok()

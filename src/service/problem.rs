@@ -2,27 +2,30 @@
 
 use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::{CODE_HEADER, Reply, allow, reply};
+use super::response::{Reply, allow, reply};
+use crate::drm::Details;
 use crate::error::Code;
 use crate::licence;
+
+/// The header that repeats a refusal's code, for players that drop bodies.
+pub const CODE_HEADER: &str = "x-keylet-code";
 
 /// A refusal on its way to the client.
 #[derive(Debug, Clone)]
 pub struct Problem {
     /// What kind.
     pub code: Code,
-    /// What more the client may read.
+    /// What the client may read beside the code.
     pub detail: Option<String>,
-    /// The status number of the FairPlay server SDK, where there is one.
-    pub fps_status: Option<i32>,
-    /// The number that a vendor's players know it by.
-    pub error_code: Option<u32>,
-    allow: Vec<Method>,
+    /// Members that a DRM system or a vendor adds.
+    pub extensions: Details,
+    allow: &'static [Method],
 }
 
 impl Problem {
-    /// A refusal that says more than its code.
+    /// A refusal with a detail.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             detail: Some(detail.into()),
@@ -30,49 +33,50 @@ impl Problem {
         }
     }
 
-    /// A path that serves another method.
-    pub fn method_not_allowed(allowed: &[Method]) -> Self {
+    /// A path that serves other methods.
+    pub fn method_not_allowed(allowed: &'static [Method]) -> Self {
         Self {
-            allow: allowed.to_vec(),
+            allow: allowed,
             ..Code::METHOD_NOT_ALLOWED.into()
         }
     }
 
     /// The document: `type`, `title`, `status`, `code`, `request_id`, and where there is such
-    /// `detail` and `fps_status`.
+    /// `detail`, `fps_status` and `errorCode`.
     pub fn into_reply(self, request_id: &str) -> Reply {
-        let document = Document {
+        let extensions = self.extensions.into_iter();
+        let document = ProblemDocument {
             type_: "about:blank",
             title: self.code.title,
             status: self.code.status,
             code: self.code.name,
             request_id,
             detail: self.detail,
-            fps_status: self.fps_status,
-            error_code: self.error_code,
+            extensions: extensions
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
         };
         let status = StatusCode::from_u16(self.code.status).unwrap_or(StatusCode::BAD_REQUEST);
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut reply = reply(status, "application/problem+json", body);
-        reply
-            .headers_mut()
-            .insert(CODE_HEADER, HeaderValue::from_static(self.code.name));
+        let headers = reply.headers_mut();
+        headers.insert(CODE_HEADER, HeaderValue::from_static(self.code.name));
         if status == StatusCode::UNAUTHORIZED {
-            reply.headers_mut().insert(
+            headers.insert(
                 http::header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer"),
             );
         }
         if !self.allow.is_empty() {
-            allow(&mut reply, &self.allow);
+            allow(&mut reply, self.allow);
         }
         reply
     }
 }
 
-/// RFC 9457 section 3.1, and the extension members of this server.
+/// A refusal (RFC 9457 section 3.1), with the extension members of this server.
 #[derive(Serialize)]
-struct Document<'a> {
+struct ProblemDocument<'a> {
     #[serde(rename = "type")]
     type_: &'static str,
     title: &'static str,
@@ -81,10 +85,8 @@ struct Document<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fps_status: Option<i32>,
-    #[serde(rename = "errorCode", skip_serializing_if = "Option::is_none")]
-    error_code: Option<u32>,
+    #[serde(flatten)]
+    extensions: Map<String, Value>,
 }
 
 impl From<Code> for Problem {
@@ -92,9 +94,8 @@ impl From<Code> for Problem {
         Self {
             code,
             detail: None,
-            fps_status: None,
-            error_code: None,
-            allow: Vec::new(),
+            extensions: Details::new(),
+            allow: &[],
         }
     }
 }
@@ -103,7 +104,7 @@ impl From<licence::Error> for Problem {
     fn from(error: licence::Error) -> Self {
         Self {
             detail: error.detail(),
-            fps_status: error.fps_status(),
+            extensions: error.details().to_vec(),
             ..error.code().into()
         }
     }

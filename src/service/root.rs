@@ -1,30 +1,57 @@
 //! `GET /`: the service document.
 
 use http::StatusCode;
-use serde_json::json;
+use serde::Serialize;
 
-use super::{Reply, json};
-use crate::licence::LicenceServer;
+use super::context::Context;
+use super::problem::Problem;
+use super::response::{Reply, json};
+use crate::drm::DrmSystem;
 use crate::platform::Platform;
 
-pub async fn reply<P: Platform>(licences: &LicenceServer<P>) -> Reply {
-    let has_fairplay = matches!(licences.credentials().await, Ok(Some(_)));
-    let drm: &[&str] = if has_fairplay { &["fairplay"] } else { &[] };
-    json(
-        StatusCode::OK,
-        &json!({
-            "name": "keylet",
-            "version": env!("CARGO_PKG_VERSION"),
-            "drm": drm,
-            "links": {
-                "health": "/healthz",
-                "openapi": "/openapi.json",
-                "license": "/license",
-                "fairplay": "/fairplay",
-                "fairplay_certificate": "/fairplay/certificate",
-                "sessions": "/sessions",
-                "fairplay_check_in": "/fairplay/check-in",
-            },
-        }),
-    )
+/// What this server is, and where its parts are.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ServiceDocument {
+    /// `keylet`
+    name: &'static str,
+    version: &'static str,
+    /// The DRM systems that are configured.
+    drm: Vec<&'static str>,
+    links: Links,
+}
+
+/// Paths by what they are for.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct Links {
+    health: &'static str,
+    openapi: &'static str,
+    license: &'static str,
+    fairplay: &'static str,
+    fairplay_certificate: &'static str,
+    sessions: &'static str,
+    fairplay_check_in: &'static str,
+}
+
+pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
+    let has_fairplay = matches!(context.licences.credentials().await, Ok(Some(_)));
+    let document = ServiceDocument {
+        name: "keylet",
+        version: env!("CARGO_PKG_VERSION"),
+        drm: has_fairplay
+            .then_some(DrmSystem::FairPlay.name())
+            .into_iter()
+            .collect(),
+        links: Links {
+            health: "/healthz",
+            openapi: "/openapi.json",
+            license: "/license",
+            fairplay: "/fairplay",
+            fairplay_certificate: "/fairplay/certificate",
+            sessions: "/sessions",
+            fairplay_check_in: "/fairplay/check-in",
+        },
+    };
+    Ok(json(StatusCode::OK, &document))
 }

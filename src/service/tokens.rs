@@ -1,44 +1,38 @@
-//! `POST /tokens`: a playback token, for operators, and for viewers whom a back end lets have one.
+//! `POST /tokens`: a playback token, for operators, and for viewers when their policy's back end agrees.
 
-use http::{Request, StatusCode};
-use serde_json::json;
+use http::StatusCode;
 
+use super::context::Context;
+use super::key_system;
+use super::operator::is_operator;
 use super::problem::Problem;
-use super::{Reply, json};
-use crate::drm::DrmSystem;
+use super::response::{Reply, json};
 use crate::encoding;
 use crate::error::Code;
-use crate::licence::{self, LicenceServer};
-use crate::operator::Operator;
 use crate::platform::Platform;
 use crate::token;
 
-/// Mints a token.
-pub async fn reply<P: Platform>(
-    licences: &LicenceServer<P>,
-    request: Request<Vec<u8>>,
-    id: &str,
-) -> Result<Reply, Problem> {
-    let (parts, body) = request.into_parts();
-    let operator = Operator::load(licences.platform())
-        .await
-        .map_err(licence::Error::from)?;
-    let is_operator = operator
-        .is_some_and(|operator| token::bearer(&parts.headers).any(|bearer| operator.is(&bearer)));
-    if body.is_empty() {
+pub async fn post<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
+    let Context {
+        licences,
+        request,
+        id,
+        ..
+    } = &context;
+    let is_operator = is_operator(licences, request.headers()).await?;
+    if request.body().is_empty() {
         return Err(Code::BODY_EMPTY.into());
     }
-    let wanted = encoding::json(&body).map_err(|e| Problem::new(Code::REQUEST_MALFORMED, e))?;
-    let minted = if is_operator {
+    let wanted = encoding::json(request.body())
+        .map_err(|reason| Problem::new(Code::REQUEST_MALFORMED, reason))?;
+    let minted = if is_operator == Some(true) {
         licences.mint_for_operator(id, &wanted).await?
     } else {
-        let tokens = token::locate(&parts.headers, parts.uri.query(), None);
+        let system = key_system::optional(context.query())?;
+        let tokens = token::locate(request.headers(), context.query(), None);
         licences
-            .mint_for_viewer(DrmSystem::FairPlay, id, &tokens, &wanted)
+            .mint_for_viewer(system, id, &tokens, &wanted)
             .await?
     };
-    Ok(json(
-        StatusCode::OK,
-        &json!({"token": minted.token, "expires_in": minted.expires_in}),
-    ))
+    Ok(json(StatusCode::OK, &minted))
 }

@@ -3,40 +3,37 @@
 use base64::Engine;
 use der::pem::{self, LineEnding};
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use serde_json::json;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::problem::Problem;
-use super::{Reply, format, parameter};
 use crate::encoding::BASE64;
 use crate::error::Code;
 use crate::fairplay::certificate::ApplicationCertificate;
-use crate::licence::{Error, LicenceServer};
+use crate::licence::Error;
 use crate::platform::Platform;
+use crate::service::context::Context;
+use crate::service::format;
+use crate::service::problem::Problem;
+use crate::service::response::{Reply, empty, reply};
 
 /// The certificate as players load it: DER, or what `?format=` asks for.
-pub async fn reply<P: Platform>(
-    licences: &LicenceServer<P>,
-    request: &Request<Vec<u8>>,
-    name: Option<&str>,
-) -> Result<Reply, Problem> {
+pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
+    let licences = context.licences;
     let fairplay = &licences.modules().fairplay;
     let credentials = fairplay.require_credentials(licences.platform()).await;
     let credentials = credentials.map_err(Error::from)?;
     let credential = credentials
-        .named(name)
+        .named(context.name)
         .ok_or_else(|| Problem::new(Code::ROUTE_NOT_FOUND, "no credential has this name"))?;
-    let format = parameter(request.uri().query(), format::PARAMETER);
+    let format = context.parameter(format::PARAMETER);
     let (content_type, body) = write(&credential.certificate, format.as_deref())?;
 
     let tag = hex::encode(Sha256::digest(&body));
-    let mut reply = if is_known(request.headers(), &tag) {
-        let mut reply = Reply::default();
-        *reply.status_mut() = StatusCode::NOT_MODIFIED;
-        reply
+    let mut reply = if is_known(context.headers(), &tag) {
+        empty(StatusCode::NOT_MODIFIED)
     } else {
-        super::reply(StatusCode::OK, content_type, body)
+        reply(StatusCode::OK, content_type, body)
     };
     let headers = reply.headers_mut();
     headers.insert(
@@ -45,6 +42,16 @@ pub async fn reply<P: Platform>(
     );
     headers.extend(HeaderValue::from_str(&format!("\"{tag}\"")).map(|tag| (ETAG, tag)));
     Ok(reply)
+}
+
+/// The certificate in JSON, in base64.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct CertificateDocument<'a> {
+    certificate: &'a str,
+    /// The same, under the name that an open KSM's sample reads.
+    #[serde(rename = "Certificate")]
+    ksm_certificate: &'a str,
 }
 
 fn write(
@@ -57,9 +64,12 @@ fn write(
         Some("base64") => Ok(("text/plain", base64().into_bytes())),
         Some("json") => {
             let text = base64();
-            // The second is the name in an open KSM's sample.
-            let document = json!({"certificate": text, "Certificate": text});
-            Ok(("application/json", document.to_string().into_bytes()))
+            let document = CertificateDocument {
+                certificate: &text,
+                ksm_certificate: &text,
+            };
+            let document = serde_json::to_vec(&document).unwrap_or_default();
+            Ok(("application/json", document))
         }
         Some("pem") => {
             let blocks = certificate.certificates.iter().map(|one| {

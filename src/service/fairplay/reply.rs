@@ -1,20 +1,21 @@
 //! A licence in the form that the player undoes.
 
 use base64::Engine;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::body::{Extra, Requested, SpcRequest};
-use super::format::Format;
-use super::problem::Problem;
-use super::{Reply, json, reply, sessions};
+use super::spc_request::{Extra, Requested, SpcRequest};
 use crate::encoding::{self, BASE64};
 use crate::error::Code;
+use crate::fairplay::FPS_STATUS;
 use crate::fairplay::check_in::Report;
 use crate::licence::{self, Issued, License};
+use crate::service::format::Format;
+use crate::service::problem::Problem;
+use crate::service::response::{Reply, empty, json, reply};
+use crate::service::session_headers::set_session_headers;
 
 type CheckIn = licence::CheckIn<Report>;
-type FairplayLicense = Issued<Report>;
 
 /// The header with the time at which a licence ends, in seconds since 1970.
 pub const EXPIRES_AT_HEADER: &str = "x-keylet-expires-at";
@@ -23,7 +24,7 @@ pub const EXPIRES_AT_HEADER: &str = "x-keylet-expires-at";
 pub const RENEW_AFTER_HEADER: &str = "x-keylet-renew-after";
 
 /// What became of one key.
-pub type Outcome = Result<FairplayLicense, Problem>;
+pub type Outcome = Result<Issued<Report>, Problem>;
 
 /// Writes what became of each key of a request, in their order.
 ///
@@ -41,47 +42,49 @@ pub fn write(
     match format {
         Format::Envelope => Ok(json(StatusCode::OK, &envelope(each(streaming_key)))),
         Format::Array => Ok(json(StatusCode::OK, &each(array_key))),
-        _ => match outcomes.into_iter().next() {
-            None => Err(Code::BODY_EMPTY.into()),
-            Some(outcome) => outcome.map(|licence| write_one(format, licence, request.extra)),
-        },
+        Format::Raw => one(outcomes, |license| {
+            reply(
+                StatusCode::OK,
+                "application/octet-stream",
+                license.message.as_slice(),
+            )
+        }),
+        Format::Base64 => one(outcomes, |license| {
+            reply(
+                StatusCode::OK,
+                "text/plain",
+                BASE64.encode(&license.message),
+            )
+        }),
+        Format::CkcXml => one(outcomes, |license| {
+            let text = format!("<ckc>{}</ckc>", BASE64.encode(&license.message));
+            reply(StatusCode::OK, "text/plain", text)
+        }),
+        Format::Json => one(outcomes, |license| {
+            json(StatusCode::OK, &document(license, request.extra))
+        }),
     }
 }
 
-fn write_one(format: Format, licence: FairplayLicense, extra: Option<Extra>) -> Reply {
-    let ckc = match licence {
-        FairplayLicense::License(ckc) => ckc,
-        FairplayLicense::Stopped => {
-            let mut reply = Response::new(Vec::new());
-            *reply.status_mut() = StatusCode::NO_CONTENT;
-            return reply;
-        }
-        FairplayLicense::CheckedIn(check_in) => return json(StatusCode::OK, &json!(check_in)),
+/// The reply with the one licence of a request, in a form that has no room for refusals.
+fn one(outcomes: Vec<Outcome>, write: impl FnOnce(&License) -> Reply) -> Result<Reply, Problem> {
+    let license = match outcomes.into_iter().next().ok_or(Code::BODY_EMPTY)?? {
+        Issued::License(license) => license,
+        Issued::Stopped => return Ok(empty(StatusCode::NO_CONTENT)),
+        Issued::CheckedIn(check_in) => return Ok(json(StatusCode::OK, &check_in)),
     };
-    let ends = [
-        (EXPIRES_AT_HEADER, ckc.expires_at),
-        (RENEW_AFTER_HEADER, ckc.renew_after.map(u64::from)),
-    ];
-    let session = ckc.session.clone();
-    let mut reply = match format {
-        Format::Base64 => reply(StatusCode::OK, "text/plain", BASE64.encode(&ckc.message)),
-        Format::CkcXml => {
-            let text = format!("<ckc>{}</ckc>", BASE64.encode(&ckc.message));
-            reply(StatusCode::OK, "text/plain", text)
-        }
-        Format::Json => json(StatusCode::OK, &document(&ckc, extra)),
-        _ => reply(StatusCode::OK, "application/octet-stream", ckc.message),
-    };
-    for (name, value) in ends {
-        if let Some(value) = value {
-            let name = HeaderName::from_static(name);
-            reply.headers_mut().insert(name, HeaderValue::from(value));
-        }
+    let mut reply = write(&license);
+    let headers = reply.headers_mut();
+    if let Some(expires_at) = license.expires_at {
+        headers.insert(EXPIRES_AT_HEADER, HeaderValue::from(expires_at));
     }
-    if let Some(session) = &session {
-        sessions::set_session_headers(session, reply.headers_mut());
+    if let Some(renew_after) = license.renew_after {
+        headers.insert(RENEW_AFTER_HEADER, HeaderValue::from(renew_after));
     }
-    reply
+    if let Some(session) = &license.session {
+        set_session_headers(session, headers);
+    }
+    Ok(reply)
 }
 
 /// One document for all clients that read JSON: `ckc` is the common name, `CkcMessage` that of
@@ -118,9 +121,9 @@ fn envelope(keys: Value) -> Value {
 /// A key of an envelope: `status` is 0, or that of the refusal (see [`status`]).
 fn streaming_key(key: &Requested, outcome: &Outcome) -> Value {
     let mut entry = match outcome {
-        Ok(FairplayLicense::License(ckc)) => granted(ckc),
-        Ok(FairplayLicense::Stopped) => status(0),
-        Ok(FairplayLicense::CheckedIn(report)) => {
+        Ok(Issued::License(ckc)) => granted(ckc),
+        Ok(Issued::Stopped) => status(0),
+        Ok(Issued::CheckedIn(report)) => {
             let mut entry = status(0);
             entry.extend(check_in(report));
             entry
@@ -162,11 +165,11 @@ fn status(number: i32) -> Map<String, Value> {
 /// key that there will not be.
 fn array_key(key: &Requested, outcome: &Outcome) -> Value {
     let mut entry = match outcome {
-        Ok(FairplayLicense::License(ckc)) => {
+        Ok(Issued::License(ckc)) => {
             encoding::members([("payload", BASE64.encode(&ckc.message).into())])
         }
-        Ok(FairplayLicense::Stopped) => Map::new(),
-        Ok(FairplayLicense::CheckedIn(report)) => check_in(report),
+        Ok(Issued::Stopped) => Map::new(),
+        Ok(Issued::CheckedIn(report)) => check_in(report),
         Err(problem) => refused("error", problem),
     };
     insert(&mut entry, "keyID", key.id.as_ref());
@@ -180,10 +183,11 @@ fn check_in(report: &CheckIn) -> Map<String, Value> {
 /// A refusal among other keys: its number, which is FairPlay's where there is one (negative) and else
 /// the HTTP status that it would have had alone, its code, and its detail.
 fn refused(name: &str, problem: &Problem) -> Map<String, Value> {
-    let number = problem
-        .fps_status
-        .unwrap_or_else(|| problem.code.status.into());
-    let mut entry = encoding::members([(name, number.into()), ("code", problem.code.name.into())]);
+    let mut extensions = problem.extensions.iter();
+    let fps_status = extensions.find(|(name, _)| *name == FPS_STATUS);
+    let number =
+        fps_status.map_or_else(|| problem.code.status.into(), |(_, number)| number.clone());
+    let mut entry = encoding::members([(name, number), ("code", problem.code.name.into())]);
     insert(&mut entry, "detail", problem.detail.as_deref());
     entry
 }

@@ -1,0 +1,95 @@
+//! FairPlay: SPC in, CKC out.
+
+pub mod certificate;
+pub mod check_in;
+pub mod inspect;
+mod negotiation;
+mod reply;
+mod spc_request;
+
+use http::HeaderMap;
+
+use self::reply::Outcome;
+use self::spc_request::SpcRequest;
+use crate::drm::{DrmSystem, Purpose};
+use crate::error::Code;
+use crate::licence::{LicenseRequest, SessionRequest};
+use crate::platform::Platform;
+use crate::service::context::{Context, parameter};
+use crate::service::origin::TrustedHeaders;
+use crate::service::problem::Problem;
+use crate::service::request_body::Body;
+use crate::service::response::Reply;
+use crate::token;
+
+/// `POST /fairplay`: SPCs in, CKCs out.
+pub async fn post<P: Platform>(mut context: Context<'_, P>) -> Result<Reply, Problem> {
+    let body = Body::take(&mut context.request)?;
+    answer(context, body, Purpose::License).await
+}
+
+/// Answers the SPCs of a body.
+pub async fn answer<P: Platform>(
+    context: Context<'_, P>,
+    body: Body,
+    purpose: Purpose,
+) -> Result<Reply, Problem> {
+    let (licences, headers, query) = (context.licences, context.headers(), context.query());
+    let tokens = token::locate(headers, query, body.member("token"));
+    let session = SessionRequest {
+        token: token::session(headers),
+        is_renewal: license_type(headers, query, body.member(LICENSE_TYPE))?,
+    };
+    let request = SpcRequest::from_body(headers, body)?;
+    let format = negotiation::reply_format(query, headers, tokens.place(), &request)?;
+
+    let principal = licences.authenticate(DrmSystem::FairPlay, context.id, &tokens);
+    let principal = principal.await?;
+    let origin = async || {
+        let trusted = TrustedHeaders::load(licences.platform()).await?;
+        Ok(trusted.origin(headers))
+    };
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(request.keys.len());
+    for key in &request.keys {
+        outcomes.push(match &key.spc {
+            Ok(spc) => {
+                let request = LicenseRequest {
+                    purpose,
+                    id: context.id,
+                    message: spc,
+                    session,
+                };
+                let fairplay = &licences.modules().fairplay;
+                let issued = licences.issue(fairplay, &principal, request, &origin).await;
+                issued.map_err(Problem::from)
+            }
+            Err(problem) => Err(problem.clone()),
+        });
+    }
+    reply::write(format, &request, outcomes)
+}
+
+/// Where a player says what a licence is for: a parameter of the query, a header, or a member of a JSON
+/// body.
+const LICENSE_TYPE: &str = "licenseType";
+
+/// Whether a player asks for a renewal, where it says so (Nagra CONNECT's licence callback).
+fn license_type(
+    headers: &HeaderMap,
+    query: Option<&str>,
+    in_body: Option<&str>,
+) -> Result<Option<bool>, Problem> {
+    let in_query = parameter(query, LICENSE_TYPE);
+    let in_header = headers
+        .get(LICENSE_TYPE)
+        .and_then(|value| value.to_str().ok());
+    match in_query.as_deref().or(in_header).or(in_body) {
+        None => Ok(None),
+        Some("license-request") => Ok(Some(false)),
+        Some("license-renewal" | "license-renew") => Ok(Some(true)),
+        Some(_) => Err(Problem::new(
+            Code::REQUEST_MALFORMED,
+            "`licenseType` is neither `license-request` nor `license-renewal`",
+        )),
+    }
+}

@@ -1,0 +1,144 @@
+//! The routes: one row each.
+
+use http::Method;
+
+use super::context::Context;
+use super::problem::Problem;
+use super::response::Reply;
+use super::{fairplay, health, license, openapi, root, sessions, tokens};
+use crate::error::Code;
+use crate::platform::Platform;
+
+/// A path and its methods.
+pub struct Route {
+    /// The path. One segment of it may be a name in braces, which stands for any text.
+    pub pattern: &'static str,
+    /// The methods, beside `OPTIONS`, and `HEAD` where there is `GET`.
+    pub methods: &'static [Method],
+}
+
+/// Makes the table, and the function that calls the handler of a row.
+macro_rules! routes {
+    ($($pattern:literal [$($method:ident),*] => $handler:path;)*) => {
+        const ROUTES: &[Route] = &[
+            $(Route { pattern: $pattern, methods: &[$(Method::$method),*] },)*
+        ];
+
+        /// Calls the handler of a route.
+        pub async fn dispatch<P: Platform>(
+            route: &Route,
+            context: Context<'_, P>,
+        ) -> Result<Reply, Problem> {
+            match route.pattern {
+                $($pattern => $handler(context).await,)*
+                _ => Err(Code::ROUTE_NOT_FOUND.into()),
+            }
+        }
+    };
+}
+
+routes! {
+    "/" [GET] => root::get;
+    "/healthz" [GET] => health::get;
+    "/openapi.json" [GET] => openapi::get;
+    "/license" [POST] => license::post;
+    "/fairplay" [POST] => fairplay::post;
+    "/fairplay/check-in" [POST] => fairplay::check_in::post;
+    "/fairplay/check-in/challenge" [POST] => fairplay::check_in::challenge;
+    "/fairplay/inspect" [POST] => fairplay::inspect::post;
+    "/fairplay/certificate" [GET] => fairplay::certificate::get;
+    "/fairplay/certificate/{name}" [GET] => fairplay::certificate::get;
+    "/tokens" [POST] => tokens::post;
+    "/sessions" [POST, GET, DELETE] => sessions::any;
+    "/sessions/{id}" [DELETE] => sessions::delete;
+    "/sessions/{id}/heartbeat" [POST] => sessions::heartbeat;
+    "/{tenant}/ssm/v1/sessions/setup" [POST] => sessions::ssm::setup;
+    "/{tenant}/ssm/v1/sessions/heartbeat" [POST] => sessions::ssm::heartbeat;
+    "/{tenant}/ssm/v1/sessions/teardown" [POST] => sessions::ssm::teardown;
+    "/{tenant}/ssm/v1/sessions/killAccountSessions" [POST] => sessions::ssm::kill_account_sessions;
+}
+
+impl Route {
+    /// The route of a path, and the text that its pattern has a name for.
+    pub fn find(path: &str) -> Option<(&'static Self, Option<&str>)> {
+        // Players of Azure Media Services make their URL of the `skd` URI, which has this path.
+        let path = if path == "/FairPlay/" {
+            "/fairplay"
+        } else {
+            path
+        };
+        ROUTES
+            .iter()
+            .find_map(|route| Some((route, matched(route.pattern, path)?)))
+    }
+}
+
+/// Matches a path with a pattern. Returns the text that stands for the name in braces.
+fn matched<'p>(pattern: &str, path: &'p str) -> Option<Option<&'p str>> {
+    let Some((before, name)) = pattern.split_once('{') else {
+        return (pattern == path).then_some(None);
+    };
+    let (_, after) = name.split_once('}')?;
+    let text = path.strip_prefix(before)?.strip_suffix(after)?;
+    (!text.is_empty() && !text.contains('/')).then_some(Some(text))
+}
+
+/// The pattern of the route that a path takes, such as `/fairplay/certificate/{name}`; `other` for
+/// a path that has none. There are few patterns, whatever clients ask for.
+pub fn route_name(path: &str) -> &'static str {
+    Route::find(path).map_or("other", |(route, _)| route.pattern)
+}
+
+/// Every route: its pattern and each of its methods.
+pub fn routes() -> impl Iterator<Item = (&'static str, Method)> {
+    let methods = |route: &'static Route| {
+        let methods = route.methods.iter().cloned();
+        methods.map(|method| (route.pattern, method))
+    };
+    ROUTES.iter().flat_map(methods)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_takes_the_route_whose_pattern_it_matches() {
+        for (path, pattern, name) in [
+            ("/", "/", None),
+            ("/FairPlay/", "/fairplay", None),
+            ("/fairplay/certificate", "/fairplay/certificate", None),
+            (
+                "/fairplay/certificate/a.b",
+                "/fairplay/certificate/{name}",
+                Some("a.b"),
+            ),
+            ("/sessions/12", "/sessions/{id}", Some("12")),
+            (
+                "/sessions/12/heartbeat",
+                "/sessions/{id}/heartbeat",
+                Some("12"),
+            ),
+            (
+                "/T1/ssm/v1/sessions/setup",
+                "/{tenant}/ssm/v1/sessions/setup",
+                Some("T1"),
+            ),
+        ] {
+            let (route, found) = Route::find(path).unwrap();
+            assert_eq!((route.pattern, found), (pattern, name), "{path}");
+        }
+        for path in [
+            "",
+            "/fairplay/",
+            "/fairplay/certificate/",
+            "/fairplay/certificate/a/b",
+            "/sessions/",
+            "/sessions//heartbeat",
+            "/ssm/v1/sessions/setup",
+            "//ssm/v1/sessions/setup",
+        ] {
+            assert!(Route::find(path).is_none(), "{path}");
+        }
+    }
+}
