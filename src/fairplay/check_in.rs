@@ -22,6 +22,7 @@ const NEVER: u32 = u32::MAX;
 
 /// What a device reports of the keys that it has stored. Ids are in hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
     /// Version of the report: 1 or 2.
     pub version: u32,

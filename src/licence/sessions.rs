@@ -22,6 +22,7 @@ const SESSION: &str = "session";
 
 /// What a player is told of its session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Session {
     /// Its id.
     #[serde(rename = "session_id")]
@@ -37,6 +38,7 @@ pub struct Session {
 
 /// What an operator is told of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Listed {
     /// Its id.
     #[serde(rename = "session_id")]

@@ -17,10 +17,9 @@ use crate::entitlement::{self, Entitlement, Limits, Terms};
 use crate::id::Id;
 use crate::platform::Platform;
 use crate::server_secret::ServerSecret;
-use crate::token::dialect::Dialects;
 use crate::token::{
-    AUDIENCE, Accepted, Error, Found, ISSUER, KEYS, Location, POLICIES, RemoteKeys, UntrustedToken,
-    VerificationKeys, VerifiedToken, own,
+    AUDIENCE, Accepted, Dialects, Error, Found, ISSUER, KEYS, Location, POLICIES, RemoteKeys,
+    UntrustedToken, VerificationKeys, VerifiedToken, own,
 };
 
 /// The policies of a deployment, in their order.

@@ -13,7 +13,7 @@ use super::response::{Reply, allow, empty, names};
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding;
 use crate::platform::Platform;
-use crate::token;
+use crate::token::vendor::{self, VENDORS};
 
 /// The variable with the origins that may read replies: separated by commas or spaces, or a
 /// JSON list; default `*`.
@@ -23,15 +23,11 @@ pub const VARIABLE: &str = "cors_origins";
 const EXPOSED: &str = "x-keylet-code, x-request-id, x-keylet-expires-at, x-keylet-renew-after, x-keylet-heartbeat-seconds, keylet-session, etag, www-authenticate";
 
 /// What players send beside their tokens. `keylet-session` is this server's own.
-const REQUEST_HEADERS: [&str; 8] = [
+const REQUEST_HEADERS: [&str; 4] = [
     "authorization",
     "content-type",
     "x-request-id",
     "keylet-session",
-    "x-dt-custom-data",
-    "dt-custom-data",
-    "pallycon-client-meta",
-    "nv-tenant-id",
 ];
 
 /// The origins that may read replies.
@@ -127,7 +123,15 @@ pub fn preflight(request: &Request<Vec<u8>>, methods: &[Method]) -> Reply {
     }
     let wanted = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS);
     let allowed = wanted.cloned().or_else(|| {
-        let known = [&REQUEST_HEADERS[..], &token::HEADERS].concat();
+        let beside = VENDORS
+            .iter()
+            .flat_map(|vendor| vendor.cors_headers)
+            .copied();
+        let known = REQUEST_HEADERS
+            .into_iter()
+            .chain(beside)
+            .chain(vendor::headers());
+        let known: Vec<&str> = known.collect();
         HeaderValue::from_str(&known.join(", ")).ok()
     });
     headers.extend(allowed.map(|allowed| (ACCESS_CONTROL_ALLOW_HEADERS, allowed)));

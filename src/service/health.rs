@@ -1,7 +1,7 @@
 //! `GET /healthz`: everything is loaded, and everything that is wrong is named by variable.
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::context::Context;
 use super::cors::Cors;
@@ -11,6 +11,7 @@ use super::response::{Reply, json};
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::drm::Module;
 use crate::error::Code;
+use crate::fairplay::certificate::Certificate;
 use crate::fairplay::credentials::{self, ApplicationSecret, Credentials};
 use crate::operator::Operator;
 use crate::platform::{self, Platform};
@@ -64,23 +65,84 @@ pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
     let session_period = licences.session_period().await;
     collect(&mut problems, session_period.map(drop));
 
-    Ok(if problems.is_empty() {
-        let test_credentials = fairplay.is_some_and(|credentials| credentials.test_credentials);
-        json(
-            StatusCode::OK,
-            &json!({
-                "status": "ok",
-                "test_credentials": test_credentials,
-                "store": store(licences.platform()).await,
-                "fairplay": fairplay.map(describe),
-            }),
-        )
-    } else {
-        json(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &json!({"status": "error", "problems": problems}),
-        )
-    })
+    if !problems.is_empty() {
+        let status = "error";
+        let document = Unhealthy { status, problems };
+        return Ok(json(StatusCode::SERVICE_UNAVAILABLE, &document));
+    }
+    let document = Healthy {
+        status: "ok",
+        test_credentials: fairplay.is_some_and(|credentials| credentials.test_credentials),
+        store: store(licences.platform()).await,
+        fairplay: fairplay.map(describe).unwrap_or_default(),
+    };
+    Ok(json(StatusCode::OK, &document))
+}
+
+/// Everything loads.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(super) struct Healthy {
+    /// `ok`
+    status: &'static str,
+    /// Whether the public development certificate of the FairPlay SDK is accepted.
+    test_credentials: bool,
+    /// Whether the key-value store answers: `available`, `unavailable`, or `unsupported` where the host
+    /// has none.
+    store: &'static str,
+    /// The FairPlay credentials.
+    fairplay: Vec<CredentialDocument>,
+}
+
+/// A FairPlay credential.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct CredentialDocument {
+    name: String,
+    certificates: Vec<CertificateDocument>,
+    /// Whether licences can be made: `false` without an ASk.
+    licences: bool,
+}
+
+/// A certificate that SPCs can be made for.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct CertificateDocument {
+    /// 1024 or 2048
+    bits: usize,
+    /// What an SPC of version 1 or 2 names it by, in hexadecimal.
+    sha1: String,
+    /// What an SPC of version 3 names it by, in hexadecimal.
+    sha256: String,
+}
+
+/// Something does not load.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(super) struct Unhealthy {
+    /// `error`
+    status: &'static str,
+    problems: Vec<SettingProblem>,
+}
+
+/// What is wrong with a setting, or that the host does not answer.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct SettingProblem {
+    /// `setting_missing`, `setting_malformed`, `setting_unsupported`, `setting_mismatch`,
+    /// `setting_collision`, `setting_refused`, or `platform_unavailable`
+    code: &'static str,
+    /// The variable, unless the host did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variable: Option<&'static str>,
+    /// The entry, where the value is a list, counted from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    /// The member, where the value or the entry is an object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member: Option<String>,
+    /// What is wrong, in a sentence. Never a value.
+    message: String,
 }
 
 /// Whether the key-value store answers. The configuration loads without it, so a store that is down
@@ -94,37 +156,40 @@ async fn store(platform: &impl Platform) -> &'static str {
 }
 
 /// What a player's SPC can be made for: public, and what a support team asks for first.
-fn describe(credentials: &Credentials) -> Value {
-    credentials
-        .iter()
-        .map(|credential| {
-            let certificates: Vec<Value> = credential
-                .certificate
-                .certificates
-                .iter()
-                .map(|c| json!({"bits": c.bits(), "sha1": hex::encode(c.sha1()), "sha256": hex::encode(c.sha256())}))
-                .collect();
-            json!({
-                "name": credential.name,
-                "certificates": certificates,
-                "licences": !matches!(credential.secret, ApplicationSecret::Missing),
-            })
-        })
-        .collect()
+fn describe(credentials: &Credentials) -> Vec<CredentialDocument> {
+    let describe = |certificate: &Certificate| CertificateDocument {
+        bits: certificate.bits(),
+        sha1: hex::encode(certificate.sha1()),
+        sha256: hex::encode(certificate.sha256()),
+    };
+    let credentials = credentials.iter().map(|credential| CredentialDocument {
+        name: credential.name.clone(),
+        certificates: (credential.certificate.certificates.iter().map(describe)).collect(),
+        licences: !matches!(credential.secret, ApplicationSecret::Missing),
+    });
+    credentials.collect()
 }
 
-fn collect(problems: &mut Vec<Value>, result: Result<(), SettingsError>) {
+fn collect(problems: &mut Vec<SettingProblem>, result: Result<(), SettingsError>) {
     match result {
         Ok(()) => {}
         Err(SettingsError::Invalid(found)) => problems.extend(found.iter().map(problem)),
-        Err(error @ SettingsError::Platform(_)) => {
-            problems.push(
-                json!({"code": Code::PLATFORM_UNAVAILABLE.name, "message": error.to_string()}),
-            );
-        }
+        Err(error @ SettingsError::Platform(_)) => problems.push(SettingProblem {
+            code: Code::PLATFORM_UNAVAILABLE.name,
+            variable: None,
+            index: None,
+            member: None,
+            message: error.to_string(),
+        }),
     }
 }
 
-fn problem(error: &SettingError) -> Value {
-    json!({"code": error.kind.code(), "variable": error.variable, "message": error.message()})
+fn problem(error: &SettingError) -> SettingProblem {
+    SettingProblem {
+        code: error.kind.code(),
+        variable: Some(error.variable),
+        index: error.index,
+        member: error.member.clone(),
+        message: error.message(),
+    }
 }

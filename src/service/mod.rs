@@ -16,6 +16,8 @@ mod request_body;
 mod response;
 mod root;
 mod route;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod session_headers;
 mod sessions;
 mod tokens;

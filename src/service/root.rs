@@ -12,7 +12,7 @@ use crate::platform::Platform;
 /// What this server is, and where its parts are.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct ServiceDocument {
+pub(super) struct ServiceDocument {
     /// `keylet`
     name: &'static str,
     version: &'static str,

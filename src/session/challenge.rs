@@ -18,6 +18,7 @@ pub const LIFETIME: u64 = 600;
 /// How a report stands to the challenges that were given out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Answer {
     /// It answers one that was waited for, for the first time.
     Matched,

@@ -18,18 +18,12 @@ use crate::rsa_key::{PublicKey, SignatureHash};
 use crate::token::Error;
 use crate::token::dialect::Secrets;
 use crate::token::jwt::UntrustedToken;
+use crate::token::vendor;
 use crate::x509;
 
 /// The algorithms that are verified, by their names in RFC 7518 section 3.1 and RFC 8037.
 pub const ALGORITHMS: [&str; 9] = [
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA",
-];
-
-/// Algorithms of symmetric keys that verify messages of a dialect which are no JWTs.
-const OTHER_ALGORITHMS: [&str; 3] = [
-    "doverunner-site-key",
-    "doverunner-access-key",
-    "kaltura-signing-key",
 ];
 
 /// How many tokens a key remembers.
@@ -94,7 +88,7 @@ impl VerificationKeys {
                 continue;
             }
             let alg = written.alg.as_deref().unwrap_or_default();
-            if written.kty == "oct" && OTHER_ALGORITHMS.contains(&alg) {
+            if written.kty == "oct" && vendor::is_key_algorithm(alg) {
                 match written.symmetric(1) {
                     Ok(_) => this.others.push(written),
                     Err(reason) => reasons.push(format!("key {place}: {reason}")),

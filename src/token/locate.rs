@@ -7,6 +7,7 @@ use http::header::AUTHORIZATION;
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
+use crate::token::vendor::{VENDORS, Vendor, nagra};
 use crate::token::{Error, own};
 
 /// The variable that says whether a token may come in the query, where logs and histories keep it:
@@ -16,42 +17,17 @@ pub const QUERY_TOKENS: &str = "query_tokens";
 /// The header with a session token, in requests and in answers.
 pub const SESSION_HEADER: &str = "keylet-session";
 
-/// Nagra's header: a list of tokens.
-const NAGRA: &str = "nv-authorizations";
-
-/// Headers beside `Authorization` that carry a token, in the order in which they are looked at, each
-/// with the service whose players send it.
-pub const HEADERS: [&str; 10] = [
-    "x-axdrm-message",        // Axinom
-    "x-dt-auth-token",        // castLabs DRMtoday
-    "pallycon-customdata-v2", // DoveRunner
-    NAGRA,                    // Nagra
-    "customdata",             // BuyDRM KeyOS
-    "x-keyos-authorization",  // BuyDRM KeyOS
-    "x-vudrm-token",          // VUDRM
-    "x-drm-usertoken",        // drm.cloud
-    "x-drm-token",            // Naver Cloud
-    "conax-custom-data",      // Conax
-];
-
-/// Query parameters that carry a token, in the order in which they are looked at. Their case does
-/// not count.
-pub const PARAMETERS: [&str; 5] = [
-    "token",         // Mux, Azure Media Services
-    "AxDrmMessage",  // Axinom
-    "UserToken",     // drm.cloud
-    "custom_data",   // Kaltura, with `signature`
-    "authorization", // EZDRM
-];
+/// The query parameter of this server's own, which other services have too.
+const PARAMETER: &str = "token";
 
 /// Where a token was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenLocation {
     /// `Authorization: Bearer` (RFC 6750 section 2.1).
     Authorization,
-    /// One of [`HEADERS`].
+    /// A header of a vendor.
     Header(&'static str),
-    /// One of the query's.
+    /// A parameter of the query.
     Parameter(&'static str),
     /// The member `token` of a JSON body.
     Body,
@@ -72,7 +48,7 @@ pub fn session(headers: &HeaderMap) -> Option<&str> {
     own.map(str::trim)
         .filter(|own| !own.is_empty())
         .or_else(|| {
-            let lists = headers.get_all(NAGRA).iter();
+            let lists = headers.get_all(nagra::HEADER).iter();
             let tokens = lists
                 .filter_map(|list| list.to_str().ok())
                 .flat_map(|list| list.split(','));
@@ -87,23 +63,26 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
     let mut found: Vec<(TokenLocation, String)> = bearer(headers)
         .map(|token| (TokenLocation::Authorization, token))
         .collect();
-    for name in HEADERS {
-        for value in headers.get_all(name) {
-            let Ok(value) = value.to_str() else { continue };
-            // Of Nagra's list the first is what authorises the content, sessions apart.
-            let one = match name {
-                NAGRA => value
-                    .split(',')
-                    .find(|one| !own::is_of_session(one.trim()))
-                    .unwrap_or_default(),
-                _ => value,
-            };
-            found.push((TokenLocation::Header(name), unprefixed(one).to_owned()));
+    for vendor in VENDORS {
+        for name in vendor.headers {
+            for value in headers.get_all(*name) {
+                let Ok(value) = value.to_str() else { continue };
+                // The first of a list authorises the content, but for tokens of sessions.
+                let one = match vendor.header_is_list {
+                    true => value
+                        .split(',')
+                        .find(|one| !own::is_of_session(one.trim()))
+                        .unwrap_or_default(),
+                    false => value,
+                };
+                found.push((TokenLocation::Header(name), unprefixed(one).to_owned()));
+            }
         }
     }
     let query: Vec<(Cow<'_, str>, Cow<'_, str>)> =
         form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
-    for name in PARAMETERS {
+    let parameters = VENDORS.iter().flat_map(|vendor| vendor.parameters);
+    for name in std::iter::once(&PARAMETER).chain(parameters) {
         let values = query.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         found.extend(
             values.map(|(_, value)| (TokenLocation::Parameter(name), unprefixed(value).to_owned())),
@@ -141,9 +120,15 @@ fn unprefixed(value: &str) -> &str {
 }
 
 impl Found {
-    /// Where the first token is.
-    pub fn place(&self) -> Option<TokenLocation> {
-        self.tokens.first().map(|(place, _)| *place)
+    /// The vendor whose players put the first token where it is.
+    pub fn vendor(&self) -> Option<&'static Vendor> {
+        let (location, _) = self.tokens.first()?;
+        let has_it = |vendor: &&&Vendor| match location {
+            TokenLocation::Header(name) => vendor.headers.contains(name),
+            TokenLocation::Parameter(name) => vendor.parameters.contains(name),
+            TokenLocation::Authorization | TokenLocation::Body => false,
+        };
+        VENDORS.iter().find(has_it).copied()
     }
 
     /// What Kaltura's clients send beside `custom_data`.
@@ -218,7 +203,7 @@ mod tests {
                 "{value}"
             );
         }
-        for name in HEADERS {
+        for name in crate::token::vendor::headers() {
             assert_eq!(found(&[(name, "a.b.c")], "", None), ["a.b.c"], "{name}");
         }
         for query in [

@@ -7,7 +7,8 @@ use crate::content_key::{self, ContentKey, ContentKeys};
 use crate::encoding;
 use crate::entitlement::{self, Entitlement, Terms};
 use crate::id::Id;
-use crate::token::dialect::{Dialects, Grant, Secrets};
+use crate::token::dialect::{Grant, Secrets};
+use crate::token::dialects::Dialects;
 use crate::token::jwt::{Claims, UntrustedToken};
 use crate::token::{Accepted, Error, LEEWAY};
 

@@ -6,19 +6,22 @@
 
 mod accepted;
 pub mod dialect;
+mod dialects;
 mod jwt;
 mod keys;
 mod locate;
 mod message;
 pub mod own;
 mod remote;
+pub mod vendor;
 
 pub use accepted::Accepted;
+pub use dialects::{Dialects, VARIABLE as DIALECTS};
 pub use jwt::{Claims, UntrustedToken};
 pub(crate) use keys::Jwk;
 pub use keys::VerificationKeys;
 pub use locate::{
-    Found, HEADERS, SESSION_HEADER, TokenLocation, bearer, locate, query_tokens_allowed, session,
+    Found, SESSION_HEADER, TokenLocation, bearer, locate, query_tokens_allowed, session,
 };
 pub use message::{CONTENT_KEY_IDENTIFIER, MAX_USES, VerifiedToken};
 pub use remote::{Location, RemoteKeys, is_safe};

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::server_secret::{Label, ServerSecret};
-use crate::token::dialect::{Dialects, Secrets};
+use crate::token::dialect::Secrets;
+use crate::token::dialects::Dialects;
 use crate::token::jwt::UntrustedToken;
 use crate::token::message::VerifiedToken;
 use crate::token::{Accepted, Error};

@@ -323,20 +323,20 @@ fn dialects_are_named_in_a_list_and_nothing_else_is_one() {
 fn the_mapping_of_each_dialect_is_documented_as_its_code_has_it() {
     let page = include_str!("../../docs/tokens.md");
     for (dialect, code) in [
-        ("axinom", include_str!("../../src/token/dialect/axinom.rs")),
+        ("axinom", include_str!("../../src/token/vendor/axinom.rs")),
         (
             "doverunner",
-            include_str!("../../src/token/dialect/doverunner.rs"),
+            include_str!("../../src/token/vendor/doverunner.rs"),
         ),
         (
             "drmtoday",
-            include_str!("../../src/token/dialect/drmtoday.rs"),
+            include_str!("../../src/token/vendor/drmtoday.rs"),
         ),
         (
             "kaltura",
-            include_str!("../../src/token/dialect/kaltura.rs"),
+            include_str!("../../src/token/vendor/kaltura.rs"),
         ),
-        ("nagra", include_str!("../../src/token/dialect/nagra.rs")),
+        ("nagra", include_str!("../../src/token/vendor/nagra.rs")),
     ] {
         let rows: Vec<&str> = code
             .lines()

@@ -47,7 +47,7 @@ pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
 /// The certificate in JSON, in base64.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-struct CertificateDocument<'a> {
+pub(in crate::service) struct CertificateDocument<'a> {
     certificate: &'a str,
     /// The same, under the name that an open KSM's sample reads.
     #[serde(rename = "Certificate")]

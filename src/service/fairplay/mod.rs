@@ -41,7 +41,7 @@ pub async fn answer<P: Platform>(
         is_renewal: license_type(headers, query, body.member(LICENSE_TYPE))?,
     };
     let request = SpcRequest::from_body(headers, body)?;
-    let format = negotiation::reply_format(query, headers, tokens.place(), &request)?;
+    let format = negotiation::reply_format(query, headers, tokens.vendor(), &request)?;
 
     let principal = licences.authenticate(DrmSystem::FairPlay, context.id, &tokens);
     let principal = principal.await?;

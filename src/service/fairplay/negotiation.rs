@@ -8,7 +8,7 @@ use crate::error::Code;
 use crate::service::context::parameter;
 use crate::service::format::{self, Format};
 use crate::service::problem::Problem;
-use crate::token::TokenLocation;
+use crate::token::vendor::{ReplyHabit, Vendor};
 
 /// The form of the reply: what the query asks for, else what `Accept` does, else that in which the
 /// request came, as the clients of the token's service read it.
@@ -18,7 +18,7 @@ use crate::token::TokenLocation;
 pub fn reply_format(
     query: Option<&str>,
     headers: &HeaderMap,
-    token: Option<TokenLocation>,
+    vendor: Option<&Vendor>,
     request: &SpcRequest,
 ) -> Result<Format, Problem> {
     let came = request.format;
@@ -46,19 +46,20 @@ pub fn reply_format(
         if accepted != came && (request.keys.len() == 1 || accepted.has_room()) {
             accepted
         } else {
-            token.and_then(|place| read_by(came, place)).unwrap_or(came)
+            vendor
+                .and_then(|vendor| read_by(vendor, came))
+                .unwrap_or(came)
         },
     )
 }
 
-/// What the clients of some services read whatever they send and say that they accept.
-fn read_by(came: Format, token: TokenLocation) -> Option<Format> {
-    match (token, came) {
-        (TokenLocation::Header("x-dt-auth-token" | "pallycon-customdata-v2"), Format::CkcXml) => {
-            Some(Format::Base64)
+/// What the players of a vendor read, whatever they send and accept.
+fn read_by(vendor: &Vendor, came: Format) -> Option<Format> {
+    match (vendor.reply?, came) {
+        (ReplyHabit::Base64ForForm, Format::CkcXml) => Some(Format::Base64),
+        (ReplyHabit::JsonForBytes, Format::Raw) | (ReplyHabit::JsonForBase64, Format::Base64) => {
+            Some(Format::Json)
         }
-        (TokenLocation::Header("nv-authorizations"), Format::Raw)
-        | (TokenLocation::Parameter("custom_data"), Format::Base64) => Some(Format::Json),
         _ => None,
     }
 }

@@ -24,14 +24,14 @@ const SUBJECT: &str = "subject";
 /// How many sessions were ended.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-struct EndedSessions {
+pub(in crate::service) struct EndedSessions {
     ended: usize,
 }
 
 /// The active sessions of a viewer.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-struct SessionList {
+pub(in crate::service) struct SessionList {
     sessions: Vec<Listed>,
 }
 

@@ -27,12 +27,13 @@ use crate::service::problem::Problem;
 use crate::service::response::{Reply, json};
 use crate::service::session_headers::set_session_headers;
 use crate::token;
+use crate::token::vendor::nagra;
 
 /// A session, as Nagra's players read it.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-struct SsmSession<'a> {
+pub(in crate::service) struct SsmSession<'a> {
     /// Seconds between two heartbeats
     heart_beat: u64,
     session_token: &'a str,
@@ -84,7 +85,7 @@ pub async fn kill_account_sessions<P: Platform>(context: Context<'_, P>) -> Resu
 async fn require_nagra<P: Platform>(context: &Context<'_, P>) -> Result<(), Problem> {
     let policies = context.licences.policies().await;
     let policies = policies.map_err(licence::Error::from)?;
-    if policies.dialects().has_nagra() {
+    if policies.dialects().has(&nagra::VENDOR) {
         Ok(())
     } else {
         Err(Code::ROUTE_NOT_FOUND.into())

@@ -1,25 +1,17 @@
-//! Dialects: what the messages of other services say, in this server's own words.
+//! What the dialects of vendors share: what a message grants, why it grants nothing, and strict readers of
+//! its members.
 //!
-//! Each dialect is a file with two functions: whether a message is of its shape, and what a message
-//! grants. A term that would restrict the viewer and is not known here refuses; one that only informs
-//! is left out.
+//! A term that would restrict the viewer and is not known here refuses; one that only informs is left
+//! out.
 
-mod axinom;
-mod date;
-mod doverunner;
-mod drmtoday;
-mod fields;
-mod kaltura;
-mod nagra;
-mod tracks;
+pub mod date;
+pub mod fields;
+pub mod tracks;
 
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
-use crate::encoding;
 use crate::error::Code;
-use crate::platform::Platform;
 
 /// What a message grants.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -83,170 +75,15 @@ pub trait Secrets {
     fn secret(&self, kid: &str, alg: Option<&str>) -> Option<Zeroizing<Vec<u8>>>;
 }
 
-/// The variable with the dialects that are accepted: names, separated by commas or spaces, or a JSON
-/// list of them. Default: `native`.
-pub const VARIABLE: &str = "dialects";
-
-/// One dialect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dialect {
-    Native,
-    Azure,
-    Axinom,
-    Drmtoday,
-    Doverunner,
-    Nagra,
-    Kaltura,
-}
-
-const NAMES: [(&str, Dialect); 7] = [
-    ("native", Dialect::Native),
-    ("azure", Dialect::Azure),
-    ("axinom", Dialect::Axinom),
-    ("drmtoday", Dialect::Drmtoday),
-    ("doverunner", Dialect::Doverunner),
-    ("nagra", Dialect::Nagra),
-    ("kaltura", Dialect::Kaltura),
-];
-
-/// The dialects that a deployment accepts.
-pub struct Dialects(Vec<Dialect>);
-
-impl Dialects {
-    /// The native one alone.
-    pub fn native() -> Self {
-        Self(vec![Dialect::Native])
-    }
-
-    /// Every one.
-    pub fn all() -> Self {
-        Self(NAMES.map(|(_, dialect)| dialect).to_vec())
-    }
-
-    /// Reads [`VARIABLE`].
-    ///
-    /// # Errors
-    /// A name that there is not.
-    pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
-        let setting = platform.variable(VARIABLE).await?;
-        let text = setting.as_deref().map_or("native", String::as_str);
-        let malformed = |reason| SettingError::new(VARIABLE, SettingErrorKind::Malformed, reason);
-        let names =
-            encoding::words(text).ok_or_else(|| malformed("it is no list of names".to_owned()))?;
-        let known = |name: &String| {
-            let known = NAMES.iter().find(|(known, _)| known == name);
-            known.map(|(_, dialect)| *dialect)
-        };
-        match names.iter().map(known).collect::<Option<_>>() {
-            Some(dialects) => Ok(Self(dialects)),
-            None => {
-                let names = NAMES.map(|(name, _)| name).join(", ");
-                Err(malformed(format!("a name in it is none of {names}")).into())
-            }
-        }
-    }
-
-    /// Whether tokens of this server's own kind are accepted.
-    pub fn has_native(&self) -> bool {
-        self.has(Dialect::Native)
-    }
-
-    /// Whether a token is accepted that only names its key, as Azure Media Services took it.
-    pub fn has_azure(&self) -> bool {
-        self.has(Dialect::Azure)
-    }
-
-    /// Whether tokens of Nagra's are accepted, and so its players come.
-    pub fn has_nagra(&self) -> bool {
-        self.has(Dialect::Nagra)
-    }
-
-    /// Whether a message may be no JWT.
-    pub fn has_others(&self) -> bool {
-        self.has(Dialect::Doverunner) || self.has(Dialect::Kaltura)
-    }
-
-    /// What the claims of a JWT grant, when they are of the shape of a dialect.
-    pub fn of_claims(
-        &self,
-        claims: &Map<String, Value>,
-        secrets: &dyn Secrets,
-        now: u64,
-    ) -> Option<Result<Grant, Error>> {
-        match self.shape_of_claims(claims)? {
-            Dialect::Axinom => Some(axinom::read(claims, secrets, now)),
-            Dialect::Nagra => Some(nagra::read(claims, now)),
-            Dialect::Drmtoday => Some(drmtoday::read(claims, now)),
-            _ => None,
-        }
-    }
-
-    /// What a message grants that is no JWT, when it is of the shape of a dialect.
-    pub fn of_text(
-        &self,
-        text: &str,
-        signature: Option<&str>,
-        secrets: &dyn Secrets,
-        now: u64,
-    ) -> Option<Result<Grant, Error>> {
-        match self.shape_of_text(text)? {
-            Dialect::Doverunner => Some(doverunner::read(text, secrets, now)),
-            Dialect::Kaltura => Some(kaltura::read(text, signature, secrets)),
-            _ => None,
-        }
-    }
-
-    /// The name of the dialect whose shape the claims of a JWT have.
-    pub fn name_of_claims(&self, claims: &Map<String, Value>) -> Option<&'static str> {
-        self.shape_of_claims(claims).map(name)
-    }
-
-    /// The name of the dialect whose shape a message has that is no JWT.
-    pub fn name_of_text(&self, text: &str) -> Option<&'static str> {
-        self.shape_of_text(text).map(name)
-    }
-
-    fn shape_of_claims(&self, claims: &Map<String, Value>) -> Option<Dialect> {
-        if self.has(Dialect::Axinom) && axinom::fits(claims) {
-            Some(Dialect::Axinom)
-        } else if self.has(Dialect::Nagra) && nagra::fits(claims) {
-            Some(Dialect::Nagra)
-        } else if self.has(Dialect::Drmtoday) && drmtoday::fits(claims) {
-            Some(Dialect::Drmtoday)
-        } else {
-            None
-        }
-    }
-
-    fn shape_of_text(&self, text: &str) -> Option<Dialect> {
-        if self.has(Dialect::Doverunner) && doverunner::fits(text) {
-            Some(Dialect::Doverunner)
-        } else if self.has(Dialect::Kaltura) && kaltura::fits(text) {
-            Some(Dialect::Kaltura)
-        } else {
-            None
-        }
-    }
-
-    fn has(&self, dialect: Dialect) -> bool {
-        self.0.contains(&dialect)
-    }
-}
-
-fn name(dialect: Dialect) -> &'static str {
-    let named = NAMES.iter().find(|(_, known)| *known == dialect);
-    named.map_or("", |(name, _)| name)
-}
-
 /// The secrets of a JWKS, for tests.
 #[cfg(test)]
-struct Jwks(Value);
+pub(super) struct Jwks(pub Value);
 
 #[cfg(test)]
 impl Secrets for Jwks {
     fn secret(&self, kid: &str, alg: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
         let mut keys = self.0["keys"].as_array()?.iter();
         let key = keys.find(|key| key["kid"] == kid && alg.is_none_or(|alg| key["alg"] == alg))?;
-        encoding::base64(key["k"].as_str()?)
+        crate::encoding::base64(key["k"].as_str()?)
     }
 }

@@ -19,7 +19,7 @@ use keylet::id::Id;
 use keylet::licence::{self, LicenceServer, Principal};
 use keylet::platform::Platform;
 use keylet::policy::{Policies, PolicyOption, Signer};
-use keylet::token::dialect::Dialects;
+use keylet::token::Dialects;
 use keylet::token::{
     self, Accepted, CONTENT_KEY_IDENTIFIER, Claims, Found, LEEWAY, UntrustedToken, own,
 };

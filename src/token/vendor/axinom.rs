@@ -45,11 +45,21 @@ use aes::cipher::{BlockModeDecrypt, KeyIvInit};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::fields::Fields;
-use super::{Error, Grant, Secrets};
 use crate::encoding;
 use crate::id::Kid;
 use crate::token::LEEWAY;
+use crate::token::dialect::fields::Fields;
+use crate::token::dialect::{Error, Grant, Secrets};
+use crate::token::vendor::{Dialect, Vendor};
+
+/// Axinom DRM.
+pub const VENDOR: Vendor = Vendor {
+    name: "axinom",
+    headers: &["x-axdrm-message"],
+    parameters: &["AxDrmMessage"],
+    dialect: Some(Dialect::Claims { fits, read }),
+    ..Vendor::NONE
+};
 
 const HS256: &str = "HS256";
 
@@ -344,9 +354,9 @@ fn key_record(key: Fields<'_>, name: &str, kid: &Kid, secret: &[u8]) -> Result<V
 
 #[cfg(test)]
 mod tests {
-    use super::super::Jwks;
     use super::*;
     use crate::entitlement::Entitlement;
+    use crate::token::dialect::Jwks;
 
     const VECTORS: &str = include_str!("../../../fixtures/dialects/axinom.json");
 

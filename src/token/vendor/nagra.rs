@@ -42,10 +42,28 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::Fields;
-use super::{Error, Grant};
 use crate::id::Id;
 use crate::token::LEEWAY;
+use crate::token::dialect::fields::Fields;
+use crate::token::dialect::{Error, Grant};
+use crate::token::vendor::{Dialect, ReplyHabit, Vendor};
+
+/// Nagra.
+pub const VENDOR: Vendor = Vendor {
+    name: "nagra",
+    headers: &[HEADER],
+    header_is_list: true,
+    cors_headers: &["nv-tenant-id"],
+    reply: Some(ReplyHabit::JsonForBytes),
+    dialect: Some(Dialect::Claims {
+        fits,
+        read: |claims, _, now| read(claims, now),
+    }),
+    ..Vendor::NONE
+};
+
+/// The header with a list of tokens: that of the content first, then that of the session.
+pub const HEADER: &str = "nv-authorizations";
 
 /// How long a token with anti-replay may live, in seconds.
 const LONGEST_LIFE: u64 = 86_400;

@@ -67,13 +67,28 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::fields::{has_members, reject_unknown, seconds, text_of};
-use super::tracks::{TrackTerms, Tracks};
-use super::{Error, Grant, Secrets, date};
 use crate::encoding;
 use crate::entitlement::{Hdcp, min_some};
 use crate::id::Id;
 use crate::token::LEEWAY;
+use crate::token::dialect::fields::{has_members, reject_unknown, seconds, text_of};
+use crate::token::dialect::tracks::{TrackTerms, Tracks};
+use crate::token::dialect::{Error, Grant, Secrets, date};
+use crate::token::vendor::{Dialect, ReplyHabit, Vendor};
+
+/// `DoveRunner`, earlier `PallyCon`.
+pub const VENDOR: Vendor = Vendor {
+    name: "doverunner",
+    headers: &["pallycon-customdata-v2"],
+    cors_headers: &["pallycon-client-meta"],
+    key_algorithms: &[SITE_KEY, ACCESS_KEY],
+    reply: Some(ReplyHabit::Base64ForForm),
+    dialect: Some(Dialect::Text {
+        fits,
+        read: |text, _, secrets, now| read(text, secrets, now),
+    }),
+    ..Vendor::NONE
+};
 
 /// The algorithm of the key that hides the policy: AES-256.
 const SITE_KEY: &str = "doverunner-site-key";
@@ -481,11 +496,11 @@ fn list<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<&'a [
 mod tests {
     use base64::Engine;
 
-    use super::super::Jwks;
     use super::*;
     use crate::content_key;
     use crate::encoding::BASE64;
     use crate::entitlement::Entitlement;
+    use crate::token::dialect::Jwks;
 
     const VECTORS: &str = include_str!("../../../fixtures/dialects/doverunner.json");
 

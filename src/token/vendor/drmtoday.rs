@@ -39,13 +39,27 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::{reject_unknown, seconds, text_of};
-use super::tracks::{TrackTerms, Tracks};
-use super::{Error, Grant, date};
 use crate::encoding;
 use crate::entitlement::Hdcp;
 use crate::id::Id;
 use crate::token::LEEWAY;
+use crate::token::dialect::fields::{reject_unknown, seconds, text_of};
+use crate::token::dialect::tracks::{TrackTerms, Tracks};
+use crate::token::dialect::{Error, Grant, date};
+use crate::token::vendor::{Dialect, ReplyHabit, Vendor};
+
+/// castLabs `DRMtoday`.
+pub const VENDOR: Vendor = Vendor {
+    name: "drmtoday",
+    headers: &["x-dt-auth-token"],
+    cors_headers: &["x-dt-custom-data", "dt-custom-data"],
+    reply: Some(ReplyHabit::Base64ForForm),
+    dialect: Some(Dialect::Claims {
+        fits,
+        read: |claims, _, now| read(claims, now),
+    }),
+    ..Vendor::NONE
+};
 
 /// How long a token without `exp` is accepted from `iat` on, in seconds.
 const ACCEPTED_SECONDS: u64 = 600;

@@ -36,10 +36,24 @@ use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::fields::{has_members, text_of};
-use super::{Error, Grant, Secrets};
 use crate::encoding;
 use crate::id::Id;
+use crate::token::dialect::fields::{has_members, text_of};
+use crate::token::dialect::{Error, Grant, Secrets};
+use crate::token::vendor::{Dialect, ReplyHabit, Vendor};
+
+/// Kaltura.
+pub const VENDOR: Vendor = Vendor {
+    name: "kaltura",
+    parameters: &["custom_data"],
+    key_algorithms: &[SIGNING_KEY],
+    reply: Some(ReplyHabit::JsonForBase64),
+    dialect: Some(Dialect::Text {
+        fits,
+        read: |text, signature, secrets, _| read(text, signature, secrets),
+    }),
+    ..Vendor::NONE
+};
 
 /// The algorithm of the key that authenticates: the prefix of what is hashed.
 const SIGNING_KEY: &str = "kaltura-signing-key";
@@ -138,10 +152,10 @@ fn id(value: &Value) -> Option<String> {
 mod tests {
     use base64::Engine;
 
-    use super::super::Jwks;
     use super::*;
     use crate::encoding::BASE64;
     use crate::entitlement::Entitlement;
+    use crate::token::dialect::Jwks;
 
     const VECTORS: &str = include_str!("../../../fixtures/dialects/kaltura.json");
 
