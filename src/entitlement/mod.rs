@@ -78,10 +78,15 @@ impl Error {
 }
 
 /// The entitlements of one viewer, in order of precedence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entitlement(Vec<Entry>);
 
 impl Entitlement {
+    /// Entries in order of precedence.
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Self(entries)
+    }
+
     /// Reads the claim `entitlements`: a list of objects of `keys` and terms.
     ///
     /// Every entry is read, also those that will not apply, so that a member which cannot be
@@ -105,18 +110,18 @@ impl Entitlement {
             .map(Self)
     }
 
-    /// The same, each as the terms of a [rental](Terms::of_rental).
+    /// The same, each with the terms of a [rental](Terms::into_rental).
     #[must_use]
-    pub fn of_rental(self) -> Self {
+    pub fn into_rental(self) -> Self {
         let entries = self.0.into_iter().map(|Entry { keys, terms }| Entry {
             keys,
-            terms: terms.of_rental(),
+            terms: terms.into_rental(),
         });
         Self(entries.collect())
     }
 
     /// Every key, without a term: what stands where others say what is allowed.
-    pub fn of_all_keys() -> Self {
+    pub fn all_keys() -> Self {
         Self(vec![Entry {
             keys: Keys::All,
             terms: Terms::default(),
@@ -141,25 +146,38 @@ impl Entitlement {
     }
 }
 
+/// Keys, and the terms for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
+pub struct Entry {
     keys: Keys,
     terms: Terms,
 }
 
 impl Entry {
+    /// An entry for keys by their ids. Permission to store that the terms do not give is withheld.
+    ///
+    /// # Errors
+    /// [`Error::Terms`] for terms that contradict each other, or are out of range.
+    pub fn new(keys: Vec<Id>, terms: Terms) -> Result<Self, Error> {
+        terms.check()?;
+        Self::from_terms(Keys::Named(keys), terms)
+    }
+
+    fn from_terms(keys: Keys, terms: Terms) -> Result<Self, Error> {
+        terms.check_alone()?;
+        Ok(Self {
+            keys,
+            terms: terms.alone(),
+        })
+    }
+
     fn from_json(members: &Map<String, Value>) -> Result<Self, Error> {
         let keys = Keys::from_json(
             members
                 .get("keys")
                 .ok_or(Error::Shape("an entry has no `keys`"))?,
         )?;
-        let terms = Terms::from_json(members, &["keys"])?;
-        terms.check_alone()?;
-        Ok(Self {
-            keys,
-            terms: terms.alone(),
-        })
+        Self::from_terms(keys, Terms::from_json(members, &["keys"])?)
     }
 }
 
@@ -292,7 +310,7 @@ mod tests {
         let hd = silent.for_track(Some(Track::Hd)).unwrap();
         assert_eq!(hd.and(&generous).persist, Some(false));
         // Where everything is left to others, it is theirs to give.
-        let all = Entitlement::of_all_keys();
+        let all = Entitlement::all_keys();
         assert_eq!(
             all.terms_for(&[]).unwrap().and(&generous).persist,
             Some(true)

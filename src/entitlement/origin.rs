@@ -40,7 +40,14 @@ pub struct Network(IpNet);
 
 impl Network {
     pub(super) fn from_json(value: &Value) -> Result<Self, Error> {
-        let text = value.as_str().unwrap_or_default();
+        Self::from_text(value.as_str().unwrap_or_default())
+    }
+
+    /// Reads an address, or a network as `192.0.2.0/24`.
+    ///
+    /// # Errors
+    /// [`Error::Terms`]
+    pub fn from_text(text: &str) -> Result<Self, Error> {
         text.parse::<IpNet>()
             .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
             .map(Self)

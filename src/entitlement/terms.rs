@@ -13,7 +13,7 @@ use super::origin::{ClientOrigin, Country, Network};
 use crate::encoding;
 
 /// The kinds of track that terms and key records tell apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Track {
     /// Sound.
@@ -61,7 +61,7 @@ pub struct Terms {
     pub limits: Limits,
     /// The lease and the rental of a stream, where the permission to store is taken away.
     unstored: [Option<u32>; 2],
-    /// Terms of single tracks, whole; `None`: not allowed.
+    /// Terms of single tracks, whole, in the order of [`Track`]; `None`: not allowed.
     tracks: Vec<(Track, Option<Terms>)>,
 }
 
@@ -142,6 +142,11 @@ impl<T> Default for AllOf<T> {
 }
 
 impl<T: Clone> AllOf<T> {
+    /// One list of what is allowed.
+    pub fn one_of(list: Vec<T>) -> Self {
+        Self(vec![list])
+    }
+
     /// Whether nothing is restricted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -256,7 +261,7 @@ impl Terms {
         if let Some(tracks) = members.get("tracks") {
             terms.tracks = terms.read_tracks(tracks)?;
         }
-        terms.each().try_for_each(Self::check)?;
+        terms.check()?;
         Ok(terms)
     }
 
@@ -288,6 +293,7 @@ impl Terms {
             };
             tracks.push((track, own));
         }
+        tracks.sort_by_key(|(track, _)| *track);
         Ok(tracks)
     }
 
@@ -337,10 +343,29 @@ impl Terms {
         Ok(())
     }
 
-    /// Refuses terms that contradict each other.
-    fn check(&self) -> Result<(), Error> {
+    /// The same terms with those of a track, which stand in their place for that track; `None`: the track is
+    /// not allowed.
+    #[must_use]
+    pub fn with_track(mut self, track: Track, own: Option<Self>) -> Self {
+        self.tracks.push((track, own));
+        self.tracks.sort_by_key(|(track, _)| *track);
+        self
+    }
+
+    /// Refuses terms that contradict each other, or are out of range, for each track.
+    ///
+    /// # Errors
+    /// [`Error::Terms`]
+    pub fn check(&self) -> Result<(), Error> {
+        self.each().try_for_each(Self::check_one)
+    }
+
+    fn check_one(&self) -> Result<(), Error> {
         let invalid = |term, reason| Err(Error::Terms { term, reason });
         match self.persist {
+            _ if self.limits.max_streams > Some(MAX_STREAMS) => {
+                invalid("max_streams", "it is a whole number from 1 to 64")
+            }
             Some(true) if self.lease_seconds.is_some() => {
                 invalid("lease_seconds", "a lease cannot be stored (`persist`)")
             }
@@ -404,7 +429,7 @@ impl Terms {
     /// store is taken away, `storage_seconds` holds as `rental_seconds`, and `playback_seconds`, or where
     /// there is none `storage_seconds` again, as `lease_seconds`.
     #[must_use]
-    pub fn of_rental(mut self) -> Self {
+    pub fn into_rental(mut self) -> Self {
         self.each_mut(|terms| {
             if terms.persist == Some(true) {
                 let lease = terms.playback_seconds.or(terms.storage_seconds);

@@ -557,7 +557,7 @@ impl Admission<'_> {
         });
         match own {
             Some(entitlement) => Ok(Cow::Borrowed(entitlement)),
-            None if stands_alone => Ok(Cow::Owned(Entitlement::of_all_keys())),
+            None if stands_alone => Ok(Cow::Owned(Entitlement::all_keys())),
             None => Err(entitlement::Error::Missing),
         }
     }

@@ -1,9 +1,8 @@
 //! What a token says once it is verified, whatever its dialect.
 
 use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
 
-use crate::content_key::{self, ContentKey, ContentKeys};
+use crate::content_key::{ContentKey, ContentKeys};
 use crate::encoding;
 use crate::entitlement::{self, Entitlement, Terms};
 use crate::id::Id;
@@ -85,7 +84,7 @@ impl VerifiedToken {
             Some(_) => {
                 return Err(entitlement::Error::Unsupported("entitlements".to_owned()).into());
             }
-            None if dialects.has_azure() && key.is_some() => Some(Entitlement::of_all_keys()),
+            None if dialects.has_azure() && key.is_some() => Some(Entitlement::all_keys()),
             None => None,
         };
         Ok(Self {
@@ -107,17 +106,16 @@ impl VerifiedToken {
         expires: Option<u64>,
         identity: Vec<u8>,
     ) -> Result<Self, Error> {
-        let content_keys = match grant.content_keys.as_slice() {
-            [] => None,
+        let content_keys = match grant.content_keys {
+            records if records.is_empty() => None,
             records => {
-                let records = Zeroizing::new(json!(records).to_string());
-                let keys = content_key::read_all(&records);
+                let keys = ContentKeys::new(records);
                 Some(keys.map_err(|_| Error::Claim("content keys"))?)
             }
         };
         Ok(Self {
             // Other services have one rental, and not one of what is stored and one of a stream.
-            entitlement: Some(Entitlement::from_claim(&grant.entitlements)?.of_rental()),
+            entitlement: Some(grant.entitlement.into_rental()),
             subject: grant.subject,
             content_keys,
             identity: grant.id.map_or(identity, String::into_bytes),

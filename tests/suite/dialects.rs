@@ -332,10 +332,7 @@ fn the_mapping_of_each_dialect_is_documented_as_its_code_has_it() {
             "drmtoday",
             include_str!("../../src/token/vendor/drmtoday.rs"),
         ),
-        (
-            "kaltura",
-            include_str!("../../src/token/vendor/kaltura.rs"),
-        ),
+        ("kaltura", include_str!("../../src/token/vendor/kaltura.rs")),
         ("nagra", include_str!("../../src/token/vendor/nagra.rs")),
     ] {
         let rows: Vec<&str> = code

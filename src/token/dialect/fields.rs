@@ -184,8 +184,8 @@ pub fn has_members(json: &[u8], names: &[&str]) -> bool {
 }
 
 /// A duration that a licence can have, in seconds: zero is none, and none is longer than the longest.
-pub fn seconds(seconds: u64) -> Option<u64> {
-    (seconds > 0).then(|| seconds.min(u32::MAX.into()))
+pub fn seconds(seconds: u64) -> Option<u32> {
+    (seconds > 0).then(|| u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

@@ -11,19 +11,21 @@ pub mod tracks;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::content_key::ContentKey;
+use crate::entitlement::{self, Entitlement};
 use crate::error::Code;
 
 /// What a message grants.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Default)]
 pub struct Grant {
-    /// The claim `entitlements`, as a token of this server's own has it.
-    pub entitlements: Value,
+    /// What it entitles to.
+    pub entitlement: Entitlement,
     /// What tells the message from others, as `jti` does.
     pub id: Option<String>,
     /// Whom it is about, as `sub` says.
     pub subject: Option<String>,
-    /// Key records that the message brings along, as `content_keys` has them.
-    pub content_keys: Vec<Value>,
+    /// Keys that the message brings along.
+    pub content_keys: Vec<ContentKey>,
     /// The message itself, where a back end has to see it.
     pub claims: Map<String, Value>,
     /// Whether the message says who asks and nothing of rights: a back end has to be asked.
@@ -49,6 +51,9 @@ pub enum Error {
     /// The message is over, at a time in seconds since 1970.
     #[error("the message expired at {0}")]
     Expired(u64),
+    /// Its terms contradict each other, or are out of range.
+    #[error(transparent)]
+    Terms(#[from] entitlement::Error),
     /// The message begins later, at a time in seconds since 1970.
     #[error("the message is valid from {0} on")]
     NotYetValid(u64),
@@ -62,6 +67,7 @@ impl Error {
             Self::Unsupported(_) => Code::TERM_UNSUPPORTED,
             Self::KeyUnknown => Code::TOKEN_KEY_UNKNOWN,
             Self::Signature => Code::TOKEN_SIGNATURE,
+            Self::Terms(error) => error.code(),
             Self::Expired(_) => Code::TOKEN_EXPIRED,
             Self::NotYetValid(_) => Code::TOKEN_NOT_YET_VALID,
         }

@@ -1,8 +1,6 @@
-//! Terms that a message has by track, in the shape of an entitlement's entry.
+//! Terms that a message has by track.
 
-use serde_json::{Map, Value, json};
-
-use crate::entitlement::Hdcp;
+use crate::entitlement::{Hdcp, Terms, Track};
 
 /// What a message says of one track. `None`: nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,22 +36,25 @@ impl TrackTerms {
         }
     }
 
-    /// The members that say something else than those of `whole` do.
-    fn members_beside(self, whole: Self) -> Map<String, Value> {
-        let mut members = Map::new();
+    /// Puts what is said here in place of what `whole` says in terms.
+    fn replace(self, whole: Self, terms: &mut Terms) {
+        let limits = &mut terms.limits;
         if self.hdcp != whole.hdcp {
-            let hdcp = self.hdcp.unwrap_or(Hdcp::None);
-            members.insert("hdcp".to_owned(), json!(hdcp.name()));
+            limits.hdcp = Some(self.hdcp.unwrap_or(Hdcp::None));
         }
-        for (name, own, whole) in [
-            ("airplay", self.airplay, whole.airplay),
-            ("av_adapter", self.av_adapter, whole.av_adapter),
-        ] {
-            if own.unwrap_or(true) != whole.unwrap_or(true) {
-                members.insert(name.to_owned(), json!(own.unwrap_or(true)));
-            }
-        }
-        members
+        limits.no_airplay = self.airplay == Some(false);
+        limits.no_av_adapter = self.av_adapter == Some(false);
+    }
+
+    /// Whether a licence is the same by both.
+    fn is_like(self, other: Self) -> bool {
+        let allows = |terms: Self| {
+            (
+                terms.airplay != Some(false),
+                terms.av_adapter != Some(false),
+            )
+        };
+        self.hdcp == other.hdcp && allows(self) == allows(other)
     }
 }
 
@@ -71,34 +72,30 @@ pub struct Tracks {
 }
 
 impl Tracks {
-    /// Adds them to an entry. The entry itself gets the strictest of them, which is what a key has
-    /// that is of no track; `tracks` gets where a track differs from that.
-    pub fn add_to(&self, entry: &mut Map<String, Value>) {
+    /// Adds them to the terms for every key. These get the strictest of them, which is what a key has that
+    /// is of no track; a track that differs gets terms of its own.
+    pub fn add_to(&self, mut terms: Terms) -> Terms {
         let named = [
-            ("audio", self.audio),
-            ("sd", self.sd),
-            ("hd", self.hd),
-            ("uhd", self.uhd),
+            (Track::Audio, self.audio),
+            (Track::Sd, self.sd),
+            (Track::Hd, self.hd),
+            (Track::Uhd, self.uhd),
         ];
         let whole = named
             .into_iter()
             .fold(TrackTerms::default(), |whole, (_, own)| whole.and(own));
-        entry.extend(whole.members_beside(TrackTerms::default()));
-        let tracks: Map<String, Value> = named
-            .into_iter()
-            .filter_map(|(name, own)| {
-                let terms = if own.is_denied {
-                    Value::Bool(false)
-                } else {
-                    let members = own.members_beside(whole);
-                    (!members.is_empty()).then_some(Value::Object(members))?
-                };
-                Some((name.to_owned(), terms))
-            })
-            .collect();
-        if !tracks.is_empty() {
-            entry.insert("tracks".to_owned(), Value::Object(tracks));
+        whole.replace(TrackTerms::default(), &mut terms);
+        let every = terms.clone();
+        for (track, own) in named {
+            if own.is_denied {
+                terms = terms.with_track(track, None);
+            } else if !own.is_like(whole) {
+                let mut of_track = every.clone();
+                own.replace(whole, &mut of_track);
+                terms = terms.with_track(track, Some(of_track));
+            }
         }
+        terms
     }
 }
 
@@ -112,17 +109,21 @@ fn both(one: Option<bool>, another: Option<bool>) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
-    fn entry(tracks: &Tracks) -> Value {
-        let mut entry = Map::new();
-        tracks.add_to(&mut entry);
-        Value::Object(entry)
+    fn read(members: &Value) -> Terms {
+        Terms::from_json(members.as_object().unwrap(), &[]).unwrap()
+    }
+
+    fn added(tracks: &Tracks) -> Terms {
+        tracks.add_to(Terms::default())
     }
 
     #[test]
     fn what_all_tracks_have_is_said_once() {
-        assert_eq!(entry(&Tracks::default()), json!({}));
+        assert_eq!(added(&Tracks::default()), Terms::default());
         let terms = TrackTerms {
             hdcp: Some(Hdcp::Type0),
             airplay: Some(false),
@@ -135,7 +136,8 @@ mod tests {
             hd: terms,
             uhd: terms,
         };
-        assert_eq!(entry(&tracks), json!({"hdcp": "type0", "airplay": false}));
+        let expected = read(&json!({"hdcp": "type0", "airplay": false}));
+        assert_eq!(added(&tracks), expected);
     }
 
     #[test]
@@ -156,14 +158,12 @@ mod tests {
             },
             uhd: hdcp(Some(Hdcp::Type1)),
         };
-        assert_eq!(
-            entry(&tracks),
-            json!({"hdcp": "type1", "airplay": false, "tracks": {
-                "audio": {"hdcp": "none", "airplay": true},
-                "sd": {"hdcp": "none"},
-                "hd": false,
-                "uhd": {"airplay": true},
-            }})
-        );
+        let expected = read(&json!({"hdcp": "type1", "airplay": false, "tracks": {
+            "audio": {"hdcp": "none", "airplay": true},
+            "sd": {"hdcp": "none"},
+            "hd": false,
+            "uhd": {"airplay": true},
+        }}));
+        assert_eq!(added(&tracks), expected);
     }
 }

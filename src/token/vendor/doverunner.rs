@@ -62,14 +62,15 @@
 use aes::Aes256;
 use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockModeDecrypt, KeyIvInit};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::content_key::ContentKey;
 use crate::encoding;
-use crate::entitlement::{Hdcp, min_some};
-use crate::id::Id;
+use crate::entitlement::{Entitlement, Entry, Hdcp, Terms, Track, min_some};
+use crate::id::{Id, Kid};
 use crate::token::LEEWAY;
 use crate::token::dialect::fields::{has_members, reject_unknown, seconds, text_of};
 use crate::token::dialect::tracks::{TrackTerms, Tracks};
@@ -138,14 +139,14 @@ pub fn read(text: &str, secrets: &dyn Secrets, now: u64) -> Result<Grant, Error>
     }
 
     let cid = text_of(&members, "cid")?;
-    if cid == "*" || cid.len() > MAX_CID || Id::from_text(cid).is_none() {
-        return Err(Error::Malformed("cid"));
-    }
+    let is_id = cid != "*" && cid.len() <= MAX_CID;
+    let cid = Id::from_text(cid).filter(|_| is_id);
+    let cid = cid.ok_or(Error::Malformed("cid"))?;
     let policy = policy(text_of(&members, "policy")?, site, secrets)?;
-    let (keys, content_keys) = external_keys(&policy, cid)?;
+    let (keys, content_keys) = external_keys(&policy, &cid)?;
     let user = text_of(&members, "user_id")?;
     Ok(Grant {
-        entitlements: json!([entry(&policy, &keys)?]),
+        entitlement: Entitlement::new(vec![Entry::new(keys, terms(&policy)?)?]),
         id: Some(hex::encode(digest)),
         subject: (user != NO_USER && content_keys.is_empty()).then(|| user.to_owned()),
         content_keys,
@@ -214,8 +215,8 @@ fn policy(text: &str, site: &str, secrets: &dyn Secrets) -> Result<Map<String, V
     }
 }
 
-/// The entry that a policy comes to.
-fn entry(policy: &Map<String, Value>, keys: &[String]) -> Result<Value, Error> {
+/// The terms of a policy.
+fn terms(policy: &Map<String, Value>) -> Result<Terms, Error> {
     let empty = Map::new();
     let playback = object(policy, "playback_policy")?.unwrap_or(&empty);
     reject_unknown(
@@ -240,17 +241,17 @@ fn entry(policy: &Map<String, Value>, keys: &[String]) -> Result<Value, Error> {
     let rental = number(playback, "rental_duration")?;
     let from_start = number(playback, "playback_duration")?;
     let renewal = number(playback, "renewal_duration")?;
-    let durations = if is_stored {
+    let mut terms = Terms::default();
+    terms.persist = Some(is_stored);
+    if is_stored {
         if renewal.is_some() {
             return Err(Error::Unsupported("renewal_duration".to_owned()));
         }
         if licence.is_some() && from_start.is_some() {
             return Err(Error::Unsupported("license_duration".to_owned()));
         }
-        [
-            ("storage_seconds", min_some(licence, rental)),
-            ("playback_seconds", from_start),
-        ]
+        terms.storage_seconds = min_some(licence, rental);
+        terms.playback_seconds = from_start;
     } else {
         if rental.is_some() {
             return Err(Error::Malformed("rental_duration"));
@@ -258,26 +259,13 @@ fn entry(policy: &Map<String, Value>, keys: &[String]) -> Result<Value, Error> {
         if from_start.is_some() {
             return Err(Error::Malformed("playback_duration"));
         }
-        [
-            ("lease_seconds", min_some(licence, renewal)),
-            ("rental_seconds", None),
-        ]
-    };
-
-    let mut entry = encoding::members([("keys", json!(keys)), ("persist", json!(is_stored))]);
-    let numbers = durations.into_iter().chain([
-        ("not_after", utc(playback, "expire_date")?),
-        ("max_streams", number(playback, "max_stream_per_user")?),
-    ]);
-    for (term, value) in numbers {
-        if let Some(value) = value {
-            entry.insert(term.to_owned(), json!(value));
-        }
+        terms.lease_seconds = min_some(licence, renewal);
     }
+    terms.not_after = utc(playback, "expire_date")?;
+    terms.limits.max_streams = number(playback, "max_stream_per_user")?;
     let mut tracks = outputs(policy)?;
     deny(playback, &mut tracks)?;
-    tracks.add_to(&mut entry);
-    Ok(Value::Object(entry))
+    Ok(tracks.add_to(terms))
 }
 
 /// Output protection, by track.
@@ -359,12 +347,12 @@ fn deny(playback: &Map<String, Value>, tracks: &mut Tracks) -> Result<(), Error>
     Ok(())
 }
 
-/// The ids that the token is for, and the key records that it brings along.
+/// The ids that the token is for, and the keys that it brings along.
 fn external_keys(
     policy: &Map<String, Value>,
-    cid: &str,
-) -> Result<(Vec<String>, Vec<Value>), Error> {
-    let mut ids = vec![cid.to_owned()];
+    cid: &Id,
+) -> Result<(Vec<Id>, Vec<ContentKey>), Error> {
+    let mut ids = vec![cid.clone()];
     let external = match (
         object(policy, "external_key")?,
         object(policy, "external_policy")?,
@@ -376,7 +364,7 @@ fn external_keys(
         return Ok((ids, Vec::new()));
     };
     reject_unknown(external, &["hls_aes", "mpeg_cenc", "ncg"])?;
-    let written: Vec<&Value> = match list(external, "hls_aes")? {
+    let entries: Vec<&Value> = match list(external, "hls_aes")? {
         // What has no IV is for the other systems, where it travels with the content.
         [] => list(external, "mpeg_cenc")?
             .iter()
@@ -385,52 +373,48 @@ fn external_keys(
         keys => keys.iter().collect(),
     };
 
-    let mut records = Vec::with_capacity(written.len());
-    for key in &written {
-        let key = key.as_object().ok_or(Error::Malformed("external_key"))?;
-        reject_unknown(key, &["track_type", "key_id", "key", "iv"])?;
-        let mut record = encoding::members([
-            ("key", json!(digits(key, "key")?)),
-            ("iv", json!(digits(key, "iv")?)),
-        ]);
-        let track = match track_type(key)? {
-            "AUDIO" => Some("audio"),
-            "SD" => Some("sd"),
-            "HD" => Some("hd"),
-            "UHD1" | "UHD2" => Some("uhd"),
+    let mut keys = Vec::with_capacity(entries.len());
+    for entry in &entries {
+        let entry = entry.as_object().ok_or(Error::Malformed("external_key"))?;
+        reject_unknown(entry, &["track_type", "key_id", "key", "iv"])?;
+        let (secret, iv) = (bytes(entry, "key")?, bytes(entry, "iv")?);
+        let track = match track_type(entry)? {
+            "AUDIO" => Some(Track::Audio),
+            "SD" => Some(Track::Sd),
+            "HD" => Some(Track::Hd),
+            "UHD1" | "UHD2" => Some(Track::Uhd),
             _ => None,
         };
-        if let Some(track) = track {
-            record.insert("track".to_owned(), json!(track));
-        }
         // Without a key id, the only key is that of the title.
-        let id = match key.get("key_id") {
-            Some(_) => digits(key, "key_id")?,
-            None if written.len() == 1 => cid.to_owned(),
+        let kid = match entry.get("key_id") {
+            Some(_) => Some(Kid::from_bytes(bytes(entry, "key_id")?)),
+            None if entries.len() == 1 => None,
             None => return Err(Error::Unsupported("external_key".to_owned())),
         };
-        if id != cid {
+        let id = kid.map_or_else(|| cid.clone(), |kid| Id::from_kid(kid)[0].clone());
+        let mut key = ContentKey::new(id.clone(), secret.into());
+        key.iv = Some(iv);
+        key.track = track;
+        if let Some(kid) = kid.filter(|_| id != *cid) {
             if ids.contains(&id) {
                 return Err(Error::Malformed("key_id"));
             }
-            record.insert("kid".to_owned(), json!(id));
-            ids.push(id.clone());
-            if written.len() == 1 {
-                record.insert("aliases".to_owned(), json!([cid]));
+            key = key.with_kid(kid);
+            ids.push(id);
+            if entries.len() == 1 {
+                key = key.with_alias(cid.clone());
             }
         }
-        record.insert("id".to_owned(), json!(id));
-        records.push(Value::Object(record));
+        keys.push(key);
     }
-    Ok((ids, records))
+    Ok((ids, keys))
 }
 
-/// 16 bytes, as 32 hexadecimal digits in lower case.
-fn digits(members: &Map<String, Value>, name: &'static str) -> Result<String, Error> {
-    let bytes = encoding::hex(text_of(members, name)?).map(|bytes| hex::encode(&*bytes));
-    bytes
-        .filter(|digits| digits.len() == 32)
-        .ok_or(Error::Malformed(name))
+/// 16 bytes, as 32 hexadecimal digits.
+fn bytes(members: &Map<String, Value>, name: &'static str) -> Result<[u8; 16], Error> {
+    let bytes = encoding::hex(text_of(members, name)?);
+    let bytes = bytes.and_then(|bytes| <[u8; 16]>::try_from(bytes.as_slice()).ok());
+    bytes.ok_or(Error::Malformed(name))
 }
 
 fn track_type(members: &Map<String, Value>) -> Result<&str, Error> {
@@ -449,7 +433,7 @@ fn flag(members: &Map<String, Value>, name: &'static str) -> Result<Option<bool>
 }
 
 /// A number, or digits; 0 says nothing.
-fn number(members: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, Error> {
+fn number(members: &Map<String, Value>, name: &'static str) -> Result<Option<u32>, Error> {
     let number = match members.get(name) {
         None => return Ok(None),
         Some(Value::String(digits)) => digits.parse().ok(),
@@ -495,11 +479,10 @@ fn list<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<&'a [
 #[cfg(test)]
 mod tests {
     use base64::Engine;
+    use serde_json::json;
 
     use super::*;
-    use crate::content_key;
     use crate::encoding::BASE64;
-    use crate::entitlement::Entitlement;
     use crate::token::dialect::Jwks;
 
     const VECTORS: &str = include_str!("../../../fixtures/dialects/doverunner.json");
@@ -528,16 +511,24 @@ mod tests {
             assert!(fits(token), "{name}");
             match read(token, &keys, now) {
                 Ok(grant) => {
-                    assert_eq!(grant.entitlements, expect["entitlements"], "{name}");
-                    let records = expect.get("content_keys").cloned().unwrap_or(json!([]));
-                    assert_eq!(json!(grant.content_keys), records, "{name}");
-                    if expect["status"] == 200 {
-                        assert!(
-                            Entitlement::from_claim(&grant.entitlements).is_ok(),
-                            "{name}"
+                    let claim = Entitlement::from_claim(&expect["entitlements"]).unwrap();
+                    assert_eq!(grant.entitlement, claim, "{name}");
+                    let records = expect.get("content_keys").unwrap_or(&Value::Null);
+                    let records = records.as_array().map_or(&[][..], Vec::as_slice);
+                    assert_eq!(grant.content_keys.len(), records.len(), "{name}");
+                    for (key, record) in grant.content_keys.iter().zip(records) {
+                        let text = |name: &str| record.get(name).and_then(Value::as_str);
+                        assert_eq!(Some(key.id.clone()), text("id").and_then(Id::from_text));
+                        assert_eq!(key.kid, text("kid").and_then(Kid::from_text), "{name}");
+                        let bytes = [*key.key.expose(), key.iv.unwrap()].map(hex::encode);
+                        assert_eq!(
+                            bytes.each_ref().map(|b| Some(b.as_str())),
+                            [text("key"), text("iv")]
                         );
-                        let keys = content_key::read_all(&records.to_string());
-                        assert_eq!(keys.is_ok(), !grant.content_keys.is_empty(), "{name}");
+                        let track = json!({"audio": 0, "sd": 1, "hd": 2, "uhd": 3})
+                            [text("track").unwrap_or_default()]
+                        .as_u64();
+                        assert_eq!(key.track.map(|track| track as u64), track, "{name}");
                     }
                 }
                 Err(error) => {
@@ -546,11 +537,13 @@ mod tests {
                         Error::Unsupported(_) => "term_unsupported",
                         Error::KeyUnknown => "token_key_unknown",
                         Error::Signature => "token_signature",
+                        Error::Terms(ref terms) => terms.code().name,
                         Error::Expired(_) => "token_expired",
                         Error::NotYetValid(_) => "token_not_yet_valid",
                     };
                     assert_eq!(expect["code"], code, "{name}: {error}");
-                    assert!(expect.get("entitlements").is_none(), "{name}");
+                    let is_claim = expect.get("entitlements").map(Entitlement::from_claim);
+                    assert!(!is_claim.is_some_and(|claim| claim.is_ok()), "{name}");
                 }
             }
         }
@@ -594,7 +587,7 @@ mod tests {
             }
         }
         let result = read(&token("streaming"), &keys, now);
-        assert_eq!(result, Err(Error::KeyUnknown));
+        assert_eq!(result.err(), Some(Error::KeyUnknown));
     }
 
     #[test]
@@ -620,20 +613,18 @@ mod tests {
             {"track_type": "UHD1", "fairplay": {"hdcp_enforcement": -1}},
             {"track_type": "UHD2", "fairplay": {"hdcp_enforcement": 1, "allow_av_adapter": false}},
         ]});
-        let keys = ["c".to_owned()];
-        assert_eq!(
-            entry(policy.as_object().unwrap(), &keys).unwrap(),
-            json!({
-                "keys": ["c"], "persist": false,
-                "hdcp": "type1", "airplay": false, "av_adapter": false,
-                "tracks": {
-                    "audio": {"hdcp": "type0", "av_adapter": true},
-                    "sd": {"hdcp": "type0", "airplay": true, "av_adapter": true},
-                    "hd": {"hdcp": "type0", "airplay": true, "av_adapter": true},
-                    "uhd": {"airplay": true},
-                },
-            })
-        );
+        let expected = json!({
+            "persist": false,
+            "hdcp": "type1", "airplay": false, "av_adapter": false,
+            "tracks": {
+                "audio": {"hdcp": "type0", "av_adapter": true},
+                "sd": {"hdcp": "type0", "airplay": true, "av_adapter": true},
+                "hd": {"hdcp": "type0", "airplay": true, "av_adapter": true},
+                "uhd": {"airplay": true},
+            },
+        });
+        let expected = Terms::from_json(expected.as_object().unwrap(), &[]).unwrap();
+        assert_eq!(terms(policy.as_object().unwrap()).unwrap(), expected);
     }
 
     #[test]
@@ -682,7 +673,7 @@ mod tests {
                 Err(Error::Malformed("security_policy")),
             ),
         ] {
-            let result = entry(policy.as_object().unwrap(), &["c".to_owned()]);
+            let result = terms(policy.as_object().unwrap());
             if let Err(error) = &result {
                 assert!(!error.to_string().contains("SECRET"));
             }

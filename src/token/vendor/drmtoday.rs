@@ -37,10 +37,10 @@
 //! an analogue output cannot have; `outputProtection` with `enforce` holding whatever `op` says; what
 //! `*` says beside `FairPlayM`: the stricter holds; the ten minutes without `exp`.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::encoding;
-use crate::entitlement::Hdcp;
+use crate::entitlement::{Entitlement, Entry, Hdcp, Terms};
 use crate::id::Id;
 use crate::token::LEEWAY;
 use crate::token::dialect::fields::{reject_unknown, seconds, text_of};
@@ -93,16 +93,16 @@ pub fn read(claims: &Map<String, Value>, now: u64) -> Result<Grant, Error> {
     let mut entries = Vec::with_capacity(rights.len());
     for rights in &rights {
         let rights = rights.as_object().ok_or(Error::Malformed("crt"))?;
-        let (key, entry) = entry(rights)?;
+        let (key, terms) = terms(rights)?;
         // Two answers to one question are none.
         if keys.contains(&key) {
             return Err(Error::Malformed("assetId"));
         }
-        keys.push(key);
-        entries.push(entry);
+        keys.push(key.clone());
+        entries.push(Entry::new(vec![key], terms)?);
     }
     Ok(Grant {
-        entitlements: Value::Array(entries),
+        entitlement: Entitlement::new(entries),
         id: Some(id.to_owned()),
         subject: Some(subject.to_owned()),
         ..Grant::default()
@@ -130,8 +130,8 @@ fn check_times(claims: &Map<String, Value>, now: u64) -> Result<(), Error> {
     }
 }
 
-/// The entry that a customer rights token comes to, and the one key that it is for.
-fn entry(rights: &Map<String, Value>) -> Result<(Id, Value), Error> {
+/// The one key that a customer rights token is for, and the terms for it.
+fn terms(rights: &Map<String, Value>) -> Result<(Id, Terms), Error> {
     if rights.contains_key("ref") {
         return Err(Error::Unsupported("ref".to_owned()));
     }
@@ -159,25 +159,21 @@ fn entry(rights: &Map<String, Value>) -> Result<(Id, Value), Error> {
         .ok_or(Error::Malformed("assetId"))?;
 
     let is_stored = flag(rights, "storeLicense")?.unwrap_or(true);
-    let mut entry = encoding::members([("keys", json!([key])), ("persist", json!(is_stored))]);
+    let mut terms = Terms::default();
+    terms.persist = Some(is_stored);
     if let Some(rental) = rental(rights)? {
-        let [to_start, from_start] = if is_stored {
-            ["storage_seconds", "playback_seconds"]
+        let to_start = relative_expiration(rental)?;
+        let from_start = play_duration(rental)?;
+        terms.not_after = absolute_expiration(rental)?;
+        if is_stored {
+            terms.storage_seconds = to_start;
+            terms.playback_seconds = from_start;
         } else {
-            ["rental_seconds", "lease_seconds"]
-        };
-        for (term, value) in [
-            (to_start, relative_expiration(rental)?),
-            ("not_after", absolute_expiration(rental)?),
-            (from_start, play_duration(rental)?),
-        ] {
-            if let Some(value) = value {
-                entry.insert(term.to_owned(), json!(value));
-            }
+            terms.rental_seconds = to_start;
+            terms.lease_seconds = from_start;
         }
     }
-    tracks(rights)?.add_to(&mut entry);
-    Ok((id, Value::Object(entry)))
+    Ok((id, tracks(rights)?.add_to(terms)))
 }
 
 /// The members of a rental's profile; `None` for a purchase.
@@ -215,7 +211,7 @@ fn rental(rights: &Map<String, Value>) -> Result<Option<&Map<String, Value>>, Er
     }
 }
 
-fn relative_expiration(rental: &Map<String, Value>) -> Result<Option<u64>, Error> {
+fn relative_expiration(rental: &Map<String, Value>) -> Result<Option<u32>, Error> {
     non_null(rental, "relativeExpiration")
         .map(|value| value.as_str().and_then(date::duration).and_then(seconds))
         .map(|value| value.ok_or(Error::Malformed("relativeExpiration")))
@@ -229,7 +225,7 @@ fn absolute_expiration(rental: &Map<String, Value>) -> Result<Option<u64>, Error
         .transpose()
 }
 
-fn play_duration(rental: &Map<String, Value>) -> Result<Option<u64>, Error> {
+fn play_duration(rental: &Map<String, Value>) -> Result<Option<u32>, Error> {
     non_null(rental, "playDuration")
         .map(|value| match value {
             Value::String(text) => date::duration(text).and_then(seconds),
@@ -260,7 +256,7 @@ fn tracks(rights: &Map<String, Value>) -> Result<Tracks, Error> {
     if let Some(config) = config {
         reject_unknown(config, &["AUDIO", "SD", "HD", "UHD"])?;
     }
-    let track = |name| {
+    let track = |name| -> Result<TrackTerms, Error> {
         let own = match config {
             None => None,
             Some(config) => object(config, name)?,
@@ -346,8 +342,10 @@ mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+    use serde_json::json;
+
     use super::*;
-    use crate::entitlement::Entitlement;
+    use crate::entitlement::Track;
 
     const VECTORS: &str = include_str!("../../../fixtures/dialects/drmtoday.json");
 
@@ -387,9 +385,8 @@ mod tests {
             assert!(fits(&claims), "{name}");
             match read(&claims, now) {
                 Ok(grant) => {
-                    assert_eq!(grant.entitlements, expect["entitlements"], "{name}");
-                    let entitlement = Entitlement::from_claim(&grant.entitlements);
-                    assert!(entitlement.is_ok(), "{name}");
+                    let claim = Entitlement::from_claim(&expect["entitlements"]).unwrap();
+                    assert_eq!(grant.entitlement, claim, "{name}");
                 }
                 Err(error) => {
                     let expected = match error {
@@ -397,6 +394,7 @@ mod tests {
                         Error::Unsupported(_) => "term_unsupported",
                         Error::Expired(_) => "token_expired",
                         Error::NotYetValid(_) => "token_not_yet_valid",
+                        Error::Terms(_) => "terms_invalid",
                         Error::KeyUnknown | Error::Signature => panic!("{name}"),
                     };
                     assert_eq!(code, Some(expected), "{name}: {error}");
@@ -414,7 +412,7 @@ mod tests {
         let grant = of_crt(&crt).unwrap();
         assert_eq!(grant.id.as_deref(), Some("1"));
         assert_eq!(grant.subject.as_deref(), Some("u"));
-        assert_eq!(grant.content_keys, Vec::<Value>::new());
+        assert!(grant.content_keys.is_empty());
     }
 
     #[test]
@@ -474,7 +472,7 @@ mod tests {
                 .as_object_mut()
                 .unwrap()
                 .extend(crt.as_object().unwrap().clone());
-            let error = of_crt(&members).unwrap_err();
+            let error = of_crt(&members).err().unwrap();
             assert_eq!(error, Error::Unsupported(name.to_owned()), "{crt}");
             assert!(!error.to_string().contains("SECRET"));
         }
@@ -484,13 +482,15 @@ mod tests {
     fn durations_are_never_longer_than_said_and_never_zero() {
         let rental = |terms: Value| {
             let crt = json!({"assetId": "a", "profile": {"rental": terms}});
-            of_crt(&crt).map(|grant| grant.entitlements[0].clone())
+            of_crt(&crt).map(|grant| grant.entitlement.each_terms().next().unwrap().clone())
         };
         let entry = rental(json!({"playDuration": 1_999, "relativeExpiration": null})).unwrap();
-        assert_eq!(entry["playback_seconds"], 1);
-        assert!(entry.get("storage_seconds").is_none());
+        assert_eq!(
+            (entry.playback_seconds, entry.storage_seconds),
+            (Some(1), None)
+        );
         let entry = rental(json!({"playDuration": u64::MAX})).unwrap();
-        assert_eq!(entry["playback_seconds"], u32::MAX);
+        assert_eq!(entry.playback_seconds, Some(u32::MAX));
         for terms in [
             json!({}),
             json!({"playDuration": null}),
@@ -520,14 +520,18 @@ mod tests {
                     "AUDIO": {"*": {"requireHDCP": "HDCP_NONE"}, "WidevineM": {"minSL": 3}},
                 }},
             });
-            of_crt(&crt).unwrap().entitlements[0].clone()
+            of_crt(&crt).unwrap().entitlement
         };
-        assert_eq!(
-            terms(true),
-            json!({"keys": ["a"], "persist": true, "hdcp": "type1", "tracks": {
-                "audio": {"hdcp": "type0"}, "sd": {"hdcp": "type0"}, "hd": {"hdcp": "type0"},
-            }})
-        );
-        assert_eq!(terms(false)["tracks"]["audio"], json!({"hdcp": "none"}));
+        let claim = json!([{"keys": ["a"], "persist": true, "hdcp": "type1", "tracks": {
+            "audio": {"hdcp": "type0"}, "sd": {"hdcp": "type0"}, "hd": {"hdcp": "type0"},
+        }}]);
+        assert_eq!(terms(true), Entitlement::from_claim(&claim).unwrap());
+        let overridden = terms(false);
+        let audio = overridden
+            .each_terms()
+            .next()
+            .unwrap()
+            .for_track(Some(Track::Audio));
+        assert_eq!(audio.unwrap().limits.hdcp, Some(Hdcp::None));
     }
 }
