@@ -9,7 +9,7 @@
 //! | 4 | [`licence`]: token → entitlement → key → DRM |
 //! | 3 | [`fairplay`]; [`policy`] |
 //! | 2 | [`token`], [`session`] |
-//! | 1 | [`drm`]; [`entitlement`]; [`content_key`], which uses it; [`server_secret`], [`operator`] |
+//! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses it; [`server_secret`], [`operator`] |
 //! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], `x509`, [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
@@ -43,6 +43,7 @@ pub mod server_secret;
 pub mod service;
 pub mod session;
 pub mod token;
+pub mod upstream;
 mod x509;
 
 #[cfg(target_family = "wasm")]

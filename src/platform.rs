@@ -121,6 +121,9 @@ pub trait Platform {
     /// As [`Self::get`].
     fn increment(&self, key: &str, delta: i64) -> impl Future<Output = Result<i64, Error>>;
 
+    /// Waits.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
+
     /// Sends a request to another server, by an absolute URI, and reads its answer whole. Redirects
     /// are not followed, and every status is an answer.
     ///

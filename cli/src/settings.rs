@@ -49,6 +49,10 @@ impl Platform for Settings {
         Err(Error::StoreUnsupported)
     }
 
+    async fn sleep(&self, duration: std::time::Duration) {
+        std::thread::sleep(duration);
+    }
+
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
         let uri = request.uri();
         let authority = format!(

@@ -556,6 +556,8 @@ mod tests {
             Ok(*counter)
         }
 
+        async fn sleep(&self, _: std::time::Duration) {}
+
         async fn send(&self, _: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, platform::Error> {
             Err(platform::Error::StoreUnsupported)
         }

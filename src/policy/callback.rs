@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use crate::encoding;
 use crate::entitlement::{self, Terms};
 use crate::error::Code;
-use crate::platform::{self, Platform, Timeout};
-use crate::token::is_safe;
+use crate::platform::Platform;
+use crate::upstream::{self, Attempts, is_safe};
 
 /// The header with the time of a question and its HMAC-SHA256 under the option's secret:
 /// `t=<seconds since 1970>,v1=<hexadecimal>`, over the time, a full stop and the body.
@@ -54,8 +54,7 @@ impl Error {
 pub struct Callback {
     url: String,
     secret: Zeroizing<String>,
-    timeout: Duration,
-    attempts: u32,
+    attempts: Attempts,
 }
 
 /// A call-back as it is written in a policy.
@@ -86,8 +85,10 @@ impl CallbackConfig {
         Ok(Callback {
             url: self.url,
             secret: self.secret,
-            timeout: Duration::from_secs(timeout),
-            attempts: retries + 1,
+            attempts: Attempts {
+                most: retries + 1,
+                timeout: Duration::from_secs(timeout),
+            },
         })
     }
 }
@@ -157,39 +158,21 @@ impl Callback {
         platform: &impl Platform,
     ) -> Result<Map<String, Value>, Error> {
         let body = serde_json::to_vec(question).map_err(|e| Error::Failed(e.to_string()))?;
-        let mut failure = Error::Failed(String::new());
-        for _ in 0..self.attempts {
-            let (reason, is_final) = match platform.send(self.request(&body, question.time)?).await
-            {
-                Ok(response) => match response.status() {
-                    StatusCode::OK => return read(response.body()),
-                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                        return Err(Error::Refused(None));
-                    }
-                    status => {
-                        let passes =
-                            status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-                        (format!("status {}", status.as_u16()), !passes)
-                    }
-                },
-                Err(error) => {
-                    let is_denied = matches!(error, platform::Error::OutboundDenied(_));
-                    (error.to_string(), is_denied)
-                }
-            };
-            failure = Error::Failed(reason);
-            if is_final {
-                break;
-            }
+        let request = self.request(body, question.time)?;
+        let response = upstream::send(&request, self.attempts, platform).await;
+        let response = response.map_err(|error| Error::Failed(error.to_string()))?;
+        match response.status() {
+            StatusCode::OK => read(response.body()),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Error::Refused(None)),
+            status => Err(Error::Failed(format!("status {}", status.as_u16()))),
         }
-        Err(failure)
     }
 
-    fn request(&self, body: &[u8], time: u64) -> Result<Request<Vec<u8>>, Error> {
+    fn request(&self, body: Vec<u8>, time: u64) -> Result<Request<Vec<u8>>, Error> {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes())
             .map_err(|_| Error::Failed("its secret is no key".to_owned()))?;
         mac.update(format!("{time}.").as_bytes());
-        mac.update(body);
+        mac.update(&body);
         let tag = hex::encode(mac.finalize().into_bytes());
         Request::post(&self.url)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
@@ -197,8 +180,7 @@ impl Callback {
                 HeaderName::from_static(SIGNATURE_HEADER),
                 format!("t={time},v1={tag}"),
             )
-            .extension(Timeout(self.timeout))
-            .body(body.to_vec())
+            .body(body)
             .map_err(|_| Error::Failed("its URL is none".to_owned()))
     }
 }

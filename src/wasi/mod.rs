@@ -6,6 +6,7 @@ pub mod http;
 mod store;
 
 use std::future::Future;
+use std::time::Duration;
 
 use ::http::{Request, Response};
 use zeroize::Zeroizing;
@@ -25,6 +26,9 @@ pub trait Host {
     /// # Errors
     /// [`Error::Variables`] when the store does not answer.
     fn variable(&self, name: &str) -> impl Future<Output = Result<Option<String>, Error>>;
+
+    /// [`Platform::sleep`]
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
 
     /// [`Platform::send`]
     ///
@@ -78,6 +82,10 @@ impl<H: Host> Platform for Wasi<H> {
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
         store::with::<H, _>(|bucket| store::increment(bucket, key, delta))
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.0.sleep(duration).await;
     }
 
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {

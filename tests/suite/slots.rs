@@ -118,6 +118,8 @@ impl Platform for Instance {
         .await
     }
 
+    async fn sleep(&self, _: std::time::Duration) {}
+
     async fn send(&self, _: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
         panic!("slots ask nobody")
     }

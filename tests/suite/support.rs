@@ -279,6 +279,10 @@ impl Platform for Native {
         })
     }
 
+    async fn sleep(&self, duration: std::time::Duration) {
+        std::thread::sleep(duration);
+    }
+
     async fn send(
         &self,
         request: http::Request<Vec<u8>>,

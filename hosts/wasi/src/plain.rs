@@ -3,6 +3,8 @@
 //! Variables come from `wasi:config`, else from the environment, where they have the names that
 //! Spin gives them. The store of such a host forgets every write, so there is none.
 
+use std::time::Duration;
+
 use http::{Request, Response};
 use keylet::platform::Error;
 use keylet::wasi::{Host, http as wasi_http};
@@ -30,6 +32,10 @@ impl Host for Plain {
         Ok(configured
             .filter(|value| !value.is_empty())
             .or_else(|| std::env::var(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())).ok()))
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
     }
 
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {

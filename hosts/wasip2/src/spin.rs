@@ -1,5 +1,7 @@
 //! Spin as a host of WASI 0.2.
 
+use std::time::Duration;
+
 use http::{Request, Response};
 use keylet::platform::Error;
 use keylet::wasi::{Host, http as wasi_http};
@@ -19,6 +21,10 @@ impl Host for Spin {
                 variable: name.to_owned(),
             }),
         }
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
     }
 
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
