@@ -95,7 +95,7 @@ fn every_value_of_every_length_byte_is_answered_by_the_component() {
 fn every_value_of_every_length_byte_in_the_payload_is_answered() {
     let (device, mut rng) = (sdk4(), ChaCha20Rng::from_seed([1; 32]));
     let draft = device.draft(&options(), &mut rng);
-    let payload = draft.payload(&mut rng);
+    let payload = draft.payload(&mut rng).unwrap();
     let (ask, v1) = (natively(), Wrapping::Version(Version::V1));
     // The values next to every limit go through the component as well.
     let limits = [
@@ -134,7 +134,7 @@ fn a_hundred_thousand_mutations_give_a_refusal_or_a_licence() {
     let device = sdk4();
     let mut rng = ChaCha20Rng::from_seed([2; 32]);
     let draft = device.draft(&options(), &mut rng);
-    let payload = draft.payload(&mut rng);
+    let payload = draft.payload(&mut rng).unwrap();
     let v1 = Wrapping::Version(Version::V1);
     let sealed = device.seal(v1, &payload, &mut rng).unwrap();
     assert_eq!(ask(sealed.clone(), &draft.secrets), Outcome::Licence);
@@ -165,7 +165,7 @@ fn mutations_do_not_trap_the_component() {
     let device = sdk4();
     let mut rng = ChaCha20Rng::from_seed([3; 32]);
     let draft: Draft = device.draft(&options(), &mut rng);
-    let payload = draft.payload(&mut rng);
+    let payload = draft.payload(&mut rng).unwrap();
     for _ in 0..1_500 {
         let changed = whole_blocks(mutate(&payload, &mut rng));
         let spc = device

@@ -2,14 +2,12 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use keylet::fairplay::duration::key_type;
+use keylet::fairplay::output_protection;
 use keylet::fairplay::tag::Tag;
-use keylet::fairplay::tllv::Tllvs;
-use keylet::fairplay::{cipher, output_protection};
-use keylet::secret::Key128;
 use serde::Serialize;
 use sha1::{Digest, Sha1};
 
-use super::Secrets;
+use super::{Secrets, crypto, tllv};
 
 /// What a CKC holds, checked against the SPC that it answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -97,24 +95,25 @@ impl Licence {
             usize::try_from(length)? == payload.len(),
             "the CKC length does not fit"
         );
-        ensure!(
-            payload.len() % 16 == 0,
-            "the CKC payload is not whole blocks"
-        );
-
         let digest = Sha1::digest(&secrets.r1);
         let seed: [u8; 16] = secrets.anti_replay_seed.as_slice().try_into()?;
-        let key = cipher::ecb_encrypt(&Key128::try_from(&digest[..16])?, &seed);
+        let key = crypto::ecb_encrypt(digest[..16].try_into()?, &seed);
         let mut payload = payload.to_vec();
-        cipher::cbc_decrypt(&key.into(), &iv, &mut payload);
-        let tllvs = Tllvs::parse(payload).context("the CKC does not decrypt to TLLVs")?;
-        let value = |tag| tllvs.find(tag).map(|tllv| tllv.value);
+        ensure!(
+            crypto::cbc_decrypt(&key, &iv, &mut payload),
+            "the CKC payload is not whole blocks"
+        );
+        let tllvs = tllv::read(&payload).context("the CKC does not decrypt to TLLVs")?;
+        let value = |tag| {
+            let found = tllvs.iter().find(|(known, _)| *known == tag);
+            found.map(|(_, value)| value.as_slice())
+        };
 
-        ensure!(value(Tag::R1) == Some(&secrets.r1), "R1 differs");
+        ensure!(value(Tag::R1) == Some(secrets.r1.as_slice()), "R1 differs");
         for returned in &secrets.returned {
             let tag = Tag(u64::from_str_radix(&returned.tag, 16)?);
             ensure!(
-                value(tag) == Some(&returned.value),
+                value(tag) == Some(returned.value.as_slice()),
                 "the returned tag {tag:?} differs or is missing"
             );
         }
@@ -162,7 +161,7 @@ impl Licence {
             duration,
             hdcp,
             security_level,
-            tags: tllvs.iter().map(|tllv| format!("{:?}", tllv.tag)).collect(),
+            tags: tllvs.iter().map(|(tag, _)| format!("{tag:?}")).collect(),
         })
     }
 }
@@ -218,6 +217,9 @@ fn words(value: &[u8]) -> Vec<u32> {
 /// One block under SK: CBC with an IV of zeros is ECB.
 fn unwrap(wrapped: [u8; 16], session_key: &[u8]) -> Result<[u8; 16]> {
     let mut block = wrapped;
-    cipher::cbc_decrypt(&Key128::try_from(session_key)?, &[0; 16], &mut block);
+    ensure!(
+        crypto::cbc_decrypt(session_key.try_into()?, &[0; 16], &mut block),
+        "the wrapped key is not one block"
+    );
     Ok(block)
 }

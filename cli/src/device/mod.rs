@@ -5,7 +5,9 @@
 
 mod certificate;
 mod ckc;
+mod crypto;
 mod spc;
+mod tllv;
 
 pub use certificate::{oldest_version, read_certificate};
 pub use ckc::{Duration, Licence};

@@ -5,9 +5,9 @@ use anyhow::{Context, Result};
 use cmac::{Cmac, KeyInit, Mac};
 use der::{Decode, Encode};
 use keylet::fairplay::certificate::ApplicationCertificate;
+use keylet::fairplay::d_function;
 use keylet::fairplay::spc::{TRANSPORT_V3, Version, derivation};
 use keylet::fairplay::tag::Tag;
-use keylet::fairplay::{cipher, d_function, tllv};
 use keylet::secret::Key128;
 use rand_core::CryptoRng;
 use rsa::pkcs1::DecodeRsaPublicKey;
@@ -15,6 +15,8 @@ use rsa::{Oaep, RsaPublicKey};
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
+
+use super::{crypto, tllv};
 
 /// What a device knows of a provider: the application certificate, and where DASks come from.
 pub struct ApplicationKey {
@@ -144,7 +146,7 @@ impl ApplicationKey {
         };
         let iv: [u8; 16] = random(rng);
         let mut sealed = [&session_key[..], &hu, &r1, &integrity].concat();
-        cipher::cbc_encrypt(&dask, &iv, &mut sealed);
+        crypto::cbc_encrypt(dask.expose(), &iv, &mut sealed);
 
         let mut tllvs = vec![
             (Tag::SESSION_KEY_R1, [&iv[..], &sealed].concat()),
@@ -227,7 +229,7 @@ impl ApplicationKey {
         match version {
             Version::V1 | Version::V2 => {
                 let iv = random(rng);
-                cipher::cbc_encrypt(&spck, &iv, &mut payload);
+                crypto::cbc_encrypt(spck.expose(), &iv, &mut payload);
                 spc.extend(iv);
                 spc.extend(wrapped);
                 spc.extend(Sha1::digest(hashed));
@@ -235,9 +237,9 @@ impl ApplicationKey {
                 spc.extend(payload);
             }
             Version::V3 => {
-                let derive = |block| cipher::ecb_encrypt(&spck, block);
-                cipher::cbc_encrypt(
-                    &derive(&derivation::ENCRYPTION).into(),
+                let derive = |block| crypto::ecb_encrypt(spck.expose(), block);
+                crypto::cbc_encrypt(
+                    &derive(&derivation::ENCRYPTION),
                     &derive(&derivation::IV),
                     &mut payload,
                 );
@@ -269,7 +271,7 @@ impl ApplicationKey {
         rng: &mut dyn CryptoRng,
     ) -> Result<(Vec<u8>, Secrets)> {
         let draft = self.draft(options, rng);
-        let spc = self.seal(wrapping, &draft.payload(rng), rng)?;
+        let spc = self.seal(wrapping, &draft.payload(rng)?, rng)?;
         Ok((spc, draft.secrets))
     }
 
@@ -306,12 +308,15 @@ impl ApplicationKey {
 
 impl Draft {
     /// The TLLVs as bytes, padded like a device's.
-    pub fn payload(&self, rng: &mut dyn CryptoRng) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// A value of more bytes than its length can say.
+    pub fn payload(&self, rng: &mut dyn CryptoRng) -> Result<Vec<u8>> {
         let mut payload = Vec::new();
         for (tag, value) in &self.tllvs {
-            tllv::write(&mut payload, *tag, value, rng);
+            tllv::write(&mut payload, *tag, value, rng)?;
         }
-        payload
+        Ok(payload)
     }
 }
 
