@@ -1,14 +1,19 @@
 //! Tolerant readers for what people paste into variables and players put on the wire:
 //! base64, hex, PEM, and JSON that must not repeat a member.
 
+mod json;
+mod value;
+
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::de::{
-    Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
-};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use zeroize::Zeroizing;
+
+pub use json::{
+    JsonError, JsonErrorKind, PathStep, TextErrorKind, from_json, from_value, json, json_list,
+    json_object, members,
+};
 
 /// Base64 (RFC 4648 section 4) as this server writes it: padded.
 pub use base64::engine::general_purpose::STANDARD as BASE64;
@@ -126,80 +131,6 @@ pub fn pem_or_der(text: &str) -> Option<PemOrDer> {
 
 const PEM_BEGIN: &str = "-----BEGIN ";
 
-/// Parses a JSON object and refuses a member that occurs twice, at any depth.
-///
-/// RFC 8259 section 4 leaves repeated names open and parsers differ about which one counts; what
-/// is signed or configured must mean one thing to everybody.
-///
-/// # Errors
-/// As [`from_json`].
-pub fn json_object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
-    match json(bytes)? {
-        Value::Object(map) => Ok(map),
-        _ => Err("it is not a JSON object".to_owned()),
-    }
-}
-
-/// Parses any JSON value as [`json_object`] does.
-///
-/// # Errors
-/// As [`from_json`].
-pub fn json(bytes: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(bytes)
-        .map(|Unique(value)| value)
-        .map_err(|e| format!("{} (line {}, column {})", message(&e), e.line(), e.column()))
-}
-
-/// Parses JSON of a known shape. A member that occurs twice is refused, at any depth.
-///
-/// # Errors
-/// Where it is no JSON, and which members it should have; no text of the document.
-pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    from_value(json(bytes)?)
-}
-
-/// A JSON object of these members.
-pub fn members<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
-    let mut object = Map::new();
-    for (name, value) in members {
-        object.insert(name.to_owned(), value);
-    }
-    object
-}
-
-/// Takes a JSON value for one of a known shape.
-///
-/// # Errors
-/// Which members it should have; no text of the document.
-pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_json::from_value(value).map_err(|e| redact_serde_error(&e.to_string()))
-}
-
-/// What serde says of a value, without what it quotes of that.
-fn redact_serde_error(text: &str) -> String {
-    if let Some(name) = text.strip_prefix("missing field ") {
-        return format!("the member {name} is missing");
-    }
-    let expected = text
-        .rsplit_once(", expected ")
-        .map(|(_, expected)| expected);
-    match expected {
-        Some(names) if text.starts_with("unknown field") => {
-            format!(
-                "a member is not known; there are {}",
-                names.trim_start_matches("one of ")
-            )
-        }
-        Some("a sequence") => "it is no list where there should be one".to_owned(),
-        Some(structure) if structure.starts_with("struct ") => {
-            "it is no object where there should be one".to_owned()
-        }
-        Some("u8" | "u16" | "u32" | "u64") => "a value is not a whole number".to_owned(),
-        Some(expected) => format!("a value is not {expected}"),
-        None => "a member is of the wrong type or value".to_owned(),
-    }
-}
-
 /// The words of a setting that is a list: separated by commas or white space, or JSON. `None` when it
 /// begins like JSON and is no list of strings.
 pub fn words(text: &str) -> Option<Vec<String>> {
@@ -223,77 +154,6 @@ pub fn numeric_date(value: &Value) -> Option<u64> {
         let is_plain = fraction.bytes().all(|byte| byte.is_ascii_digit());
         seconds.parse().ok().filter(|_| is_plain)
     })
-}
-
-/// What kind of error it is, without any text of the document.
-fn message(error: &serde_json::Error) -> &'static str {
-    use serde_json::error::Category;
-    match error.classify() {
-        Category::Eof => "it ends too early",
-        Category::Syntax => "it is not JSON",
-        Category::Data | Category::Io => "a member occurs twice",
-    }
-}
-
-/// A JSON value without repeated members.
-struct Unique(Value);
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueVisitor).map(Unique)
-    }
-}
-
-struct UniqueVisitor;
-
-impl<'de> Visitor<'de> for UniqueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("a JSON value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(Unique(value)) = seq.next_element()? {
-            values.push(value);
-        }
-        Ok(values.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut members = Map::new();
-        while let Some((name, Unique(value))) = map.next_entry::<String, Unique>()? {
-            if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member occurs twice"));
-            }
-        }
-        Ok(members.into())
-    }
 }
 
 #[cfg(test)]
@@ -340,17 +200,5 @@ mod tests {
         }
         assert!(pem("-----BEGIN A-----\nAQID").is_none());
         assert!(pem("-----BEGIN A-----\nAQID\n-----END B-----").is_none());
-    }
-
-    #[test]
-    fn repeated_members_are_refused_at_any_depth() {
-        assert!(json_object(br#"{"a":1,"b":[{"c":1}]}"#).is_ok());
-        assert!(
-            json_object(br#"{"a":1,"a":1}"#)
-                .unwrap_err()
-                .contains("twice")
-        );
-        assert!(json_object(br#"{"b":[{"c":1,"c":2}]}"#).is_err());
-        assert!(json_object("[".repeat(500).as_bytes()).is_err());
     }
 }

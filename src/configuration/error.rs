@@ -1,6 +1,8 @@
 //! What is wrong with a setting.
 
+use crate::encoding::JsonError;
 use crate::error::Code;
+use crate::platform;
 
 /// What kind of problem a setting has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,20 @@ pub enum SettingErrorKind {
 }
 
 impl SettingErrorKind {
+    const ALL: [Self; 6] = [
+        Self::Missing,
+        Self::Malformed,
+        Self::Unsupported,
+        Self::Mismatch,
+        Self::Collision,
+        Self::Refused,
+    ];
+
+    /// The kind with this code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
     /// Stable identifier, as on the health page.
     pub fn code(self) -> &'static str {
         match self {
@@ -59,6 +75,16 @@ impl SettingError {
             member: None,
             kind,
             reason: reason.into(),
+        }
+    }
+
+    /// A value that is not JSON of the expected shape. Where the error is in an entry of a list or in a
+    /// member of an object, the problem has its index and its name.
+    pub fn from_json_error(variable: &'static str, error: &JsonError) -> Self {
+        Self {
+            index: error.index(),
+            member: error.member(),
+            ..Self::new(variable, SettingErrorKind::Malformed, error.to_string())
         }
     }
 
@@ -105,7 +131,7 @@ pub enum SettingsError {
     Invalid(Vec<SettingError>),
     /// The host did not answer.
     #[error(transparent)]
-    Platform(#[from] crate::platform::Error),
+    Platform(#[from] platform::Error),
 }
 
 impl From<SettingError> for SettingsError {
@@ -121,5 +147,36 @@ impl SettingsError {
             Self::Invalid(_) => Code::CONFIGURATION_INVALID,
             Self::Platform(_) => Code::PLATFORM_UNAVAILABLE,
         }
+    }
+}
+
+/// Everything that keeps settings from loading.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems {
+    /// Settings that are wrong.
+    pub settings: Vec<SettingError>,
+    /// What the host did not answer.
+    pub platform: Vec<platform::Error>,
+}
+
+impl Problems {
+    /// Adds why a room could not read its settings, if it could not.
+    pub fn add(&mut self, result: Result<(), SettingsError>) {
+        match result {
+            Ok(()) => {}
+            Err(SettingsError::Invalid(found)) => self.settings.extend(found),
+            Err(SettingsError::Platform(error)) => self.platform.push(error),
+        }
+    }
+
+    /// A sentence for each: the variable, and what is wrong with it.
+    pub fn messages(&self) -> impl Iterator<Item = String> {
+        let settings = self.settings.iter().map(ToString::to_string);
+        settings.chain(self.platform.iter().map(ToString::to_string))
+    }
+
+    /// Whether everything loads.
+    pub fn is_empty(&self) -> bool {
+        self.settings.is_empty() && self.platform.is_empty()
     }
 }

@@ -1,5 +1,7 @@
-//! Settings: what can be wrong with the value of a variable.
+//! Settings: the variables that hold them, and what can be wrong with a value.
 
 mod error;
+mod variable;
 
-pub use error::{SettingError, SettingErrorKind, SettingsError};
+pub use error::{Problems, SettingError, SettingErrorKind, SettingsError};
+pub use variable::{VARIABLES, Variable};

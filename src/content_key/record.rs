@@ -92,8 +92,9 @@ impl ContentKey {
     /// # Errors
     /// The member that is wrong, and how; never a value.
     pub(super) fn from_json(record: Value) -> Result<Self, SettingError> {
-        let config: Result<KeyRecordConfig, _> = encoding::from_value(record);
-        config.map_err(malformed)?.read()
+        let config: KeyRecordConfig = encoding::from_value(record)
+            .map_err(|error| SettingError::from_json_error(VARIABLE, &error))?;
+        config.read()
     }
 }
 
@@ -295,7 +296,7 @@ mod tests {
         }
         let track = problems(&format!(r#"[{{"id":"a","track":"4k",{KEY}}}]"#));
         assert!(
-            track.contains("record 0: a value is not one of `audio`, `sd`"),
+            track.contains("record 0: `track`: a value is not one of `audio`, `sd`"),
             "{track}"
         );
     }

@@ -7,7 +7,6 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::query::KeyQuery;
@@ -95,8 +94,9 @@ fn find(json: &str, query: &KeyQuery) -> Result<Option<ContentKey>, SettingError
     let Some((index, text)) = found else {
         return Ok(None);
     };
-    let record = encoding::json(text.as_bytes()).map_err(malformed);
-    let record = record.and_then(ContentKey::from_json);
+    let record = encoding::json(text.as_bytes())
+        .map_err(|error| SettingError::from_json_error(VARIABLE, &error))
+        .and_then(ContentKey::from_json);
     record.map(Some).map_err(|error| error.at(index))
 }
 
@@ -105,8 +105,8 @@ fn find(json: &str, query: &KeyQuery) -> Result<Option<ContentKey>, SettingError
 /// # Errors
 /// Every record that is wrong, by its index; never by its content.
 pub fn read_all(json: &str) -> Result<ContentKeys, Vec<SettingError>> {
-    let list: Vec<Value> =
-        encoding::from_json(json.as_bytes()).map_err(|reason| vec![malformed(reason)])?;
+    let list = encoding::json_list(json.as_bytes())
+        .map_err(|error| vec![SettingError::from_json_error(VARIABLE, &error)])?;
     if list.is_empty() {
         return Err(vec![malformed(
             "the list is empty, so there is no key to deliver",

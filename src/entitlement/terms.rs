@@ -121,7 +121,7 @@ pub enum StreamsFull {
 
 impl StreamsFull {
     fn from_json(value: &Value) -> Result<Self, Error> {
-        Self::deserialize(value).map_err(|_| Error::Terms {
+        encoding::from_value(value.clone()).map_err(|_| Error::Terms {
             term: "streams_full",
             reason: "it is neither \"refuse_new\" nor \"end_oldest\"",
         })

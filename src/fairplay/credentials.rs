@@ -2,7 +2,6 @@
 
 use futures_util::future::join3;
 use serde::Deserialize;
-use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
@@ -49,6 +48,7 @@ pub struct Credential {
     pub secret: ApplicationSecret,
     /// One for each certificate, in the same order.
     private_keys: Vec<StoredKey>,
+    source: Source,
 }
 
 /// Where the DASk of a credential comes from.
@@ -117,7 +117,7 @@ impl Credentials {
             written.push((Source::Variables, credential));
         }
         if let Some(list) = list {
-            match encoding::from_json::<Vec<Value>>(list.as_bytes()) {
+            match encoding::json_list(list.as_bytes()) {
                 Ok(list) if list.is_empty() && written.is_empty() => {
                     let reason = "the list is empty, so there is nothing to serve";
                     problems.push(SettingError::new(
@@ -130,21 +130,14 @@ impl Credentials {
                     for (place, entry) in list.into_iter().enumerate() {
                         match encoding::from_value(entry) {
                             Ok(credential) => written.push((Source::List(place), credential)),
-                            Err(reason) => problems.push(SettingError::new(
-                                CREDENTIALS,
-                                SettingErrorKind::Malformed,
-                                format!("entry {place}: {reason}"),
-                            )),
+                            Err(error) => {
+                                let error = SettingError::from_json_error(CREDENTIALS, &error);
+                                problems.push(error.at(place));
+                            }
                         }
                     }
                 }
-                Err(reason) => {
-                    problems.push(SettingError::new(
-                        CREDENTIALS,
-                        SettingErrorKind::Malformed,
-                        reason,
-                    ));
-                }
+                Err(error) => problems.push(SettingError::from_json_error(CREDENTIALS, &error)),
             }
         }
 
@@ -168,7 +161,7 @@ impl Credentials {
     fn add(&mut self, credential: Credential, source: Source, problems: &mut Vec<SettingError>) {
         if self.named(Some(&credential.name)).is_some() {
             problems.push(source.problem(
-                CERTIFICATE,
+                NAME,
                 SettingErrorKind::Collision,
                 "another credential has the same name",
             ));
@@ -236,7 +229,7 @@ impl Credentials {
     /// Does the work that is otherwise left until a key is used.
     ///
     /// # Errors
-    /// Names each private key whose parts do not belong together.
+    /// Each credential with a private key whose parts do not belong together.
     pub fn check(&self) -> Result<(), SettingsError> {
         let problems: Vec<SettingError> = self
             .iter()
@@ -245,11 +238,9 @@ impl Credentials {
                 keys.any(|key| key.get().and_then(PrivateKey::check).is_err())
             })
             .map(|credential| {
-                let message = format!(
-                    "a private key of credential `{}` is not a sound RSA key",
-                    credential.name
-                );
-                SettingError::new(PRIVATE_KEY, SettingErrorKind::Malformed, message)
+                let reason = "it is not a sound RSA key";
+                let kind = SettingErrorKind::Malformed;
+                credential.source.problem(PRIVATE_KEY, kind, reason)
             })
             .collect();
         if problems.is_empty() {
@@ -259,6 +250,10 @@ impl Credentials {
         }
     }
 }
+
+/// The member with the name of a credential. The single credential, which has no such variable, is
+/// always called `default` and comes first: neither a malformed name nor a collision is its.
+const NAME: &str = "name";
 
 /// Where a credential is written; what problems are blamed on.
 #[derive(Clone, Copy)]
@@ -278,11 +273,9 @@ impl Source {
             Self::Variables => SettingError::new(variable, problem, message),
             Self::List(place) => {
                 let member = variable.strip_prefix("fairplay_").unwrap_or(variable);
-                SettingError::new(
-                    CREDENTIALS,
-                    problem,
-                    format!("entry {place}, `{member}`: {}", message.into()),
-                )
+                SettingError::new(CREDENTIALS, problem, message)
+                    .at(place)
+                    .in_member(member)
             }
         }
     }
@@ -311,7 +304,7 @@ impl CredentialConfig {
                 .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         {
             problems.push(source.problem(
-                CERTIFICATE,
+                NAME,
                 SettingErrorKind::Malformed,
                 "the name is not made of letters, digits, `-`, `_` and `.`",
             ));
@@ -325,8 +318,12 @@ impl CredentialConfig {
         {
             match StoredKey::read_all(text, password) {
                 Ok(found) => keys.extend(found),
-                Err((problem, reason)) => {
-                    problems.push(source.problem(PRIVATE_KEY, problem, reason));
+                Err(error) => {
+                    let variable = match error.is_password {
+                        true => PRIVATE_KEY_PASSWORD,
+                        false => PRIVATE_KEY,
+                    };
+                    problems.push(source.problem(variable, error.kind, error.reason));
                 }
             }
         }
@@ -413,6 +410,7 @@ impl CredentialConfig {
             certificate,
             secret,
             private_keys,
+            source,
         })
     }
 }

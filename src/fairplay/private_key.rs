@@ -18,8 +18,26 @@ pub struct StoredKey {
     ready: OnceCell<PrivateKey>,
 }
 
-/// Why a private key is not taken: the kind of problem, and a sentence.
-pub type Unreadable = (SettingErrorKind, &'static str);
+/// Why a private key is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable {
+    /// What kind of problem.
+    pub kind: SettingErrorKind,
+    /// Whether it is the password that is wrong.
+    pub is_password: bool,
+    /// A sentence.
+    pub reason: &'static str,
+}
+
+impl Unreadable {
+    fn key(kind: SettingErrorKind, reason: &'static str) -> Self {
+        Self {
+            kind,
+            is_password: false,
+            reason,
+        }
+    }
+}
 
 impl StoredKey {
     /// Reads private keys: PEM blocks in any number, or base64 of one in DER. Empty text has none.
@@ -32,7 +50,7 @@ impl StoredKey {
             return Ok(Vec::new());
         }
         match encoding::pem_or_der(text) {
-            None => Err((
+            None => Err(Unreadable::key(
                 SettingErrorKind::Malformed,
                 "it is neither whole PEM blocks nor base64",
             )),
@@ -42,7 +60,7 @@ impl StoredKey {
                 .filter(|pem| pem.label.ends_with("PRIVATE KEY"))
                 .map(|pem| {
                     if pem.with_headers.is_some() {
-                        return Err((
+                        return Err(Unreadable::key(
                             SettingErrorKind::Unsupported,
                             "it has the traditional encryption of OpenSSL (`DEK-Info`), which is not \
                              read here; convert it with `openssl pkcs8 -topk8`",
@@ -56,22 +74,21 @@ impl StoredKey {
 
     fn from_der(der: &[u8], password: Option<&str>) -> Result<Self, Unreadable> {
         if is_pfx(der) {
-            return Err((
+            return Err(Unreadable::key(
                 SettingErrorKind::Unsupported,
                 "it is a PKCS#12 (PFX) container, which is not read here; take the key out with \
                  `openssl pkcs12`",
             ));
         }
         if let Ok(encrypted) = EncryptedPrivateKeyInfoRef::from_der(der) {
-            let password = password.ok_or((
+            let password = password.ok_or(Unreadable::key(
                 SettingErrorKind::Missing,
                 "it is encrypted, and `fairplay_private_key_password` is not set",
             ))?;
-            let decrypted = encrypted.decrypt(password).map_err(|_| {
-                (
-                    SettingErrorKind::Mismatch,
-                    "the password does not decrypt it",
-                )
+            let decrypted = encrypted.decrypt(password).map_err(|_| Unreadable {
+                kind: SettingErrorKind::Mismatch,
+                is_password: true,
+                reason: "the password does not decrypt it",
             })?;
             return Self::from_der(decrypted.as_bytes(), None);
         }
@@ -80,7 +97,7 @@ impl StoredKey {
             Err(_) => der,
         };
         let key = pkcs1::RsaPrivateKeyRef::from_der(pkcs1).map_err(|_| {
-            (
+            Unreadable::key(
                 SettingErrorKind::Malformed,
                 "it is not an RSA private key in PKCS#1 or PKCS#8",
             )

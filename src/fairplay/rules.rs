@@ -44,23 +44,27 @@ impl Rules {
         let Some(setting) = platform.variable(VARIABLE).await? else {
             return Ok(Self::default());
         };
-        Self::from_setting(&setting).map_err(|reason| {
-            SettingError::new(VARIABLE, SettingErrorKind::Malformed, reason).into()
-        })
+        Ok(Self::from_setting(&setting)?)
     }
 
-    fn from_setting(setting: &str) -> Result<Self, String> {
+    fn from_setting(setting: &str) -> Result<Self, SettingError> {
         let given = if setting.trim() == APPLE_DEFAULTS {
             encoding::members([("profile", APPLE_DEFAULTS.into())])
         } else {
-            encoding::json_object(setting.as_bytes()).map_err(|reason| {
-                format!("it is neither `{APPLE_DEFAULTS}` nor a JSON object of terms: {reason}")
+            encoding::json_object(setting.as_bytes()).map_err(|error| {
+                malformed(format!(
+                    "it is neither `{APPLE_DEFAULTS}` nor a JSON object of terms: {error}"
+                ))
             })?
         };
         let mut members = match given.get("profile") {
             None => Map::new(),
-            Some(name) if name == APPLE_DEFAULTS => encoding::json_object(SUGGESTED.as_bytes())?,
-            Some(_) => return Err(format!("`profile` is not \"{APPLE_DEFAULTS}\"")),
+            Some(name) if name == APPLE_DEFAULTS => encoding::json_object(SUGGESTED.as_bytes())
+                .map_err(|error| SettingError::from_json_error(VARIABLE, &error))?,
+            Some(_) => {
+                let reason = format!("it is not \"{APPLE_DEFAULTS}\"");
+                return Err(malformed(reason).in_member("profile"));
+            }
         };
         for (name, value) in given {
             match (members.get_mut(&name), value) {
@@ -73,14 +77,21 @@ impl Rules {
             }
         }
         let terms = Terms::from_json(&members, &["profile", "unreported"])
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| malformed(error.to_string()))?;
         let terms = match members.get("unreported").map(Value::as_str) {
             None | Some(Some("refuse")) => terms,
             Some(Some("allow")) => terms.if_reported(),
-            Some(_) => return Err("`unreported` is neither \"allow\" nor \"refuse\"".to_owned()),
+            Some(_) => {
+                let reason = "it is neither \"allow\" nor \"refuse\"";
+                return Err(malformed(reason).in_member("unreported"));
+            }
         };
         Ok(Self { terms })
     }
+}
+
+fn malformed(reason: impl Into<String>) -> SettingError {
+    SettingError::new(VARIABLE, SettingErrorKind::Malformed, reason)
 }
 
 /// What is not said of a track stays as the profile has it.

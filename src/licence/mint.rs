@@ -1,5 +1,6 @@
 //! The token service: playback tokens that this server makes itself.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -213,7 +214,7 @@ fn check(claim: &Value) -> Result<(), Error> {
     }
 }
 
-fn read<'de, T: Deserialize<'de>>(wanted: &'de Value) -> Result<T, Error> {
-    T::deserialize(wanted)
+fn read<T: DeserializeOwned>(wanted: &Value) -> Result<T, Error> {
+    encoding::from_value(wanted.clone())
         .map_err(|_| Error::Request("a member is missing, unknown or of the wrong type"))
 }

@@ -9,6 +9,7 @@ use super::audit::{Audit, SessionAudit};
 use super::{Error, LicenceServer};
 use crate::content_key::KeyQuery;
 use crate::drm::DrmSystem;
+use crate::encoding;
 use crate::entitlement::{self, Limits, MAX_STREAMS, StreamsFull};
 use crate::id::Id;
 use crate::platform::{Platform, once};
@@ -113,7 +114,7 @@ impl<P: Platform> LicenceServer<P> {
         principal.check()?;
         let wanted = match wanted {
             Value::Null => OpenSessionRequest::default(),
-            wanted => OpenSessionRequest::deserialize(wanted).map_err(|_| {
+            wanted => encoding::from_value(wanted.clone()).map_err(|_| {
                 Error::Request("a member is unknown or not text: there are `key` and `device`")
             })?,
         };

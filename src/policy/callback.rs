@@ -186,7 +186,8 @@ impl Callback {
 }
 
 fn read(body: &[u8]) -> Result<Map<String, Value>, Error> {
-    let answer: Answer = encoding::from_json(body).map_err(Error::Failed)?;
+    let answer: Answer =
+        encoding::from_json(body).map_err(|error| Error::Failed(error.to_string()))?;
     match (answer.refuse, answer.terms) {
         (Some(reason), _) => {
             let reason = reason

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{PolicyOption, Required, RequiredClaim, Restriction, TokenRestriction, malformed};
+use super::{PolicyOption, Required, RequiredClaim, Restriction, TokenRestriction};
 use crate::configuration::{SettingError, SettingErrorKind};
 use crate::drm::DrmSystem;
 use crate::encoding;
@@ -19,20 +19,22 @@ const KEY_CLAIMS: [&str; 3] = [CONTENT_KEY_IDENTIFIER, "content_id", "kid"];
 
 /// Reads the document of [`POLICIES`]: a list of options.
 pub(super) fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
-    let written: Vec<Value> = encoding::from_json(json.as_bytes())
-        .map_err(|reason| malformed(POLICIES, vec![reason]).collect::<Vec<_>>())?;
+    let configs = encoding::json_list(json.as_bytes())
+        .map_err(|error| vec![SettingError::from_json_error(POLICIES, &error)])?;
+    let malformed = |reason| SettingError::new(POLICIES, SettingErrorKind::Malformed, reason);
     let mut options = Vec::new();
-    let mut reasons = Vec::new();
-    for (place, written) in written.into_iter().enumerate() {
-        match encoding::from_value(written).and_then(OptionConfig::read) {
+    let mut problems = Vec::new();
+    for (index, config) in configs.into_iter().enumerate() {
+        let option = encoding::from_value(config).map_err(String::from);
+        match option.and_then(OptionConfig::read) {
             Ok(option) => options.push(option),
-            Err(reason) => reasons.push(format!("option {place}: {reason}")),
+            Err(reason) => problems.push(malformed(reason).at(index)),
         }
     }
-    if options.is_empty() && reasons.is_empty() {
-        reasons.push("the list is empty, so nobody is let in".to_owned());
+    if options.is_empty() && problems.is_empty() {
+        let reason = "the list is empty, so nobody is let in";
+        problems.push(malformed(reason.to_owned()));
     }
-    let mut problems: Vec<SettingError> = malformed(POLICIES, reasons).collect();
     // By its name a token that this server made finds the option that its bearer came by.
     let names: Vec<&str> = options.iter().map(|option| option.name.as_str()).collect();
     for (place, name) in names.iter().enumerate() {
@@ -262,7 +264,8 @@ impl RestrictionConfig {
             .collect::<Result<Vec<Jwk>, String>>()?;
         if let Some(set) = written.jwks {
             let set = set.get("keys").cloned().unwrap_or(set);
-            let more = encoding::from_value(set).and_then(Jwk::read_each);
+            let more = encoding::from_value(set).map_err(String::from);
+            let more = more.and_then(|set| Jwk::read_each(set).map_err(|error| error.to_string()));
             keys.extend(more.map_err(|reason| format!("`jwks`: {reason}"))?);
         }
         let location = match (written.jwks_uri, written.open_id_connect_discovery_document) {
@@ -281,7 +284,10 @@ impl RestrictionConfig {
         {
             return Err("a URL of keys is neither https nor http on this machine".to_owned());
         }
-        let keys = VerificationKeys::from_jwks(keys).map_err(|reasons| reasons.join("; "))?;
+        let keys = VerificationKeys::from_jwks(keys).map_err(|errors| {
+            let reasons: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            reasons.join("; ")
+        })?;
         if keys.is_empty() && location.is_none() {
             return Err("there is no key to verify a token with".to_owned());
         }

@@ -18,8 +18,8 @@ use crate::id::Id;
 use crate::platform::Platform;
 use crate::server_secret::ServerSecret;
 use crate::token::{
-    AUDIENCE, Accepted, Dialects, Error, Found, ISSUER, KEYS, Location, POLICIES, RemoteKeys,
-    UntrustedToken, VerificationKeys, VerifiedToken, own,
+    AUDIENCE, Accepted, Dialects, Error, Found, ISSUER, KEYS, KeyError, Location, POLICIES,
+    RemoteKeys, UntrustedToken, VerificationKeys, VerifiedToken, own,
 };
 
 /// The policies of a deployment, in their order.
@@ -306,8 +306,8 @@ impl PolicyOption {
             }
             Some(json) => match VerificationKeys::from_json(json) {
                 Ok(keys) => Some((keys, None)),
-                Err(reasons) => {
-                    problems.extend(malformed(KEYS, reasons));
+                Err(errors) => {
+                    problems.extend(errors.into_iter().map(|error| key_problem(KEYS, error)));
                     None
                 }
             },
@@ -399,12 +399,11 @@ impl PolicyOption {
         let Restriction::Token(restriction) = &self.restriction else {
             return Vec::new();
         };
-        restriction
-            .keys
-            .check()
-            .err()
-            .map(|reasons| malformed(variable, reasons).collect())
-            .unwrap_or_default()
+        let errors = restriction.keys.check().err().unwrap_or_default();
+        errors
+            .into_iter()
+            .map(|error| key_problem(variable, error))
+            .collect()
     }
 
     async fn accept(
@@ -597,8 +596,11 @@ impl Admission<'_> {
     }
 }
 
-fn malformed(variable: &'static str, reasons: Vec<String>) -> impl Iterator<Item = SettingError> {
-    reasons
-        .into_iter()
-        .map(move |reason| SettingError::new(variable, SettingErrorKind::Malformed, reason))
+/// What is wrong with a key: an index is that of the key only where the variable holds the set itself.
+fn key_problem(variable: &'static str, error: KeyError) -> SettingError {
+    let malformed = |reason| SettingError::new(variable, SettingErrorKind::Malformed, reason);
+    match error.index {
+        Some(index) if variable == KEYS => malformed(error.reason).at(index),
+        _ => malformed(error.to_string()),
+    }
 }

@@ -3,73 +3,28 @@
 use http::StatusCode;
 use serde::Serialize;
 
+use super::check::check;
 use super::context::Context;
-use super::cors::Cors;
-use super::origin::TrustedHeaders;
 use super::problem::Problem;
 use super::response::{Reply, json};
-use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
-use crate::drm::Module;
+use crate::configuration::SettingError;
 use crate::error::Code;
 use crate::fairplay::certificate::Certificate;
-use crate::fairplay::credentials::{self, ApplicationSecret, Credentials};
-use crate::operator::Operator;
+use crate::fairplay::credentials::{ApplicationSecret, Credentials};
 use crate::platform::{self, Platform};
-use crate::policy::Policies;
-use crate::session::StoreFailure;
-use crate::token::{self};
 
 pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
     let licences = context.licences;
-    let mut problems = Vec::new();
-    let fairplay = match licences.credentials().await {
-        Ok(Some(credentials)) => {
-            collect(&mut problems, credentials.check());
-            Some(credentials)
-        }
-        Ok(None) => {
-            let message = "no DRM system is configured, so there is nothing to serve";
-            problems.push(problem(&SettingError::new(
-                credentials::CERTIFICATE,
-                SettingErrorKind::Missing,
-                message,
-            )));
-            None
-        }
-        Err(error) => {
-            collect(&mut problems, Err(error));
-            None
-        }
-    };
-    collect(
-        &mut problems,
-        licences.keys().check(licences.platform()).await,
-    );
-    let policies = licences.policies().await;
-    collect(&mut problems, policies.and_then(Policies::check));
-    let fairplay_terms = licences.modules().fairplay.terms(licences.platform());
-    collect(&mut problems, fairplay_terms.await.map(drop));
-    collect(&mut problems, licences.server_secret().await.map(drop));
-    let operator = Operator::load(licences.platform()).await;
-    collect(&mut problems, operator.map(drop));
-    let trusted_headers = TrustedHeaders::load(licences.platform()).await;
-    collect(&mut problems, trusted_headers.map(drop));
-    let query_tokens = token::query_tokens_allowed(licences.platform()).await;
-    collect(&mut problems, query_tokens.map(drop));
-    let store_failure = StoreFailure::load(licences.platform()).await;
-    collect(&mut problems, store_failure.map(drop));
-
-    let cors = Cors::read(licences.platform()).await;
-    collect(&mut problems, cors.map(drop));
-
-    let session_period = licences.session_period().await;
-    collect(&mut problems, session_period.map(drop));
-
+    let problems = check(licences).await;
     if !problems.is_empty() {
         let status = "error";
+        let settings = problems.settings.into_iter().map(SettingProblem::from);
+        let platform = problems.platform.into_iter().map(SettingProblem::from);
+        let problems = settings.chain(platform).collect();
         let document = Unhealthy { status, problems };
         return Ok(json(StatusCode::SERVICE_UNAVAILABLE, &document));
     }
+    let fairplay = licences.credentials().await.ok().flatten();
     let document = Healthy {
         status: "ok",
         test_credentials: fairplay.is_some_and(|credentials| credentials.test_credentials),
@@ -170,26 +125,26 @@ fn describe(credentials: &Credentials) -> Vec<CredentialDocument> {
     credentials.collect()
 }
 
-fn collect(problems: &mut Vec<SettingProblem>, result: Result<(), SettingsError>) {
-    match result {
-        Ok(()) => {}
-        Err(SettingsError::Invalid(found)) => problems.extend(found.iter().map(problem)),
-        Err(error @ SettingsError::Platform(_)) => problems.push(SettingProblem {
+impl From<SettingError> for SettingProblem {
+    fn from(error: SettingError) -> Self {
+        Self {
+            code: error.kind.code(),
+            variable: Some(error.variable),
+            index: error.index,
+            message: error.message(),
+            member: error.member,
+        }
+    }
+}
+
+impl From<platform::Error> for SettingProblem {
+    fn from(error: platform::Error) -> Self {
+        Self {
             code: Code::PLATFORM_UNAVAILABLE.name,
             variable: None,
             index: None,
             member: None,
             message: error.to_string(),
-        }),
-    }
-}
-
-fn problem(error: &SettingError) -> SettingProblem {
-    SettingProblem {
-        code: error.kind.code(),
-        variable: Some(error.variable),
-        index: error.index,
-        member: error.member.clone(),
-        message: error.message(),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! HTTP: one row a route in [`route`], a folder for each DRM system, and below them what all routes share.
 
+mod check;
 mod context;
 mod cors;
 mod fairplay;
@@ -28,6 +29,7 @@ use futures_util::future::join;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use http::{HeaderValue, Method, Request, StatusCode};
 
+pub use self::check::check;
 use self::context::Context;
 use self::cors::Cors;
 pub use self::incoming_body::{IncomingBody, MAX_BODY};
@@ -37,6 +39,7 @@ use self::problem::Problem;
 use self::response::Reply;
 use self::route::Route;
 pub use self::route::{route_name, routes};
+use crate::configuration::Problems;
 use crate::error::Code;
 use crate::licence::LicenceServer;
 use crate::platform::Platform;
@@ -60,6 +63,11 @@ impl<P: Platform> Service<P> {
             licences: LicenceServer::new(platform),
             cors: OnceCell::new(),
         }
+    }
+
+    /// Everything that keeps the configuration from loading.
+    pub async fn check(&self) -> Problems {
+        check(&self.licences).await
     }
 
     /// Answers a request. There is no request that it does not answer.

@@ -88,7 +88,7 @@ impl<'a> UntrustedToken<'a> {
     pub(crate) fn claims(&self) -> Result<Claims, Error> {
         encoding::json_object(&self.claims)
             .map(Claims)
-            .map_err(Error::Claims)
+            .map_err(|error| Error::Claims(error.to_string()))
     }
 
     /// What is signed. The signature is no part of it, since one message has many valid ones in ECDSA.

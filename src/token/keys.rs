@@ -2,6 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
+use std::fmt::{self, Display};
 
 use base64::Engine;
 use der::asn1::UintRef;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
-use crate::encoding::{self, BASE64, Pem, PemOrDer};
+use crate::encoding::{self, BASE64, JsonError, Pem, PemOrDer};
 use crate::rsa_key::{PublicKey, SignatureHash};
 use crate::token::Error;
 use crate::token::dialect::Secrets;
@@ -29,6 +30,36 @@ pub const ALGORITHMS: [&str; 9] = [
 /// How many tokens a key remembers.
 const REMEMBERED: usize = 256;
 
+/// What is wrong with a set of keys. It holds nothing of their content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyError {
+    /// The key, counted from 0; `None` for the set as a whole.
+    pub index: Option<usize>,
+    /// What is wrong with it, in a sentence.
+    pub reason: String,
+}
+
+impl KeyError {
+    fn of_set(reason: String) -> Self {
+        let index = None;
+        Self { index, reason }
+    }
+
+    fn of_key(index: usize, reason: String) -> Self {
+        let index = Some(index);
+        Self { index, reason }
+    }
+}
+
+impl Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            Some(index) => write!(f, "key {index}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
+}
+
 /// Keys that verify what an issuer signs.
 #[derive(Default)]
 pub struct VerificationKeys {
@@ -43,13 +74,15 @@ impl VerificationKeys {
     /// Reads a JWKS. Keys with `"use": "enc"` are passed over.
     ///
     /// # Errors
-    /// A sentence for each key that is wrong, by its place counted from 0; never its content.
-    pub fn from_json(json: &str) -> Result<Self, Vec<String>> {
-        let keys =
-            encoding::from_json(json.as_bytes()).and_then(|set: JwkSet| Jwk::read_each(set.keys));
-        let this = Self::from_jwks(keys.map_err(|reason| vec![reason])?)?;
+    /// What is wrong with the set, or with each of its keys; never its content.
+    pub fn from_json(json: &str) -> Result<Self, Vec<KeyError>> {
+        let set: JwkSet = encoding::from_json(json.as_bytes())
+            .map_err(|error| vec![KeyError::of_set(error.to_string())])?;
+        let keys = Jwk::read_each(set.keys).map_err(|error| vec![error])?;
+        let this = Self::from_jwks(keys)?;
         if this.is_empty() {
-            return Err(vec!["the set has no key for signatures".to_owned()]);
+            let reason = "the set has no key for signatures".to_owned();
+            return Err(vec![KeyError::of_set(reason)]);
         }
         Ok(this)
     }
@@ -59,7 +92,7 @@ impl VerificationKeys {
     ///
     /// # Errors
     /// What is no JWKS.
-    pub fn from_published(json: &[u8]) -> Result<Self, String> {
+    pub fn from_published(json: &[u8]) -> Result<Self, JsonError> {
         let set: JwkSet = encoding::from_json(json)?;
         let keys = set
             .keys
@@ -80,9 +113,9 @@ impl VerificationKeys {
     ///
     /// # Errors
     /// As [`Self::from_json`].
-    pub(crate) fn from_jwks(written: Vec<Jwk>) -> Result<Self, Vec<String>> {
+    pub(crate) fn from_jwks(written: Vec<Jwk>) -> Result<Self, Vec<KeyError>> {
         let mut this = Self::default();
-        let mut reasons = Vec::new();
+        let mut errors = Vec::new();
         for (place, written) in written.into_iter().enumerate() {
             if written.use_.as_deref() == Some("enc") {
                 continue;
@@ -91,36 +124,36 @@ impl VerificationKeys {
             if written.kty == "oct" && vendor::is_key_algorithm(alg) {
                 match written.symmetric(1) {
                     Ok(_) => this.others.push(written),
-                    Err(reason) => reasons.push(format!("key {place}: {reason}")),
+                    Err(reason) => errors.push(KeyError::of_key(place, reason)),
                 }
                 continue;
             }
             match VerificationKey::read(place, written) {
                 Ok(key) => this.keys.push(key),
-                Err(reason) => reasons.push(format!("key {place}: {reason}")),
+                Err(reason) => errors.push(KeyError::of_key(place, reason)),
             }
         }
-        if reasons.is_empty() {
+        if errors.is_empty() {
             Ok(this)
         } else {
-            Err(reasons)
+            Err(errors)
         }
     }
 
     /// Does the work that is otherwise left until a key is used.
     ///
     /// # Errors
-    /// A sentence for each key that is none, as [`Self::from_json`] has them.
-    pub fn check(&self) -> Result<(), Vec<String>> {
-        let reasons: Vec<String> = self
+    /// What is wrong with each key that is none, as [`Self::from_json`] has it.
+    pub fn check(&self) -> Result<(), Vec<KeyError>> {
+        let errors: Vec<KeyError> = self
             .keys
             .iter()
-            .filter_map(|key| Some(format!("key {}: {}", key.place, key.ready().err()?)))
+            .filter_map(|key| Some(KeyError::of_key(key.place, key.ready().err()?)))
             .collect();
-        if reasons.is_empty() {
+        if errors.is_empty() {
             Ok(())
         } else {
-            Err(reasons)
+            Err(errors)
         }
     }
 
@@ -338,9 +371,9 @@ impl Jwk {
     ///
     /// # Errors
     /// What is wrong with the first that is none, by its place counted from 0.
-    pub(crate) fn read_each(keys: Vec<Value>) -> Result<Vec<Self>, String> {
+    pub(crate) fn read_each(keys: Vec<Value>) -> Result<Vec<Self>, KeyError> {
         let keys = keys.into_iter().enumerate().map(|(place, key)| {
-            encoding::from_value(key).map_err(|reason| format!("key {place}: {reason}"))
+            encoding::from_value(key).map_err(|error| KeyError::of_key(place, error.to_string()))
         });
         keys.collect()
     }

@@ -19,7 +19,7 @@ pub use accepted::Accepted;
 pub use dialects::{Dialects, VARIABLE as DIALECTS};
 pub use jwt::{Claims, UntrustedToken};
 pub(crate) use keys::Jwk;
-pub use keys::VerificationKeys;
+pub use keys::{KeyError, VerificationKeys};
 pub use locate::{
     Found, SESSION_HEADER, TokenLocation, bearer, locate, query_tokens_allowed, session,
 };

@@ -77,7 +77,7 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
         ("fairplay_credentials", credentials.replace("sdk26", "a/b"), "setting_malformed fairplay_credentials: entry 0"),
         ("content_keys", String::new(), "setting_missing content_keys"),
         ("content_keys", "[".into(), "setting_malformed content_keys: it ends too early"),
-        ("content_keys", format!("[{record},{record}]"), "setting_collision content_keys: an id of record 1"),
+        ("content_keys", format!("[{record},{record}]"), "setting_collision content_keys: record 1: one of its ids"),
         ("content_keys", r#"[{"id":"a","key":"00","iv":"00"}]"#.into(), "setting_malformed content_keys: record 0: `key`"),
         ("token_keys", String::new(), "setting_missing token_keys"),
         ("token_keys", r#"{"keys":[]}"#.into(), "setting_malformed token_keys: the set has no key"),
@@ -110,6 +110,31 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
             "{variable}: {expected}\n{found:#?}"
         );
     }
+}
+
+#[test]
+fn a_problem_names_the_entry_and_the_member_as_data() {
+    let service = Service::new(Native::new(variables_with(&[
+        ("content_keys", r#"[{"id":"a","key":5}]"#),
+        ("server_secret", "short"),
+    ])));
+    let reply = run(service.handle(http::Request::get("/healthz").body(Vec::new()).unwrap()));
+    let health: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
+    let expected = serde_json::json!([
+        {
+            "code": "setting_malformed",
+            "variable": "content_keys",
+            "index": 0,
+            "member": "key",
+            "message": "record 0: `key`: a value is not a string",
+        },
+        {
+            "code": "setting_malformed",
+            "variable": "server_secret",
+            "message": "it has 5 bytes, and at least 32 are needed",
+        },
+    ]);
+    assert_eq!(health["problems"], expected);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::device::{read, secret, write_secret};
 use crate::credentials::export::{self, Format};
 use crate::credentials::files::{Found, Group, Reader, wrong_ask};
 use crate::credentials::request::{Authority, Digest, NewKey, Subject};
-use crate::credentials::{Assembled, assemble, to_variables};
+use crate::credentials::{Assembled, CredentialPart, Problem, assemble, to_variables};
 use crate::host::{ENVIRONMENT_PREFIX, Provided};
 use crate::progress::while_waiting;
 use crate::random;
@@ -301,7 +301,10 @@ impl Files {
                     value: Zeroizing::new(ask),
                     file,
                 }),
-                None => group.problems.push(format!("{file}: {}", wrong_ask(&ask))),
+                None => {
+                    let text = format!("{file}: {}", wrong_ask(&ask));
+                    group.problems.push(Problem::new(CredentialPart::Ask, text));
+                }
             }
         }
         Ok(groups)

@@ -25,7 +25,7 @@ use super::serve::duration;
 use super::token::{self, Explained};
 use crate::client::Client;
 use crate::configured;
-use crate::credentials::{assemble, to_variables};
+use crate::credentials::{CredentialPart, assemble, to_variables};
 use crate::device::ApplicationKey;
 use crate::doctor::examination::Examination;
 use crate::doctor::target::Target;
@@ -187,8 +187,8 @@ impl Arguments {
             report.ok("files", line);
         }
         for problem in &assembled.problems {
-            let (check, (why, remedy)) = of_files(problem);
-            report.add(Severity::Error, check, problem, why, remedy);
+            let (check, (why, remedy)) = of_files(problem.part);
+            report.add(Severity::Error, check, problem.to_string(), why, remedy);
         }
         if assembled.credentials.is_empty() {
             if assembled.problems.is_empty() {
@@ -224,7 +224,7 @@ impl Arguments {
             let health = Target::here(Settings(settings.clone()))
                 .ok()
                 .and_then(|target| target.health());
-            if health.is_some_and(|health| health["problems"][0].is_object()) {
+            if health.is_some_and(|health| !health.problems.is_empty()) {
                 return;
             }
             report.add(
@@ -342,18 +342,16 @@ async fn explained(settings: &Provided, text: &str, asset_id: Option<&str>, repo
     report.add(Severity::Error, "token", what, why, remedy);
 }
 
-/// What a problem of files is about.
-fn of_files(problem: &str) -> (&'static str, advice::Advice) {
-    let (variable, code) = if problem.contains("encrypted") {
-        ("fairplay_private_key_password", "setting_mismatch")
-    } else if problem.contains("ASk") {
-        ("fairplay_ask", "setting_malformed")
-    } else if problem.contains("private key") {
-        ("fairplay_private_key", "setting_mismatch")
-    } else {
-        ("fairplay_certificate", "setting_malformed")
+/// The check that a problem of files belongs to, and advice: as for the variable that would hold the part.
+fn of_files(part: CredentialPart) -> (&'static str, advice::Advice) {
+    use keylet::configuration::SettingErrorKind::{Malformed, Mismatch};
+    let (kind, variable) = match part {
+        CredentialPart::Certificate => (Malformed, credentials::CERTIFICATE),
+        CredentialPart::PrivateKey => (Mismatch, credentials::PRIVATE_KEY),
+        CredentialPart::Password => (Mismatch, credentials::PRIVATE_KEY_PASSWORD),
+        CredentialPart::Ask => (Malformed, credentials::ASK),
     };
-    advice::of_setting(variable, code, problem)
+    advice::of_setting(Some(kind), variable, None)
 }
 
 fn show(report: &Report, verdict: Verdict) {

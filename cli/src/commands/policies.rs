@@ -171,12 +171,8 @@ async fn validate(options: &[Value]) -> Result<(), String> {
     };
     checked.map_err(|error| match error {
         SettingsError::Invalid(problems) => {
-            let reasons = problems.iter().map(|problem| {
-                let reason = problem.message();
-                let bare = reason.strip_prefix("option 0: ").map(ToOwned::to_owned);
-                bare.unwrap_or(reason)
-            });
-            reasons.collect::<Vec<_>>().join("; ")
+            let reasons: Vec<String> = problems.into_iter().map(|problem| problem.reason).collect();
+            reasons.join("; ")
         }
         error => error.to_string(),
     })

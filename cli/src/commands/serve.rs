@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use futures_util::FutureExt;
 use keylet::service::Service;
-use serde_json::Value;
 
 use crate::host::{
     Application, Assignment, Options, Provided, Resolved, Reuse, Server, StoreChoice, World,
@@ -105,16 +104,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// What keeps Keylet from serving with these variables.
 fn problems(variables: &Resolved) -> Option<String> {
     let service = Service::new(Settings(variables.clone()));
-    let request = http::Request::get("/healthz").body(Vec::new()).ok()?;
-    // Nothing here waits for anything: variables are at hand, and nobody is asked.
-    let answer = service.handle(request).now_or_never()?;
-    let health: Value = serde_json::from_slice(answer.body()).ok()?;
-    let problems = health["problems"].as_array()?.iter();
-    let problems = problems.map(|problem| {
-        let text = |name: &str| problem[name].as_str().unwrap_or_default();
-        format!("{}: {}", text("variable"), text("message"))
-    });
-    Some(problems.collect::<Vec<_>>().join("; "))
+    // The check does not wait: variables are at hand, and no other server is asked.
+    let problems = service.check().now_or_never()?;
+    let messages: Vec<String> = problems.messages().collect();
+    (!messages.is_empty()).then(|| messages.join("; "))
 }
 
 impl Arguments {

@@ -14,7 +14,7 @@ use x509_cert::Certificate;
 use x509_cert::ext::pkix::BasicConstraints;
 use zeroize::Zeroizing;
 
-use super::{PrivateKey, decrypt};
+use super::{CredentialPart, PrivateKey, Problem, decrypt};
 
 /// Files are not larger than this: a credential has some kilobytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -44,7 +44,7 @@ pub struct Group {
     /// Lines for a person.
     pub notes: Vec<String>,
     /// What cannot be used though it should.
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
 }
 
 /// Reads files, with the passwords that are known.
@@ -132,7 +132,10 @@ impl Reader<'_> {
             _ => self.one(name, content, group),
         };
         if let Err(reason) = read {
-            group.problems.push(format!("{name}: {reason:#}"));
+            let part = reason.downcast_ref().map(|problem: &Problem| problem.part);
+            let part = part.unwrap_or(CredentialPart::Certificate);
+            let text = format!("{name}: {reason:#}");
+            group.problems.push(Problem::new(part, text));
         }
     }
 
@@ -154,7 +157,7 @@ impl Reader<'_> {
             return Ok(());
         }
         if is_ask(name) {
-            bail!(wrong_ask(text));
+            bail!(Problem::new(CredentialPart::Ask, wrong_ask(text)));
         }
         match encoding::pem_or_der(text) {
             Some(PemOrDer::Pem(blocks)) => self.pem(name, &blocks, group),
@@ -180,17 +183,23 @@ impl Reader<'_> {
                     let key = match &block.with_headers {
                         Some(body) => self.with_password(name, |password| {
                             PrivateKey::from_der(&decrypt::traditional(body, password)?)
-                        })?,
-                        None => self.key(name, &block.der)?,
+                        }),
+                        None => self.key(name, &block.der),
                     };
+                    let key =
+                        key.map_err(|error| Problem::about(CredentialPart::PrivateKey, error))?;
                     group.keys.push(found(name, key));
                 }
                 "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => group.leave_out_request(name),
                 "PUBLIC KEY" | "RSA PUBLIC KEY" => {
-                    bail!("it is a public key, and the private key is needed")
+                    let reason = "it is a public key, and the private key is needed";
+                    bail!(Problem::new(CredentialPart::PrivateKey, reason))
                 }
                 label if label.ends_with("PRIVATE KEY") => {
-                    bail!("it is a private key of another kind ({label}): FairPlay's are RSA keys")
+                    let reason = format!(
+                        "it is a private key of another kind ({label}): FairPlay's are RSA keys"
+                    );
+                    bail!(Problem::new(CredentialPart::PrivateKey, reason))
                 }
                 "PKCS7" | "CMS" => bail!(
                     "it is PKCS#7; take the certificate out with `openssl pkcs7 -print_certs`"
@@ -268,7 +277,8 @@ impl Reader<'_> {
         })?;
         let mut certificates = Vec::new();
         for key in &archive.keys {
-            let mut key = PrivateKey::from_der(key.key.as_der())?;
+            let mut key = PrivateKey::from_der(key.key.as_der())
+                .map_err(|error| Problem::about(CredentialPart::PrivateKey, error))?;
             key.password = Some(password.clone()).filter(|password| !password.is_empty());
             group.keys.push(found(name, key));
         }
@@ -277,7 +287,10 @@ impl Reader<'_> {
         }
         ensure!(
             !archive.keys.is_empty(),
-            "the PKCS#12 container has no private key: it was exported without it"
+            Problem::new(
+                CredentialPart::PrivateKey,
+                "the PKCS#12 container has no private key: it was exported without it"
+            )
         );
         if certificates.is_empty() {
             return Ok(());
@@ -323,12 +336,13 @@ impl Reader<'_> {
                 Err(error) => return Err(error),
             }
         }
-        match self.passwords.is_empty() {
-            true => bail!(
+        let reason = match self.passwords.is_empty() {
+            true => {
                 "it is encrypted, and no password was given (--password-file, or KEYLET_PASSWORD)"
-            ),
-            false => bail!("it is encrypted, and no password that was given decrypts it"),
-        }
+            }
+            false => "it is encrypted, and no password that was given decrypts it",
+        };
+        bail!(Problem::new(CredentialPart::Password, reason))
     }
 
     /// `certificates.json` of the server SDK, or a content key policy of Azure Media Services.
@@ -379,8 +393,10 @@ impl Reader<'_> {
             );
         }
         if let Some(ask) = text("ask") {
-            let ask = encoding::fixed::<16>(ask)
-                .context("`ask` is not 16 bytes in hexadecimal or base64")?;
+            let ask = encoding::fixed::<16>(ask).ok_or_else(|| {
+                let reason = "`ask` is not 16 bytes in hexadecimal or base64";
+                Problem::new(CredentialPart::Ask, reason)
+            })?;
             group
                 .asks
                 .push(found(&list.display().to_string(), Zeroizing::new(ask)));
@@ -424,7 +440,9 @@ impl Reader<'_> {
                 };
                 reader.pfx(name, &pfx, &mut group)?;
                 if let Some(ask) = text("ask") {
-                    let ask = encoding::fixed::<16>(ask).context("`ask` is not 16 bytes")?;
+                    let ask = encoding::fixed::<16>(ask).ok_or_else(|| {
+                        Problem::new(CredentialPart::Ask, "`ask` is not 16 bytes")
+                    })?;
                     group.asks.push(found(name, Zeroizing::new(ask)));
                 }
                 groups.push(group);
@@ -520,9 +538,9 @@ pub fn wrong_ask(text: &str) -> String {
 }
 
 fn ask_of(bytes: &[u8]) -> Result<Zeroizing<[u8; 16]>> {
-    Ok(Zeroizing::new(
-        bytes.try_into().context("an ASk has 16 bytes")?,
-    ))
+    Ok(Zeroizing::new(bytes.try_into().map_err(|_| {
+        Problem::new(CredentialPart::Ask, "an ASk has 16 bytes")
+    })?))
 }
 
 fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>> {

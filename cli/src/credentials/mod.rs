@@ -231,7 +231,46 @@ pub struct Assembled {
     /// Lines for a person: what was taken, what was left, without any secret.
     pub report: Vec<String>,
     /// What is wrong, without any secret.
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
+}
+
+/// What is wrong with files, without any secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Problem {
+    /// What it is about.
+    pub part: CredentialPart,
+    /// A sentence, with the file.
+    pub text: String,
+}
+
+/// The part of a credential that a problem is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialPart {
+    /// The certificate, or the file as a whole.
+    Certificate,
+    /// A private key.
+    PrivateKey,
+    /// The password of a private key.
+    Password,
+    /// The application secret key.
+    Ask,
+}
+
+impl Problem {
+    /// A problem.
+    pub fn new(part: CredentialPart, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { part, text }
+    }
+
+    /// The error as a problem with this subject, unless it has one.
+    fn about(part: CredentialPart, error: anyhow::Error) -> anyhow::Error {
+        match error.is::<Self>() {
+            true => error,
+            false => Self::new(part, format!("{error:#}")).into(),
+        }
+    }
 }
 
 /// Makes credentials of groups of files: the files of a group belong together.
@@ -295,14 +334,19 @@ impl Assembled {
                 continue;
             }
             for bits in &missing {
-                self.problems.push(match keys.is_empty() {
-                    true => format!("{}: there is no private key for the {bits}-bit certificate", certificate.file),
+                let text = match keys.is_empty() {
+                    true => format!(
+                        "{}: there is no private key for the {bits}-bit certificate",
+                        certificate.file
+                    ),
                     false => format!(
                         "{}: none of the private keys belongs to the {bits}-bit certificate: their moduli differ. \
                          Apple issues a certificate for one signing request, and only the key of that request fits",
                         certificate.file
                     ),
-                });
+                };
+                self.problems
+                    .push(Problem::new(CredentialPart::PrivateKey, text));
             }
             used.extend(own.iter().copied());
             if missing.is_empty() {
@@ -310,8 +354,9 @@ impl Assembled {
             }
         }
         if group.certificates.is_empty() && !(keys.is_empty() && group.asks.is_empty()) {
+            let text = format!("{}: there is no certificate", group.name);
             self.problems
-                .push(format!("{}: there is no certificate", group.name));
+                .push(Problem::new(CredentialPart::Certificate, text));
         }
         let left_out = keys.iter().enumerate();
         for (_, key) in left_out.filter(|(place, _)| !used.contains(place)) {
@@ -327,19 +372,20 @@ impl Assembled {
             [first, rest @ ..] => {
                 if rest.iter().any(|other| *other.value != *first.value) {
                     let files: Vec<&str> = asks.iter().map(|ask| ask.file.as_str()).collect();
-                    self.problems
-                        .push(format!("{}: these hold different ASks", files.join(", ")));
+                    let text = format!("{}: these hold different ASks", files.join(", "));
+                    self.problems.push(Problem::new(CredentialPart::Ask, text));
                 }
                 Some(first)
             }
         };
         if let (Some(ask), true) = (ask, found.len() > 1) {
-            self.problems.push(format!(
+            let text = format!(
                 "{}: there are {} certificates, and nothing says whose ASk this is. Give each credential a \
                  directory of its own, or use certificates.json",
                 ask.file,
                 found.len()
-            ));
+            );
+            self.problems.push(Problem::new(CredentialPart::Ask, text));
             return;
         }
         let several = found.len() > 1;

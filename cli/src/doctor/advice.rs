@@ -1,25 +1,33 @@
 //! Why a problem matters, and what to do about it.
 
+use keylet::configuration::SettingErrorKind;
+use keylet::fairplay::credentials;
+
 /// Why, and what to do.
 pub type Advice = (&'static str, &'static str);
 
-/// What a problem of the configuration is about: the check, and advice. `code` is the kind of problem,
-/// as `/healthz` has it.
-pub fn of_setting(variable: &str, code: &str, message: &str) -> (&'static str, Advice) {
-    // A list of credentials names the member that is wrong.
-    let about = |name: &str| {
-        variable == format!("fairplay_{name}") || message.contains(&format!(", `{name}`:"))
+/// What a problem of the configuration is about: the check, and advice. `kind` is `None` for a kind that
+/// this version does not know.
+pub fn of_setting(
+    kind: Option<SettingErrorKind>,
+    variable: &str,
+    member: Option<&str>,
+) -> (&'static str, Advice) {
+    // In a list of credentials the member is what a variable is for a single one.
+    let about = |single: &str| match variable {
+        credentials::CREDENTIALS => member == single.strip_prefix("fairplay_"),
+        variable => variable == single,
     };
     let is_credential = variable.starts_with("fairplay_");
-    match code {
-        "setting_refused" if is_credential => (
+    match kind {
+        Some(SettingErrorKind::Refused) if is_credential => (
             "test_credentials",
             (
                 "The SDK's private key is published: whoever has it opens every SPC, and with it every licence.",
                 "Use the credentials that Apple issued to you. For a test server set `fairplay_test_credentials` to `true`.",
             ),
         ),
-        "setting_mismatch" if is_credential && message.contains("password") => (
+        Some(SettingErrorKind::Mismatch) if about(credentials::PRIVATE_KEY_PASSWORD) => (
             "private_key_password",
             (
                 "The private key stays closed, so no SPC can be opened.",
@@ -27,14 +35,15 @@ pub fn of_setting(variable: &str, code: &str, message: &str) -> (&'static str, A
                  A lost password cannot be recovered: make a new key and request, and have the certificate issued anew.",
             ),
         ),
-        "setting_missing" if is_credential && message.contains("encrypted") => (
+        // A private key is not missing: it is encrypted, and its password is.
+        Some(SettingErrorKind::Missing) if about(credentials::PRIVATE_KEY) => (
             "private_key_password",
             (
                 "The private key stays closed, so no SPC can be opened.",
                 "Set `fairplay_private_key_password`, or store the key decrypted: `keylet credentials import --decrypt`.",
             ),
         ),
-        "setting_mismatch" if is_credential => (
+        Some(SettingErrorKind::Mismatch) if is_credential => (
             "private_key",
             (
                 "Players encrypt to the key in the certificate: no other key opens their SPCs. To them it is a black screen.",
@@ -42,28 +51,28 @@ pub fn of_setting(variable: &str, code: &str, message: &str) -> (&'static str, A
                  `openssl x509 -inform der -in CERTIFICATE -noout -modulus` must print the same. A bundle needs both keys.",
             ),
         ),
-        "setting_collision" if is_credential => (
+        Some(SettingErrorKind::Collision) if is_credential => (
             "certificate",
             (
                 "An SPC names its certificate by hash, so that each may be there once.",
                 "Remove one of the two, from `fairplay_certificate` or from `fairplay_credentials`.",
             ),
         ),
-        _ if about("private_key_password") => (
+        _ if about(credentials::PRIVATE_KEY_PASSWORD) => (
             "private_key_password",
             (
                 "The private key stays closed, so no SPC can be opened.",
                 "Set `fairplay_private_key_password`, or store the key decrypted: `keylet credentials import --decrypt`.",
             ),
         ),
-        _ if about("private_key") || about("private_key_2048") => (
+        _ if about(credentials::PRIVATE_KEY) || about("fairplay_private_key_2048") => (
             "private_key",
             (
                 "Without its private key a certificate is of no use: no SPC can be opened.",
                 "`keylet credentials import` reads every form of key and writes one that the server reads.",
             ),
         ),
-        _ if about("ask") => (
+        _ if about(credentials::ASK) => (
             "ask",
             (
                 "The ASk opens what a device has sealed in its SPC; without the right one no CKC can be made.",
@@ -176,5 +185,28 @@ pub fn of_refusal(code: &str) -> Advice {
             "The device gets no licence.",
             "docs/errors.md says what this code means.",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_of_a_list_has_the_advice_of_its_variable() {
+        use SettingErrorKind::{Malformed, Mismatch, Missing};
+        for (kind, name, check) in [
+            (Mismatch, "private_key_password", "private_key_password"),
+            (Missing, "private_key", "private_key_password"),
+            (Mismatch, "private_key", "private_key"),
+            (Malformed, "private_key", "private_key"),
+            (Malformed, "ask", "ask"),
+            (Malformed, "certificate", "certificate"),
+        ] {
+            let single = of_setting(Some(kind), &format!("fairplay_{name}"), None);
+            let listed = of_setting(Some(kind), credentials::CREDENTIALS, Some(name));
+            assert_eq!(single.0, check, "{name}");
+            assert_eq!(single, listed, "{name}");
+        }
     }
 }

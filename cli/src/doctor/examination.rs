@@ -175,7 +175,7 @@ impl Examination<'_> {
 
     /// What the server says of its configuration: the names of its credentials.
     fn health(&self, report: &mut Report) -> Vec<String> {
-        let Some(document) = self.target.health() else {
+        let Some(health) = self.target.health() else {
             report.add(
                 Severity::Unchecked,
                 "configuration",
@@ -186,18 +186,12 @@ impl Examination<'_> {
             return vec!["default".to_owned()];
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        for problem in document["problems"].as_array().into_iter().flatten() {
-            let (variable, message) = (text(&problem["variable"]), text(&problem["message"]));
+        for problem in &health.problems {
             let (check, (why, remedy)) =
-                advice::of_setting(&variable, &text(&problem["code"]), &message);
-            report.add(
-                Severity::Error,
-                check,
-                format!("{variable}: {message}"),
-                why,
-                remedy,
-            );
+                advice::of_setting(problem.kind(), &problem.variable, problem.member.as_deref());
+            report.add(Severity::Error, check, problem.to_string(), why, remedy);
         }
+        let document = health.document;
         if document["status"] != "ok" {
             return Vec::new();
         }

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result, anyhow};
 use http::{Request, Response};
+use keylet::configuration::{SettingError, SettingErrorKind};
 use keylet::service::Service;
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -15,6 +17,56 @@ pub enum Target {
     Here(Box<Service<Settings>>, Runtime),
     /// One that runs, by the URL of its root, without a slash at the end.
     There(String, Client),
+}
+
+/// How the configuration of a server loads.
+pub struct Health {
+    /// The document of `/healthz`.
+    pub document: Value,
+    /// What keeps it from loading.
+    pub problems: Vec<Problem>,
+}
+
+/// A problem of a configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Problem {
+    /// What kind of problem, by its code; empty when the host does not answer.
+    #[serde(default)]
+    pub code: String,
+    /// The variable; empty when the host does not answer.
+    #[serde(default)]
+    pub variable: String,
+    /// The member, where the value or its entry is an object.
+    pub member: Option<String>,
+    /// What is wrong, and in which entry. Never a value.
+    pub message: String,
+}
+
+impl Problem {
+    /// What kind of problem.
+    pub fn kind(&self) -> Option<SettingErrorKind> {
+        SettingErrorKind::from_code(&self.code)
+    }
+}
+
+impl From<SettingError> for Problem {
+    fn from(error: SettingError) -> Self {
+        Self {
+            code: error.kind.code().to_owned(),
+            variable: error.variable.to_owned(),
+            message: error.message(),
+            member: error.member,
+        }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.variable.as_str() {
+            "" => f.write_str(&self.message),
+            variable => write!(f, "{variable}: {}", self.message),
+        }
+    }
 }
 
 impl Target {
@@ -54,11 +106,27 @@ impl Target {
         }
     }
 
-    /// What its `/healthz` says; `None` when it has none of this server.
-    pub fn health(&self) -> Option<Value> {
+    /// How its configuration loads; `None` when it has no `/healthz` of this server.
+    pub fn health(&self) -> Option<Health> {
         let answer = self.send(Request::get("/"), "/healthz", &[]).ok()?;
         let document: Value = serde_json::from_slice(answer.body()).ok()?;
-        document["status"].is_string().then_some(document)
+        document["status"].is_string().then_some(())?;
+        let problems = match self {
+            Self::Here(service, runtime) => {
+                let problems = runtime.block_on(service.check());
+                let settings = problems.settings.into_iter().map(Problem::from);
+                let platform = problems.platform.iter().map(|error| Problem {
+                    message: error.to_string(),
+                    ..Problem::default()
+                });
+                settings.chain(platform).collect()
+            }
+            Self::There(..) => {
+                let problems = document.get("problems").cloned().unwrap_or_default();
+                serde_json::from_value(problems).unwrap_or_default()
+            }
+        };
+        Some(Health { document, problems })
     }
 
     /// Sends a request to a path below its root.

@@ -71,7 +71,8 @@ pub async fn kill_account_sessions<P: Platform>(context: Context<'_, P>) -> Resu
     require_nagra(&context).await?;
     require_operator(context.licences, context.headers()).await?;
     let malformed = |reason: String| Problem::new(Code::REQUEST_MALFORMED, reason);
-    let body = encoding::json(context.request.body()).map_err(malformed)?;
+    let body =
+        encoding::json(context.request.body()).map_err(|error| malformed(error.to_string()))?;
     let account = body.get("accountId").and_then(Value::as_str);
     let account = account.ok_or_else(|| malformed("there is no `accountId`".to_owned()))?;
     let ended = context

@@ -117,6 +117,7 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
     let platform = licences.platform();
     let now = platform.now();
     let settings = |error: SettingsError| explain_settings(&error);
+    check(licences).await?;
     let policies = licences.policies().await.map_err(settings)?;
     let has_secret = licences.server_secret().await.map_err(settings)?.is_some();
 
@@ -193,6 +194,41 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
         document["allows"] = json!(allows);
     }
     Ok(Explained { document, is_good })
+}
+
+/// The settings that decide on a token.
+const SETTINGS: [&str; 7] = [
+    token::POLICIES,
+    token::KEYS,
+    token::ISSUER,
+    token::AUDIENCE,
+    "dialects",
+    "query_tokens",
+    keylet::server_secret::VARIABLE,
+];
+
+/// Checks the settings that decide on a token. A key that is not sound refuses its own tokens alone, so
+/// it counts only together with a setting that does not load.
+///
+/// # Errors
+/// Everything that is wrong with them.
+async fn check(licences: &LicenceServer<Settings>) -> Result<()> {
+    let loaded = [
+        licences.policies().await.map(drop),
+        licences.server_secret().await.map(drop),
+        token::query_tokens_allowed(licences.platform())
+            .await
+            .map(drop),
+    ];
+    if loaded.iter().all(Result::is_ok) {
+        return Ok(());
+    }
+    let mut problems = keylet::service::check(licences).await;
+    problems
+        .settings
+        .retain(|problem| SETTINGS.contains(&problem.variable));
+    let lines: Vec<String> = problems.messages().collect();
+    bail!(lines.join("\n"))
 }
 
 /// A message, as far as it can be read without a key.
