@@ -35,6 +35,7 @@ fn every_code_has_a_case_or_a_test_that_names_it() {
         include_str!("endpoints.rs"),
         include_str!("inspect.rs"),
         include_str!("issuer.rs"),
+        include_str!("keys.rs"),
         include_str!("policies.rs"),
         include_str!("policy.rs"),
         include_str!("sessions.rs"),

@@ -12,6 +12,7 @@ mod fixtures;
 mod inspect;
 mod issuer;
 mod jose;
+mod keys;
 mod metrics;
 mod openapi;
 mod platform;
