@@ -8,7 +8,7 @@ use super::error::{Details, Error};
 use crate::configuration::SettingsError;
 use crate::content_key::{ContentKey, KeyQuery};
 use crate::drm_system::DrmSystem;
-use crate::entitlement::{DeviceClass, Granted, Limits, Terms};
+use crate::entitlement::{DeviceClass, Granted, Terms};
 use crate::platform::Platform;
 
 /// What the route of a request is for.
@@ -137,17 +137,17 @@ pub trait Module {
     /// What the device reports, when the request's intent is [`Intent::Report`].
     fn report(&self, opened: &Self::Opened<'_>) -> Option<Self::Report>;
 
-    /// Holds the limits against the device: each one is honoured or refuses. `device_id` is the pseudonym of
-    /// the device, when the server has a secret to make it with.
+    /// Holds the terms for a key against the device: each one is honoured or refuses. `device_id` is the pseudonym
+    /// of the device, when the server has a secret to make it with.
     ///
     /// The limits are taken apart without `..`, so that a new one does not compile until it is decided
     /// here. Uses, streams, addresses and countries are kept by the pipeline, for every system.
     ///
     /// # Errors
-    /// The first limit that the device does not keep.
+    /// The first term that the device does not keep.
     fn enforce(
         &self,
-        limits: &Limits,
+        key: &GrantedKey<'_>,
         opened: &Self::Opened<'_>,
         device_id: Option<&str>,
     ) -> Result<(), Error>;

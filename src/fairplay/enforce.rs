@@ -1,19 +1,18 @@
 //! Limits held against what an SPC says of its device.
 
-use crate::entitlement::{IfReported, Limits};
+use crate::entitlement::{IfReported, Limits, SecurityLevel};
 use crate::fairplay::client::{Client, Streaming};
 use crate::fairplay::error::Error;
 use crate::fairplay::output_protection;
 
-/// Holds every limit against the client. `device_id` is the pseudonym of the device, when there is one.
+/// Holds the limits on the device and its output against the client. `device_id` is the pseudonym of the device,
+/// when there is one.
 ///
 /// # Errors
-/// The first limit that the device does not keep, or does not say that it can keep.
-pub fn enforce(limits: &Limits, client: &Client, device_id: Option<&str>) -> Result<(), Error> {
+/// The first limit that the device does not keep, or does not say that it keeps.
+pub fn device(limits: &Limits, client: &Client, device_id: Option<&str>) -> Result<(), Error> {
     // Without `..`: a new limit does not compile until it is honoured or refused here.
     let Limits {
-        hdcp,
-        min_security_level,
         no_airplay,
         no_av_adapter,
         no_virtual_machines,
@@ -23,9 +22,12 @@ pub fn enforce(limits: &Limits, client: &Client, device_id: Option<&str>) -> Res
         min_kdl,
         if_reported:
             IfReported {
-                min_security_level: min_security_level_if_reported,
                 min_kdl: min_kdl_if_reported,
+                min_security_level: _,
             },
+        // In `protection`.
+        hdcp: _,
+        min_security_level: _,
         // The pipeline keeps these, for every system.
         max_uses: _,
         max_streams: _,
@@ -52,21 +54,27 @@ pub fn enforce(limits: &Limits, client: &Client, device_id: Option<&str>) -> Res
         return Err(Error::VirtualMachine);
     }
     match client.streaming {
-        Some(Streaming::AirPlay) if *no_airplay => return Err(Error::Output),
-        Some(Streaming::AvAdapter) if *no_av_adapter => return Err(Error::Output),
-        _ => {}
+        Some(Streaming::AirPlay) if *no_airplay => Err(Error::Output),
+        Some(Streaming::AvAdapter) if *no_av_adapter => Err(Error::Output),
+        _ => Ok(()),
     }
-    for (level, unreported_passes) in [
-        (min_security_level, false),
-        (min_security_level_if_reported, true),
-    ] {
-        if level.is_some_and(|level| !output_protection::reaches(client, level, unreported_passes))
-        {
-            return Err(Error::SecurityLevel);
-        }
+}
+
+/// Holds the limits on the protection of what is played against the client.
+///
+/// # Errors
+/// The first limit that the device does not keep, or does not say that it keeps.
+pub fn protection(limits: &Limits, client: &Client) -> Result<(), Error> {
+    let reaches = |level: Option<SecurityLevel>, unreported_passes| {
+        level.is_none_or(|level| output_protection::reaches(client, level, unreported_passes))
+    };
+    if !reaches(limits.min_security_level, false)
+        || !reaches(limits.if_reported.min_security_level, true)
+    {
+        return Err(Error::SecurityLevel);
     }
-    match hdcp {
-        Some(hdcp) if !output_protection::can_enforce(client, *hdcp) => Err(Error::HdcpUnsupported),
+    match limits.hdcp {
+        Some(hdcp) if !output_protection::can_enforce(client, hdcp) => Err(Error::HdcpUnsupported),
         _ => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rand_core::CryptoRng;
 
 use crate::content_key::ContentKey;
-use crate::entitlement::{Granted, Limits};
+use crate::entitlement::Granted;
 use crate::fairplay::ckc;
 use crate::fairplay::credentials::Credentials;
 use crate::fairplay::duration::Duration;
@@ -43,21 +43,29 @@ pub struct Answer {
     pub duration: Option<Duration>,
 }
 
-/// Step 6: whether the device takes the key and keeps the limits.
+/// Step 6: whether the device takes the key and keeps the terms.
 ///
 /// # Errors
 /// [`Error`] says what it does not take or keep.
 pub fn enforce(
     spc: &VerifiedSpc<'_>,
-    limits: &Limits,
+    key: &ContentKey,
+    granted: &Granted,
     device_id: Option<&str>,
 ) -> Result<(), Error> {
+    let Granted {
+        use_,
+        remaining: _,
+        limits,
+    } = granted;
     let client = &spc.opened.client;
     let takes_keys = |formats: &Vec<u64>| formats.contains(&Tag::CONTENT_KEY.0);
     if !client.key_formats.as_ref().is_none_or(takes_keys) {
         return Err(Error::KeyFormat);
     }
-    enforce::enforce(limits, client, device_id)
+    enforce::device(limits, client, device_id)?;
+    Duration::choose(use_, client, key)?;
+    enforce::protection(limits, client)
 }
 
 /// Steps 7 and 8: from a verified SPC, a key and terms that [`enforce`] has passed to a CKC.
@@ -75,13 +83,9 @@ pub fn respond(
     granted: &Granted,
     rng: &mut dyn CryptoRng,
 ) -> Result<Answer, Error> {
-    let Granted {
-        use_,
-        remaining: _,
-        limits,
-    } = granted;
+    let limits = &granted.limits;
     let client = &spc.opened.client;
-    let duration = Duration::choose(use_, client, key)?;
+    let duration = Duration::choose(&granted.use_, client, key)?;
     let iv = key.iv.as_ref().ok_or(Error::IvMissing)?;
 
     let wrapped = ckc::content_key(&key.key, iv, &spc.session_key.sk);

@@ -10,7 +10,7 @@ use crate::drm::{
     self, AuditDetails, Details, Device, DrmSystem, GrantedKey, Intent, Module, Purpose, Request,
     Sealed,
 };
-use crate::entitlement::{Limits, Terms};
+use crate::entitlement::Terms;
 use crate::error::Code;
 use crate::fairplay::check_in::Report;
 use crate::fairplay::client::{Capabilities, Client, PlaybackState, Streaming};
@@ -167,11 +167,11 @@ impl Module for FairPlay {
 
     fn enforce(
         &self,
-        limits: &Limits,
+        key: &GrantedKey<'_>,
         spc: &VerifiedSpc<'_>,
         device_id: Option<&str>,
     ) -> Result<(), drm::Error> {
-        Ok(ksm::enforce(spc, limits, device_id)?)
+        Ok(ksm::enforce(spc, key.key, key.granted, device_id)?)
     }
 
     async fn seal(

@@ -204,7 +204,11 @@ impl<P: Platform> LicenceServer<P> {
                 };
                 let granted = terms.granted_at(now)?;
                 check_limits(&granted.limits, device_id, &origin).await?;
-                module.enforce(&granted.limits, &opened, device_id)?;
+                let granted_key = GrantedKey {
+                    key: &key.key,
+                    granted: &granted,
+                };
+                module.enforce(&granted_key, &opened, device_id)?;
                 Ok((terms.has_lease(), granted))
             };
             match granted.await {
@@ -478,11 +482,11 @@ mod tests {
 
         fn enforce(
             &self,
-            limits: &Limits,
+            key: &GrantedKey<'_>,
             _: &Vec<String>,
             _: Option<&str>,
         ) -> Result<(), drm::Error> {
-            match limits.hdcp {
+            match key.granted.limits.hdcp {
                 None => Ok(()),
                 Some(_) => Err(drm::Error::Refused {
                     code: Code::DEVICE_HDCP_UNSUPPORTED,

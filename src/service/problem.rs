@@ -1,11 +1,11 @@
 //! Refusals as RFC 9457 problem documents.
 
 use http::{HeaderValue, Method, StatusCode};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::response::{Reply, allow, reply};
 use crate::drm::Details;
+use crate::encoding;
 use crate::error::Code;
 use crate::licence;
 
@@ -41,23 +41,22 @@ impl Problem {
         }
     }
 
-    /// The document: `type`, `title`, `status`, `code`, `request_id`, and where there is such
+    /// The document (RFC 9457 section 3.1): `type`, `title`, `status`, `code`, `request_id`, and where there is such
     /// `detail`, `fps_status` and `errorCode`.
     pub fn into_reply(self, request_id: &str) -> Reply {
-        let extensions = self.extensions.into_iter();
-        let document = ProblemDocument {
-            type_: "about:blank",
-            title: self.code.title,
-            status: self.code.status,
-            code: self.code.name,
-            request_id,
-            detail: self.detail,
-            extensions: extensions
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
-        };
+        let mut document = encoding::members([
+            ("type", "about:blank".into()),
+            ("title", self.code.title.into()),
+            ("status", self.code.status.into()),
+            ("code", self.code.name.into()),
+            ("request_id", request_id.into()),
+        ]);
+        let detail = self.detail.map(|detail| ("detail", detail.into()));
+        for (name, value) in detail.into_iter().chain(self.extensions) {
+            document.insert(name.to_owned(), value);
+        }
         let status = StatusCode::from_u16(self.code.status).unwrap_or(StatusCode::BAD_REQUEST);
-        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let body = Value::Object(document).to_string();
         let mut reply = reply(status, "application/problem+json", body);
         let headers = reply.headers_mut();
         headers.insert(CODE_HEADER, HeaderValue::from_static(self.code.name));
@@ -72,21 +71,6 @@ impl Problem {
         }
         reply
     }
-}
-
-/// A refusal (RFC 9457 section 3.1), with the extension members of this server.
-#[derive(Serialize)]
-struct ProblemDocument<'a> {
-    #[serde(rename = "type")]
-    type_: &'static str,
-    title: &'static str,
-    status: u16,
-    code: &'static str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
-    #[serde(flatten)]
-    extensions: Map<String, Value>,
 }
 
 impl From<Code> for Problem {

@@ -130,6 +130,7 @@ impl<T> Cache<T> {
         now: u64,
     ) -> Result<Rc<T>, Unavailable> {
         let known = self.known(fetch, platform, now).await?;
+        self.known.replace(Some(known.clone()));
         Ok(known.value)
     }
 

@@ -1199,11 +1199,11 @@ const session = new StreamSession(server, token, (reason) => { ended = reason; }
 await session.open();
 const first = session.id;
 const ckc = await session.license(message);
-await session.heartbeat();
+await session.beat();
 // An operator ends it: the next heartbeat says so.
 const headers = { authorization: `Bearer ${operator}` };
 const deleted = await fetch(`${server}/sessions?subject=viewer-1`, { method: "DELETE", headers });
-await session.heartbeat();
+await session.beat();
 // Another one begins, and ends by itself.
 const next = new StreamSession(server, token, () => {});
 await next.open();
