@@ -3,7 +3,7 @@
 
 mod exchange;
 pub mod http;
-mod store;
+pub mod store;
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,14 +12,15 @@ use ::http::{Request, Response};
 use zeroize::Zeroizing;
 
 pub use exchange::Exchange;
+use store::Store;
 
 use crate::platform::{self, Error, Platform};
 
 /// What differs between hosts: where variables are kept, whether there is a store, and how a
 /// request leaves.
 pub trait Host {
-    /// Whether the host has a key-value store that keeps what is written.
-    const HAS_STORE: bool;
+    /// Its key-value store.
+    type Store: Store;
 
     /// The value of a variable; `None` when it is undefined. An empty one is taken for that too.
     ///
@@ -65,23 +66,23 @@ impl<H: Host> Platform for Wasi<H> {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        store::with::<H, _>(|bucket| bucket.get(key).map_err(store::failed))
+        H::Store::get(key).await
     }
 
     async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
-        store::with::<H, _>(|bucket| bucket.set(key, value).map_err(store::failed))
+        H::Store::set(key, value).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
-        store::with::<H, _>(|bucket| bucket.delete(key).map_err(store::failed))
+        H::Store::delete(key).await
     }
 
     async fn keys(&self) -> Result<Vec<String>, Error> {
-        store::with::<H, _>(store::keys)
+        H::Store::keys().await
     }
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
-        store::with::<H, _>(|bucket| store::increment(bucket, key, delta))
+        H::Store::increment(key, delta).await
     }
 
     async fn sleep(&self, duration: Duration) {

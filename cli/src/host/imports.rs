@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use wasmtime::Result;
-use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
+use wasmtime::component::{
+    ComponentType, FutureReader, Lift, Linker, Lower, Resource, ResourceType, StreamReader,
+};
 
 use super::manifest::DEFAULT_STORE;
 use super::state::{Shared, State};
@@ -122,6 +124,80 @@ pub fn key_value(linker: &mut Linker<State>) -> Result<()> {
         )
 }
 
+/// Spin's key-value store of WASI 0.3: its calls hold up no other request of the instance.
+pub fn key_value_v3(linker: &mut Linker<State>) -> Result<()> {
+    let mut store = linker.instance("spin:key-value/key-value@3.0.0")?;
+    store.resource(
+        "store",
+        ResourceType::host::<Bucket>(),
+        |mut store, handle| {
+            store
+                .data_mut()
+                .table()
+                .delete(Resource::<Bucket>::new_own(handle))?;
+            Ok(())
+        },
+    )?;
+    store.func_wrap_concurrent("[static]store.open", |accessor, (name,): (String,)| {
+        Box::pin(async move {
+            accessor.with(|mut access| {
+                let state = access.get();
+                if name != DEFAULT_STORE || state.shared.store.is_none() {
+                    return Ok((Err(StoreErrorV3::AccessDenied),));
+                }
+                Ok((Ok(state.table().push(Bucket)?),))
+            })
+        })
+    })?;
+    store.func_wrap_concurrent(
+        "[method]store.get",
+        |accessor, (_, key): (Handle, String)| {
+            let shared = accessor.with(|mut access| Arc::clone(&access.get().shared));
+            Box::pin(async move { Ok((failed_v3(open(&shared)?.get(&key).await),)) })
+        },
+    )?;
+    store.func_wrap_concurrent(
+        "[method]store.set",
+        |accessor, (_, key, value): (Handle, String, Vec<u8>)| {
+            let shared = accessor.with(|mut access| Arc::clone(&access.get().shared));
+            Box::pin(async move { Ok((failed_v3(open(&shared)?.set(&key, value).await),)) })
+        },
+    )?;
+    store.func_wrap_concurrent(
+        "[method]store.delete",
+        |accessor, (_, key): (Handle, String)| {
+            let shared = accessor.with(|mut access| Arc::clone(&access.get().shared));
+            Box::pin(async move { Ok((failed_v3(open(&shared)?.delete(&key).await),)) })
+        },
+    )?;
+    store.func_wrap_concurrent(
+        "[method]store.exists",
+        |accessor, (_, key): (Handle, String)| {
+            let shared = accessor.with(|mut access| Arc::clone(&access.get().shared));
+            Box::pin(async move {
+                let value = open(&shared)?.get(&key).await;
+                Ok((failed_v3(value.map(|value| value.is_some())),))
+            })
+        },
+    )?;
+    store.func_wrap_concurrent("[method]store.get-keys", |accessor, (_,): (Handle,)| {
+        let shared = accessor.with(|mut access| Arc::clone(&access.get().shared));
+        Box::pin(async move {
+            let (keys, result) = match failed_v3(open(&shared)?.keys().await) {
+                Ok(keys) => (keys, Ok(())),
+                Err(error) => (Vec::new(), Err(error)),
+            };
+            accessor.with(|mut access| {
+                let keys = StreamReader::new(&mut access, keys)?;
+                let end = async move { wasmtime::error::Ok(result) };
+                let result: FutureReader<Result<(), StoreErrorV3>> =
+                    FutureReader::new(&mut access, end)?;
+                Ok(((keys, result),))
+            })
+        })
+    })
+}
+
 /// An open store, as the guest holds it. There is one store, so there is nothing in it.
 struct Bucket;
 
@@ -136,6 +212,10 @@ fn open(shared: &Shared) -> Result<&Store> {
 
 fn failed<T>(result: anyhow::Result<T>) -> Result<T, StoreError> {
     result.map_err(|error| StoreError::Other(format!("{error:#}")))
+}
+
+fn failed_v3<T>(result: anyhow::Result<T>) -> Result<T, StoreErrorV3> {
+    result.map_err(|error| StoreErrorV3::Other(format!("{error:#}")))
 }
 
 fn variable(shared: &Shared, name: String) -> Result<String, VariableError> {
@@ -188,4 +268,18 @@ enum StoreError {
 struct KeyResponse {
     keys: Vec<String>,
     cursor: Option<String>,
+}
+
+/// The error of Spin's key-value store of WASI 0.3.
+#[derive(ComponentType, Lift, Lower)]
+#[component(variant)]
+enum StoreErrorV3 {
+    #[component(name = "store-table-full")]
+    StoreTableFull,
+    #[component(name = "no-such-store")]
+    NoSuchStore,
+    #[component(name = "access-denied")]
+    AccessDenied,
+    #[component(name = "other")]
+    Other(String),
 }

@@ -57,7 +57,8 @@ impl World {
                 wasmtime_wasi::p3::add_to_linker(linker)?;
                 p3::add_to_linker(linker)?;
                 imports::variables_v3(linker)?;
-                imports::key_value(linker)
+                imports::key_value(linker)?;
+                imports::key_value_v3(linker)
             }
             Self::Wasi => {
                 p2::add_only_http_to_linker_async(linker)?;

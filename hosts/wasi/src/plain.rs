@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use keylet::platform::Error;
+use keylet::wasi::store::NoStore;
 use keylet::wasi::{Host, http as wasi_http};
 
 mod bindings {
@@ -23,7 +24,7 @@ use bindings::wasi::config::store;
 pub struct Plain;
 
 impl Host for Plain {
-    const HAS_STORE: bool = false;
+    type Store = NoStore;
 
     async fn variable(&self, name: &str) -> Result<Option<String>, Error> {
         let configured = store::get(name).map_err(|_| Error::Variables {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use keylet::platform::Error;
+use keylet::wasi::store::KeyValue;
 use keylet::wasi::{Host, http as wasi_http};
 use spin_sdk::variables;
 
@@ -11,7 +12,7 @@ use spin_sdk::variables;
 pub struct Spin;
 
 impl Host for Spin {
-    const HAS_STORE: bool = true;
+    type Store = KeyValue;
 
     async fn variable(&self, name: &str) -> Result<Option<String>, Error> {
         match variables::get(name) {

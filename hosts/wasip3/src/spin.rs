@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::{Request, Response};
 use keylet::platform::Error;
 use keylet::wasi::Host;
+use keylet::wasi::store::{KeyValue, NAME, Store};
+use spin_sdk::key_value;
 use spin_sdk::variables;
 use spin_sdk::wasip3::clocks::monotonic_clock;
 
@@ -12,7 +14,7 @@ use spin_sdk::wasip3::clocks::monotonic_clock;
 pub struct Spin;
 
 impl Host for Spin {
-    const HAS_STORE: bool = true;
+    type Store = AsyncStore;
 
     async fn variable(&self, name: &str) -> Result<Option<String>, Error> {
         match variables::get(name).await {
@@ -31,5 +33,46 @@ impl Host for Spin {
 
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
         crate::http::send(request).await
+    }
+}
+
+/// Spin's key-value store, whose calls hold up none of the instance's other requests. It has no counter: that
+/// of `wasi:keyvalue` adds to the same store in one step.
+pub struct AsyncStore;
+
+impl Store for AsyncStore {
+    async fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
+        open().await?.get(key).await.map_err(failed)
+    }
+
+    async fn set(key: &str, value: &[u8]) -> Result<(), Error> {
+        open().await?.set(key, value).await.map_err(failed)
+    }
+
+    async fn delete(key: &str) -> Result<(), Error> {
+        open().await?.delete(key).await.map_err(failed)
+    }
+
+    async fn keys() -> Result<Vec<String>, Error> {
+        let keys = open().await?.get_keys().await;
+        keys.collect().await.map_err(failed)
+    }
+
+    async fn increment(key: &str, delta: i64) -> Result<i64, Error> {
+        KeyValue::increment(key, delta).await
+    }
+}
+
+/// Opens the store for one call: a handle is cheap, and one that is kept would outlive the request.
+async fn open() -> Result<key_value::Store, Error> {
+    key_value::Store::open(NAME).await.map_err(failed)
+}
+
+/// A store that does not exist, or that the application may not open, is unsupported.
+fn failed(error: key_value::Error) -> Error {
+    match error {
+        key_value::Error::NoSuchStore | key_value::Error::AccessDenied => Error::StoreUnsupported,
+        key_value::Error::StoreTableFull => Error::Store("too many stores are open".to_owned()),
+        key_value::Error::Other(reason) => Error::Store(reason),
     }
 }
