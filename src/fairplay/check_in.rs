@@ -26,18 +26,18 @@ const NEVER: u32 = u32::MAX;
 pub struct Report {
     /// Version of the report: 1 or 2.
     pub version: u32,
-    /// What it is about, by name; empty in version 1.
+    /// The flags that are set, by name; empty in version 1.
     pub flags: Vec<&'static str>,
     /// Content id of the key (version 1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_id: Option<String>,
-    /// Title id of the keys (version 2), when it is meant.
+    /// Title id of the keys (version 2), when the flag `title_id_valid` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title_id: Option<String>,
     /// Stream ids of the keys that were invalidated (version 2).
     pub invalidated_stream_ids: Vec<String>,
-    /// Until the key ends: 0 when it has; `None` when it never does. Before the first play it counts
-    /// the storage duration, afterwards the playback duration.
+    /// Seconds until the key expires: 0 when it has expired; `null` when it never expires. Before the
+    /// first play it counts the storage duration, afterwards the playback duration.
     pub seconds_to_expiry: Option<u32>,
     /// The challenge that it answers; 0 for none.
     #[serde(skip)]

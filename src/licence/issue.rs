@@ -67,6 +67,7 @@ pub struct License {
 /// A check-in: what the device reports, and whether it answers a challenge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "CheckIn"))]
 pub struct CheckIn<R> {
     /// Whether it answers a challenge.
     pub challenge: challenge::Answer,

@@ -22,36 +22,50 @@ const TOKEN: &str = "token";
 const USUAL_LIFE: u64 = 300;
 const LONGEST_LIFE: u64 = 24 * 60 * 60;
 
-/// A token, and how long it is accepted, in seconds.
+/// A playback token.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Minted {
-    /// The token.
+    /// The token: a signed JWT.
     pub token: String,
-    /// Seconds until its `exp`.
+    /// How long it is accepted, in seconds.
     pub expires_in: u64,
 }
 
-/// What an operator asks for.
+/// An operator's request for a token.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OperatorTokenRequest {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "MintForOperator"))]
+pub struct OperatorTokenRequest {
+    /// The entitlements of the token.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Map<String, Value>>"))]
     entitlements: Value,
+    /// The viewer.
     sub: Option<String>,
+    /// How long the token is accepted, in seconds.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 86400)))]
     expires_in: Option<u64>,
 }
 
-/// What a viewer asks for: keys, to play as a stream or to store.
+/// A viewer's request for a token.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ViewerTokenRequest {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "MintForViewer"))]
+pub struct ViewerTokenRequest {
+    /// The ids of the keys to play.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     keys: Vec<String>,
     #[serde(default, rename = "use")]
     use_: TokenUse,
 }
 
+/// Whether the keys are streamed or stored.
 #[derive(Deserialize, Default, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(inline))]
 enum TokenUse {
     #[default]
     Streaming,

@@ -14,7 +14,11 @@ use serde_json::Value;
 use audit::Audit;
 pub use issue::{CheckIn, Issued, License, LicenseRequest};
 pub use mint::Minted;
+#[cfg(feature = "schema")]
+pub use mint::{OperatorTokenRequest, ViewerTokenRequest};
 pub use modules::Modules;
+#[cfg(feature = "schema")]
+pub use sessions::OpenSessionRequest;
 pub use sessions::{Listed, Session};
 pub use stream::SessionRequest;
 

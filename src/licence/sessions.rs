@@ -21,51 +21,54 @@ use crate::token::{self};
 /// What the audit calls sessions.
 const SESSION: &str = "session";
 
-/// What a player is told of its session.
+/// A player's session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Session {
-    /// Its id.
+    /// Its id. It may change after the store failed.
     #[serde(rename = "session_id")]
     pub id: String,
-    /// Its token.
+    /// The token for the next request. The one before it stays valid for one more period.
     #[serde(rename = "session_token")]
     pub token: String,
-    /// How often it wants to be heard of, in seconds.
+    /// The time between two heartbeats, in seconds.
     pub heartbeat_seconds: u64,
-    /// When it lapses unless it is heard of, in seconds since 1970.
+    /// When the session lapses without a heartbeat, in seconds since 1970.
     pub expires_at: u64,
 }
 
-/// What an operator is told of a session.
+/// A session, for operators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Listed {
     /// Its id.
     #[serde(rename = "session_id")]
     pub id: String,
-    /// Its slot.
+    /// The number of the viewer's slot that it holds.
     pub slot: u32,
     /// Pseudonym of the device, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
-    /// What tells the token by which it was opened.
+    /// The token that opened it: 8 bytes of a SHA-256, in hexadecimal.
     pub token_id: String,
     /// When it was opened, in seconds since 1970.
     pub opened_at: u64,
-    /// When it was heard of last, to a period.
+    /// The last heartbeat, in seconds since 1970, rounded to a period.
     pub last_seen: u64,
-    /// When it lapses unless it is heard of.
+    /// When it lapses without a heartbeat, in seconds since 1970.
     pub expires_at: u64,
 }
 
-/// What a player may say when it opens a session.
+/// A player's request for a session.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-struct OpenSessionRequest {
-    /// The key that it is going to play.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "SessionRequest"))]
+pub struct OpenSessionRequest {
+    /// The key that will be played: its terms apply. Without it the strictest terms of the token apply.
     key: Option<String>,
-    /// What it calls itself: the same name gets the same session again.
+    /// The player's own name for the device. The same name gets the same session again.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))]
     device: Option<String>,
 }
 

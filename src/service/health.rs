@@ -52,6 +52,7 @@ pub(super) struct Healthy {
 /// A FairPlay credential.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(inline))]
 struct CredentialDocument {
     name: String,
     certificates: Vec<CertificateDocument>,
@@ -62,6 +63,7 @@ struct CredentialDocument {
 /// A certificate that SPCs can be made for.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(inline))]
 struct CertificateDocument {
     /// 1024 or 2048
     bits: usize,
@@ -83,6 +85,7 @@ pub(super) struct Unhealthy {
 /// What is wrong with a setting, or that the host does not answer.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(inline))]
 struct SettingProblem {
     /// `setting_missing`, `setting_malformed`, `setting_unsupported`, `setting_mismatch`,
     /// `setting_collision`, `setting_refused`, or `platform_unavailable`

@@ -17,8 +17,8 @@ mod request_body;
 mod response;
 mod root;
 mod route;
-#[cfg(feature = "schema")]
-pub mod schema;
+#[cfg(all(test, feature = "schema"))]
+mod schema;
 mod session_headers;
 mod sessions;
 mod tokens;

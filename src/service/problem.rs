@@ -33,6 +33,13 @@ impl Problem {
         }
     }
 
+    /// The number of an extension member.
+    pub fn extension(&self, name: &str) -> Option<i32> {
+        let mut extensions = self.extensions.iter();
+        let (_, value) = extensions.find(|(known, _)| *known == name)?;
+        i32::try_from(value.as_i64()?).ok()
+    }
+
     /// A path that serves other methods.
     pub fn method_not_allowed(allowed: &'static [Method]) -> Self {
         Self {
@@ -90,6 +97,61 @@ impl From<licence::Error> for Problem {
             detail: error.detail(),
             extensions: error.details().to_vec(),
             ..error.code().into()
+        }
+    }
+}
+
+/// Schemas of the document, whose members come from tables and from other modules.
+#[cfg(feature = "schema")]
+pub mod schema {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use crate::error;
+
+    /// A refusal (RFC 9457).
+    #[derive(serde::Serialize, JsonSchema)]
+    #[schemars(rename = "Problem", extend("additionalProperties" = false))]
+    pub struct ProblemDocument {
+        /// Always `about:blank`: `code` says what kind of problem it is.
+        #[serde(rename = "type")]
+        #[schemars(extend("const" = "about:blank"))]
+        type_: &'static str,
+        /// What happened. The sentence depends on `code` alone.
+        title: &'static str,
+        /// The HTTP status.
+        status: u16,
+        #[schemars(with = "Code")]
+        code: &'static str,
+        /// The id of the request, as in the header `x-request-id`.
+        request_id: String,
+        /// More about this refusal.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+        /// The status number of the FairPlay server SDK.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        fps_status: Option<i32>,
+        /// The number that Nagra's players have for this refusal: 1007 for too many sessions.
+        #[serde(rename = "errorCode", skip_serializing_if = "Option::is_none")]
+        error_code: Option<i32>,
+    }
+
+    /// The name of a [`error::Code`].
+    pub struct Code;
+
+    impl JsonSchema for Code {
+        fn schema_name() -> Cow<'static, str> {
+            "Code".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            let names: Vec<&str> = error::Code::ALL.iter().map(|code| code.name).collect();
+            json_schema!({
+                "type": "string",
+                "description": "What kind of refusal it is. A code never changes its meaning.",
+                "enum": names,
+            })
         }
     }
 }

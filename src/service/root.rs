@@ -12,6 +12,7 @@ use crate::platform::Platform;
 /// What this server is, and where its parts are.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Service"))]
 pub(super) struct ServiceDocument {
     /// `keylet`
     name: &'static str,
@@ -24,6 +25,7 @@ pub(super) struct ServiceDocument {
 /// Paths by what they are for.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(inline))]
 struct Links {
     health: &'static str,
     openapi: &'static str,

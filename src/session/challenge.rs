@@ -15,16 +15,17 @@ use crate::platform::{self, Platform};
 /// How long a challenge is waited for, in seconds.
 pub const LIFETIME: u64 = 600;
 
-/// How a report stands to the challenges that were given out.
+/// Whether a report answers a challenge of this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(inline))]
 pub enum Answer {
-    /// It answers one that was waited for, for the first time.
+    /// It answers one, for the first time.
     Matched,
-    /// It answers none.
+    /// It has no challenge.
     Absent,
-    /// There is no store to check it with.
+    /// It has a challenge, and there is no store to check it with.
     Unchecked,
 }
 

@@ -108,25 +108,3 @@ fn every_answer_to_a_case_of_the_manifest_is_documented() {
         );
     }
 }
-
-/// The source of the document. `KEYLET_BLESS=1` writes the derived schemas into it.
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../src/service/openapi.json");
-
-#[test]
-fn its_schemas_are_those_of_the_types_that_are_sent() {
-    let text = std::fs::read_to_string(SOURCE).unwrap();
-    let mut document: Value = serde_json::from_str(&text).unwrap();
-    let schemas = service::schema::schemas();
-    if std::env::var_os("KEYLET_BLESS").is_some() {
-        for (name, schema) in schemas {
-            document["components"]["schemas"][name] = schema;
-        }
-        let text = serde_json::to_string_pretty(&document).unwrap();
-        std::fs::write(SOURCE, text + "\n").unwrap();
-        return;
-    }
-    for (name, schema) in schemas {
-        let found = &document["components"]["schemas"][name];
-        assert_eq!(found, &schema, "{name}: run the test with KEYLET_BLESS=1");
-    }
-}

@@ -47,6 +47,7 @@ pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
 /// The certificate in JSON, in base64.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Certificate"))]
 pub(in crate::service) struct CertificateDocument<'a> {
     certificate: &'a str,
     /// The same, under the name that an open KSM's sample reads.

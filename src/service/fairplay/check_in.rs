@@ -22,6 +22,7 @@ pub async fn post<P: Platform>(mut context: Context<'_, P>) -> Result<Reply, Pro
 /// A challenge: 8 bytes that a device answers in a sync SPC.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Challenge"))]
 pub(in crate::service) struct ChallengeDocument {
     /// 16 hexadecimal digits
     challenge: String,

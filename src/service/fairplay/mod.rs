@@ -4,7 +4,7 @@ pub mod certificate;
 pub mod check_in;
 pub mod inspect;
 mod negotiation;
-mod reply;
+pub(super) mod reply;
 mod spc_request;
 
 use http::HeaderMap;

@@ -24,6 +24,7 @@ const SUBJECT: &str = "subject";
 /// How many sessions were ended.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "SessionsEnded"))]
 pub(in crate::service) struct EndedSessions {
     ended: usize,
 }

@@ -32,6 +32,7 @@ use crate::token::vendor::nagra;
 /// A session, as Nagra's players read it.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "SsmSession"))]
 #[serde(rename_all = "camelCase")]
 pub(in crate::service) struct SsmSession<'a> {
     /// Seconds between two heartbeats
@@ -41,7 +42,8 @@ pub(in crate::service) struct SsmSession<'a> {
 
 /// An answer without members.
 #[derive(Serialize)]
-struct Empty {}
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(in crate::service) struct SsmDone {}
 
 pub async fn setup<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
     require_nagra(&context).await?;
@@ -64,7 +66,7 @@ pub async fn teardown<P: Platform>(context: Context<'_, P>) -> Result<Reply, Pro
     require_nagra(&context).await?;
     let token = token::session(context.headers());
     context.licences.teardown(context.id, None, token).await?;
-    Ok(json(StatusCode::OK, &Empty {}))
+    Ok(json(StatusCode::OK, &SsmDone {}))
 }
 
 pub async fn kill_account_sessions<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
@@ -79,7 +81,7 @@ pub async fn kill_account_sessions<P: Platform>(context: Context<'_, P>) -> Resu
         .licences
         .end_sessions(context.id, Some(account), None);
     ended.await?;
-    Ok(json(StatusCode::OK, &Empty {}))
+    Ok(json(StatusCode::OK, &SsmDone {}))
 }
 
 /// These routes exist where tokens of Nagra's are accepted. Tenants are told apart by their tokens alone.
