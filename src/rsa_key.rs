@@ -4,7 +4,9 @@
 use std::cell::OnceCell;
 
 use ::rsa::traits::PublicKeyParts;
-use ::rsa::{BoxedUint, Oaep, Pkcs1v15Sign, Pss, RsaPrivateKey, RsaPublicKey};
+use ::rsa::{
+    BoxedUint, Oaep, Pkcs1v15Sign, PrivateKey as RsaPrivateKey, Pss, PublicKey as RsaPublicKey,
+};
 use der::Decode;
 use keylet_rsa_kernel::{CrtParts, DecryptError, Kernel, KeyError, oaep};
 use rand_core::CryptoRng;
@@ -217,7 +219,7 @@ impl PublicKey {
             kernel: kernel.filter(|_| exponent.len() <= 4),
             reference: OnceCell::new(),
         };
-        if this.kernel.is_none() && this.reference_key()?.n().as_ref().bits_vartime() < 2048 {
+        if this.kernel.is_none() && this.reference_key()?.n().as_ref().bit_width_vartime() < 2048 {
             return Err(InvalidKey);
         }
         Ok(this)
@@ -243,16 +245,16 @@ impl PublicKey {
             SignatureHash::Sha384 => Sha384::digest(message).to_vec(),
             SignatureHash::Sha512 => Sha512::digest(message).to_vec(),
         };
-        if let Some(kernel) = &self.kernel {
-            let encoded = kernel.apply(signature);
-            return encoded
-                .is_ok_and(|encoded| encoded == emsa_pkcs1v15(hash, &digest, encoded.len()));
-        }
         let padding = match hash {
             SignatureHash::Sha256 => Pkcs1v15Sign::new::<Sha256>(),
             SignatureHash::Sha384 => Pkcs1v15Sign::new::<Sha384>(),
             SignatureHash::Sha512 => Pkcs1v15Sign::new::<Sha512>(),
         };
+        if let Some(kernel) = &self.kernel {
+            let encoded = kernel.apply(signature);
+            return encoded
+                .is_ok_and(|encoded| encoded == emsa_pkcs1v15(&padding, &digest, encoded.len()));
+        }
         self.reference_key()
             .is_ok_and(|key| key.verify(padding, &digest, signature).is_ok())
     }
@@ -267,35 +269,14 @@ impl PublicKey {
 
 /// EMSA-PKCS1-v1_5 (RFC 8017 section 9.2): `00 01 FF … FF 00`, then the `DigestInfo` of the digest, in
 /// so many bytes.
-fn emsa_pkcs1v15(hash: SignatureHash, digest: &[u8], length: usize) -> Vec<u8> {
-    // The beginning of each DigestInfo (section 9.2, note 1): SEQUENCE { SEQUENCE { OID, NULL }, OCTET
-    // STRING of this length }.
-    let (whole, last_of_oid, size) = match hash {
-        SignatureHash::Sha256 => (0x31, 1, 0x20),
-        SignatureHash::Sha384 => (0x41, 2, 0x30),
-        SignatureHash::Sha512 => (0x51, 3, 0x40),
-    };
-    let info = [
-        0x30,
-        whole,
-        0x30,
-        0x0d,
-        0x06,
-        0x09,
-        0x60,
-        0x86,
-        0x48,
-        0x01,
-        0x65,
-        0x03,
-        0x04,
-        0x02,
-        last_of_oid,
-        0x05,
-        0x00,
-        0x04,
-        size,
-    ];
-    let padding = length.saturating_sub(3 + info.len() + digest.len());
-    [&[0, 1][..], &vec![0xff; padding], &[0], &info, digest].concat()
+fn emsa_pkcs1v15(padding: &Pkcs1v15Sign, digest: &[u8], length: usize) -> Vec<u8> {
+    let filler = length.saturating_sub(3 + padding.prefix.len() + digest.len());
+    [
+        &[0, 1][..],
+        &vec![0xff; filler],
+        &[0],
+        &padding.prefix,
+        digest,
+    ]
+    .concat()
 }

@@ -1,15 +1,15 @@
 //! Signs JWTs (RFC 7519), well-formed ones and others.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_compact::alg::{
-    Ed25519, Es256, Hs256, Hs256Key, Hs384, Hs384Key, Hs512, Hs512Key, SigningKey,
-};
-use jwt_compact::{Algorithm, AlgorithmSignature};
+use ed25519_dalek::Signer as _;
+use hmac::digest::block_api::EagerHash;
+use hmac::{Hmac, KeyInit, Mac};
+use p256::ecdsa::{Signature, SigningKey};
 use rand_core::CryptoRng;
 use rsa::traits::PublicKeyParts;
-use rsa::{Pkcs1v15Sign, Pss, RsaPrivateKey};
+use rsa::{Pkcs1v15Sign, PrivateKey as RsaPrivateKey, Pss};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
@@ -67,13 +67,21 @@ impl Signer {
                 "e": URL_SAFE_NO_PAD.encode(key.e_bytes()),
             }),
             Self::Es256(scalar) => {
-                let key = es256_key(scalar)?.to_verifying_key();
-                serde_json::to_value(jwt_compact::jwk::JsonWebKey::from(&key))?
+                let point = SigningKey::from_slice(scalar)?
+                    .verifying_key()
+                    .to_sec1_point(false);
+                let (x, y) = (point.x().context("x")?, point.y().context("y")?);
+                json!({
+                    "kty": "EC",
+                    "crv": "P-256",
+                    "x": URL_SAFE_NO_PAD.encode(x),
+                    "y": URL_SAFE_NO_PAD.encode(y),
+                })
             }
             Self::EdDsa(seed) => {
-                let key: &[u8; 32] = seed;
-                let key = <Ed25519 as Algorithm>::SigningKey::from_bytes(key).verifying_key();
-                serde_json::to_value(jwt_compact::jwk::JsonWebKey::from(&key))?
+                let key = ed25519_dalek::SigningKey::from_bytes(seed).verifying_key();
+                let x = URL_SAFE_NO_PAD.encode(key.as_bytes());
+                json!({"kty": "OKP", "crv": "Ed25519", "x": x})
             }
         };
         jwk["kid"] = kid.into();
@@ -110,18 +118,9 @@ impl Signer {
         );
         let bytes = message.as_bytes();
         let signature = match self {
-            Self::Hs256(key) => Hs256
-                .sign(&Hs256Key::new(key), bytes)
-                .as_bytes()
-                .into_owned(),
-            Self::Hs384(key) => Hs384
-                .sign(&Hs384Key::new(key), bytes)
-                .as_bytes()
-                .into_owned(),
-            Self::Hs512(key) => Hs512
-                .sign(&Hs512Key::new(key), bytes)
-                .as_bytes()
-                .into_owned(),
+            Self::Hs256(key) => hmac::<Sha256>(key, bytes)?,
+            Self::Hs384(key) => hmac::<Sha384>(key, bytes)?,
+            Self::Hs512(key) => hmac::<Sha512>(key, bytes)?,
             Self::Rs256(key) => key.sign(Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(bytes))?,
             Self::Rs384(key) => key.sign(Pkcs1v15Sign::new::<Sha384>(), &Sha384::digest(bytes))?,
             Self::Rs512(key) => key.sign(Pkcs1v15Sign::new::<Sha512>(), &Sha512::digest(bytes))?,
@@ -129,18 +128,19 @@ impl Signer {
                 key.sign_with_rng(rng, Pss::<Sha256>::new(), &Sha256::digest(bytes))?
             }
             Self::Es256(scalar) => {
-                let key = es256_key(scalar)?;
-                AlgorithmSignature::as_bytes(&Es256.sign(&key, bytes)).into_owned()
+                let signature: Signature = SigningKey::from_slice(scalar)?.sign(bytes);
+                signature.to_bytes().to_vec()
             }
             Self::EdDsa(seed) => {
-                let key = <Ed25519 as Algorithm>::SigningKey::from_bytes(seed);
-                AlgorithmSignature::as_bytes(&Ed25519.sign(&key, bytes)).into_owned()
+                let key = ed25519_dalek::SigningKey::from_bytes(seed);
+                key.sign(bytes).to_bytes().to_vec()
             }
         };
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 }
 
-fn es256_key(scalar: &[u8; 32]) -> Result<<Es256 as Algorithm>::SigningKey> {
-    <<Es256 as Algorithm>::SigningKey as SigningKey<Es256>>::from_slice(scalar)
+fn hmac<H: EagerHash>(key: &[u8], message: &[u8]) -> Result<Vec<u8>> {
+    let mac = Hmac::<H>::new_from_slice(key)?.chain_update(message);
+    Ok(mac.finalize().into_bytes().to_vec())
 }

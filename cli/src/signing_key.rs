@@ -6,7 +6,7 @@ use der::{Decode, Reader, SliceReader, TagNumber};
 use keylet::encoding;
 use pkcs8::PrivateKeyInfoRef;
 use rsa::pkcs1::DecodeRsaPrivateKey;
-use rsa::{BoxedUint, RsaPrivateKey};
+use rsa::{BoxedUint, PrivateKey as RsaPrivateKey};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 

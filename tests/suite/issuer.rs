@@ -11,7 +11,7 @@ use keylet_cli::host::{Provided, Server, World};
 use keylet_cli::jwt::Signer;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use rsa::RsaPrivateKey;
+use rsa::PrivateKey as RsaPrivateKey;
 use rsa::pkcs8::{DecodePrivateKey, EncodePublicKey, LineEnding};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use keylet_cli::device::{Duration, SpcOptions};
 use keylet_cli::host::World;
 use keylet_cli::jwt::Signer;
-use rsa::RsaPrivateKey;
+use rsa::PrivateKey as RsaPrivateKey;
 use rsa::pkcs8::DecodePrivateKey;
 use serde_json::{Value, json};
 

@@ -11,7 +11,7 @@ use der::pem::LineEnding;
 use der::{Encode, EncodePem};
 use keylet::platform;
 use rand_core::CryptoRng;
-use rsa::RsaPrivateKey;
+use rsa::PrivateKey as RsaPrivateKey;
 use rsa::pkcs1v15::{Signature, SigningKey};
 use rsa::pkcs8::EncodePrivateKey;
 use sha1::Sha1;

@@ -11,7 +11,7 @@ use keylet::fairplay::tag::Tag;
 use keylet::secret::Key128;
 use rand_core::CryptoRng;
 use rsa::pkcs1::DecodeRsaPublicKey;
-use rsa::{Oaep, RsaPublicKey};
+use rsa::{Oaep, PublicKey as RsaPublicKey};
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use sha2::Sha256;

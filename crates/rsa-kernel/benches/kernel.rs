@@ -11,7 +11,7 @@ use std::process::Command;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use rsa::RsaPrivateKey;
+use rsa::PrivateKey as RsaPrivateKey;
 
 use support::{Guest, Host, Parts, module};
 

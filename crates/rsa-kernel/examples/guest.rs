@@ -16,7 +16,7 @@ use keylet_rsa_kernel::{CrtParts, Kernel, PrivateKey, PublicKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use rsa::hazmat::rsa_decrypt_and_check;
-use rsa::{BoxedUint, RsaPrivateKey};
+use rsa::{BoxedUint, PrivateKey as RsaPrivateKey};
 
 static BUFFER: Mutex<[u8; 16384]> = Mutex::new([0; 16384]);
 static RNG: LazyLock<Mutex<ChaCha20Rng>> =

@@ -363,7 +363,7 @@ fn look_up<V: Lanes, const N: usize>(
 mod tests {
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
-    use rsa::RsaPrivateKey;
+    use rsa::PrivateKey as RsaPrivateKey;
     use rsa::traits::PrivateKeyParts;
 
     use super::*;

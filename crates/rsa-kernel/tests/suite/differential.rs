@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use keylet_rsa_kernel::{Kernel, PublicKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use rsa::RsaPrivateKey;
+use rsa::PrivateKey as RsaPrivateKey;
 use rsa::hazmat::{rsa_decrypt, rsa_encrypt};
 use rsa::pkcs1::EncodeRsaPrivateKey;
 

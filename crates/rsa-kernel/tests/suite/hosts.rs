@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use rsa::RsaPrivateKey;
+use rsa::PrivateKey as RsaPrivateKey;
 use rsa::hazmat::rsa_decrypt;
 
 use crate::support::{Guest, Host, Parts, module};

@@ -3,7 +3,7 @@
 use keylet_rsa_kernel::{DecryptError, Kernel, KeyError, OutOfRange, PrivateKey, PublicKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng, TryCryptoRng, TryRng};
-use rsa::RsaPrivateKey;
+use rsa::PrivateKey as RsaPrivateKey;
 
 use crate::support::Parts;
 

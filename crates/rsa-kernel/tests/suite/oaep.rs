@@ -3,7 +3,7 @@
 use keylet_rsa_kernel::oaep::{self, InvalidPadding};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use rsa::{Oaep, RsaPrivateKey};
+use rsa::{Oaep, PrivateKey as RsaPrivateKey};
 use serde::Deserialize;
 use sha1::Sha1;
 use sha2::Sha256;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use keylet_rsa_kernel::{CrtParts, PrivateKey};
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
-use rsa::{BoxedUint, RsaPrivateKey};
+use rsa::{BoxedUint, PrivateKey as RsaPrivateKey};
 use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, Store, TypedFunc};
 
 /// The parts of a key: `n`, `e`, `p`, `q`, `dp`, `dq`, `qinv`, `d`.
