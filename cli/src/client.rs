@@ -322,7 +322,7 @@ impl Exchange<'_> {
             let filled = |template: &str| template.replace(TOKEN, token);
             match self.place.unwrap_or(&own) {
                 TokenLocation::Header(name, template) => {
-                    headers.push((name.clone(), filled(template)))
+                    headers.push((name.clone(), filled(template)));
                 }
                 TokenLocation::Parameter(name, template) => {
                     url.push(if url.contains('?') { '&' } else { '?' });

@@ -442,11 +442,7 @@ mod tests {
             Ok(&self.0)
         }
 
-        async fn open<'m>(
-            &'m self,
-            message: &[u8],
-            _: &impl Platform,
-        ) -> Result<Vec<String>, drm::Error> {
+        async fn open(&self, message: &[u8], _: &impl Platform) -> Result<Vec<String>, drm::Error> {
             let text = String::from_utf8_lossy(message);
             Ok(text.split(',').map(ToOwned::to_owned).collect())
         }

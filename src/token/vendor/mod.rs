@@ -78,6 +78,12 @@ pub enum ReplyHabit {
     JsonForBase64,
 }
 
+/// Reads claims with the deployment's secrets, at a time.
+pub type ReadClaims = fn(&Map<String, Value>, &dyn Secrets, u64) -> Result<Grant, Error>;
+
+/// Reads a text, and the signature that comes beside it, with the deployment's secrets, at a time.
+pub type ReadText = fn(&str, Option<&str>, &dyn Secrets, u64) -> Result<Grant, Error>;
+
 /// How the tokens of a vendor are recognised and read.
 #[derive(Clone, Copy)]
 pub enum Dialect {
@@ -86,14 +92,14 @@ pub enum Dialect {
         /// Whether claims have the shape.
         fits: fn(&Map<String, Value>) -> bool,
         /// What verified claims grant at a time, in seconds since 1970.
-        read: fn(&Map<String, Value>, &dyn Secrets, u64) -> Result<Grant, Error>,
+        read: ReadClaims,
     },
     /// A text that is not a JWT.
     Text {
         /// Whether a text has the shape.
         fits: fn(&str) -> bool,
         /// What a text grants at a time, in seconds since 1970. Some have their signature beside them.
-        read: fn(&str, Option<&str>, &dyn Secrets, u64) -> Result<Grant, Error>,
+        read: ReadText,
     },
 }
 
