@@ -377,4 +377,12 @@ mod tests {
         let is_for = |system| options[0].is_for(system);
         assert!(is_for(DrmSystem::Widevine) && !is_for(DrmSystem::ClearKey));
     }
+
+    #[test]
+    fn the_example_loads() {
+        let options = read(include_str!("../../examples/policies.json"));
+        let options = options.unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(options.len(), 2);
+        assert!(options[0].callback.is_some() && !options[1].is_for(DrmSystem::Widevine));
+    }
 }
