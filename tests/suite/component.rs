@@ -64,13 +64,18 @@ fn the_component_for_every_spin_imports_wasi_0_2_and_spins_variables_and_store()
 }
 
 #[test]
-fn the_component_for_wasi_0_3_imports_spins_newer_variables_and_the_same_store() {
+fn the_component_for_wasi_0_3_imports_spins_newer_variables_and_store() {
     let (imports, exports) = interfaces(World::Wasip3);
     let [store, atomics] = KEY_VALUE;
     assert_imports(
         &imports,
         &["0.2.", "0.3.0"],
-        &["spin:variables/variables@3.0.0", store, atomics],
+        &[
+            "spin:variables/variables@3.0.0",
+            "spin:key-value/key-value@3.0.0",
+            store,
+            atomics,
+        ],
     );
     assert!(
         exports

@@ -168,12 +168,7 @@ fn accept_chooses_the_reply_where_it_leaves_no_choice() {
         .into_bytes();
     let envelope = envelope(&[json!({"id": 1, "spc": STANDARD.encode(&spc)})]);
     for (body, accept, content_type, start) in [
-        (
-            &raw,
-            "application/json",
-            "application/json",
-            "{\"CkcMessage\"",
-        ),
+        (&raw, "application/json", "application/json", "{\"ckc\""),
         (&raw, "text/plain", "text/plain", "AAAA"),
         (&raw, "text/xml", "text/plain", "<ckc>"),
         (&raw, "*/*", "application/octet-stream", "\0\0\0\x01"),
