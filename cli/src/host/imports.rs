@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use wasmtime::Result;
-use wasmtime::component::{
-    ComponentType, FutureReader, Lift, Linker, Lower, Resource, ResourceType, StreamReader,
-};
+use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
 
 use super::manifest::DEFAULT_STORE;
 use super::state::{Shared, State};
@@ -124,7 +122,7 @@ pub fn key_value(linker: &mut Linker<State>) -> Result<()> {
         )
 }
 
-/// Spin's key-value store of WASI 0.3: its calls hold up no other request of the instance.
+/// What Keylet calls of Spin's key-value store of WASI 0.3. A call holds up no other request of the instance.
 pub fn key_value_v3(linker: &mut Linker<State>) -> Result<()> {
     let mut store = linker.instance("spin:key-value/key-value@3.0.0")?;
     store.resource(
@@ -169,33 +167,7 @@ pub fn key_value_v3(linker: &mut Linker<State>) -> Result<()> {
             let shared = accessor.with(|mut access| Arc::clone(&access.get().shared));
             Box::pin(async move { Ok((failed_v3(open(&shared)?.delete(&key).await),)) })
         },
-    )?;
-    store.func_wrap_concurrent(
-        "[method]store.exists",
-        |accessor, (_, key): (Handle, String)| {
-            let shared = accessor.with(|mut access| Arc::clone(&access.get().shared));
-            Box::pin(async move {
-                let value = open(&shared)?.get(&key).await;
-                Ok((failed_v3(value.map(|value| value.is_some())),))
-            })
-        },
-    )?;
-    store.func_wrap_concurrent("[method]store.get-keys", |accessor, (_,): (Handle,)| {
-        let shared = accessor.with(|mut access| Arc::clone(&access.get().shared));
-        Box::pin(async move {
-            let (keys, result) = match failed_v3(open(&shared)?.keys().await) {
-                Ok(keys) => (keys, Ok(())),
-                Err(error) => (Vec::new(), Err(error)),
-            };
-            accessor.with(|mut access| {
-                let keys = StreamReader::new(&mut access, keys)?;
-                let end = async move { wasmtime::error::Ok(result) };
-                let result: FutureReader<Result<(), StoreErrorV3>> =
-                    FutureReader::new(&mut access, end)?;
-                Ok(((keys, result),))
-            })
-        })
-    })
+    )
 }
 
 /// An open store, as the guest holds it. There is one store, so there is nothing in it.
