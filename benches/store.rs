@@ -57,7 +57,7 @@ fn main() {
         return;
     };
     println!(
-        "\none increment on a Redis that answers after {} ms, and {OTHERS} requests without the \
+        "\none operation on a Redis that answers after {} ms, and {OTHERS} requests without the \
          store beside it;\nmilliseconds that those take: least, middle, most",
         DELAY.as_millis()
     );
@@ -69,10 +69,13 @@ fn main() {
             ..world.default_reuse()
         };
         let server = serve(world, &redis.at(address), reuse);
-        println!(
-            "{world:?}, {concurrent} at a time: {}",
-            beside_a_slow_one(&server, &slow)
-        );
+        for operation in ["/get?key=a", "/set?key=a", "/increment?key=n"] {
+            slow.store(false, Ordering::SeqCst);
+            println!(
+                "{world:?}, {concurrent} at a time, {operation}: {}",
+                beside_a_slow_one(&server, &slow, operation)
+            );
+        }
         server.stop();
     }
 }
@@ -119,16 +122,16 @@ fn measure(server: &Server, path: &str) -> String {
 }
 
 /// What the others take while one waits for the store.
-fn beside_a_slow_one(server: &Server, slow: &AtomicBool) -> String {
+fn beside_a_slow_one(server: &Server, slow: &AtomicBool, operation: &str) -> String {
     // Every connection is there, and an instance with it.
     let agents: Vec<ureq::Agent> = (0..=OTHERS).map(|_| agent()).collect();
     for agent in &agents {
-        ask(agent, server, "/increment?key=n");
+        ask(agent, server, operation);
     }
     slow.store(true, Ordering::SeqCst);
     let (first, others) = agents.split_first().unwrap();
     let mut times: Vec<f64> = std::thread::scope(|scope| {
-        scope.spawn(|| ask(first, server, "/increment?key=n"));
+        scope.spawn(|| ask(first, server, operation));
         std::thread::sleep(DELAY / 10);
         let others: Vec<_> = others
             .iter()
@@ -184,7 +187,7 @@ impl Drop for Redis {
     }
 }
 
-/// Stands before a server and, once told so, holds each of its replies back.
+/// A proxy before a server. While `slow` is set, it delays every reply.
 fn delaying(server: SocketAddr, slow: Arc<AtomicBool>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

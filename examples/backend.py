@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -18,9 +19,11 @@ class Backend(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         # `t=<seconds since 1970>,v1=<hexadecimal HMAC-SHA256 of time, full stop and body>`
-        parts = dict(part.split("=", 1) for part in self.headers["x-keylet-signature"].split(","))
-        tag = hmac.new(SECRET, parts["t"].encode() + b"." + body, hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(tag, parts["v1"]) or abs(time.time() - int(parts["t"])) > 60:
+        signature = re.fullmatch(r"t=([0-9]+),v1=([0-9a-f]{64})", self.headers.get("x-keylet-signature", ""))
+        if not signature:
+            return self.answer(401, {})
+        tag = hmac.new(SECRET, signature[1].encode() + b"." + body, hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(tag, signature[2]) or abs(time.time() - int(signature[1])) > 60:
             return self.answer(401, {})
         question = json.loads(body)
         terms = RIGHTS.get(question["claims"].get("sub"))

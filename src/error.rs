@@ -41,7 +41,7 @@ codes! {
     TOKEN_IN_QUERY = 401 "token_in_query" "The token came in the query, and this server takes none there.";
     TOKEN_TOO_LARGE = 401 "token_too_large" "The token is larger than 8 KiB.";
     TOKEN_MALFORMED = 401 "token_malformed" "The token is not a well-formed JWT.";
-    TOKEN_CRITICAL = 401 "token_critical_header" "The token's header has critical extensions, and this server knows none.";
+    TOKEN_CRITICAL = 401 "token_critical_header" "The token's header has critical extensions, and this server supports none.";
     TOKEN_ALGORITHM = 401 "token_algorithm" "The token's algorithm is none that this server verifies.";
     TOKEN_KEY_UNKNOWN = 401 "token_key_unknown" "No configured key fits the token's algorithm and key id.";
     TOKEN_SIGNATURE = 401 "token_signature" "The token's signature does not verify.";
@@ -52,7 +52,7 @@ codes! {
     TOKEN_AUDIENCE = 401 "token_audience" "The token is not meant for this server.";
 
     TOKEN_REQUIRED_CLAIM = 401 "token_required_claim" "The token has not the claims that the policy requires.";
-    TOKEN_KEYS_UNAVAILABLE = 503 "token_keys_unavailable" "The keys of the token's issuer cannot be had at present.";
+    TOKEN_KEYS_UNAVAILABLE = 503 "token_keys_unavailable" "The keys of the token's issuer are not available at present.";
 
     CALLBACK_REFUSED = 403 "callback_refused" "The operator's back end does not allow this.";
     CALLBACK_FAILED = 502 "callback_failed" "The operator's back end did not answer as it should.";
@@ -70,7 +70,7 @@ codes! {
     DEVICE_HDCP_UNSUPPORTED = 403 "device_hdcp_unsupported" "The device cannot enforce HDCP type 1.";
     DEVICE_SECURITY_LEVEL = 403 "device_security_level" "The device does not reach the security level that is required.";
     DEVICE_KDL_TOO_OLD = 403 "device_kdl_too_old" "The device's Key Delivery Library is too old.";
-    DEVICE_OS_TOO_OLD = 403 "device_os_too_old" "The device's operating system is too old, or not told.";
+    DEVICE_OS_TOO_OLD = 403 "device_os_too_old" "The device's operating system is too old, or was not reported.";
     DEVICE_CLASS_NOT_ALLOWED = 403 "device_class_not_allowed" "Devices of this kind are not allowed.";
     DEVICE_NOT_ALLOWED = 403 "device_not_allowed" "This device is not one of those that are allowed.";
     DEVICE_VIRTUAL = 403 "device_virtual" "Virtual machines are not allowed.";
@@ -109,11 +109,11 @@ codes! {
     STREAMS_EXCEEDED = 409 "streams_exceeded" "As many streams of this viewer are playing as are allowed.";
     SESSION_MISSING = 401 "session_missing" "No session token came with the request.";
     SESSION_TOKEN = 401 "session_token" "The session token is not one of this server's, or not for this session.";
-    SESSION_LAPSED = 403 "session_lapsed" "The session has lapsed: nothing was heard of it for too long.";
+    SESSION_LAPSED = 403 "session_lapsed" "The session has lapsed: it was not renewed in time.";
     SESSION_ENDED = 403 "session_ended" "The session was ended.";
     SESSION_DEVICE = 403 "session_device" "The session is another device's.";
     SESSIONS_OFF = 503 "sessions_off" "This server keeps no sessions: it has no `server_secret`.";
-    STORE_UNSUPPORTED = 503 "store_unsupported" "The terms need a key-value store, and this host has none that keeps what is written.";
+    STORE_UNSUPPORTED = 503 "store_unsupported" "The terms need a key-value store, and this host has none.";
     STORE_UNAVAILABLE = 503 "store_unavailable" "The terms need the key-value store, and it did not answer.";
 
     CONFIGURATION_INVALID = 503 "configuration_invalid" "The server's configuration does not load; its health page names what is wrong.";

@@ -58,7 +58,7 @@ impl Timeout {
 /// The largest answer of another server, in bytes.
 pub const MAX_ANSWER: usize = 256 * 1024;
 
-/// The value of a variable: without line breaks at its end, which files have and nobody means. `None`
+/// The value of a variable: without line breaks at its end, which come from files. `None`
 /// when nothing is left.
 pub fn value(text: String) -> Option<Zeroizing<String>> {
     let mut text = Zeroizing::new(text);

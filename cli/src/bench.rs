@@ -212,7 +212,7 @@ pub struct Soak {
     pub per_second: f64,
     /// The most linear memory of an instance after the first thousand, and at the end.
     pub memory_bytes: [u64; 2],
-    /// The resident memory of this process, host and clients, then; `None` where it cannot be told.
+    /// The resident memory of this process, host and clients, then; `None` where the system does not say.
     pub resident_kib: Option<[u64; 2]>,
 }
 

@@ -16,7 +16,7 @@ use crate::signing_key::SigningKey;
 /// How long a token holds, in seconds.
 const TOKEN_SECONDS: u64 = 300;
 
-/// Who signs it, where the server takes any issuer, and for whom.
+/// Who signs it, where the server takes any issuer, and its audience.
 const ANYBODY: &str = "keylet";
 
 /// The credentials of settings whose application secret key is known.

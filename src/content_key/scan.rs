@@ -1,7 +1,7 @@
 //! Finds one record in the text of a list without reading the others.
 //!
 //! Of each record, `id`, `kid` and `aliases` are compared, and all else is passed over. Most names are
-//! told apart by their last character, without being normalised. The text of the record that is found
+//! distinguished by their last character, without being normalised. The text of the record that is found
 //! is read strictly by its caller; of the others only the structure is looked at.
 
 use super::query::KeyQuery;
@@ -197,7 +197,7 @@ impl<'a> Scanner<'a> {
         self.json.get(start..end)
     }
 
-    /// Passes over a value. Brackets are counted, and not told apart.
+    /// Passes over a value. Brackets are counted, and not distinguished.
     fn skip_value(&mut self) -> Option<()> {
         let mut depth = 0_u32;
         self.skip_white_space();

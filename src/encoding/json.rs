@@ -183,7 +183,7 @@ impl From<serde_json::Error> for JsonError {
 /// Parses any JSON value and refuses a member that occurs twice, at any depth.
 ///
 /// RFC 8259 section 4 leaves repeated names open and parsers differ about which one counts; what
-/// is signed or configured must mean one thing to everybody.
+/// is signed or configured must mean the same to every reader.
 ///
 /// # Errors
 /// [`JsonErrorKind::Text`]

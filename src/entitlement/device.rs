@@ -71,7 +71,7 @@ impl SecurityLevel {
 /// The kind of device, as FairPlay tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceClass {
-    /// Not told.
+    /// Not reported.
     Unknown,
     /// Apple TV.
     LivingRoom,

@@ -531,7 +531,7 @@ impl Terms {
             None => None,
         };
         let clip = |duration: u32| remaining.map_or(duration, |remaining| duration.min(remaining));
-        // What is stored plays without anybody counting it.
+        // What is stored plays without being counted.
         let use_ = if self.persist == Some(true) && self.limits.max_streams.is_none() {
             Use::Persistent {
                 storage_seconds: self.storage_seconds.map(clip),

@@ -151,11 +151,11 @@ pub enum Error {
     /// The device does not reach the security level, or does not say.
     #[error("the device does not reach the security level")]
     SecurityLevel,
-    /// The Key Delivery Library is older than required, or not told.
+    /// The Key Delivery Library is older than required, or was not reported.
     #[error("the device's Key Delivery Library is too old")]
     KdlVersion,
-    /// The operating system is older than required, or not told.
-    #[error("the device's operating system is too old, or not told")]
+    /// The operating system is older than required, or was not reported.
+    #[error("the device's operating system is too old, or was not reported")]
     OsVersion,
     /// The device's class is not allowed.
     #[error("devices of this class are not allowed")]

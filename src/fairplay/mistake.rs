@@ -1,4 +1,4 @@
-//! What players send in place of an SPC, told by its first bytes.
+//! What players send in place of an SPC, recognised by its first bytes.
 //!
 //! Every way to send an SPC wrongly ends in a version that no SPC has: 813827283 is `30 82 04 d3`,
 //! the beginning of a certificate, and 1936745277 is the text `spc=`.

@@ -219,7 +219,7 @@ fn withhold_storing(terms: &mut Map<String, Value>) {
     }
 }
 
-/// Entitlements that somebody asks for.
+/// Entitlements that a request asks for.
 fn check(claim: &Value) -> Result<(), Error> {
     match Entitlement::from_claim(claim) {
         Ok(_) => Ok(()),

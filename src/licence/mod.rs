@@ -177,7 +177,7 @@ pub struct Principal<'p> {
 }
 
 impl Principal<'_> {
-    /// Refuses whom nothing entitles, whichever key is asked for.
+    /// Refuses a principal without any entitlement, for every key.
     ///
     /// # Errors
     /// [`Error::Entitlement`]

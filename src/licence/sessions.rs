@@ -329,7 +329,7 @@ impl<P: Platform> LicenceServer<P> {
         Ok((sessions, secret, ticket))
     }
 
-    /// What a player is told.
+    /// What a player receives.
     pub(super) async fn session_response(
         &self,
         held: &ActiveSession,
@@ -340,12 +340,12 @@ impl<P: Platform> LicenceServer<P> {
             id: held.ticket.id.clone(),
             token: held.ticket.write(secret),
             heartbeat_seconds: period.heartbeat_seconds(),
-            expires_at: period.plays_until(held.ticket.heard),
+            expires_at: period.plays_until(held.ticket.renewed),
         })
     }
 }
 
-/// What gives way when nobody says it.
+/// What gives way by default.
 pub(super) fn full(limits: &Limits) -> StreamsFull {
     limits.streams_full.unwrap_or(StreamsFull::RefuseNew)
 }

@@ -34,7 +34,7 @@ pub(super) struct Stream<'a> {
 }
 
 impl<P: Platform> LicenceServer<P> {
-    /// The stream of a licence; `None` when nobody counts it.
+    /// The stream of a licence; `None` when it is not counted.
     pub(super) async fn stream<'a>(
         &self,
         principal: &'a Principal<'_>,
@@ -107,11 +107,11 @@ impl<P: Platform> LicenceServer<P> {
             }
         };
         let held = session::unless_allowed(counted, unchecked, &self.platform).await?;
-        let told = match &stream.ticket {
+        let sent = match &stream.ticket {
             Some(_) => Some(self.session_response(&held, secret).await?),
             None => None,
         };
-        Ok((SessionAudit::from_session(&held), told))
+        Ok((SessionAudit::from_session(&held), sent))
     }
 
     /// Frees the slot of a device that has stopped. A player with a session of its own ends that itself.
@@ -129,7 +129,7 @@ impl<P: Platform> LicenceServer<P> {
 }
 
 impl Stream<'_> {
-    /// Leaves of a lease what the session is good for, if nothing is heard of it. A player that has no
+    /// Leaves of a lease what the session is good for, without a renewal. A player that has no
     /// session of its own, and so sends no heartbeats, gets a lease for that.
     pub(super) fn clip(&self, granted: &mut Granted, has_lease: bool, now: u64) {
         if self.ticket.is_some() && !has_lease {

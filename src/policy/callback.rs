@@ -93,7 +93,7 @@ impl CallbackConfig {
     }
 }
 
-/// What a back end is told.
+/// The request to a back end.
 #[derive(Serialize)]
 pub struct Question<'a> {
     /// What the answer is for: `licence` or `token`.

@@ -32,7 +32,7 @@ pub(super) fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
         }
     }
     if options.is_empty() && problems.is_empty() {
-        let reason = "the list is empty, so nobody is let in";
+        let reason = "the list is empty, so every token is refused";
         problems.push(malformed(reason.to_owned()));
     }
     // By its name a token that this server made finds the option that its bearer came by.

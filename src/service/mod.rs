@@ -95,7 +95,7 @@ impl<P: Platform> Service<P> {
         }
         let without_body = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
         if !is_head && !without_body.contains(&reply.status()) {
-            // A host that is told the length sends no chunks, and checks it: a HEAD's body would be short of it.
+            // With a length, a host sends no chunks and checks the body: that of a HEAD would be too short.
             let length = HeaderValue::from(reply.body().len());
             reply.headers_mut().insert(CONTENT_LENGTH, length);
         }

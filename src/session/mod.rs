@@ -37,8 +37,8 @@ pub enum Error {
     /// The session token is none, or another session's.
     #[error("the session token is not one of this session")]
     Token,
-    /// Nothing was heard of the session for too long.
-    #[error("nothing was heard of the session for too long: open another")]
+    /// The session was not renewed in time.
+    #[error("the session was not renewed in time: open another")]
     Lapsed,
     /// The session was ended.
     #[error("the session was ended")]

@@ -41,7 +41,7 @@ impl Period {
         self.0
     }
 
-    /// How often a player is to be heard of, in seconds: twice a period.
+    /// How often a player sends a heartbeat, in seconds: twice a period.
     pub fn heartbeat_seconds(self) -> u64 {
         self.0 / 2
     }
@@ -68,10 +68,10 @@ impl Period {
         end.saturating_sub(self.guard())
     }
 
-    /// Until when a session plays that was heard of in a period, in seconds since 1970: the end of the
+    /// Until when a session plays that was renewed in a period, in seconds since 1970: the end of the
     /// next one.
-    pub fn plays_until(self, heard: u64) -> u64 {
-        self.safe_end(heard.saturating_add(1))
+    pub fn plays_until(self, renewed: u64) -> u64 {
+        self.safe_end(renewed.saturating_add(1))
     }
 }
 

@@ -27,10 +27,11 @@ pub struct Record {
     pub token: String,
     /// When it was opened, in seconds since 1970.
     pub opened: u64,
-    /// When it was heard of last, as far as it was the first time in a period.
+    /// When it was renewed last, if that was the first time in a period.
     pub seen: u64,
-    /// The last period in which it was heard of.
-    pub(super) heard: u64,
+    /// The last period in which it was renewed.
+    #[serde(rename = "heard")]
+    pub(super) renewed: u64,
     /// The length of that in seconds.
     pub(super) period: u64,
     /// Whether it was ended.
@@ -52,7 +53,7 @@ impl Record {
             token: String::new(),
             opened: ticket.opened,
             seen: ticket.opened,
-            heard: ticket.heard,
+            renewed: ticket.renewed,
             period: ticket.period,
             ended: false,
             leftovers: Vec::new(),
@@ -64,9 +65,9 @@ impl Record {
         counter_key(period.saturating_mul(self.period), subject, slot)
     }
 
-    /// Until when it plays, in seconds since 1970, unless it is heard of.
+    /// Until when it plays, in seconds since 1970, unless it is renewed.
     pub fn expires_at(&self, period: Period) -> u64 {
-        period.plays_until(self.heard)
+        period.plays_until(self.renewed)
     }
 }
 

@@ -12,63 +12,61 @@
 //! # What is promised
 //!
 //! A session is *alive* from the answer that opens it until it is ended, or until the end of the
-//! period after the last one in which an answer told that it was heard of, less the guard. Of a
-//! viewer, no more than *m* sessions are alive at any time; a session that is heard of in every period
-//! stays alive until it is ended; and a slot whose session is not heard of in a period is free after
-//! it.
+//! period after the last one in which an answer confirmed a renewal, less the guard. Of a viewer, at most
+//! *m* sessions are alive at any time; a session that is renewed in every period stays alive until it is
+//! ended; and a slot whose session is not renewed in a period is free after it.
 //!
-//! This rests on three things: a counter's increment is atomic; no two instances' clocks differ by more
-//! than the guard; and what was acknowledged is not lost. What does not rest on anything else: the
-//! order in which records are written, how long an operation takes, at which of them an instance dies.
+//! This rests on three things: a counter's increment is atomic; the clocks of two instances differ by no
+//! more than the guard; and an acknowledged write is not lost. It does not depend on the order in which
+//! records are written, on how long an operation takes, or on the operation at which an instance dies.
 //!
 //! # How
 //!
 //! Each session has an id that is made of its owner, the slot, and the number of sessions that the slot
 //! has had, and of the id a *mark*, a number of 40 bits. To claim a slot in a period *p* is to add the mark
-//! to the counter of (slot, *p*). The claim holds when the sum is a multiple of the mark: then nobody else
-//! has added anything before. So a claim that is made twice, because two keys are asked for at a time or
+//! to the counter of (slot, *p*). The claim holds when the sum is a multiple of the mark: then no other
+//! session has added to it before. So a claim that is made twice, because two keys are asked for at a time or
 //! an instance has died, holds twice, and is one claim of one session. The next session of the same
-//! owner has another mark, so it does not take what is about to be deleted for its own.
+//! owner has another mark, so it does not mistake a counter that is about to be deleted for its own.
 //!
-//! *To open* in *p*: the counter of *p*−1 must not be there, and the claim to *p* must hold. Near the end of
+//! *To open* in *p*: the counter of *p*−1 must not exist, and the claim to *p* must hold. Near the end of
 //! *p*, where another instance may already count *p*+1, a claim to *p*+1 must hold too; the counter of *p*
 //! stays, since to another clock the end of *p* may not be near.
 //!
-//! *To be heard of* in *p*, having been heard of in *p*−1: add the mark to the counter of *p*, whatever
-//! comes out, before the end of *p* less the guard; delete the counter of *p*−1.
+//! *To renew* in *p* after a renewal in *p*−1: add the mark to the counter of *p*, with any result, before
+//! the end of *p* less the guard; delete the counter of *p*−1.
 //!
-//! *To end*: increment the session's counter of ends. Whoever gets 1 deletes the counters of the periods
-//! in which it was heard of. A session with a counter of ends is never heard of again.
+//! *To end*: increment the session's counter of ends. The instance that gets 1 deletes the counters of the
+//! periods in which the session was renewed. A session with a counter of ends is never renewed again.
 //!
 //! # Why two sessions never hold a slot
 //!
-//! Say that session *a* *owns* (slot, *p*) once its claim held, or once it was heard of in *p*. It is alive
+//! A session *a* *owns* (slot, *p*) once its claim held, or once it was renewed in *p*. It is alive
 //! only to the end of *p*+1, less the guard, where *p* is the last period that it owns.
 //!
-//! 1. *While* a *owns p and is not ended, nobody else opens in p.* The counter of *p* is not 0, and is
-//!    deleted only by who ends *a*, or once *a* owns *p*+1, which is after the safe end of *p* by no clock. Who
-//!    adds to it gets a sum with another's mark in it, which is a multiple of his own once in 2^39.
-//!    A clock behind may bring a latecomer to *p* after that; it is then within the guard of the
-//!    end of *p*, and its claim to *p*+1 has the mark of *a* in it.
-//! 2. *Nor does anybody open in p*+1: he finds the counter of *p* there, or, when *a* was heard of in *p*+1
-//!    and has deleted it, that of *p*+1 with another's mark.
-//! 3. *So who is heard of in time needs no luck*: to add to *p*+1 while owning *p* cannot meet a rightful
+//! 1. *While* a *owns p and is not ended, no other session opens in p.* The counter of *p* is not 0, and is
+//!    deleted only by an end of *a*, or once *a* owns *p*+1, which by every clock is after the safe end of
+//!    *p*. A session that adds to it gets a sum with another mark in it, which is a multiple of its own
+//!    once in 2^39. A clock that is behind may bring a latecomer to *p* after that; it is then within the
+//!    guard of the end of *p*, and its claim to *p*+1 has the mark of *a* in it.
+//! 2. *No other session opens in p*+1 *either*: it finds the counter of *p*, or, when *a* was renewed in *p*+1
+//!    and has deleted it, that of *p*+1 with another mark.
+//! 3. *So a renewal in time always succeeds*: to add to *p*+1 while owning *p* cannot meet a rightful
 //!    owner. After the safe end of *p*+1 it could, and is refused.
-//! 4. *An end frees the slot once.* The counter of ends gives 1 to one of those who end a session. He
-//!    deletes counters of periods that *a* is known to own, and nobody else owns these before he has.
-//!    What *a* was told of last may be a period more: that one's counter stays, and keeps the slot
+//! 4. *An end frees the slot once.* Of several that end a session, the counter of ends gives 1 to one. That
+//!    one deletes counters of periods that *a* is known to own, and no other session owns these before.
+//!    The last answer that *a* got may be a period further: that period's counter stays, and keeps the slot
 //!    until the end of the next period.
-//! 5. *A session that was ended is not heard of.* It is looked at before; and when the sum has another's
-//!    mark in it, once more after, because the one who ended it, and who opened since, both came
-//!    before.
+//! 5. *A session that was ended is not renewed.* The counter of ends is read before; and when the sum has
+//!    another mark in it, once more after, because the end and the next opening both came before.
 //!
-//! An instance that dies after a claim leaves a counter that nobody owns: its owner's next attempt
+//! An instance that dies after a claim leaves a counter without an owner: the next attempt of its session
 //! holds, and for others the slot is free after the period and the next one. Between any other two
-//! steps nothing is lost: the record is written before the answer, and where it is not, what the player
-//! has been told before still holds.
+//! steps nothing is lost: the record is written before the answer, and if it is not, the last answer
+//! that the player has still holds.
 //!
 //! Records only inform: which slots look taken, which of them is this device's, which is the oldest,
-//! what may be deleted. One that is out of date keeps a slot for a period or two; it gives none.
+//! what may be deleted. An outdated record keeps a slot for a period or two; it gives none.
 
 use serde::Serialize;
 
@@ -203,7 +201,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         let Some(slot) = ticket.slot else {
             return self.count(ticket).await;
         };
-        if self.period.of(self.platform.now()) == ticket.heard {
+        if self.period.of(self.platform.now()) == ticket.renewed {
             self.check_not_ended(&ticket.id, ticket.opened).await?;
             return Ok(self.held(ticket.clone()));
         }
@@ -248,10 +246,10 @@ impl<'a, P: Platform> Sessions<'a, P> {
         self.renew(ticket, slot, record).await
     }
 
-    /// Opens a session that nobody has counted so far, as long as it has not lapsed nor been ended.
+    /// Opens a session that was not counted so far, as long as it has not lapsed nor been ended.
     async fn count(&self, ticket: &Ticket) -> Result<ActiveSession, Error> {
         self.check_not_ended(&ticket.id, ticket.opened).await?;
-        let has_lapsed = self.platform.now() >= self.period.plays_until(ticket.heard);
+        let has_lapsed = self.platform.now() >= self.period.plays_until(ticket.renewed);
         if has_lapsed || ticket.period != self.period.seconds() {
             return Err(Error::Lapsed);
         }
@@ -264,7 +262,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
     /// [`Error::Store`]
     pub async fn end(&self, ticket: &Ticket) -> Result<(), Error> {
         let Some(slot) = ticket.slot else {
-            // Nobody has counted it, and nobody is to.
+            // It was not counted, and must not be.
             let key = end_key(&ticket.id, self.period.day(ticket.opened));
             self.platform.increment(&key, 1).await?;
             return Ok(());
@@ -272,7 +270,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         let recorded = self.record_of(ticket, slot).await?;
         let is_recorded = recorded.is_some();
         let mut record = recorded.unwrap_or_else(|| Record::of(ticket));
-        record.heard = record.heard.max(ticket.heard);
+        record.renewed = record.renewed.max(ticket.renewed);
         if !self.is_recent(&record) {
             return Ok(());
         }
@@ -363,7 +361,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         Ok(count)
     }
 
-    /// A session that nobody counts, because the store failed and that is allowed.
+    /// A session that is not counted, because the store failed and that is allowed.
     pub fn unchecked(&self, opening: &Opening<'_>) -> ActiveSession {
         let now = self.platform.now();
         let ticket = Ticket {
@@ -372,7 +370,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
             slot: None,
             owner: opening.owner.to_owned(),
             opened: now,
-            heard: self.period.of(now),
+            renewed: self.period.of(now),
             period: self.period.seconds(),
             limit: opening.limit,
             full: opening.full,
@@ -385,12 +383,12 @@ impl<'a, P: Platform> Sessions<'a, P> {
 
     /// The same for a session that was counted before: it is, when the store is back.
     pub fn unchecked_again(&self, ticket: &Ticket) -> ActiveSession {
-        let heard = self.period.of(self.platform.now());
+        let renewed = self.period.of(self.platform.now());
         ActiveSession {
             ticket: Ticket {
                 // Within the period, what it holds it holds.
-                slot: ticket.slot.filter(|_| heard == ticket.heard),
-                heard,
+                slot: ticket.slot.filter(|_| renewed == ticket.renewed),
+                renewed,
                 ..ticket.clone()
             },
             state: SessionState::Unchecked,
@@ -445,10 +443,10 @@ impl<'a, P: Platform> Sessions<'a, P> {
         !record.ended && self.is_recent(record)
     }
 
-    /// Whether a session was heard of in this period or the one before.
+    /// Whether a session was renewed in this period or the one before.
     fn is_recent(&self, record: &Record) -> bool {
         let now = self.period.of(self.platform.now());
-        record.period == self.period.seconds() && now <= record.heard.saturating_add(1)
+        record.period == self.period.seconds() && now <= record.renewed.saturating_add(1)
     }
 
     async fn check_not_ended(&self, id: &str, opened: u64) -> Result<(), Error> {
@@ -472,7 +470,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
             slot: Some(slot),
             owner: record.owner.clone(),
             opened: record.opened,
-            heard: record.heard,
+            renewed: record.renewed,
             period: record.period,
             limit: opening.limit,
             full: opening.full,
@@ -490,21 +488,21 @@ impl<'a, P: Platform> Sessions<'a, P> {
         self.check_not_ended(&ticket.id, ticket.opened).await?;
         let now = self.platform.now();
         let period = self.period.of(now);
-        // What the player has not been told of counts too: its last answer may be lost.
-        let told = ticket.heard;
-        let heard = record
+        // A renewal counts even where its answer was lost.
+        let sent = ticket.renewed;
+        let renewed = record
             .as_ref()
-            .map_or(told, |record| told.max(record.heard));
-        let is_too_old = period > told.saturating_add(2) || ticket.period != self.period.seconds();
+            .map_or(sent, |record| sent.max(record.renewed));
+        let is_too_old = period > sent.saturating_add(2) || ticket.period != self.period.seconds();
         // What comes in the last seconds is not to keep the slot from others.
-        if is_too_old || now >= self.period.plays_until(heard) {
+        if is_too_old || now >= self.period.plays_until(renewed) {
             return Err(Error::Lapsed);
         }
         let ticket = Ticket {
-            heard: period.max(heard),
+            renewed: period.max(renewed),
             ..ticket.clone()
         };
-        if period <= heard {
+        if period <= renewed {
             return Ok(self.held(ticket));
         }
 
@@ -517,14 +515,14 @@ impl<'a, P: Platform> Sessions<'a, P> {
             return Err(Error::Lapsed);
         }
         let mut record = record.unwrap_or_else(|| Record::of(&ticket));
-        record.heard = period;
+        record.renewed = period;
         record.seen = now;
         self.write(&ticket.subject, slot, &record).await?;
-        self.clear(&self.slot_key(heard, &ticket.subject, slot))
+        self.clear(&self.slot_key(renewed, &ticket.subject, slot))
             .await;
         // Opened near the end of a period, it has claimed that one and the next.
         let first = self.period.of(ticket.opened);
-        if heard == first.saturating_add(1) {
+        if renewed == first.saturating_add(1) {
             self.clear(&self.slot_key(first, &ticket.subject, slot))
                 .await;
         }
@@ -567,12 +565,12 @@ impl<'a, P: Platform> Sessions<'a, P> {
                 Err(error) => return Err(error),
             }
         }
-        let mut heard = period;
+        let mut renewed = period;
         if self.platform.now() >= self.period.safe_end(period) {
-            heard = period.saturating_add(1);
-            let sum = self.add(heard, subject, slot, mark).await?;
+            renewed = period.saturating_add(1);
+            let sum = self.add(renewed, subject, slot, mark).await?;
             // The counter of this period stays: other clocks may have more of it left.
-            if sum % mark != 0 || self.platform.now() >= self.period.safe_end(heard) {
+            if sum % mark != 0 || self.platform.now() >= self.period.safe_end(renewed) {
                 return Ok(None);
             }
         }
@@ -588,23 +586,23 @@ impl<'a, P: Platform> Sessions<'a, P> {
             token: opening.token.to_owned(),
             opened: now,
             seen: now,
-            heard,
+            renewed,
             period: self.period.seconds(),
             ended: false,
             leftovers,
         };
         self.write(subject, slot, &record).await?;
         if let Some(last) = last.filter(|last| !last.ended && !self.is_recent(last)) {
-            self.clear(&last.slot_key(last.heard, subject, slot)).await;
+            self.clear(&last.slot_key(last.renewed, subject, slot)).await;
             let first = self.period.of(last.opened);
-            if last.heard == first.saturating_add(1) {
+            if last.renewed == first.saturating_add(1) {
                 self.clear(&last.slot_key(first, subject, slot)).await;
             }
         }
         for (id, day) in over {
             self.clear(&end_key(&id, day)).await;
         }
-        if self.platform.now() >= self.period.plays_until(heard) {
+        if self.platform.now() >= self.period.plays_until(renewed) {
             return Err(Error::Store(platform::Error::Store(
                 "it answered too late".to_owned(),
             )));
@@ -616,7 +614,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
                 slot: Some(slot),
                 owner: record.owner,
                 opened: now,
-                heard,
+                renewed,
                 period: record.period,
                 limit: opening.limit,
                 full: opening.full,
@@ -629,14 +627,14 @@ impl<'a, P: Platform> Sessions<'a, P> {
     /// once a session has been in the slot that `last` was in before. Nothing is older than it says by
     /// more than a period.
     fn leftovers(&self, last: &Record, period: u64) -> (Leftovers, Leftovers) {
-        let is_gone = |heard: u64| heard.saturating_add(2) < period;
+        let is_gone = |renewed: u64| renewed.saturating_add(2) < period;
         let own = (last.id.clone(), self.period.day(last.opened));
         let mut older = last.leftovers.clone();
         if last.period == self.period.seconds() && !is_gone(self.period.of(last.opened)) {
             older.push(own);
             older.truncate(MAX_LEFTOVERS);
             (Vec::new(), older)
-        } else if last.period == self.period.seconds() && !is_gone(last.heard) {
+        } else if last.period == self.period.seconds() && !is_gone(last.renewed) {
             (older, vec![own])
         } else {
             older.extend(last.ended.then_some(own));
@@ -673,8 +671,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
             self.write(subject, slot, &ended).await?;
         }
         let first = self.period.of(record.opened);
-        for heard in record.heard.saturating_sub(1).max(first)..=record.heard {
-            let key = record.slot_key(heard, subject, slot);
+        for renewed in record.renewed.saturating_sub(1).max(first)..=record.renewed {
+            let key = record.slot_key(renewed, subject, slot);
             self.platform.delete(&key).await?;
         }
         Ok(())

@@ -33,8 +33,9 @@ pub struct Ticket {
     /// When it was opened, in seconds since 1970.
     #[serde(rename = "iat")]
     pub opened: u64,
-    /// The last period in which it was heard of.
-    pub heard: u64,
+    /// The last period in which it was renewed.
+    #[serde(rename = "heard")]
+    pub renewed: u64,
     /// The length of that in seconds.
     pub period: u64,
     /// How many streams there may be.

@@ -88,7 +88,7 @@ impl VerificationKeys {
     }
 
     /// Reads a JWKS that its issuer publishes. What is not read here is passed over, and so is every
-    /// symmetric key: what anybody can read must verify nothing.
+    /// symmetric key: a published secret must verify nothing.
     ///
     /// # Errors
     /// What is no JWKS.

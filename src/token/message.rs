@@ -80,7 +80,7 @@ impl VerifiedToken {
         };
         let entitlement = match claims.0.get("entitlements") {
             Some(claim) if dialects.has_native() => Some(Entitlement::from_claim(claim)?),
-            // It says what it is good for, and that is not to be more because nobody reads it.
+            // It limits the message, and a limit that is not read must not widen it.
             Some(_) => {
                 return Err(entitlement::Error::Unsupported("entitlements".to_owned()).into());
             }

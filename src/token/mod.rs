@@ -111,8 +111,8 @@ pub enum Error {
     /// The message leaves its rights to a back end, and the policy names none.
     #[error("the message leaves its rights to a back end, and the policy names none")]
     NoCallback,
-    /// The issuer's keys cannot be had.
-    #[error("the issuer's keys cannot be had at present")]
+    /// The issuer's keys are not available.
+    #[error("the issuer's keys are not available at present")]
     KeysUnavailable,
     /// No option is for the DRM system.
     #[error("no policy is for this DRM system")]

@@ -68,7 +68,7 @@ impl RemoteKeys {
     /// now, when none has its key id.
     ///
     /// # Errors
-    /// As [`VerificationKeys::verify`]; [`Error::KeysUnavailable`] when there are none to be had.
+    /// As [`VerificationKeys::verify`]; [`Error::KeysUnavailable`] when there are none.
     pub async fn verify(
         &self,
         token: &UntrustedToken<'_>,

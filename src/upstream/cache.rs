@@ -38,7 +38,7 @@ const SHORT_PAUSE: u64 = 5;
 /// none can wait for the answer that another one gets: as many as a host serves at a moment.
 const ATTEMPTS: i64 = 128;
 
-/// There is no document to be had at present.
+/// There is no document at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable;
 

@@ -66,7 +66,7 @@ fn unavailable() -> Result<(), Refusal> {
     Err(Refusal {
         status: 503,
         code: "token_keys_unavailable".to_owned(),
-        detail: Some("the issuer's keys cannot be had at present".to_owned()),
+        detail: Some("the issuer's keys are not available at present".to_owned()),
     })
 }
 

@@ -300,7 +300,7 @@ fn storm(seed: u64, steps: usize, full: StreamsFull, counts: &mut Counts) {
                     _ => counts.beaten += 1,
                 }
                 let left = period
-                    .plays_until(held.ticket.heard)
+                    .plays_until(held.ticket.renewed)
                     .saturating_sub(instance.now());
                 let until = world.time.get() + left * 1_000;
                 let is_same = |playing: &Playing| playing.ticket.id == held.ticket.id;
@@ -322,7 +322,7 @@ fn storm(seed: u64, steps: usize, full: StreamsFull, counts: &mut Counts) {
             (Err(session::Error::Lapsed), Wish::Beat(ticket)) => {
                 counts.lapsed += 1;
                 assert!(
-                    instance.now() >= period.plays_until(ticket.heard),
+                    instance.now() >= period.plays_until(ticket.renewed),
                     "seed {seed}, step {step}: a session that is alive was refused"
                 );
                 forget(&mut playing[player], &ticket);

@@ -59,7 +59,7 @@ pub enum Command {
     /// It reads certificates (DER, PEM), bundles (`fps_certificate.bin`), private keys (PKCS#1, PKCS#8, with
     /// every encryption that OpenSSL has), PKCS#12 containers, ASks (hexadecimal or base64),
     /// `certificates.json` of the server SDK, content key policies of Azure Media Services. The files of a
-    /// directory are one credential; other files are one together. What was taken is told on standard error.
+    /// directory are one credential; other files are one together. Standard error says what was taken.
     #[command(after_help = IMPORT)]
     Import(Import),
 }

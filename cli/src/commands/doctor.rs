@@ -216,11 +216,11 @@ impl Arguments {
         let names = ["token_keys", "token_issuer", "token_audience"];
         let is_configured = settings.contains_key(POLICIES) || settings.contains_key(names[0]);
         if !is_configured && !from_files {
-            // That nobody is let in, the health of the settings says.
+            // The health of the settings reports that every token is refused.
             return;
         }
         if is_configured {
-            // What is wrong with them must be told before they are replaced.
+            // Report what is wrong with them before they are replaced.
             let health = Target::here(Settings(settings.clone()))
                 .ok()
                 .and_then(|target| target.health());
@@ -267,7 +267,7 @@ impl Arguments {
                 let reason = explained["integrity"].as_str().unwrap_or_default();
                 (Code::SPC_INTEGRITY, reason.to_owned())
             }
-            // Which is told with the rest of the settings.
+            // It is reported with the rest of the settings.
             Err(licence::Error::Settings(_)) => return Ok(()),
             Err(error) => (error.code(), error.to_string()),
         };

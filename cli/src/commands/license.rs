@@ -171,7 +171,7 @@ Forms of --format:
 {forms}
 Players and services of --format, with their own places for the token:
 {players}
-The reply is told by what it is. The exit code is 0 when the licence opened and is as expected, 1 when
+The form of the reply is recognised by its content. The exit code is 0 when the licence opened and is as expected, 1 when
 nothing could be asked, 2 for the wrong arguments, 3 when the server refused, 4 when no answer came, 5 when
 the answer holds no licence for this SPC, and 6 when something else came than was expected.
 
@@ -299,7 +299,7 @@ impl Question {
             _ => None,
         };
         if place.is_some() && token.is_none() {
-            bail!("the token is given with --token-file or in KEYLET_TOKEN");
+            bail!("give the token with --token-file or in KEYLET_TOKEN");
         }
         let expected = &arguments.expected;
         // Where a reply has room for several keys, each has a status of its own.

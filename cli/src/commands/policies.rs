@@ -30,7 +30,7 @@ pub enum Command {
     ///
     /// It reads what the REST API exports (2022-08-01: one policy, a list of them, or the answer of
     /// getPolicyPropertiesWithSecrets), and what `az ams content-key-policy show --with-secrets` prints.
-    /// What was taken and what was not is told on standard error. The exit code is 2 when an option is
+    /// Standard error says what was taken and what was not. The exit code is 2 when an option is
     /// left out.
     #[command(after_help = IMPORT)]
     Import(Import),
@@ -381,7 +381,7 @@ impl Taken {
                 self.restriction = json!("open");
                 self.summary.push("open: no token is needed".to_owned());
                 self.notes
-                    .push("everybody gets every key of `content_keys` by it".to_owned());
+                    .push("anyone gets every key of `content_keys` by it".to_owned());
                 Ok(())
             }
             "ContentKeyPolicyTokenRestriction" => self.restrict_to_tokens(restriction),
@@ -817,7 +817,7 @@ mod tests {
         let alone = imported(&open).await;
         assert_eq!(alone.options[0]["restriction"], "open");
         assert_eq!(alone.left_out, 0);
-        assert!(about(&alone, 1).contains("everybody gets every key"));
+        assert!(about(&alone, 1).contains("anyone gets every key"));
 
         let both =
             json!({"value": [exported(), open], "@odata.nextLink": "https://management.example/2"});

@@ -19,7 +19,7 @@ use super::{CredentialPart, PrivateKey, Problem, decrypt};
 /// Files are not larger than this: a credential has some kilobytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// Asks a person for a password, with the question as argument. `None` when nobody is there.
+/// Asks a person for a password, with the question as argument. `None` without a terminal.
 pub type Prompt<'a> = &'a dyn Fn(&str) -> Option<Zeroizing<String>>;
 
 /// Something that was found, and where.

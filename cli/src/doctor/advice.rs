@@ -23,7 +23,7 @@ pub fn of_setting(
         Some(SettingErrorKind::Refused) if is_credential => (
             "test_credentials",
             (
-                "The SDK's private key is published: whoever has it opens every SPC, and with it every licence.",
+                "The SDK's private key is published: anyone who has it can open every SPC, and so every licence.",
                 "Use the credentials that Apple issued to you. For a test server set `fairplay_test_credentials` to `true`.",
             ),
         ),
@@ -125,7 +125,7 @@ pub fn of_setting(
                     _ => "token_keys",
                 },
                 (
-                    "Every licence needs a token, and every token a key that verifies it: nobody is let in.",
+                    "Every licence needs a token, and every token a key that verifies it: every token is refused.",
                     "Correct the variable; docs/tokens.md has its shape. `keylet token mint` and `keylet token explain` try it out.",
                 ),
             )

@@ -90,7 +90,7 @@ pub fn examine(
                 Severity::Warning,
                 "test_credentials",
                 format!("{label}: it is for tests{}", if is_published { ", and its private key is published" } else { "" }),
-                "No Apple device trusts it for what it plays, or everybody can open what it protects.",
+                "No Apple device trusts it for what it plays, or anyone can open what it protects.",
                 "Use the certificate that Apple issued to you before content is at stake.",
             );
         } else if !extensions

@@ -201,7 +201,7 @@ impl Examination<'_> {
                 Severity::Error,
                 "test_credentials",
                 "`fairplay_test_credentials` is on",
-                "The private key of the SDK's development certificate is published: whoever has it can have every content key.",
+                "The private key of the SDK's development certificate is published: anyone who has it can get every content key.",
                 "Unset it wherever content is at stake.",
             );
         }
@@ -426,7 +426,7 @@ impl Examination<'_> {
         }
     }
 
-    /// Whether it gives licences to whoever asks with the fixtures' token, whose key is published.
+    /// Whether it gives licences to the fixtures' token, whose key is published.
     fn unguarded(&self, report: &mut Report) {
         let (Some(asset_id), Some(key), Some(token)) =
             (self.asset_id, self.known.first(), fixture_token())
@@ -448,7 +448,7 @@ impl Examination<'_> {
                 Severity::Error,
                 "test_credentials",
                 "it takes the tokens of this project's fixtures",
-                "Their key is published: everybody can make himself a token for everything.",
+                "Their key is published: anyone can make a token for everything.",
                 "Put keys of your own into `token_keys`.",
             );
         }

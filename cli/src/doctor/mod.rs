@@ -22,7 +22,7 @@ pub enum Severity {
     Unchecked,
     /// Licences work, and something will be missed or regretted.
     Warning,
-    /// Licences do not work, or nothing guards them.
+    /// Licences do not work, or they are unprotected.
     Error,
 }
 
@@ -114,7 +114,7 @@ impl Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Healthy => "A device gets a licence.",
-            Self::Broken => "Licences do not work, or nothing guards them.",
+            Self::Broken => "Licences do not work, or they are unprotected.",
             Self::Unproven => "Nothing wrong was found, and no licence was made either.",
         })
     }

@@ -73,7 +73,7 @@ impl Target {
     /// The library, with settings.
     ///
     /// # Errors
-    /// A runtime that cannot be had.
+    /// A runtime that is not available.
     pub fn here(settings: Settings) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -1,4 +1,4 @@
-//! What the host counts, told in the text format that Prometheus reads.
+//! What the host counts, in the text format that Prometheus reads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

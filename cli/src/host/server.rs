@@ -43,7 +43,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Whether what the component writes, the audit trail, goes to this process's standard output.
     pub show_output: bool,
-    /// Where the figures are told; `None`: nowhere, and the time that instances calculate is not counted.
+    /// Where the metrics are served; `None`: nowhere, and the time that instances calculate is not counted.
     pub metrics: Option<SocketAddr>,
     /// The key-value store, in a world that has one.
     pub store: StoreChoice,
@@ -173,7 +173,7 @@ impl Server {
         &self.shared.metrics
     }
 
-    /// Where the figures are told.
+    /// Where the metrics are served.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
     }

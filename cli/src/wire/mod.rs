@@ -122,7 +122,7 @@ impl Profile {
         }
     }
 
-    /// The profile of this name, of those that a client may be told.
+    /// The profile of this name, of those for clients.
     pub fn named(name: &str) -> Option<&'static Self> {
         choices().find(|profile| profile.name == name)
     }

@@ -409,7 +409,7 @@ pub const PLAYERS: &[Profile] = &[
     Profile::player(31, "ksm-net", "clients of the open KSM in .NET", JSON, member!("SpcMessage"), "json"),
 ];
 
-/// What a client may be told to send: each form by its name, then each player.
+/// What a client can send: each form by its name, then each player.
 pub fn choices() -> impl Iterator<Item = &'static Profile> {
     let forms = FORMS.iter().filter(|profile| profile.path == PATH);
     std::iter::once(&RAW).chain(forms).chain(PLAYERS)

@@ -1,4 +1,4 @@
-//! How a CKC comes back: told by what it is, as players tell it.
+//! How a CKC comes back: recognised by its content, as players do.
 
 use keylet::encoding;
 use serde_json::Value;

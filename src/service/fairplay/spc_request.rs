@@ -49,7 +49,7 @@ pub struct Requested {
 /// What a request says of the asset beside the SPC, such as `assetId` or `kid`, is not read: the id
 /// in the SPC is what the device will play.
 pub struct SpcRequest {
-    /// The form that the player undoes, as far as it can be told from how it asks.
+    /// The form that the player undoes, as far as the request shows it.
     pub format: Format,
     /// One, or in an envelope or array as many as there are.
     pub keys: Vec<Requested>,

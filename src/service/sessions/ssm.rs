@@ -84,7 +84,7 @@ pub async fn kill_account_sessions<P: Platform>(context: Context<'_, P>) -> Resu
     Ok(json(StatusCode::OK, &SsmDone {}))
 }
 
-/// These routes exist where tokens of Nagra's are accepted. Tenants are told apart by their tokens alone.
+/// These routes exist where tokens of Nagra's are accepted. Tenants differ by their tokens alone.
 async fn require_nagra<P: Platform>(context: &Context<'_, P>) -> Result<(), Problem> {
     let policies = context.licences.policies().await;
     let policies = policies.map_err(licence::Error::from)?;

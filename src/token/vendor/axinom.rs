@@ -11,7 +11,7 @@
 //! | `license.start_datetime` | `not_before`. The vendor does not apply it to FairPlay |
 //! | `license.expiration_datetime` | `not_after` |
 //! | `license.duration`, and before it `license.fairplay.duration` | with persistence `storage_seconds`; with real-time expiration `lease_seconds`; else `rental_seconds` |
-//! | `license.allow_persistence`, and before it `license.fairplay.allow_persistence` | `persist`, `false` where it is not said |
+//! | `license.allow_persistence`, and before it `license.fairplay.allow_persistence` | `persist`, `false` by default |
 //! | `license.fairplay.real_time_expiration` | playback stops at the end: a lease. With an end to stop at, the permission to store is dropped |
 //! | `license.fairplay.playback_duration` | with persistence `playback_seconds`; else `lease_seconds` |
 //! | `license.fairplay.ignore_keys_in_license_request`, `license.concurrency_interval`, `license.concurrency_grace_period` | left out |
@@ -34,7 +34,7 @@
 //! `Axinom.Drm.PowerShell` does: AES-256-CBC under the communication key, without padding, with the
 //! key id in the order of its digits as IV.
 //!
-//! Inferred: that persistence is off where it is not said; what a duration means without and with
+//! Inferred: that persistence is off by default; what a duration means without and with
 //! real-time expiration, from the vendor's page on renewal and from PlayReady's member of that name;
 //! that a playback duration of a streaming licence is kept to by a lease, which ends no later; that
 //! a limit without a mode is one. `max_uses` is stricter than the vendor's rule: it counts the

@@ -45,8 +45,8 @@
 //!
 //! The hash has its parts without anything between them, so it does not say where `user_id` ends and
 //! `cid` begins: who has a token for `xmovie-1` can make it one for `movie-1`. No id of a title should
-//! be the end of another's. Keys that come with the token are found under any `cid`, so nobody can say
-//! who the viewer is: `max_streams` refuses there.
+//! be the end of another's. Keys that come with the token are found under any `cid`, so the viewer
+//! is unknown: `max_streams` refuses there.
 //!
 //! Documented (License Token Guide, and the sample code for `renewal_duration`, `max_stream_per_user`
 //! and `key_id` of `hls_aes`): the layout, the window, the defaults, which durations want
@@ -106,7 +106,7 @@ const ACCEPTED_SECONDS: u64 = 600;
 /// The longest `cid`, in bytes.
 const MAX_CID: usize = 200;
 
-/// The `user_id` of nobody.
+/// The `user_id` that names no viewer.
 const NO_USER: &str = "LICENSETOKEN";
 
 /// Whether a text is a token of this dialect.
@@ -187,7 +187,7 @@ fn verify(
     }
 }
 
-/// Decrypts and parses a policy. Its hash was verified: what the padding says tells nobody anything.
+/// Decrypts and parses a policy. Its hash was verified first, so an error of the padding reveals nothing.
 fn policy(text: &str, site: &str, secrets: &dyn Secrets) -> Result<Map<String, Value>, Error> {
     const INVALID: Error = Error::Malformed("policy");
     let key = secrets

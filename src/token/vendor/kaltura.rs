@@ -19,8 +19,8 @@
 //! | `user_token` | required; the back end has it among `claims`, with the rest of the message |
 //! | `ca_system`, `udid`, everything else | informs |
 //!
-//! The message says who asks for what. It has no terms and no end: both are the back end's to say, and
-//! the entry that it comes to is only good together with its answer.
+//! The message says who asks for what. It has no terms and no end: both come from the back end, and
+//! the entitlement is valid only together with its answer.
 //!
 //! A digest with the secret in front can be continued by who does not have the secret. What comes out
 //! is the JSON, bytes that are none, and what was added: a document is read to its last byte, so that

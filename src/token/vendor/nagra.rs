@@ -12,7 +12,7 @@
 //! | `device.accountId` | subject (`sub`) |
 //! | `device.deviceUniqueId`, `device.deviceId` | refused: the ids are those of the vendor's service. So is any other member of `device` |
 //! | `contentRights[].contentId`, `.defaultKcIds[]` | an entry with these `keys` |
-//! | … `.storable` | `persist`, `false` where it is not said |
+//! | … `.storable` | `persist`, `false` by default |
 //! | … `.start`, `.end` | `not_before`, `not_after`: seconds since 1970, or date and time with offset |
 //! | … `.duration` | seconds: `storage_seconds` when `storable`, else `rental_seconds` |
 //! | … `.usageRulesProfileId` | by name, see below; any other name is refused |
@@ -36,8 +36,8 @@
 //! profiles and add others, that FairPlay devices of any kind reach the levels 0 and 1.
 //!
 //! Inferred, each the stricter way: what profiles ask of FairPlay and that they are about tracks,
-//! that durations are seconds, how dates are written, that nothing may be stored where it is not
-//! said, that two rights which name the same key contradict each other. `max_uses` counts
+//! that durations are seconds, the form of dates, that nothing may be stored by default,
+//! that two rights which name the same key contradict each other. `max_uses` counts
 //! licences: a token for several keys is good for one of them.
 
 use serde_json::{Map, Value};
