@@ -49,7 +49,7 @@ pub struct Timeout(pub Duration);
 
 impl Timeout {
     /// How long a request may take.
-    pub fn of<T>(request: &Request<T>) -> Duration {
+    pub fn from_request<T>(request: &Request<T>) -> Duration {
         let own = request.extensions().get::<Self>();
         own.map_or(SEND_TIMEOUT, |own| own.0.min(SEND_TIMEOUT))
     }

@@ -128,7 +128,7 @@ pub struct Times {
 }
 
 impl Times {
-    fn of(mut times: Vec<f64>) -> Result<Self> {
+    fn from_samples(mut times: Vec<f64>) -> Result<Self> {
         ensure!(!times.is_empty(), "nothing was measured");
         times.sort_by(f64::total_cmp);
         let at = |percent: usize| {
@@ -327,7 +327,7 @@ impl Plan {
         for _ in 0..PASSES {
             for _ in 0..self.batches() * BATCH {
                 for (case, times) in &mut cases {
-                    let mut request = requests.of(*case)?;
+                    let mut request = requests.request(*case)?;
                     *request.uri_mut() = http::Uri::from_static("/fairplay");
                     let began = Instant::now();
                     let service = Service::new(Settings(fixtures::variables()));
@@ -343,7 +343,7 @@ impl Plan {
                 setup: "native",
                 spc,
                 token,
-                microseconds: Times::of(times)?,
+                microseconds: Times::from_samples(times)?,
                 guest: None,
             });
         }
@@ -367,7 +367,7 @@ impl Plan {
         let ready = began.elapsed();
         let player = Player::new(&server)?;
         let began = Instant::now();
-        player.ask(requests.of(CASES[0])?, 200)?;
+        player.ask(requests.request(CASES[0])?, 200)?;
         let first = microseconds(began);
         let mut cases = CASES.map(|case| (case, Samples::default()));
         let mut stages = Vec::new();
@@ -377,13 +377,13 @@ impl Plan {
         }
         // Once unmeasured: an instance that is used again verifies a token the first time that it comes.
         for (case, _) in &cases {
-            player.ask(requests.of(*case)?, 200)?;
+            player.ask(requests.request(*case)?, 200)?;
         }
         for _ in 0..PASSES {
             // In turns, so that all of them see the same minutes.
             for _ in 0..self.batches() {
                 for (case, samples) in &mut cases {
-                    player.ask_batch(200, || requests.of(*case), samples)?;
+                    player.ask_batch(200, || requests.request(*case), samples)?;
                 }
                 for (_, (_, status, request), samples) in &mut stages {
                     player.ask_batch(*status, || Ok(request.clone()), samples)?;
@@ -396,12 +396,12 @@ impl Plan {
                 setup: setup.name,
                 spc,
                 token,
-                microseconds: Times::of(samples.whole)?,
-                guest: Some(Times::of(samples.guest)?),
+                microseconds: Times::from_samples(samples.whole)?,
+                guest: Some(Times::from_samples(samples.guest)?),
             });
         }
         for (spc, (reached, ..), samples) in stages {
-            let guest = Times::of(samples.guest)?;
+            let guest = Times::from_samples(samples.guest)?;
             let before = report.stages.last();
             let before = before.filter(|before| (before.setup, before.spc) == (setup.name, spc));
             report.stages.push(Stage {
@@ -416,7 +416,7 @@ impl Plan {
         server.stop();
 
         let server = setup.start(false)?;
-        Player::new(&server)?.ask(requests.of(CASES[0])?, 200)?;
+        Player::new(&server)?.ask(requests.request(CASES[0])?, 200)?;
         for connections in &self.connections {
             report
                 .throughput
@@ -452,7 +452,7 @@ impl Plan {
                 let mut times = Vec::new();
                 loop {
                     let began = Instant::now();
-                    player.ask(requests.of(CASES[0])?, 200)?;
+                    player.ask(requests.request(CASES[0])?, 200)?;
                     times.push(microseconds(began));
                     if is_over.load(Ordering::Relaxed) {
                         break;
@@ -470,7 +470,7 @@ impl Plan {
             setup: setup.name,
             connections,
             per_second: f64::from(u32::try_from(times.len())?) / elapsed,
-            microseconds: Times::of(times)?,
+            microseconds: Times::from_samples(times)?,
         })
     }
 
@@ -483,7 +483,7 @@ impl Plan {
                 let workers = scoped(scope, SOAKING, || {
                     let player = Player::new(&server)?;
                     while asked.fetch_add(1, Ordering::Relaxed) < number {
-                        player.ask(requests.of(CASES[0])?, 200)?;
+                        player.ask(requests.request(CASES[0])?, 200)?;
                     }
                     Ok(())
                 });
@@ -616,7 +616,7 @@ impl Requests {
     }
 
     /// A request for a licence.
-    fn of(&self, (spc, token): (&str, &str)) -> Result<Request<Vec<u8>>> {
+    fn request(&self, (spc, token): (&str, &str)) -> Result<Request<Vec<u8>>> {
         self.with(find(&self.spcs, spc)?.clone(), token)
     }
 

@@ -63,7 +63,7 @@ impl Platform for Settings {
         if request.method() != Method::GET {
             return Err(Error::OutboundDenied(authority));
         }
-        let longest = Timeout::of(&request);
+        let longest = Timeout::from_request(&request);
         let reason = match tokio::time::timeout(longest, fetch(request)).await {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(error)) => error.to_string(),

@@ -46,7 +46,7 @@ pub struct Report {
 
 impl Report {
     /// The report; `None` when it reports nothing.
-    pub fn of(sync: &OfflineSync) -> Option<Self> {
+    pub fn from_sync(sync: &OfflineSync) -> Option<Self> {
         match sync {
             OfflineSync::V1 {
                 content_id,

@@ -108,7 +108,7 @@ fn meaning(tag: Tag, spc: &OpenedSpc<'_>) -> Option<Value> {
 }
 
 fn sync(sync: &OfflineSync) -> Value {
-    let mut report = json!(Report::of(sync));
+    let mut report = json!(Report::from_sync(sync));
     if let (
         OfflineSync::V2 {
             server_challenge, ..

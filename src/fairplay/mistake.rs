@@ -25,7 +25,7 @@ pub enum Mistake {
 
 impl Mistake {
     /// What bytes are that are no SPC; `None` when they are like nothing that is known.
-    pub fn of(bytes: &[u8]) -> Option<Self> {
+    pub fn recognise(bytes: &[u8]) -> Option<Self> {
         let start = bytes.trim_ascii_start();
         if bytes.starts_with(&[0x30, 0x82]) || start.starts_with(b"-----BEGIN") {
             Some(Self::Certificate)
@@ -136,7 +136,7 @@ mod tests {
             (b"", None),
         ];
         for (bytes, mistake) in cases {
-            assert_eq!(Mistake::of(bytes), mistake, "{bytes:02x?}");
+            assert_eq!(Mistake::recognise(bytes), mistake, "{bytes:02x?}");
         }
     }
 }

@@ -162,7 +162,7 @@ impl Module for FairPlay {
     }
 
     fn report(&self, spc: &VerifiedSpc<'_>) -> Option<Report> {
-        Report::of(spc.opened.client.offline_sync.as_ref()?)
+        Report::from_sync(spc.opened.client.offline_sync.as_ref()?)
     }
 
     fn enforce(

@@ -87,7 +87,8 @@ impl<'a> SpcContainer<'a> {
     /// [`Error::NotAnSpc`] for what is known not to be one; else [`Error::Truncated`],
     /// [`Error::ContainerVersion`], [`Error::Transport`] or [`Error::PayloadLength`].
     pub fn parse(message: &'a [u8]) -> Result<Self, Error> {
-        Self::read(message).map_err(|error| Mistake::of(message).map_or(error, Error::NotAnSpc))
+        Self::read(message)
+            .map_err(|error| Mistake::recognise(message).map_or(error, Error::NotAnSpc))
     }
 
     fn read(message: &'a [u8]) -> Result<Self, Error> {

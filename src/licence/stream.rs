@@ -137,7 +137,7 @@ impl Stream<'_> {
         }
         let left = self
             .period
-            .plays_until(self.period.of(now))
+            .plays_until(self.period.number_at(now))
             .saturating_sub(now);
         let left = u32::try_from(left).unwrap_or(u32::MAX);
         if let Use::Streaming { lease_seconds, .. } = &mut granted.use_ {

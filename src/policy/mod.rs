@@ -180,7 +180,7 @@ impl Policies {
         platform: &impl Platform,
     ) -> Result<Result<Presented<'a>, Error>, SettingsError> {
         Ok(match found.one(platform).await? {
-            Ok(text) => Presented::of(text, found.signature(), &self.dialects),
+            Ok(text) => Presented::parse(text, found.signature(), &self.dialects),
             Err(error) => Err(error),
         })
     }
@@ -266,7 +266,11 @@ enum Presented<'a> {
 }
 
 impl<'a> Presented<'a> {
-    fn of(text: &'a str, signature: Option<&'a str>, dialects: &Dialects) -> Result<Self, Error> {
+    fn parse(
+        text: &'a str,
+        signature: Option<&'a str>,
+        dialects: &Dialects,
+    ) -> Result<Self, Error> {
         match UntrustedToken::parse(text) {
             Ok(jwt) => Ok(Self::Jwt(Box::new(jwt))),
             Err(Error::Malformed(_)) if dialects.has_others() => Ok(Self::Other(text, signature)),

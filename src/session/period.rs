@@ -52,13 +52,13 @@ impl Period {
     }
 
     /// The period of a time, both counted from 1970.
-    pub fn of(self, time: u64) -> u64 {
+    pub fn number_at(self, time: u64) -> u64 {
         time / self.0
     }
 
     /// The day on which the period of a time begins, counted from 1970.
     pub fn day(self, time: u64) -> u64 {
-        self.of(time).saturating_mul(self.0) / SECONDS_OF_A_DAY
+        self.number_at(time).saturating_mul(self.0) / SECONDS_OF_A_DAY
     }
 
     /// The last second before its end at which a period is safe from clocks that are ahead, in
@@ -83,7 +83,7 @@ mod tests {
     fn a_session_plays_for_the_rest_of_its_period_and_the_next_one() {
         let period = Period(USUAL);
         for (time, until) in [(0, 115), (59, 115), (60, 175)] {
-            assert_eq!(period.plays_until(period.of(time)), until);
+            assert_eq!(period.plays_until(period.number_at(time)), until);
         }
         assert_eq!(period.heartbeat_seconds(), 30);
     }

@@ -43,7 +43,7 @@ pub struct Record {
 
 impl Record {
     /// What a ticket says, where the record is another's.
-    pub(super) fn of(ticket: &Ticket) -> Self {
+    pub(super) fn from_ticket(ticket: &Ticket) -> Self {
         Self {
             id: ticket.id.clone(),
             serial: 0,

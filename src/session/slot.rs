@@ -201,7 +201,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         let Some(slot) = ticket.slot else {
             return self.count(ticket).await;
         };
-        if self.period.of(self.platform.now()) == ticket.renewed {
+        if self.period.number_at(self.platform.now()) == ticket.renewed {
             self.check_not_ended(&ticket.id, ticket.opened).await?;
             return Ok(self.held(ticket.clone()));
         }
@@ -269,7 +269,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         };
         let recorded = self.record_of(ticket, slot).await?;
         let is_recorded = recorded.is_some();
-        let mut record = recorded.unwrap_or_else(|| Record::of(ticket));
+        let mut record = recorded.unwrap_or_else(|| Record::from_ticket(ticket));
         record.renewed = record.renewed.max(ticket.renewed);
         if !self.is_recent(&record) {
             return Ok(());
@@ -370,7 +370,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
             slot: None,
             owner: opening.owner.to_owned(),
             opened: now,
-            renewed: self.period.of(now),
+            renewed: self.period.number_at(now),
             period: self.period.seconds(),
             limit: opening.limit,
             full: opening.full,
@@ -383,7 +383,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
 
     /// The same for a session that was counted before: it is, when the store is back.
     pub fn unchecked_again(&self, ticket: &Ticket) -> ActiveSession {
-        let renewed = self.period.of(self.platform.now());
+        let renewed = self.period.number_at(self.platform.now());
         ActiveSession {
             ticket: Ticket {
                 // Within the period, what it holds it holds.
@@ -445,7 +445,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
 
     /// Whether a session was renewed in this period or the one before.
     fn is_recent(&self, record: &Record) -> bool {
-        let now = self.period.of(self.platform.now());
+        let now = self.period.number_at(self.platform.now());
         record.period == self.period.seconds() && now <= record.renewed.saturating_add(1)
     }
 
@@ -487,7 +487,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
     ) -> Result<ActiveSession, Error> {
         self.check_not_ended(&ticket.id, ticket.opened).await?;
         let now = self.platform.now();
-        let period = self.period.of(now);
+        let period = self.period.number_at(now);
         // A renewal counts even where its answer was lost.
         let sent = ticket.renewed;
         let renewed = record
@@ -514,14 +514,14 @@ impl<'a, P: Platform> Sessions<'a, P> {
         if self.platform.now() >= self.period.safe_end(period) {
             return Err(Error::Lapsed);
         }
-        let mut record = record.unwrap_or_else(|| Record::of(&ticket));
+        let mut record = record.unwrap_or_else(|| Record::from_ticket(&ticket));
         record.renewed = period;
         record.seen = now;
         self.write(&ticket.subject, slot, &record).await?;
         self.clear(&self.slot_key(renewed, &ticket.subject, slot))
             .await;
         // Opened near the end of a period, it has claimed that one and the next.
-        let first = self.period.of(ticket.opened);
+        let first = self.period.number_at(ticket.opened);
         if renewed == first.saturating_add(1) {
             self.clear(&self.slot_key(first, &ticket.subject, slot))
                 .await;
@@ -545,7 +545,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
     ) -> Result<Option<ActiveSession>, Error> {
         let subject = opening.subject;
         let now = self.platform.now();
-        let period = self.period.of(now);
+        let period = self.period.number_at(now);
         let before = self.slot_key(period.saturating_sub(1), subject, slot);
         if self.platform.get(&before).await?.is_some() {
             return Ok(None);
@@ -593,8 +593,9 @@ impl<'a, P: Platform> Sessions<'a, P> {
         };
         self.write(subject, slot, &record).await?;
         if let Some(last) = last.filter(|last| !last.ended && !self.is_recent(last)) {
-            self.clear(&last.slot_key(last.renewed, subject, slot)).await;
-            let first = self.period.of(last.opened);
+            self.clear(&last.slot_key(last.renewed, subject, slot))
+                .await;
+            let first = self.period.number_at(last.opened);
             if last.renewed == first.saturating_add(1) {
                 self.clear(&last.slot_key(first, subject, slot)).await;
             }
@@ -630,7 +631,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         let is_gone = |renewed: u64| renewed.saturating_add(2) < period;
         let own = (last.id.clone(), self.period.day(last.opened));
         let mut older = last.leftovers.clone();
-        if last.period == self.period.seconds() && !is_gone(self.period.of(last.opened)) {
+        if last.period == self.period.seconds() && !is_gone(self.period.number_at(last.opened)) {
             older.push(own);
             older.truncate(MAX_LEFTOVERS);
             (Vec::new(), older)
@@ -670,7 +671,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
             // Before the slot is free: after that the record may be another's.
             self.write(subject, slot, &ended).await?;
         }
-        let first = self.period.of(record.opened);
+        let first = self.period.number_at(record.opened);
         for renewed in record.renewed.saturating_sub(1).max(first)..=record.renewed {
             let key = record.slot_key(renewed, subject, slot);
             self.platform.delete(&key).await?;

@@ -69,7 +69,7 @@ impl Claim<'_> {
     }
 
     async fn count(&self, platform: &impl Platform) -> Result<Use, Error> {
-        let keys = Keys::of(self);
+        let keys = Keys::from_claim(self);
         if self.is_repeat(&keys, platform).await? {
             return Ok(Use::Repeated);
         }
@@ -111,7 +111,7 @@ struct Keys {
 }
 
 impl Keys {
-    fn of(claim: &Claim<'_>) -> Self {
+    fn from_claim(claim: &Claim<'_>) -> Self {
         let day = claim.expires.div_ceil(SECONDS_OF_A_DAY);
         let token = Sha256::digest(claim.token);
         let licence = Sha256::new()

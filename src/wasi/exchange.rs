@@ -31,7 +31,7 @@ impl Exchange {
             authority: format!("{scheme}://{host}{port}"),
             answer: Vec::new(),
             answered: None,
-            timeout: Timeout::of(request),
+            timeout: Timeout::from_request(request),
         }
     }
 

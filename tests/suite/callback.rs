@@ -599,7 +599,7 @@ fn it_has_the_time_that_the_option_gives_it() {
         deployment
             .licence(Some(&login()), &device("movie"))
             .unwrap();
-        let timeout = Timeout::of(&deployment.take()[0]);
+        let timeout = Timeout::from_request(&deployment.take()[0]);
         assert_eq!(timeout, Duration::from_secs(expected));
     }
 }

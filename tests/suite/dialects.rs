@@ -47,7 +47,7 @@ struct Expectation {
 }
 
 impl Vectors {
-    fn of(dialect: &str) -> Self {
+    fn for_dialect(dialect: &str) -> Self {
         serde_json::from_slice(&fixture(&format!("dialects/{dialect}.json"))).unwrap()
     }
 
@@ -114,7 +114,7 @@ fn device(case: &Case) -> SpcOptions {
 fn every_message_is_answered_as_its_encoder_says() {
     let mut count = 0;
     for dialect in DIALECTS {
-        let vectors = Vectors::of(dialect);
+        let vectors = Vectors::for_dialect(dialect);
         let platform = Native::new(vectors.variables(dialect, "https://back-end.example/rights"));
         platform.now.set(vectors.now);
         let agrees = |_| Ok(Response::new(br#"{"terms":{}}"#.to_vec()));
@@ -203,7 +203,7 @@ fn a_viewer_with_a_fresh_token_of_each_service_gets_a_licence_from_the_component
 #[test]
 fn a_message_of_a_dialect_that_is_not_accepted_entitles_to_nothing() {
     for dialect in DIALECTS {
-        let vectors = Vectors::of(dialect);
+        let vectors = Vectors::for_dialect(dialect);
         let mut variables = vectors.variables(dialect, "https://back-end.example/rights");
         variables.insert("dialects".to_owned(), "native azure".to_owned());
         let platform = Native::new(variables);
@@ -226,7 +226,7 @@ fn a_message_of_a_dialect_that_is_not_accepted_entitles_to_nothing() {
 
 /// A service that answers one case of a dialect, with its variables changed.
 fn serving(dialect: &str, name: &str, change: impl Fn(&mut Provided)) -> (Native, Case) {
-    let vectors = Vectors::of(dialect);
+    let vectors = Vectors::for_dialect(dialect);
     let mut variables = vectors.variables(dialect, "https://back-end.example/rights");
     change(&mut variables);
     let platform = Native::new(variables);

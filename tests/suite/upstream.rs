@@ -269,7 +269,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn of(status: u16, body: &[u8]) -> Self {
+    fn from_answer(status: u16, body: &[u8]) -> Self {
         let problem: Value = serde_json::from_slice(body).unwrap();
         assert_eq!(problem["status"], status);
         Self {
@@ -295,7 +295,7 @@ pub fn licence(
     let answer = post(server, "/fairplay", token, &spc);
     match answer.status {
         200 => Ok(Licence::open(&answer.body, &secrets).unwrap()),
-        status => Err(Refusal::of(status, &answer.body)),
+        status => Err(Refusal::from_answer(status, &answer.body)),
     }
 }
 
@@ -312,7 +312,7 @@ pub fn minted(server: &Server, bearer: Option<&str>, wanted: &Value) -> Result<S
     let answer = post(server, "/tokens", bearer, wanted.to_string().as_bytes());
     match answer.status {
         200 => Ok(answer.json()["token"].as_str().unwrap().to_owned()),
-        status => Err(Refusal::of(status, &answer.body)),
+        status => Err(Refusal::from_answer(status, &answer.body)),
     }
 }
 
@@ -393,7 +393,7 @@ impl Deployment {
         let reply = self.post("/fairplay", token, &spc);
         match reply.status().as_u16() {
             200 => Ok(Licence::open(reply.body(), &secrets).unwrap()),
-            status => Err(Refusal::of(status, reply.body())),
+            status => Err(Refusal::from_answer(status, reply.body())),
         }
     }
 
@@ -402,7 +402,7 @@ impl Deployment {
         let reply = self.post("/tokens", bearer, wanted.to_string().as_bytes());
         let status = reply.status().as_u16();
         if status != 200 {
-            return Err(Refusal::of(status, reply.body()));
+            return Err(Refusal::from_answer(status, reply.body()));
         }
         let minted: Value = serde_json::from_slice(reply.body()).unwrap();
         Ok(minted["token"].as_str().unwrap().to_owned())

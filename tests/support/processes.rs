@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use keylet_cli::host::StoreChoice;
@@ -11,12 +12,14 @@ use keylet_cli::host::StoreChoice;
 pub struct Directory(pub PathBuf);
 
 impl Directory {
-    /// An empty directory below the system's temporary one.
+    /// An empty directory below the system's temporary one: another one for each call, also under one name.
     ///
     /// # Panics
     /// When it cannot be made.
     pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("keylet-{name}-{}", std::process::id()));
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let (process, number) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("keylet-{name}-{process}-{number}"));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)

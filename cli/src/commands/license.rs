@@ -205,7 +205,7 @@ fn wrapped(names: &[&str]) -> String {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let question = Question::of(arguments)?;
+    let question = Question::from_arguments(arguments)?;
     let certificate_source = match &arguments.certificate {
         Some(source) => source.clone(),
         None => certificate_url(&arguments.url),
@@ -213,7 +213,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let certificate = match certificate(&certificate_source, &question.client) {
         Ok(certificate) => certificate,
         Err(failure) => {
-            let judged = Judged::of(Err(&failure), &Expectation::default());
+            let judged = Judged::from_result(Err(&failure), &Expectation::default());
             return judged.show(arguments, "the certificate: ");
         }
     };
@@ -243,7 +243,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
                 headers: &arguments.headers,
             };
             let played = exchange.run(&question.client);
-            let judged = Judged::of(played.as_ref(), &question.expectation);
+            let judged = Judged::from_result(played.as_ref(), &question.expectation);
             let exit_code = judged.show(arguments, "")?;
             if judged.outcome != Outcome::AsExpected {
                 return Ok(exit_code);
@@ -265,7 +265,7 @@ struct Question {
 }
 
 impl Question {
-    fn of(arguments: &Arguments) -> Result<Self> {
+    fn from_arguments(arguments: &Arguments) -> Result<Self> {
         let roots = arguments.cacert.as_deref().map(read).transpose()?;
         let client = Client::new(arguments.timeout, roots.as_deref());
         let configured = match arguments.configured {
@@ -414,7 +414,7 @@ struct Judged<'a> {
 }
 
 impl<'a> Judged<'a> {
-    fn of(played: Result<&'a Played, &'a Failure>, expectation: &Expectation) -> Self {
+    fn from_result(played: Result<&'a Played, &'a Failure>, expectation: &Expectation) -> Self {
         let (outcome, mismatches) = match played {
             Ok(played) => {
                 let mismatches = expectation.of_licence(played);

@@ -91,7 +91,7 @@ pub async fn import(document: &[u8], named: &[String]) -> Result<Imported> {
     let document = Zeroizing::new(text(document)?);
     let document = encoding::json(document.as_bytes());
     let document = document.map_err(|reason| anyhow!("the document: {reason}"))?;
-    let exported = Exported::of(&document)?;
+    let exported = Exported::parse(&document)?;
     for name in named {
         let is_there = exported.policies.iter().any(|policy| policy.name == *name);
         ensure!(is_there, "the document has no policy {name:?}");
@@ -116,7 +116,7 @@ pub async fn import(document: &[u8], named: &[String]) -> Result<Imported> {
         for (place, option) in policy.options.iter().enumerate() {
             let label = format!("policy {:?}, option {}", policy.name, place + 1);
             let mut say = |line: String| imported.report.push(format!("{label}: {line}"));
-            let taken = match Taken::of(option, policies.len() > 1) {
+            let taken = match Taken::parse(option, policies.len() > 1) {
                 Ok(taken) => taken,
                 Err(reason) => {
                     say(format!("left out: {reason}"));
@@ -124,7 +124,7 @@ pub async fn import(document: &[u8], named: &[String]) -> Result<Imported> {
                     continue;
                 }
             };
-            let own = Members::of(option).ok().and_then(|o| o.text("name"));
+            let own = Members::parse(option).ok().and_then(|o| o.text("name"));
             let name = free_name(own, &policy.name, place, &names);
             let option = taken.option(&name);
             if let Err(reason) = validate(std::slice::from_ref(&option)).await {
@@ -224,8 +224,8 @@ struct Policy<'a> {
 
 impl<'a> Exported<'a> {
     /// A policy, its properties alone, or a list of them, bare or in `value`.
-    fn of(document: &'a Value) -> Result<Self> {
-        let members = Members::of(document);
+    fn parse(document: &'a Value) -> Result<Self> {
+        let members = Members::parse(document);
         let list = members.as_ref().ok().and_then(|m| m.get("value"));
         let policies = match list.unwrap_or(document) {
             Value::Array(list) => list.iter().collect(),
@@ -237,7 +237,7 @@ impl<'a> Exported<'a> {
             .into_iter()
             .enumerate()
             .map(|(place, policy)| {
-                Policy::of(policy, place)
+                Policy::parse(policy, place)
                     .with_context(|| format!("policy {} of the document", place + 1))
             })
             .collect::<Result<_>>()?;
@@ -246,10 +246,10 @@ impl<'a> Exported<'a> {
 }
 
 impl<'a> Policy<'a> {
-    fn of(policy: &'a Value, place: usize) -> Result<Self> {
-        let policy = Members::of(policy).map_err(|reason| anyhow!(reason))?;
+    fn parse(policy: &'a Value, place: usize) -> Result<Self> {
+        let policy = Members::parse(policy).map_err(|reason| anyhow!(reason))?;
         let properties = match policy.get("properties") {
-            Some(properties) => Members::of(properties).map_err(|reason| anyhow!(reason))?,
+            Some(properties) => Members::parse(properties).map_err(|reason| anyhow!(reason))?,
             None => policy.clone(),
         };
         let Some(Value::Array(options)) = properties.get("options") else {
@@ -269,7 +269,7 @@ impl<'a> Policy<'a> {
 struct Members<'a>(BTreeMap<String, (&'a str, &'a Value)>);
 
 impl<'a> Members<'a> {
-    fn of(value: &'a Value) -> Result<Self, String> {
+    fn parse(value: &'a Value) -> Result<Self, String> {
         let object = value.as_object().ok_or("it is not an object")?;
         let mut members = BTreeMap::new();
         for (name, value) in object.iter().filter(|(_, value)| !value.is_null()) {
@@ -343,12 +343,12 @@ impl Taken {
     ///
     /// # Errors
     /// Why it is left out.
-    fn of(option: &Value, of_several: bool) -> Result<Self, String> {
-        let option = Members::of(option)?;
+    fn parse(option: &Value, of_several: bool) -> Result<Self, String> {
+        let option = Members::parse(option)?;
         option.only(&["policyOptionId", "name", "configuration", "restriction"])?;
         let part = |name: &str| {
             let part = option.get(name).ok_or(format!("it has no `{name}`"))?;
-            Members::of(part).map_err(|reason| format!("`{name}`: {reason}"))
+            Members::parse(part).map_err(|reason| format!("`{name}`: {reason}"))
         };
         let mut taken = Self::default();
         taken
@@ -479,7 +479,7 @@ impl Taken {
                 let template = configuration.optional_text("widevineTemplate")?;
                 let template = template.map(|text| {
                     let template = encoding::json(text.as_bytes()).unwrap_or_default();
-                    Members::of(&template).map_or("?".to_owned(), |members| members.names())
+                    Members::parse(&template).map_or("?".to_owned(), |members| members.names())
                 });
                 self.configure_proxy(
                     "widevine",
@@ -494,7 +494,7 @@ impl Taken {
                 let licences = configuration.get("licenses").and_then(Value::as_array);
                 let licences = licences.into_iter().flatten();
                 let mut lost: Vec<String> = licences
-                    .filter_map(|licence| Members::of(licence).ok())
+                    .filter_map(|licence| Members::parse(licence).ok())
                     .map(|licence| format!("`licenses` ({})", licence.names()))
                     .collect();
                 let custom = configuration.text("responseCustomData");
@@ -542,7 +542,7 @@ impl Taken {
         }
         if let Some(offline) = configuration.get("offlineRentalConfiguration") {
             let names = ["playbackDurationSeconds", "storageDurationSeconds"];
-            let offline = Members::of(offline)?;
+            let offline = Members::parse(offline)?;
             offline.only(&names)?;
             let durations: Map<String, Value> = names
                 .into_iter()
@@ -594,7 +594,7 @@ impl Taken {
 
 /// A key, of which `kinds` gets the kind.
 fn verification_key(key: &Value, kinds: &mut Vec<&'static str>) -> Result<Value, String> {
-    let key = Members::of(key)?;
+    let key = Members::parse(key)?;
     key.only(&["@odata.type", "keyValue", "exponent", "modulus", "rawBody"])?;
     let part = |name: &str| key.optional_text(name);
     let parts = (
@@ -626,7 +626,7 @@ fn verification_key(key: &Value, kinds: &mut Vec<&'static str>) -> Result<Value,
 }
 
 fn required_claim(claim: &Value) -> Result<Value, String> {
-    let claim = Members::of(claim)?;
+    let claim = Members::parse(claim)?;
     claim.only(&["claimType", "claimValue"])?;
     let kind = claim.text("claimType");
     let mut written = json!({"claimType": kind.ok_or("a required claim has no `claimType`")?});

@@ -89,7 +89,14 @@ pub fn examine(
             report.add(
                 Severity::Warning,
                 "test_credentials",
-                format!("{label}: it is for tests{}", if is_published { ", and its private key is published" } else { "" }),
+                format!(
+                    "{label}: it is for tests{}",
+                    if is_published {
+                        ", and its private key is published"
+                    } else {
+                        ""
+                    }
+                ),
                 "No Apple device trusts it for what it plays, or anyone can open what it protects.",
                 "Use the certificate that Apple issued to you before content is at stake.",
             );

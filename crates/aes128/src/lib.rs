@@ -134,18 +134,18 @@ const CONSTANT: [u8; 16] = [0x63; 16];
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 #[inline]
 fn mix_columns(state: Vector) -> Vector {
-    let turned = state.pick(Vector::of(TURNS[1]));
+    let turned = state.pick(Vector::new(TURNS[1]));
     let sums = state.xor(turned);
     sums.double()
         .xor(turned)
-        .xor(sums.pick(Vector::of(TURNS[2])))
+        .xor(sums.pick(Vector::new(TURNS[2])))
 }
 
 /// Its inverse (section 5.3.3), which is `MixColumns` after 5a + 4c.
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 #[inline]
 fn inverse_mix_columns(state: Vector) -> Vector {
-    let sums = state.xor(state.pick(Vector::of(TURNS[2])));
+    let sums = state.xor(state.pick(Vector::new(TURNS[2])));
     mix_columns(state.xor(sums.double().double()))
 }
 
@@ -155,7 +155,7 @@ fn expand(key: [u8; 16]) -> Keys {
     const OUT: [[u8; 16]; 2] = of_inverted(&AFFINE);
 
     let mut keys = [key; ROUNDS + 1];
-    let mut key = Vector::of(key);
+    let mut key = Vector::new(key);
     let mut constant = 1;
     for round_key in keys.iter_mut().skip(1) {
         let mut constants = [0; 16];
@@ -164,11 +164,11 @@ fn expand(key: [u8; 16]) -> Keys {
             .step_by(4)
             .for_each(|byte| *byte = constant);
         constant = doubled(constant);
-        let word = linear(&ONTO, key.pick(Vector::of(ROTATED_LAST)));
-        let word = inverted(&OUT, invert(word)).xor(Vector::of(CONSTANT));
-        key = key.xor(key.pick(Vector::of(UP_1)));
-        key = key.xor(key.pick(Vector::of(UP_2)));
-        key = key.xor(word).xor(Vector::of(constants));
+        let word = linear(&ONTO, key.pick(Vector::new(ROTATED_LAST)));
+        let word = inverted(&OUT, invert(word)).xor(Vector::new(CONSTANT));
+        key = key.xor(key.pick(Vector::new(UP_1)));
+        key = key.xor(key.pick(Vector::new(UP_2)));
+        key = key.xor(word).xor(Vector::new(constants));
         *round_key = key.bytes();
     }
     keys
@@ -178,18 +178,18 @@ fn expand(key: [u8; 16]) -> Keys {
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 #[inline]
 fn linear([low, high]: &[[u8; 16]; 2], bytes: Vector) -> Vector {
-    let low = Vector::of(*low).pick(bytes.low());
-    low.xor(Vector::of(*high).pick(bytes.high()))
+    let low = Vector::new(*low).pick(bytes.low());
+    low.xor(Vector::new(*high).pick(bytes.high()))
 }
 
 /// The reciprocals of u and w, of bytes on the plane: what [`of_inverted`] has tables for.
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 #[inline]
 fn invert(bytes: Vector) -> [Vector; 2] {
-    let inverse = Vector::of(plane::INVERSES);
+    let inverse = Vector::new(plane::INVERSES);
     let (k, i) = (bytes.low(), bytes.high());
     let j = i.xor(k);
-    let quotient = Vector::of(plane::QUOTIENTS).pick(k);
+    let quotient = Vector::new(plane::QUOTIENTS).pick(k);
     [
         inverse.pick(inverse.pick(i).xor(quotient)).xor(j),
         inverse.pick(inverse.pick(j).xor(quotient)).xor(i),
@@ -200,7 +200,9 @@ fn invert(bytes: Vector) -> [Vector; 2] {
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 #[inline]
 fn inverted([first, second]: &[[u8; 16]; 2], [u, w]: [Vector; 2]) -> Vector {
-    Vector::of(*first).pick(u).xor(Vector::of(*second).pick(w))
+    Vector::new(*first)
+        .pick(u)
+        .xor(Vector::new(*second).pick(w))
 }
 
 /// Onto the plane, for encryption; in a round of decryption after the linear half of the inverse of
@@ -212,13 +214,13 @@ const INVERSE_AFFINE_ONTO: [[u8; 16]; 2] = of_nibbles(&after(&TO_PLANE, &INVERSE
 /// adds before them.
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 fn encryption_keys(keys: &Keys) -> Zeroizing<Keys> {
-    let constant = Vector::of(CONSTANT);
+    let constant = Vector::new(CONSTANT);
     let mut keys = Zeroizing::new(*keys);
     let [_, middle @ .., last] = &mut *keys;
     for key in middle {
-        *key = linear(&ONTO, Vector::of(*key).xor(constant)).bytes();
+        *key = linear(&ONTO, Vector::new(*key).xor(constant)).bytes();
     }
-    *last = Vector::of(*last).xor(constant).bytes();
+    *last = Vector::new(*last).xor(constant).bytes();
     keys
 }
 
@@ -230,32 +232,32 @@ fn encrypt(keys: &Keys, block: [u8; 16]) -> [u8; 16] {
     const OUT: [[u8; 16]; 2] = of_inverted(&AFFINE);
 
     let [first, middle @ .., last] = keys;
-    let mut state = linear(&ONTO, Vector::of(block).xor(Vector::of(*first)));
+    let mut state = linear(&ONTO, Vector::new(block).xor(Vector::new(*first)));
     for key in middle {
         let inverse = invert(state);
         let (once, twice) = (inverted(&ONCE, inverse), inverted(&TWICE, inverse));
         // `MixColumns` after `ShiftRows`: 2a + 3b + c + d.
-        let [a, b, c, d] = SHIFT_ROWS.map(Vector::of);
+        let [a, b, c, d] = SHIFT_ROWS.map(Vector::new);
         state = (twice.pick(a).xor(twice.xor(once).pick(b)))
             .xor(once.pick(c).xor(once.pick(d)))
-            .xor(Vector::of(*key));
+            .xor(Vector::new(*key));
     }
-    let state = inverted(&OUT, invert(state)).pick(Vector::of(SHIFT_ROWS[0]));
-    state.xor(Vector::of(*last)).bytes()
+    let state = inverted(&OUT, invert(state)).pick(Vector::new(SHIFT_ROWS[0]));
+    state.xor(Vector::new(*last)).bytes()
 }
 
 /// The round keys as [`decrypt`] has them: those in the middle after the inverse of `MixColumns`, and
 /// ready for the inversion in the next round.
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 fn decryption_keys(keys: &Keys) -> Zeroizing<Keys> {
-    let constant = Vector::of(CONSTANT);
+    let constant = Vector::new(CONSTANT);
     let mut keys = Zeroizing::new(*keys);
     let [_, middle @ .., first] = &mut *keys;
     for key in middle {
-        let mixed = inverse_mix_columns(Vector::of(*key));
+        let mixed = inverse_mix_columns(Vector::new(*key));
         *key = linear(&INVERSE_AFFINE_ONTO, mixed.xor(constant)).bytes();
     }
-    *first = Vector::of(*first).xor(constant).bytes();
+    *first = Vector::new(*first).xor(constant).bytes();
     keys
 }
 
@@ -266,15 +268,15 @@ fn decrypt<const N: usize>(keys: &Keys, blocks: [[u8; 16]; N]) -> [[u8; 16]; N] 
 
     let [last, middle @ .., first] = keys;
     let mut states = blocks.map(|block| {
-        let state = Vector::of(block).xor(Vector::of(*first));
+        let state = Vector::new(block).xor(Vector::new(*first));
         linear(&INVERSE_AFFINE_ONTO, state)
     });
     for key in middle.iter().rev() {
-        states = states.map(|state| inverse_round(state, Vector::of(*key)));
+        states = states.map(|state| inverse_round(state, Vector::new(*key)));
     }
     states.map(|state| {
-        let state = inverted(&OUT, invert(state)).pick(Vector::of(INVERSE_SHIFT_ROWS[0]));
-        state.xor(Vector::of(*last)).bytes()
+        let state = inverted(&OUT, invert(state)).pick(Vector::new(INVERSE_SHIFT_ROWS[0]));
+        state.xor(Vector::new(*last)).bytes()
     })
 }
 
@@ -295,7 +297,7 @@ fn inverse_round(state: Vector, key: Vector) -> Vector {
     ];
 
     let inverse = invert(state);
-    let [a, b, c, d] = INVERSE_SHIFT_ROWS.map(Vector::of);
+    let [a, b, c, d] = INVERSE_SHIFT_ROWS.map(Vector::new);
     let [of_a, of_b, of_c, of_d] = FACTORS.map(|tables| inverted(&tables, inverse));
     (of_a.pick(a).xor(of_b.pick(b)))
         .xor(of_c.pick(c).xor(of_d.pick(d)))

@@ -30,7 +30,7 @@ mod simd {
 
     impl Vector {
         #[inline(always)]
-        pub fn of(bytes: [u8; 16]) -> Self {
+        pub fn new(bytes: [u8; 16]) -> Self {
             let value = u128::from_le_bytes(bytes);
             Self(u64x2(low(value), low(value >> 64)))
         }
@@ -93,7 +93,7 @@ mod scalar {
             Self(bytes)
         }
 
-        pub fn of(bytes: [u8; 16]) -> Self {
+        pub fn new(bytes: [u8; 16]) -> Self {
             Self(bytes)
         }
 

@@ -25,7 +25,7 @@ fn main() {
     );
     for bits in [1024, 2048] {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
-        let parts = Parts::of(RsaPrivateKey::new(&mut rng, bits).unwrap());
+        let parts = Parts::from_key(RsaPrivateKey::new(&mut rng, bits).unwrap());
         let mut guest = Guest::new(&module, Host::Fuses).unwrap();
         guest.load("load", &parts, 1);
         guest.load("load_public", &parts, 1);

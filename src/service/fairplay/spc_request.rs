@@ -222,7 +222,7 @@ fn from_base64(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
         .strip_prefix('"')
         .and_then(|text| text.strip_suffix('"'));
     let text = unquoted.unwrap_or(text);
-    match (encoding::base64(text), Mistake::of(text.as_bytes())) {
+    match (encoding::base64(text), Mistake::recognise(text.as_bytes())) {
         (Some(spc), _) => sized(spc),
         (None, Some(mistake)) => {
             Err(licence::Error::from(drm::Error::from(fairplay::Error::NotAnSpc(mistake))).into())

@@ -100,7 +100,7 @@ pub struct Explained {
 ///
 /// # Errors
 /// Settings that do not load.
-pub async fn of(settings: Provided, token: &str, asset_ids: &[String]) -> Result<Explained> {
+pub async fn explain_with(settings: Provided, token: &str, asset_ids: &[String]) -> Result<Explained> {
     let question = Question {
         token,
         signature: None,
@@ -126,7 +126,7 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
         .map(|s| format!("signature={}", percent_encoded(s)));
     let found = token::locate(&HeaderMap::new(), query.as_deref(), Some(question.token));
     let text = found.one(platform).await.map_err(settings)??;
-    let message = Message::of(text, policies.dialects(), has_secret);
+    let message = Message::parse(text, policies.dialects(), has_secret);
     let admitted = licences.admit(SYSTEM, &found, now).await;
 
     let signed_by = message.signed_by(policies, &admitted, platform, now).await;
@@ -244,7 +244,7 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    fn of(text: &'a str, dialects: &Dialects, has_secret: bool) -> Self {
+    fn parse(text: &'a str, dialects: &Dialects, has_secret: bool) -> Self {
         let object = |part: &str| {
             let bytes = encoding::base64(part)?;
             encoding::json_object(&bytes).ok()

@@ -50,7 +50,7 @@ pub async fn explain(
     asset_id: Option<&str>,
 ) -> Result<Explained> {
     let asset_ids: Vec<String> = asset_id.into_iter().map(ToOwned::to_owned).collect();
-    explain::of(settings.clone(), token, &asset_ids).await
+    explain::explain_with(settings.clone(), token, &asset_ids).await
 }
 
 pub fn run(command: Command) -> Result<ExitCode> {

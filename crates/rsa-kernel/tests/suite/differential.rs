@@ -108,7 +108,7 @@ fn agrees_on_random_keys(bits: usize) {
     while left > 0 {
         let inputs = left.min(INPUTS_PER_KEY);
         left -= inputs;
-        let key = Key::new(Parts::of(RsaPrivateKey::new(&mut rng, bits).unwrap()));
+        let key = Key::new(Parts::from_key(RsaPrivateKey::new(&mut rng, bits).unwrap()));
         for _ in 0..inputs {
             let input = below(&key.parts.0[0], &mut rng);
             key.check(&input, &mut rng);
@@ -156,7 +156,7 @@ fn public_exponents_are_taken_as_far_as_the_rsa_crate_has_them() {
                 break key;
             }
         };
-        let key = Key::new(Parts::of(key));
+        let key = Key::new(Parts::from_key(key));
         for _ in 0..UNTIL_BASE + 4 {
             let input = below(&key.parts.0[0], &mut rng);
             key.check(&input, &mut rng);
@@ -168,7 +168,7 @@ fn public_exponents_are_taken_as_far_as_the_rsa_crate_has_them() {
 fn both_kernels_agree_with_openssl() {
     let mut rng = ChaCha20Rng::seed_from_u64(5);
     for bits in [1024, 2048] {
-        let key = Key::new(Parts::of(RsaPrivateKey::new(&mut rng, bits).unwrap()));
+        let key = Key::new(Parts::from_key(RsaPrivateKey::new(&mut rng, bits).unwrap()));
         let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{bits}.der"));
         std::fs::write(&path, key.judge.to_pkcs1_der().unwrap().as_bytes()).unwrap();
         for _ in 0..3 {

@@ -28,7 +28,7 @@ fn cases() -> [(Parts, Vec<u8>, Vec<u8>); 2] {
         let input = vec![0x5a; bits / 8];
         let number = rsa::BoxedUint::from_be_slice_vartime(&input);
         let expected = rsa_decrypt::<ChaCha20Rng>(None, &key, &number).unwrap();
-        (Parts::of(key), input, expected.to_be_bytes().to_vec())
+        (Parts::from_key(key), input, expected.to_be_bytes().to_vec())
     })
 }
 

@@ -16,7 +16,7 @@ const QINV: usize = 6;
 
 fn parts(bits: usize) -> Parts {
     let mut rng = ChaCha20Rng::seed_from_u64(6);
-    Parts::of(RsaPrivateKey::new(&mut rng, bits).unwrap())
+    Parts::from_key(RsaPrivateKey::new(&mut rng, bits).unwrap())
 }
 
 fn refusal(parts: &Parts) -> KeyError {

@@ -56,7 +56,7 @@ fn a_valid_block_gives_its_message_and_every_other_the_same_refusal() {
 fn what_the_rsa_crate_encrypts_is_decrypted() {
     let mut rng = ChaCha20Rng::seed_from_u64(13);
     let judge = RsaPrivateKey::new(&mut rng, 1024).unwrap();
-    let key = Parts::of(judge.clone()).key();
+    let key = Parts::from_key(judge.clone()).key();
     let public = judge.to_public_key();
     for (hash, ciphertext) in [
         (

@@ -16,11 +16,11 @@ impl Parts {
     /// From big-endian primes, with the public exponent 65537.
     pub fn from_primes(p: &[u8], q: &[u8]) -> Self {
         let exponent = BoxedUint::from(65537_u32);
-        Self::of(RsaPrivateKey::from_p_q(uint(p), uint(q), exponent).unwrap())
+        Self::from_key(RsaPrivateKey::from_p_q(uint(p), uint(q), exponent).unwrap())
     }
 
     /// Of a key of the `rsa` crate.
-    pub fn of(mut key: RsaPrivateKey) -> Self {
+    pub fn from_key(mut key: RsaPrivateKey) -> Self {
         key.precompute().unwrap();
         let bytes = |number: &BoxedUint| number.to_be_bytes_trimmed_vartime().to_vec();
         let qinv = key.qinv().unwrap().retrieve();
