@@ -100,7 +100,11 @@ pub struct Explained {
 ///
 /// # Errors
 /// Settings that do not load.
-pub async fn explain_with(settings: Provided, token: &str, asset_ids: &[String]) -> Result<Explained> {
+pub async fn explain_with(
+    settings: Provided,
+    token: &str,
+    asset_ids: &[String],
+) -> Result<Explained> {
     let question = Question {
         token,
         signature: None,
