@@ -13,7 +13,9 @@ use crate::id::Id;
 pub use device::{DeviceClass, Hdcp, MinOs, OsVersion, SecurityLevel};
 pub use origin::{ClientOrigin, Country, Network, last_address};
 pub(crate) use terms::min_some;
-pub use terms::{AllOf, Granted, IfReported, Limits, MAX_STREAMS, StreamsFull, Terms, Track, Use};
+pub use terms::{
+    AllOf, Granted, IfReported, Limits, MAX_STREAMS, NUMBER, StreamsFull, Terms, Track, Use,
+};
 
 /// Why an entitlement gives nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

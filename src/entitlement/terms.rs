@@ -593,7 +593,8 @@ pub(crate) fn min_some<T: Ord>(one: Option<T>, another: Option<T>) -> Option<T> 
     }
 }
 
-const NUMBER: &str = "it is a whole number from 1 to 4294967295";
+/// What a number of a term is.
+pub const NUMBER: &str = "it is a whole number from 1 to 4294967295";
 
 fn seconds(term: &'static str, value: &Value) -> Result<u32, Error> {
     let reason = "a duration is a whole number of seconds from 1 to 4294967295";

@@ -1,7 +1,7 @@
 //! How policies are written: JSON, with the members of Azure's API where it has them.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{PolicyOption, Required, RequiredClaim, Restriction, TokenRestriction};
@@ -158,24 +158,29 @@ fn fairplay_terms(configuration: &Value) -> Result<Terms, String> {
     let offline = configuration
         .offline_rental_configuration
         .unwrap_or_default();
-    let mut members = Map::new();
-    let mut insert = |name: &str, seconds: Option<u64>| {
-        if let Some(seconds) = seconds.filter(|seconds| *seconds > 0) {
-            members.insert(name.to_owned(), seconds.into());
-        }
+    // 0 is no limit.
+    let seconds = |name: &str, duration: Option<u64>| {
+        let seconds = duration.filter(|seconds| *seconds > 0);
+        seconds
+            .map(u32::try_from)
+            .transpose()
+            .map_err(|_| format!("`drm.fairplay`: `{name}` is more than 4294967295 seconds"))
     };
-    let persist = match configuration.rental_and_lease_key_type.as_deref() {
-        None => None,
-        Some("Undefined") => Some(false),
-        Some("PersistentUnlimited") => Some(true),
+    let mut terms = Terms::default();
+    match configuration.rental_and_lease_key_type.as_deref() {
+        None => {}
+        Some("Undefined") => terms.persist = Some(false),
+        Some("PersistentUnlimited") => terms.persist = Some(true),
         Some("PersistentLimited") => {
-            insert("storage_seconds", configuration.rental_duration);
-            Some(true)
+            terms.persist = Some(true);
+            terms.storage_seconds = seconds("rentalDuration", configuration.rental_duration)?;
         }
         Some("DualExpiry") => {
-            insert("storage_seconds", offline.storage_duration_seconds);
-            insert("playback_seconds", offline.playback_duration_seconds);
-            Some(true)
+            terms.persist = Some(true);
+            terms.storage_seconds =
+                seconds("storageDurationSeconds", offline.storage_duration_seconds)?;
+            terms.playback_seconds =
+                seconds("playbackDurationSeconds", offline.playback_duration_seconds)?;
         }
         Some(_) => {
             return Err(
@@ -183,11 +188,8 @@ fn fairplay_terms(configuration: &Value) -> Result<Terms, String> {
                     .to_owned(),
             );
         }
-    };
-    if let Some(persist) = persist {
-        members.insert("persist".to_owned(), persist.into());
     }
-    Terms::from_json(&members, &[]).map_err(|error| format!("`drm.fairplay`: {error}"))
+    Ok(terms)
 }
 
 /// `#Microsoft.Media.ContentKeyPolicyTokenRestriction`, and beside its members `jwks` and `jwks_uri`.

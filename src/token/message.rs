@@ -1,9 +1,8 @@
 //! What a token says once it is verified, whatever its dialect.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::content_key::{ContentKey, ContentKeys};
-use crate::encoding;
 use crate::entitlement::{self, Entitlement, Terms};
 use crate::id::Id;
 use crate::token::dialect::{Grant, Secrets};
@@ -147,12 +146,18 @@ fn identity(claims: &Claims) -> Option<Vec<u8>> {
 
 /// Azure's limit of uses, as a number or as text.
 fn max_uses(claims: &Claims) -> Result<Terms, Error> {
+    const INVALID: entitlement::Error = entitlement::Error::Terms {
+        term: "max_uses",
+        reason: entitlement::NUMBER,
+    };
     let number = match claims.0.get(MAX_USES) {
         None => return Ok(Terms::default()),
         Some(Value::String(text)) if text == "unlimited" => return Ok(Terms::default()),
         Some(Value::String(text)) => text.parse().ok(),
         Some(value) => value.as_u64(),
     };
-    let members = encoding::members([("max_uses", json!(number))]);
-    Terms::from_json(&members, &[]).map_err(|error: entitlement::Error| error.into())
+    let max_uses = number.and_then(|number| u32::try_from(number).ok());
+    let mut terms = Terms::default();
+    terms.limits.max_uses = Some(max_uses.filter(|uses| *uses > 0).ok_or(INVALID)?);
+    Ok(terms)
 }

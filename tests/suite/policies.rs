@@ -1137,7 +1137,7 @@ fn every_mistake_in_policies_is_named_and_no_value_is() {
             with(json!({"drm": {"fairplay": {
                 "rentalAndLeaseKeyType": "PersistentLimited", "rentalDuration": 4_294_967_296_u64,
             }}})),
-            "option 0: `drm.fairplay`: `storage_seconds`",
+            "option 0: `drm.fairplay`: `rentalDuration`",
         ),
         (
             with(json!({"drm": {"fairplay": {"rentalDuration": -1}}})),
