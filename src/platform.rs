@@ -1,5 +1,8 @@
 //! The one trait behind which the host stands.
 
+#[cfg(test)]
+pub mod test_host;
+
 use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::future::Future;

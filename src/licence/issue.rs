@@ -412,19 +412,15 @@ fn all_limits<'a>(each: impl Iterator<Item = &'a Limits>) -> Limits {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::collections::HashMap;
-
     use futures_util::FutureExt;
-    use http::{HeaderMap, Request, Response};
+    use http::HeaderMap;
     use serde_json::Value;
-    use zeroize::Zeroizing;
 
     use super::*;
     use crate::drm::{self, AuditDetails, Details, Device};
     use crate::entitlement::DeviceClass;
     use crate::error::Code;
-    use crate::platform;
+    use crate::platform::test_host::TestHost;
     use crate::token;
 
     /// A system whose message is a list of asset ids between commas, and whose licence names the keys.
@@ -510,63 +506,9 @@ mod tests {
         }
     }
 
-    #[derive(Default)]
-    struct Host {
-        variables: HashMap<&'static str, String>,
-        counters: RefCell<HashMap<String, i64>>,
-        log: RefCell<Vec<String>>,
-    }
-
-    impl Platform for Host {
-        async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, platform::Error> {
-            Ok(self.variables.get(name).cloned().and_then(platform::value))
-        }
-
-        fn now(&self) -> u64 {
-            1_000
-        }
-
-        fn fill_random(&self, buffer: &mut [u8]) {
-            buffer.fill(7);
-        }
-
-        fn log(&self, line: &str) {
-            self.log.borrow_mut().push(line.to_owned());
-        }
-
-        async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, platform::Error> {
-            Ok(None)
-        }
-
-        async fn set(&self, _: &str, _: &[u8]) -> Result<(), platform::Error> {
-            Ok(())
-        }
-
-        async fn delete(&self, _: &str) -> Result<(), platform::Error> {
-            Ok(())
-        }
-
-        async fn keys(&self) -> Result<Vec<String>, platform::Error> {
-            Ok(Vec::new())
-        }
-
-        async fn increment(&self, key: &str, delta: i64) -> Result<i64, platform::Error> {
-            let mut counters = self.counters.borrow_mut();
-            let counter = counters.entry(key.to_owned()).or_default();
-            *counter += delta;
-            Ok(*counter)
-        }
-
-        async fn sleep(&self, _: std::time::Duration) {}
-
-        async fn send(&self, _: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, platform::Error> {
-            Err(platform::Error::StoreUnsupported)
-        }
-    }
-
     /// A server with the keys `a` to `c`, where `a` needs HDCP and `c` is for Clear Key alone, and one
     /// open policy with these terms.
-    fn server(terms: &Value) -> LicenceServer<Host> {
+    fn server(terms: &Value) -> LicenceServer<TestHost> {
         let key = "00112233445566778899aabbccddeeff";
         let keys = json!([
             {"id": "a", "key": key, "terms": {"hdcp": "type0"}},
@@ -575,15 +517,11 @@ mod tests {
         ]);
         let policies = json!([{"name": "open", "restriction": "open", "terms": terms}]);
         let variables = [("content_keys", keys), ("policies", policies)];
-        LicenceServer::new(Host {
-            variables: variables
-                .map(|(name, value)| (name, value.to_string()))
-                .into(),
-            ..Host::default()
-        })
+        let variables = variables.map(|(name, value)| (name, value.to_string()));
+        LicenceServer::new(TestHost::new(variables))
     }
 
-    fn issue(server: &LicenceServer<Host>, message: &str) -> Result<String, &'static str> {
+    fn issue(server: &LicenceServer<TestHost>, message: &str) -> Result<String, &'static str> {
         let issued = async {
             let tokens = token::locate(&HeaderMap::new(), None, None);
             let principal = server
@@ -649,14 +587,10 @@ mod tests {
         // A term on the origin, and nothing that says where the request comes from.
         let server = server(&json!({"countries": ["AT"]}));
         assert_eq!(issue(&server, "b"), Err("place_unknown"));
-        let server = LicenceServer::new(Host {
-            variables: [(
-                "policies",
-                r#"[{"name":"o","restriction":"open","terms":{}}]"#.to_owned(),
-            )]
-            .into(),
-            ..Host::default()
-        });
+        let server = LicenceServer::new(TestHost::new([(
+            "policies",
+            r#"[{"name":"o","restriction":"open","terms":{}}]"#.to_owned(),
+        )]));
         assert_eq!(issue(&server, "b,c"), Err("configuration_invalid"));
     }
 }

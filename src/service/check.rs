@@ -46,81 +46,21 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
     use std::collections::BTreeSet;
-    use std::time::Duration;
-
-    use http::{Request, Response};
-    use zeroize::Zeroizing;
 
     use super::*;
     use crate::configuration::{VARIABLES, Variable};
-    use crate::platform::Error;
+    use crate::platform::test_host::TestHost;
 
-    /// A host that remembers which variables were asked for, and answers for none or for all but one.
-    struct Host {
-        failing: &'static str,
-        values: &'static [(&'static str, &'static str)],
-        asked: RefCell<BTreeSet<String>>,
+    fn host(values: &[(&'static str, &str)]) -> TestHost {
+        TestHost::new(
+            values
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        )
     }
 
-    impl Host {
-        fn new(values: &'static [(&'static str, &'static str)]) -> Self {
-            Self {
-                failing: "",
-                values,
-                asked: RefCell::default(),
-            }
-        }
-    }
-
-    impl Platform for Host {
-        async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
-            self.asked.borrow_mut().insert(name.to_owned());
-            if name == self.failing {
-                let variable = name.to_owned();
-                return Err(Error::Variables { variable });
-            }
-            let value = self.values.iter().find(|(known, _)| *known == name);
-            Ok(value.map(|(_, value)| Zeroizing::new((*value).to_owned())))
-        }
-
-        fn now(&self) -> u64 {
-            0
-        }
-
-        fn fill_random(&self, _: &mut [u8]) {}
-
-        fn log(&self, _: &str) {}
-
-        async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, Error> {
-            Err(Error::StoreUnsupported)
-        }
-
-        async fn set(&self, _: &str, _: &[u8]) -> Result<(), Error> {
-            Err(Error::StoreUnsupported)
-        }
-
-        async fn delete(&self, _: &str) -> Result<(), Error> {
-            Err(Error::StoreUnsupported)
-        }
-
-        async fn keys(&self) -> Result<Vec<String>, Error> {
-            Err(Error::StoreUnsupported)
-        }
-
-        async fn increment(&self, _: &str, _: i64) -> Result<i64, Error> {
-            Err(Error::StoreUnsupported)
-        }
-
-        async fn send(&self, _: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
-            Err(Error::OutboundDenied(String::new()))
-        }
-
-        async fn sleep(&self, _: Duration) {}
-    }
-
-    fn checked(host: Host) -> (Problems, BTreeSet<String>) {
+    fn checked(host: TestHost) -> (Problems, BTreeSet<String>) {
         use futures_util::FutureExt;
         let licences = LicenceServer::new(host);
         let problems = check(&licences).now_or_never().unwrap();
@@ -133,7 +73,7 @@ mod tests {
         const POLICIES: &[(&str, &str)] = &[("policies", "[]")];
         let mut asked = BTreeSet::new();
         for values in [BAD_CERTIFICATE, POLICIES] {
-            asked.extend(checked(Host::new(values)).1);
+            asked.extend(checked(host(values)).1);
         }
         let rows: BTreeSet<String> = VARIABLES.iter().map(|row| row.name.to_owned()).collect();
         assert_eq!(asked, rows);
@@ -153,7 +93,7 @@ mod tests {
             ("token_keys", r#"{"keys":[{"kty":"oct","k":5}]}"#),
             ("fairplay_rules", r#"{"profile":"other"}"#),
         ];
-        let (problems, _) = checked(Host::new(VALUES));
+        let (problems, _) = checked(host(VALUES));
         let found: Vec<_> = problems
             .settings
             .iter()
@@ -189,10 +129,9 @@ mod tests {
     #[test]
     fn a_host_that_does_not_answer_hides_nothing_else() {
         for Variable { name, .. } in VARIABLES {
-            let (problems, asked) = checked(Host {
-                failing: name,
-                ..Host::new(&[])
-            });
+            let mut host = TestHost::default();
+            host.failing = name;
+            let (problems, asked) = checked(host);
             assert_eq!(
                 !problems.platform.is_empty(),
                 asked.contains(name),

@@ -14,8 +14,7 @@ pub use cache::{Cache, Document, Unavailable};
 /// The pause before the second attempt. It doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether what comes from a URL can be told from what somebody on the way puts there: `https`, or `http` to
-/// this machine.
+/// Whether an answer from a URL cannot be changed on the way: `https`, or `http` to this machine.
 ///
 /// ```
 /// use keylet::upstream::is_safe;
@@ -87,4 +86,99 @@ fn is_temporary(status: StatusCode) -> bool {
 fn retry_after(response: &Response<Vec<u8>>) -> Option<Duration> {
     let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
     value.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::platform::test_host::TestHost;
+
+    fn answer(status: u16, retry_after: Option<&str>) -> Result<Response<Vec<u8>>, Error> {
+        let mut answer = Response::builder().status(status);
+        if let Some(value) = retry_after {
+            answer = answer.header(RETRY_AFTER, value);
+        }
+        Ok(answer.body(Vec::new()).unwrap())
+    }
+
+    fn failure() -> Result<Response<Vec<u8>>, Error> {
+        Err(Error::Outbound {
+            authority: String::new(),
+            reason: "reset".to_owned(),
+        })
+    }
+
+    /// The status that three attempts end with, `None` for an error, and the pauses in milliseconds.
+    fn sent(answers: Vec<Result<Response<Vec<u8>>, Error>>) -> (Option<u16>, Vec<u128>) {
+        let host = TestHost::default();
+        host.answers.borrow_mut().extend(answers);
+        let attempts = Attempts {
+            most: 3,
+            timeout: Duration::from_secs(2),
+        };
+        let request = Request::new(Vec::new());
+        let result = send(&request, attempts, &host).now_or_never().unwrap();
+        let pauses = host
+            .pauses
+            .borrow()
+            .iter()
+            .map(Duration::as_millis)
+            .collect();
+        (result.ok().map(|answer| answer.status().as_u16()), pauses)
+    }
+
+    #[test]
+    fn a_failure_and_a_temporary_status_are_tried_again_after_a_pause_that_doubles() {
+        let good = || answer(200, None);
+        assert_eq!(sent(vec![good()]), (Some(200), vec![]));
+        assert_eq!(sent(vec![failure(), good()]), (Some(200), vec![100]));
+        assert_eq!(
+            sent(vec![answer(503, None), answer(429, None), good()]),
+            (Some(200), vec![100, 200])
+        );
+        // The attempts are counted, and the last answer is the result.
+        assert_eq!(
+            sent(vec![failure(), failure(), answer(500, None), good()]),
+            (Some(500), vec![100, 200])
+        );
+        assert_eq!(
+            sent(vec![answer(500, None), failure(), failure(), good()]),
+            (None, vec![100, 200])
+        );
+    }
+
+    #[test]
+    fn other_statuses_and_a_host_that_denies_are_final() {
+        let good = || answer(200, None);
+        for status in [204, 302, 400, 403, 404] {
+            assert_eq!(
+                sent(vec![answer(status, None), good()]),
+                (Some(status), vec![])
+            );
+        }
+        let denied = Err(Error::OutboundDenied(String::new()));
+        assert_eq!(sent(vec![denied, good()]), (None, vec![]));
+    }
+
+    #[test]
+    fn a_server_says_when_to_ask_again_but_not_later_than_an_attempt_may_take() {
+        let good = || answer(200, None);
+        for (value, pause) in [("1", 1_000), (" 2 ", 2_000), ("0", 0)] {
+            let busy = answer(429, Some(value));
+            assert_eq!(
+                sent(vec![busy, good()]),
+                (Some(200), vec![pause]),
+                "{value}"
+            );
+        }
+        let busy = answer(503, Some("3"));
+        assert_eq!(sent(vec![busy, good()]), (Some(503), vec![]));
+        // A date and a value that is not a number are not read.
+        for value in ["Fri, 27 Nov 2026 08:00:00 GMT", "-1", "1.5", ""] {
+            let busy = answer(503, Some(value));
+            assert_eq!(sent(vec![busy, good()]), (Some(200), vec![100]), "{value}");
+        }
+    }
 }

@@ -1,0 +1,93 @@
+//! A host for unit tests: variables, counters, a log, and servers that answer in turn.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use http::{Request, Response};
+use zeroize::Zeroizing;
+
+use super::{Error, Platform, value};
+
+/// A host in memory. Its clock stands still, and its store keeps counters alone.
+#[derive(Default)]
+pub struct TestHost {
+    /// The variables that are set.
+    pub variables: HashMap<&'static str, String>,
+    /// A variable that cannot be read.
+    pub failing: &'static str,
+    /// The variables that were read.
+    pub asked: RefCell<BTreeSet<String>>,
+    /// The lines of the log.
+    pub log: RefCell<Vec<String>>,
+    /// The answers to the next requests; without one, requests are denied.
+    pub answers: RefCell<VecDeque<Result<Response<Vec<u8>>, Error>>>,
+    /// The pauses.
+    pub pauses: RefCell<Vec<Duration>>,
+    counters: RefCell<HashMap<String, i64>>,
+}
+
+impl TestHost {
+    /// A host with these variables.
+    pub fn new(variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        Self {
+            variables: variables.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Platform for TestHost {
+    async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
+        self.asked.borrow_mut().insert(name.to_owned());
+        if name == self.failing {
+            let variable = name.to_owned();
+            return Err(Error::Variables { variable });
+        }
+        Ok(self.variables.get(name).cloned().and_then(value))
+    }
+
+    fn now(&self) -> u64 {
+        1_000
+    }
+
+    fn fill_random(&self, buffer: &mut [u8]) {
+        buffer.fill(7);
+    }
+
+    fn log(&self, line: &str) {
+        self.log.borrow_mut().push(line.to_owned());
+    }
+
+    async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(None)
+    }
+
+    async fn set(&self, _: &str, _: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn delete(&self, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
+        let mut counters = self.counters.borrow_mut();
+        let counter = counters.entry(key.to_owned()).or_default();
+        *counter += delta;
+        Ok(*counter)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.pauses.borrow_mut().push(duration);
+    }
+
+    async fn send(&self, _: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
+        let answer = self.answers.borrow_mut().pop_front();
+        answer.unwrap_or_else(|| Err(Error::OutboundDenied(String::new())))
+    }
+}
