@@ -90,9 +90,9 @@ mod tests {
             let read = Certificate::split_from(&der[..length]);
             assert_eq!(read.err(), Some(Error::Malformed), "{length} bytes");
         }
-        for place in 0..der.len() {
+        for index in 0..der.len() {
             let mut other = der.to_vec();
-            other[place] ^= 0x80;
+            other[index] ^= 0x80;
             // Whatever it is taken for, it ends where its length says.
             if let Ok((certificate, rest)) = Certificate::split_from(&other) {
                 assert_eq!(certificate.der.len() + rest.len(), der.len());

@@ -132,8 +132,8 @@ impl Times {
         ensure!(!times.is_empty(), "nothing was measured");
         times.sort_by(f64::total_cmp);
         let at = |percent: usize| {
-            let place = (times.len() - 1) * percent / 100;
-            times.get(place).copied().unwrap_or_default()
+            let index = (times.len() - 1) * percent / 100;
+            times.get(index).copied().unwrap_or_default()
         };
         Ok(Self {
             least: at(0),
@@ -629,9 +629,9 @@ impl Requests {
     /// Requests each of which is refused one stage later than the one before.
     fn stages(&self, version: &str) -> Result<Vec<Attempt>> {
         let spc = find(&self.spcs, version)?;
-        let broken = |place: usize| -> Result<Vec<u8>> {
+        let broken = |index: usize| -> Result<Vec<u8>> {
             let mut spc = spc.clone();
-            *spc.get_mut(place).context("a longer SPC")? ^= 1;
+            *spc.get_mut(index).context("a longer SPC")? ^= 1;
             Ok(spc)
         };
         // Version, reserved, IV; the wrapped key; the certificate's hash.

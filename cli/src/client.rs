@@ -43,7 +43,7 @@ pub struct Exchange<'a> {
     /// The token, where the server wants one.
     pub token: Option<&'a str>,
     /// Where the token goes; `None`: where the profile's player puts it.
-    pub place: Option<&'a TokenLocation>,
+    pub location: Option<&'a TokenLocation>,
     /// How the SPC travels.
     pub profile: &'a Profile,
     /// Further headers; they replace those that would be there anyway.
@@ -302,7 +302,7 @@ impl Exchange<'_> {
             "content-type".to_owned(),
             self.profile.content_type.to_owned(),
         )];
-        let own = self.profile.place();
+        let own = self.profile.location();
         let mut put_member = |name: &str, value: Option<&str>| -> Result<()> {
             const NONE: &str = "a token goes into a member only of a body that is a JSON object";
             let mut document: Value = serde_json::from_slice(&body).ok().context(NONE)?;
@@ -320,7 +320,7 @@ impl Exchange<'_> {
         }
         if let Some(token) = self.token {
             let filled = |template: &str| template.replace(TOKEN, token);
-            match self.place.unwrap_or(&own) {
+            match self.location.unwrap_or(&own) {
                 TokenLocation::Header(name, template) => {
                     headers.push((name.clone(), filled(template)));
                 }

@@ -116,7 +116,7 @@ impl SettingError {
         let member = self.member.as_ref().map(|name| format!("`{name}`"));
         match (entry, member) {
             (None, None) => self.reason.clone(),
-            (Some(place), None) | (None, Some(place)) => format!("{place}: {}", self.reason),
+            (Some(index), None) | (None, Some(index)) => format!("{index}: {}", self.reason),
             (Some(entry), Some(member)) => format!("{entry}: {member}: {}", self.reason),
         }
     }

@@ -271,13 +271,13 @@ mod tests {
                {{"id":"b","kid":"nope",{KEY}}},{{"id":"c","stream":"longer than sixteen bytes",{KEY}}}]"#
         );
         let problems = problems(&json);
-        for place in [
+        for member in [
             "record 1: `key`",
             "record 2: one of its ids",
             "record 3: `kid`",
             "record 4: `stream`",
         ] {
-            assert!(problems.contains(place), "{problems}");
+            assert!(problems.contains(member), "{problems}");
         }
         assert!(!problems.contains("deadbeef") && !problems.contains("secret"));
     }

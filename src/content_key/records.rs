@@ -127,7 +127,7 @@ pub fn read_all(json: &str) -> Result<ContentKeys, Vec<SettingError>> {
     }
     let keys = ContentKeys::new(records);
     if let Err(twice) = &keys {
-        let index = |SameName(place): &SameName| indices.get(*place).copied();
+        let index = |SameName(index): &SameName| indices.get(*index).copied();
         problems.extend(twice.iter().filter_map(index).map(collision));
     }
     match keys {

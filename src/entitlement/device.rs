@@ -140,12 +140,12 @@ impl OsVersion {
     fn parse(text: &str) -> Option<Self> {
         let mut version = [0; 3];
         let mut parts = text.split('.');
-        for place in &mut version {
+        for number in &mut version {
             let Some(part) = parts.next() else {
                 break;
             };
             let is_number = part.bytes().all(|b| b.is_ascii_digit());
-            *place = part.parse().ok().filter(|_| is_number)?;
+            *number = part.parse().ok().filter(|_| is_number)?;
         }
         (!text.is_empty() && parts.next().is_none()).then_some(Self(version))
     }

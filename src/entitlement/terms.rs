@@ -228,15 +228,15 @@ impl Limits {
     ///
     /// # Errors
     /// [`Error::PlaceUnknown`] when the proxy does not say, [`Error::PlaceNotAllowed`].
-    pub fn check_origin(&self, place: &ClientOrigin) -> Result<(), Error> {
+    pub fn check_origin(&self, origin: &ClientOrigin) -> Result<(), Error> {
         if !self.ip_allow.is_empty() {
-            let address = place.address.ok_or(Error::PlaceUnknown("ip_allow"))?;
+            let address = origin.address.ok_or(Error::PlaceUnknown("ip_allow"))?;
             if !self.ip_allow.allow(|network| network.has(address)) {
                 return Err(Error::PlaceNotAllowed("ip_allow"));
             }
         }
         if !self.countries.is_empty() {
-            let country = place.country.ok_or(Error::PlaceUnknown("countries"))?;
+            let country = origin.country.ok_or(Error::PlaceUnknown("countries"))?;
             if !self.countries.allow(|one| *one == country) {
                 return Err(Error::PlaceNotAllowed("countries"));
             }

@@ -98,7 +98,7 @@ impl Credentials {
             }
         };
 
-        let mut written = Vec::new();
+        let mut configs = Vec::new();
         if let Some(certificate) = certificate {
             let (private_key, private_key_password, ask) = join3(
                 platform.variable(PRIVATE_KEY),
@@ -114,11 +114,11 @@ impl Credentials {
                 private_key_password: private_key_password?,
                 ask: ask?,
             };
-            written.push((Source::Variables, credential));
+            configs.push((Source::Variables, credential));
         }
         if let Some(list) = list {
             match encoding::json_list(list.as_bytes()) {
-                Ok(list) if list.is_empty() && written.is_empty() => {
+                Ok(list) if list.is_empty() && configs.is_empty() => {
                     let reason = "the list is empty, so there is nothing to serve";
                     problems.push(SettingError::new(
                         CREDENTIALS,
@@ -127,12 +127,12 @@ impl Credentials {
                     ));
                 }
                 Ok(list) => {
-                    for (place, entry) in list.into_iter().enumerate() {
+                    for (index, entry) in list.into_iter().enumerate() {
                         match encoding::from_value(entry) {
-                            Ok(credential) => written.push((Source::List(place), credential)),
+                            Ok(credential) => configs.push((Source::List(index), credential)),
                             Err(error) => {
                                 let error = SettingError::from_json_error(CREDENTIALS, &error);
-                                problems.push(error.at(place));
+                                problems.push(error.at(index));
                             }
                         }
                     }
@@ -145,8 +145,8 @@ impl Credentials {
             test_credentials: allow_test,
             credentials: Vec::new(),
         };
-        for (source, written) in written {
-            match written.read(source, allow_test) {
+        for (source, config) in configs {
+            match config.read(source, allow_test) {
                 Ok(credential) => this.add(credential, source, &mut problems),
                 Err(found) => problems.extend(found),
             }
@@ -271,10 +271,10 @@ impl Source {
     ) -> SettingError {
         match self {
             Self::Variables => SettingError::new(variable, problem, message),
-            Self::List(place) => {
+            Self::List(index) => {
                 let member = variable.strip_prefix("fairplay_").unwrap_or(variable);
                 SettingError::new(CREDENTIALS, problem, message)
-                    .at(place)
+                    .at(index)
                     .in_member(member)
             }
         }
@@ -343,8 +343,8 @@ impl CredentialConfig {
         let mut private_keys = Vec::new();
         for wanted in &certificate.certificates {
             match keys.iter().position(|key| key.modulus == wanted.modulus) {
-                Some(place) => {
-                    private_keys.push(keys.swap_remove(place));
+                Some(index) => {
+                    private_keys.push(keys.swap_remove(index));
                     // What stands there twice is one key.
                     keys.retain(|key| key.modulus != wanted.modulus);
                 }

@@ -37,8 +37,8 @@ pub(super) fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
     }
     // By its name a token that this server made finds the option that its bearer came by.
     let names: Vec<&str> = options.iter().map(|option| option.name.as_str()).collect();
-    for (place, name) in names.iter().enumerate() {
-        if names.iter().take(place).any(|other| other == name) {
+    for (index, name) in names.iter().enumerate() {
+        if names.iter().take(index).any(|other| other == name) {
             let message = "two options have the same `name`";
             problems.push(SettingError::new(
                 POLICIES,
@@ -230,20 +230,20 @@ struct VerificationKeyConfig {
 }
 
 impl RestrictionConfig {
-    fn read(written: Value) -> Result<Restriction, String> {
-        if written == "open" {
+    fn read(restriction: Value) -> Result<Restriction, String> {
+        if restriction == "open" {
             return Ok(Restriction::Open);
         }
-        let kind = written.get("@odata.type").and_then(Value::as_str);
+        let kind = restriction.get("@odata.type").and_then(Value::as_str);
         if kind.is_some_and(|kind| kind.ends_with("PolicyOpenRestriction")) {
-            return match written.as_object() {
+            return match restriction.as_object() {
                 Some(members) if members.len() == 1 => Ok(Restriction::Open),
                 _ => Err("`restriction` is an open one, and has members beside".to_owned()),
             };
         }
-        let written: Self =
-            encoding::from_value(written).map_err(|reason| format!("`restriction`: {reason}"))?;
-        if written
+        let restriction: Self = encoding::from_value(restriction)
+            .map_err(|reason| format!("`restriction`: {reason}"))?;
+        if restriction
             .restriction_token_type
             .is_some_and(|kind| !kind.eq_ignore_ascii_case("jwt"))
         {
@@ -257,20 +257,23 @@ impl RestrictionConfig {
             };
             Accepted::from_setting(Some(&text)).map_err(|(_, reason)| format!("`{name}`: {reason}"))
         };
-        let alternates = written.alternate_verification_keys.unwrap_or_default();
-        let mut keys = written
+        let alternates = restriction.alternate_verification_keys.unwrap_or_default();
+        let mut keys = restriction
             .primary_verification_key
             .into_iter()
             .chain(alternates)
             .map(VerificationKeyConfig::read)
             .collect::<Result<Vec<Jwk>, String>>()?;
-        if let Some(set) = written.jwks {
+        if let Some(set) = restriction.jwks {
             let set = set.get("keys").cloned().unwrap_or(set);
             let more = encoding::from_value(set).map_err(String::from);
             let more = more.and_then(|set| Jwk::read_each(set).map_err(|error| error.to_string()));
             keys.extend(more.map_err(|reason| format!("`jwks`: {reason}"))?);
         }
-        let location = match (written.jwks_uri, written.open_id_connect_discovery_document) {
+        let location = match (
+            restriction.jwks_uri,
+            restriction.open_id_connect_discovery_document,
+        ) {
             (Some(_), Some(_)) => {
                 return Err(
                     "`jwks_uri` and `openIdConnectDiscoveryDocument` exclude each other".to_owned(),
@@ -293,10 +296,10 @@ impl RestrictionConfig {
         if keys.is_empty() && location.is_none() {
             return Err("there is no key to verify a token with".to_owned());
         }
-        let claims = written.required_claims.unwrap_or_default();
+        let claims = restriction.required_claims.unwrap_or_default();
         Ok(Restriction::Token(Box::new(TokenRestriction {
-            issuer: accepted("issuer", written.issuer)?,
-            audience: accepted("audience", written.audience)?,
+            issuer: accepted("issuer", restriction.issuer)?,
+            audience: accepted("audience", restriction.audience)?,
             keys,
             remote: location.map(RemoteKeys::new),
             required: claims.into_iter().map(RequiredClaimConfig::read).collect(),

@@ -76,7 +76,7 @@ enum Required {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
     /// Its place among the option's keys, or among those that its issuer publishes, counted from 0.
-    pub place: usize,
+    pub index: usize,
     /// Its key id.
     pub kid: Option<String>,
     /// Whether its issuer publishes it.
@@ -358,17 +358,17 @@ impl PolicyOption {
         };
         match (restriction.keys.signer(token), &restriction.remote) {
             (Err(Error::KeyUnknown | Error::Signature), Some(remote)) => {
-                let (place, kid) = remote.signer(token, platform, now).await?;
+                let (index, kid) = remote.signer(token, platform, now).await?;
                 Ok(Some(Signer {
-                    place,
+                    index,
                     kid,
                     is_published: true,
                 }))
             }
             (found, _) => {
-                let (place, kid) = found?;
+                let (index, kid) = found?;
                 Ok(Some(Signer {
-                    place,
+                    index,
                     kid: kid.map(ToOwned::to_owned),
                     is_published: false,
                 }))

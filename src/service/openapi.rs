@@ -27,8 +27,8 @@ const fn compact<const ROOM: usize>(json: &str) -> (usize, [u8; ROOM]) {
     while let [byte, after @ ..] = rest {
         rest = after;
         if in_string || !byte.is_ascii_whitespace() {
-            if let Some((_, [place, ..])) = compact.split_at_mut_checked(length) {
-                *place = *byte;
+            if let Some((_, [target, ..])) = compact.split_at_mut_checked(length) {
+                *target = *byte;
             }
             length += 1;
         }

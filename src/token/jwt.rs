@@ -1,4 +1,8 @@
 //! JSON Web Tokens (RFC 7519) in compact serialisation.
+//!
+//! They are read here and not by `jwt-compact` 0.8, with which a component is 23 KB larger: its header is a second
+//! instance of serde's parser. It also reads the claims before it verifies the signature, and takes padded
+//! base64url. The verdicts of other libraries are in `fixtures/jose`, and a test compares them.
 
 use base64::Engine;
 use serde_json::{Map, Value};

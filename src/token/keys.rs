@@ -100,7 +100,7 @@ impl VerificationKeys {
             .filter_map(|key| encoding::from_value::<Jwk>(key).ok())
             .filter(|key| key.kty != "oct" && key.use_.as_deref() != Some("enc"))
             .enumerate()
-            .filter_map(|(place, key)| VerificationKey::read(place, key).ok())
+            .filter_map(|(index, key)| VerificationKey::read(index, key).ok())
             .collect();
         Ok(Self {
             keys,
@@ -113,24 +113,24 @@ impl VerificationKeys {
     ///
     /// # Errors
     /// As [`Self::from_json`].
-    pub(crate) fn from_jwks(written: Vec<Jwk>) -> Result<Self, Vec<KeyError>> {
+    pub(crate) fn from_jwks(jwks: Vec<Jwk>) -> Result<Self, Vec<KeyError>> {
         let mut this = Self::default();
         let mut errors = Vec::new();
-        for (place, written) in written.into_iter().enumerate() {
-            if written.use_.as_deref() == Some("enc") {
+        for (index, jwk) in jwks.into_iter().enumerate() {
+            if jwk.use_.as_deref() == Some("enc") {
                 continue;
             }
-            let alg = written.alg.as_deref().unwrap_or_default();
-            if written.kty == "oct" && vendor::is_key_algorithm(alg) {
-                match written.symmetric(1) {
-                    Ok(_) => this.others.push(written),
-                    Err(reason) => errors.push(KeyError::of_key(place, reason)),
+            let alg = jwk.alg.as_deref().unwrap_or_default();
+            if jwk.kty == "oct" && vendor::is_key_algorithm(alg) {
+                match jwk.symmetric(1) {
+                    Ok(_) => this.others.push(jwk),
+                    Err(reason) => errors.push(KeyError::of_key(index, reason)),
                 }
                 continue;
             }
-            match VerificationKey::read(place, written) {
+            match VerificationKey::read(index, jwk) {
                 Ok(key) => this.keys.push(key),
-                Err(reason) => errors.push(KeyError::of_key(place, reason)),
+                Err(reason) => errors.push(KeyError::of_key(index, reason)),
             }
         }
         if errors.is_empty() {
@@ -148,7 +148,7 @@ impl VerificationKeys {
         let errors: Vec<KeyError> = self
             .keys
             .iter()
-            .filter_map(|key| Some(KeyError::of_key(key.place, key.ready().err()?)))
+            .filter_map(|key| Some(KeyError::of_key(key.index, key.ready().err()?)))
             .collect();
         if errors.is_empty() {
             Ok(())
@@ -182,7 +182,7 @@ impl VerificationKeys {
         token: &UntrustedToken<'_>,
     ) -> Result<(usize, Option<&str>), Error> {
         let key = self.verifying(token)?;
-        Ok((key.place, key.written.kid.as_deref()))
+        Ok((key.index, key.jwk.kid.as_deref()))
     }
 
     fn verifying(&self, token: &UntrustedToken<'_>) -> Result<&VerificationKey, Error> {
@@ -195,12 +195,10 @@ impl VerificationKeys {
             None => of_algorithm().collect(),
             Some(kid) => {
                 let named: Vec<_> = of_algorithm()
-                    .filter(|key| key.written.kid.as_deref() == Some(kid))
+                    .filter(|key| key.jwk.kid.as_deref() == Some(kid))
                     .collect();
                 if named.is_empty() {
-                    of_algorithm()
-                        .filter(|key| key.written.kid.is_none())
-                        .collect()
+                    of_algorithm().filter(|key| key.jwk.kid.is_none()).collect()
                 } else {
                     named
                 }
@@ -231,7 +229,7 @@ impl Secrets for VerificationKeys {
             key.kty == "oct" && named && alg.is_none_or(|alg| *own == Some(alg))
         };
         let verifying = self.keys.iter();
-        let verifying = verifying.map(|key| (&key.written, Some(key.algorithm)));
+        let verifying = verifying.map(|key| (&key.jwk, Some(key.algorithm)));
         let others = self.others.iter().map(|key| (key, key.alg.as_deref()));
         let (key, _) = verifying.chain(others).find(fits)?;
         key.symmetric(1).ok()
@@ -242,9 +240,9 @@ impl Secrets for VerificationKeys {
 /// curve's point costs more than the rest of a small key set together.
 struct VerificationKey {
     /// Its place in the set, counted from 0.
-    place: usize,
+    index: usize,
     algorithm: &'static str,
-    written: Jwk,
+    jwk: Jwk,
     verifier: OnceCell<Verifier>,
     /// What tells the last tokens whose signature held: SHA-256 of what was signed and of the signature.
     /// An instance that lives on is asked for renewals and for several keys with the same token, and a
@@ -253,15 +251,15 @@ struct VerificationKey {
 }
 
 impl VerificationKey {
-    fn read(place: usize, written: Jwk) -> Result<Self, String> {
+    fn read(index: usize, jwk: Jwk) -> Result<Self, String> {
         let this = Self {
-            place,
-            algorithm: written.algorithm()?,
-            written,
+            index,
+            algorithm: jwk.algorithm()?,
+            jwk,
             verifier: OnceCell::new(),
             verified: RefCell::default(),
         };
-        if this.written.kty == "oct" {
+        if this.jwk.kty == "oct" {
             // Costs next to nothing, and one that is too short must never do anything.
             this.ready()?;
         }
@@ -272,7 +270,7 @@ impl VerificationKey {
         if let Some(verifier) = self.verifier.get() {
             return Ok(verifier);
         }
-        let verifier = self.written.verifier(self.algorithm)?;
+        let verifier = self.jwk.verifier(self.algorithm)?;
         Ok(self.verifier.get_or_init(|| verifier))
     }
 
@@ -372,8 +370,8 @@ impl Jwk {
     /// # Errors
     /// What is wrong with the first that is none, by its place counted from 0.
     pub(crate) fn read_each(keys: Vec<Value>) -> Result<Vec<Self>, KeyError> {
-        let keys = keys.into_iter().enumerate().map(|(place, key)| {
-            encoding::from_value(key).map_err(|error| KeyError::of_key(place, error.to_string()))
+        let keys = keys.into_iter().enumerate().map(|(index, key)| {
+            encoding::from_value(key).map_err(|error| KeyError::of_key(index, error.to_string()))
         });
         keys.collect()
     }

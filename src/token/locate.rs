@@ -146,13 +146,13 @@ impl Found {
         &self,
         platform: &impl Platform,
     ) -> Result<Result<&str, Error>, SettingsError> {
-        let in_query = |place: &TokenLocation| matches!(place, TokenLocation::Parameter(_));
-        let is_query_read = !self.tokens.iter().any(|(place, _)| in_query(place))
+        let in_query = |location: &TokenLocation| matches!(location, TokenLocation::Parameter(_));
+        let is_query_read = !self.tokens.iter().any(|(location, _)| in_query(location))
             || query_tokens_allowed(platform).await?;
         let mut tokens = self
             .tokens
             .iter()
-            .filter(|(place, _)| is_query_read || !in_query(place))
+            .filter(|(location, _)| is_query_read || !in_query(location))
             .map(|(_, token)| token.as_str());
         Ok(match tokens.next() {
             None if self.tokens.is_empty() => Err(Error::Missing),

@@ -289,13 +289,13 @@ fn a_message_is_counted_however_it_is_written() {
         variables.insert("policies".to_owned(), policies.to_string());
     });
     *platform.peer.borrow_mut() = Box::new(|_| Ok(Response::new(br#"{"terms":{}}"#.to_vec())));
-    let written = case.token.clone();
+    let token = case.token.clone();
     assert_eq!(status(&platform, &case, &case.asset, 1), 200);
     let others = [
-        written.clone(),
-        written.trim_end_matches('=').to_owned(),
-        written.replace('=', "%3D"),
-        format!(" {written}"),
+        token.clone(),
+        token.trim_end_matches('=').to_owned(),
+        token.replace('=', "%3D"),
+        format!(" {token}"),
     ];
     // The device that got a licence may ask again: these are others.
     for (other, device) in others.into_iter().zip(2..) {

@@ -730,8 +730,8 @@ fn random_terms(rng: &mut ChaCha20Rng, stands_alone: bool) -> Value {
         ("min_security_level", ["audio", "baseline", "main"]),
     ] {
         if one_in_three(rng) {
-            let place = usize::try_from(rng.next_u32() % 3).unwrap();
-            terms.insert(name.to_owned(), values[place].into());
+            let index = usize::try_from(rng.next_u32() % 3).unwrap();
+            terms.insert(name.to_owned(), values[index].into());
         }
     }
     if one_in_three(rng) {

@@ -78,14 +78,14 @@ fn every_truncation_of_an_spc_is_refused_by_the_component() {
 #[test]
 fn every_value_of_every_length_byte_is_answered_by_the_component() {
     let (spc, secrets) = fixture_case("v1");
-    for place in 172..176 {
-        for value in (0..=u8::MAX).filter(|value| *value != spc[place]) {
+    for index in 172..176 {
+        for value in (0..=u8::MAX).filter(|value| *value != spc[index]) {
             let mut changed = spc.clone();
-            changed[place] = value;
+            changed[index] = value;
             assert_eq!(
                 over_http(&changed, &secrets),
                 Outcome::Refusal,
-                "byte {place} = {value}"
+                "byte {index} = {value}"
             );
         }
     }
@@ -101,10 +101,10 @@ fn every_value_of_every_length_byte_in_the_payload_is_answered() {
     let limits = [
         0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 48, 112, 127, 128, 200, 201, 254, 255,
     ];
-    for place in length_bytes(&payload) {
-        for value in (0..=u8::MAX).filter(|value| *value != payload[place]) {
+    for index in length_bytes(&payload) {
+        for value in (0..=u8::MAX).filter(|value| *value != payload[index]) {
             let mut changed = payload.clone();
-            changed[place] = value;
+            changed[index] = value;
             let spc = device.seal(v1, &changed, &mut rng).unwrap();
             if limits.contains(&value) {
                 over_http(&spc, &draft.secrets);

@@ -197,10 +197,10 @@ trait Sessions {
         let bearer = format!("Bearer {token}");
         let mut headers = vec![("authorization", bearer.as_str())];
         headers.extend(session.map(|session| ("keylet-session", session.token.as_str())));
-        let told = self.with("POST", path, &headers, &message);
-        let is_ckc = told.status == 200 && !path.contains("format=json");
-        let licence = is_ckc.then(|| Licence::open(&told.body, &secrets).unwrap());
-        (told, licence)
+        let reply = self.with("POST", path, &headers, &message);
+        let is_ckc = reply.status == 200 && !path.contains("format=json");
+        let licence = is_ckc.then(|| Licence::open(&reply.body, &secrets).unwrap());
+        (reply, licence)
     }
 }
 
@@ -278,7 +278,7 @@ fn the_whole_of_a_players_own_session() {
         assert_eq!(opened.json()["heartbeat_seconds"], PERIOD / 2);
         let session = opened.session();
         let device = |state| player(1, "movie", state);
-        let (told, licence) = server.play_at(
+        let (reply, licence) = server.play_at(
             "/fairplay?licenseType=license-request",
             &token,
             Some(&session),
@@ -286,29 +286,29 @@ fn the_whole_of_a_players_own_session() {
         );
         let seconds = lease(licence).unwrap();
         assert!((55..=115).contains(&seconds), "{seconds}");
-        assert_eq!(told.headers["x-keylet-heartbeat-seconds"], "30");
-        assert!(told.headers.contains_key("x-keylet-expires-at"));
-        assert!(told.headers.contains_key("x-keylet-renew-after"));
+        assert_eq!(reply.headers["x-keylet-heartbeat-seconds"], "30");
+        assert!(reply.headers.contains_key("x-keylet-expires-at"));
+        assert!(reply.headers.contains_key("x-keylet-renew-after"));
         let session = server.heartbeat(&session).session();
-        let (told, _) = server.play_at(
+        let (reply, _) = server.play_at(
             "/fairplay?format=json&licenseType=license-renewal",
             &token,
             Some(&session),
             &device(RENEWAL),
         );
-        let reply = told.json();
+        let reply = reply.json();
         assert_eq!(reply["heartbeat_seconds"], 30);
         assert_eq!(reply["session_id"], session.id);
         assert!(reply["renew_after"].is_u64() && reply["expires_at"].is_u64());
         assert_eq!(server.open(&token).refusal(), "streams_exceeded");
         assert_eq!(server.end(&session).status, 204);
-        let (told, _) = server.play_at(
+        let (reply, _) = server.play_at(
             "/fairplay?licenseType=license-renewal",
             &token,
             Some(&session),
             &device(RENEWAL),
         );
-        assert_eq!((told.status, told.refusal()), (403, "session_ended"));
+        assert_eq!((reply.status, reply.refusal()), (403, "session_ended"));
         server.stop();
     }
 }
@@ -460,10 +460,10 @@ fn the_oldest_session_makes_room_where_the_terms_say_so() {
     assert_eq!(deployment.heartbeat(&held[1]).status, 200);
     assert_eq!(deployment.heartbeat(&third).status, 200);
     // A stream that goes on ends no other one's.
-    let (told, _) = deployment.play(&token, None, &player(1, "movie", RENEWAL));
-    assert_eq!(told.refusal(), "streams_exceeded");
-    let (told, _) = deployment.play(&token, None, &player(1, "movie", FIRST));
-    assert_eq!(told.status, 200);
+    let (reply, _) = deployment.play(&token, None, &player(1, "movie", RENEWAL));
+    assert_eq!(reply.refusal(), "streams_exceeded");
+    let (reply, _) = deployment.play(&token, None, &player(1, "movie", FIRST));
+    assert_eq!(reply.status, 200);
     assert_eq!(deployment.heartbeat(&held[1]).refusal(), "session_ended");
 }
 
@@ -471,15 +471,15 @@ fn the_oldest_session_makes_room_where_the_terms_say_so() {
 fn a_player_without_sessions_has_one_by_its_licence_and_keeps_it_by_renewals() {
     let deployment = deployment(&[]);
     let token = token(&streams(1));
-    let (told, licence) = deployment.play(&token, None, &player(1, "movie", FIRST));
+    let (reply, licence) = deployment.play(&token, None, &player(1, "movie", FIRST));
     assert_eq!(lease(licence), Some(115));
-    assert_eq!(told.headers["x-keylet-renew-after"], "77");
+    assert_eq!(reply.headers["x-keylet-renew-after"], "77");
     assert_eq!(deployment.audit()["session"]["state"], "opened");
-    assert!(!told.headers.contains_key("keylet-session"));
+    assert!(!reply.headers.contains_key("keylet-session"));
     // Another key of the same title, and the same once more.
     for asset in ["other", "movie"] {
-        let (told, _) = deployment.play(&token, None, &player(1, asset, FIRST));
-        assert_eq!(told.status, 200);
+        let (reply, _) = deployment.play(&token, None, &player(1, asset, FIRST));
+        assert_eq!(reply.status, 200);
     }
     assert_eq!(deployment.audit()["session"]["state"], "continued");
     let refused = |number| {
@@ -488,20 +488,20 @@ fn a_player_without_sessions_has_one_by_its_licence_and_keeps_it_by_renewals() {
             .0
     };
     assert_eq!(refused(2).refusal(), "streams_exceeded");
-    let mut told = told;
+    let mut reply = reply;
     for _ in 0..20 {
-        let renew_after = told.headers["x-keylet-renew-after"].to_str().unwrap();
+        let renew_after = reply.headers["x-keylet-renew-after"].to_str().unwrap();
         deployment.wait(renew_after.parse().unwrap());
-        told = deployment
+        reply = deployment
             .play(&token, None, &player(1, "movie", RENEWAL))
             .0;
-        assert_eq!(told.status, 200);
+        assert_eq!(reply.status, 200);
         assert_eq!(refused(2).refusal(), "streams_exceeded");
     }
     deployment.wait(2 * PERIOD);
     assert_eq!(refused(2).status, 200);
-    let (told, _) = deployment.play(&token, None, &player(1, "movie", RENEWAL));
-    assert_eq!(told.refusal(), "streams_exceeded");
+    let (reply, _) = deployment.play(&token, None, &player(1, "movie", RENEWAL));
+    assert_eq!(reply.refusal(), "streams_exceeded");
 }
 
 #[test]
@@ -515,8 +515,8 @@ fn a_device_that_stops_frees_its_slot() {
             .status,
         200
     );
-    let (told, _) = deployment.play(&token, None, &player(1, "movie", STOPPED));
-    assert_eq!(told.status, 204);
+    let (reply, _) = deployment.play(&token, None, &player(1, "movie", STOPPED));
+    assert_eq!(reply.status, 204);
     assert_eq!(
         deployment
             .play(&token, None, &player(2, "movie", FIRST))
@@ -590,8 +590,8 @@ fn a_session_is_the_first_devices_that_plays_in_it() {
     );
     // And its viewer's.
     let other = token_of("viewer-2", &streams(2));
-    let (told, _) = deployment.play(&other, Some(&session), &player(1, "movie", FIRST));
-    assert_eq!((told.status, told.refusal()), (401, "session_token"));
+    let (reply, _) = deployment.play(&other, Some(&session), &player(1, "movie", FIRST));
+    assert_eq!((reply.status, reply.refusal()), (401, "session_token"));
 }
 
 #[test]
@@ -630,17 +630,17 @@ fn a_session_token_is_this_servers_and_names_its_session() {
         &session.token.replacen('.', "", 1),
         &"x".repeat(5_000),
     ] {
-        let told = deployment.heartbeat(&with(wrong));
+        let reply = deployment.heartbeat(&with(wrong));
         assert_eq!(
-            (told.status, told.refusal()),
+            (reply.status, reply.refusal()),
             (401, "session_token"),
             "{wrong}"
         );
         assert_eq!(deployment.end(&with(wrong)).refusal(), "session_token");
     }
     // It entitles to nothing by itself.
-    let (told, _) = deployment.play(&session.token, None, &player(1, "movie", FIRST));
-    assert_eq!(told.status, 401);
+    let (reply, _) = deployment.play(&session.token, None, &player(1, "movie", FIRST));
+    assert_eq!(reply.status, 401);
     assert_eq!(deployment.open(&session.token).status, 401);
     assert_eq!(deployment.heartbeat(&session).status, 200);
 }
@@ -689,8 +689,8 @@ fn an_operator_sees_and_ends_sessions() {
         "request_malformed"
     );
     for method in ["GET", "DELETE"] {
-        let told = deployment.with(method, "/sessions?subject=viewer-1", &[], b"");
-        assert_eq!(told.refusal(), "operator_token");
+        let reply = deployment.with(method, "/sessions?subject=viewer-1", &[], b"");
+        assert_eq!(reply.refusal(), "operator_token");
     }
     let nobody = self::deployment(&[("operator_token", "")]);
     assert_eq!(
@@ -733,8 +733,8 @@ fn what_cannot_be_counted_is_refused_by_name() {
         &StoreChoice::Memory,
         &[("store_failure", "allow")],
     );
-    let told = server.play(&limited, None, &player(1, "movie", FIRST)).0;
-    assert_eq!((told.status, told.refusal()), (503, "store_unsupported"));
+    let reply = server.play(&limited, None, &player(1, "movie", FIRST)).0;
+    assert_eq!((reply.status, reply.refusal()), (503, "store_unsupported"));
     assert_eq!(server.open(&limited).refusal(), "store_unsupported");
     server.stop();
     for (body, code) in [
@@ -742,21 +742,21 @@ fn what_cannot_be_counted_is_refused_by_name() {
         (r#"{"devices":1}"#, "request_malformed"),
     ] {
         let bearer = format!("Bearer {limited}");
-        let told = on.with(
+        let reply = on.with(
             "POST",
             "/sessions",
             &[("authorization", &bearer)],
             body.as_bytes(),
         );
-        assert_eq!(told.refusal(), code);
+        assert_eq!(reply.refusal(), code);
     }
-    let (told, _) = on.play_at(
+    let (reply, _) = on.play_at(
         "/fairplay?licenseType=persist",
         &limited,
         None,
         &player(1, "movie", FIRST),
     );
-    assert_eq!(told.refusal(), "request_malformed");
+    assert_eq!(reply.refusal(), "request_malformed");
 }
 
 #[test]
@@ -1030,15 +1030,15 @@ fn storm(servers: &[Server], rounds: usize) {
                                 "{code:?}"
                             );
                         }
-                        let told = server.open(token);
-                        if told.status == 200 {
-                            let session = told.session();
+                        let reply = server.open(token);
+                        if reply.status == 200 {
+                            let session = reply.session();
                             let alive = holders.hold(player, session.expires_at);
                             assert!(alive <= LIMIT, "{alive} sessions are alive");
                             opened.fetch_add(1, Ordering::Relaxed);
                             held = Some(session);
                         } else {
-                            assert_eq!(told.refusal(), "streams_exceeded");
+                            assert_eq!(reply.refusal(), "streams_exceeded");
                         }
                         continue;
                     };
@@ -1062,14 +1062,14 @@ fn storm(servers: &[Server], rounds: usize) {
                         }
                         _ => {
                             let had = session.expires_at;
-                            let told = server.heartbeat(&session);
-                            if told.status == 200 {
-                                let session = told.session();
+                            let reply = server.heartbeat(&session);
+                            if reply.status == 200 {
+                                let session = reply.session();
                                 let alive = holders.hold(player, session.expires_at);
                                 assert!(alive <= LIMIT, "{alive} sessions are alive");
                                 held = Some(session);
                             } else {
-                                assert_eq!(told.refusal(), "session_lapsed");
+                                assert_eq!(reply.refusal(), "session_lapsed");
                                 assert!(system_time() >= had, "an alive session was refused");
                                 lapsed.fetch_add(1, Ordering::Relaxed);
                                 past = Some(session);
@@ -1128,13 +1128,13 @@ fn two_keys_that_a_device_asks_for_at_a_time_are_one_stream() {
                 for asset in ["movie", "other", "hd"] {
                     let (server, token) = (&server, &token);
                     scope.spawn(move || {
-                        let (told, _) = server.play(token, None, &player(1, asset, FIRST));
-                        assert_eq!(told.status, 200, "{:?}", told.code);
+                        let (reply, _) = server.play(token, None, &player(1, asset, FIRST));
+                        assert_eq!(reply.status, 200, "{:?}", reply.code);
                     });
                 }
             });
-            let (told, _) = server.play(&token, None, &player(2, "movie", FIRST));
-            assert_eq!(told.refusal(), "streams_exceeded");
+            let (reply, _) = server.play(&token, None, &player(2, "movie", FIRST));
+            assert_eq!(reply.refusal(), "streams_exceeded");
         }
         server.stop();
     }
@@ -1169,8 +1169,8 @@ fn what_a_session_adds_to_a_licence() {
         let (message, _) = spc(&device);
         let play = |token: &str| {
             let bearer = format!("Bearer {token}");
-            let told = server.with("POST", "/fairplay", &[("authorization", &bearer)], &message);
-            assert_eq!(told.status, 200);
+            let reply = server.with("POST", "/fairplay", &[("authorization", &bearer)], &message);
+            assert_eq!(reply.status, 200);
         };
         let without = median(&mut |_| play(&free));
         let tokens: Vec<String> = (0..300)
@@ -1236,13 +1236,13 @@ fn the_javascript_client_of_the_page_plays() {
     };
     let error = String::from_utf8_lossy(&played.stderr);
     assert!(played.status.success(), "{error}");
-    let told: Value = serde_json::from_slice(&played.stdout).unwrap();
-    let ckc = hex::decode(told["ckc"].as_str().unwrap()).unwrap();
+    let reply: Value = serde_json::from_slice(&played.stdout).unwrap();
+    let ckc = hex::decode(reply["ckc"].as_str().unwrap()).unwrap();
     assert!(Licence::open(&ckc, &secrets).is_ok());
     assert_eq!(
-        (&told["deleted"], &told["isNew"]),
+        (&reply["deleted"], &reply["isNew"]),
         (&json!(200), &json!(true))
     );
-    assert_eq!(told["ended"], "session_ended");
+    assert_eq!(reply["ended"], "session_ended");
     server.stop();
 }

@@ -83,9 +83,9 @@ fn each_key_of_an_envelope_succeeds_or_fails_by_itself() {
             (&keys[0]["uri"], &keys[1]["uri"]),
             (&json!("skd://movie-1"), &json!("skd://nobody"))
         );
-        for (place, secrets) in [(0, one_secrets), (5, other_secrets)] {
+        for (index, secrets) in [(0, one_secrets), (5, other_secrets)] {
             let ckc = STANDARD
-                .decode(keys[place]["ckc"].as_str().unwrap())
+                .decode(keys[index]["ckc"].as_str().unwrap())
                 .unwrap();
             assert!(Licence::open(&ckc, &secrets).is_ok());
         }

@@ -248,13 +248,13 @@ impl Files {
     /// # Errors
     /// A file that cannot be read.
     pub fn ask(&self) -> Result<Option<Zeroizing<[u8; 16]>>> {
-        let written = self.written_ask()?;
-        let ask = written.and_then(|(_, text)| encoding::fixed(&text));
+        let ask = self.ask_and_source()?;
+        let ask = ask.and_then(|(_, text)| encoding::fixed(&text));
         Ok(ask.map(Zeroizing::new))
     }
 
     /// The ASk that is given apart, and where.
-    fn written_ask(&self) -> Result<Option<(String, Zeroizing<String>)>> {
+    fn ask_and_source(&self) -> Result<Option<(String, Zeroizing<String>)>> {
         Ok(match &self.ask_file {
             Some(path) => Some((path.display().to_string(), secret(path)?)),
             None => environment(ASK).map(|ask| (ASK.to_owned(), ask)),
@@ -281,10 +281,10 @@ impl Files {
             .filter(|group| group.asks.is_empty() && !group.certificates.is_empty())
             .collect();
         let ask = match &self.ask_file {
-            Some(_) => self.written_ask()?,
+            Some(_) => self.ask_and_source()?,
             // One of the environment may be there for something else.
             None if lacking.len() != 1 => None,
-            None => self.written_ask()?.or_else(|| {
+            None => self.ask_and_source()?.or_else(|| {
                 let ask = prompt("ASk, 32 hexadecimal digits (nothing: there is none): ")?;
                 Some(("the ASk".to_owned(), ask)).filter(|(_, ask)| !ask.trim().is_empty())
             }),
@@ -354,8 +354,8 @@ impl Import {
                 .map(|(name, _)| name)
                 .collect();
             for (name, value) in trial(id) {
-                let written = format!("{ENVIRONMENT_PREFIX}{}", name.to_ascii_uppercase());
-                if kept.contains(&written) {
+                let variable = format!("{ENVIRONMENT_PREFIX}{}", name.to_ascii_uppercase());
+                if kept.contains(&variable) {
                     eprintln!("{name}: it is there already, and stays; --force writes all anew");
                 } else {
                     variables.insert(name, value);

@@ -72,7 +72,7 @@ pub fn run() -> Result<()> {
         wrapping: Wrapping::Version(Version::V1),
         options: &SpcOptions::new("skd://movie-1"),
         token: Some(token),
-        place: None,
+        location: None,
         profile: Profile::named("raw").context("the plain form")?,
         headers: &[],
     };

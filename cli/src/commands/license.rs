@@ -238,7 +238,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
                 wrapping,
                 options,
                 token: question.token.as_deref().map(String::as_str),
-                place: question.place.as_ref(),
+                location: question.location.as_ref(),
                 profile: question.profile,
                 headers: &arguments.headers,
             };
@@ -259,7 +259,7 @@ struct Question {
     /// The variables of the deployment, where they are to be used.
     configured: Option<Provided>,
     token: Option<Zeroizing<String>>,
-    place: Option<TokenLocation>,
+    location: Option<TokenLocation>,
     profile: &'static Profile,
     expectation: Expectation,
 }
@@ -285,7 +285,7 @@ impl Question {
                 None => None,
             },
         };
-        let place = match (
+        let location = match (
             &arguments.token_header,
             &arguments.token_query,
             &arguments.token_member,
@@ -298,7 +298,7 @@ impl Question {
             (.., Some(name)) => Some(TokenLocation::Member(name.clone())),
             _ => None,
         };
-        if place.is_some() && token.is_none() {
+        if location.is_some() && token.is_none() {
             bail!("give the token with --token-file or in KEYLET_TOKEN");
         }
         let expected = &arguments.expected;
@@ -318,7 +318,7 @@ impl Question {
             client: client.context("--cacert")?,
             configured,
             token,
-            place,
+            location,
             profile: Profile::named(&arguments.format).context("--format")?,
             expectation: Expectation {
                 key: key.transpose()?,

@@ -132,10 +132,10 @@ mod tests {
     fn words(line: &str) -> Vec<String> {
         let (line, _) = line.split_once(" > ").unwrap_or((line, ""));
         let mut words = vec![String::new()];
-        for (place, part) in line.split('\'').enumerate() {
-            let is_quoted = place % 2 == 1;
-            for (place, word) in part.split(' ').enumerate() {
-                match (is_quoted, place) {
+        for (index, part) in line.split('\'').enumerate() {
+            let is_quoted = index % 2 == 1;
+            for (index, word) in part.split(' ').enumerate() {
+                match (is_quoted, index) {
                     (_, 0) => words.last_mut().unwrap().push_str(word),
                     (true, _) => words.last_mut().unwrap().push_str(&format!(" {word}")),
                     (false, _) => words.push(word.to_owned()),

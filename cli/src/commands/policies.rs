@@ -113,8 +113,8 @@ pub async fn import(document: &[u8], named: &[String]) -> Result<Imported> {
     }
     let mut names: Vec<String> = Vec::new();
     for policy in &policies {
-        for (place, option) in policy.options.iter().enumerate() {
-            let label = format!("policy {:?}, option {}", policy.name, place + 1);
+        for (index, option) in policy.options.iter().enumerate() {
+            let label = format!("policy {:?}, option {}", policy.name, index + 1);
             let mut say = |line: String| imported.report.push(format!("{label}: {line}"));
             let taken = match Taken::parse(option, policies.len() > 1) {
                 Ok(taken) => taken,
@@ -125,7 +125,7 @@ pub async fn import(document: &[u8], named: &[String]) -> Result<Imported> {
                 }
             };
             let own = Members::parse(option).ok().and_then(|o| o.text("name"));
-            let name = free_name(own, &policy.name, place, &names);
+            let name = free_name(own, &policy.name, index, &names);
             let option = taken.option(&name);
             if let Err(reason) = validate(std::slice::from_ref(&option)).await {
                 say(format!("left out: {reason}"));
@@ -179,8 +179,8 @@ async fn validate(options: &[Value]) -> Result<(), String> {
 }
 
 /// The name of an option: its own where no other has it, else one of its policy's.
-fn free_name(own: Option<&str>, policy: &str, place: usize, names: &[String]) -> String {
-    let numbered = format!("{policy}-{}", place + 1);
+fn free_name(own: Option<&str>, policy: &str, index: usize, names: &[String]) -> String {
+    let numbered = format!("{policy}-{}", index + 1);
     let name = match own {
         Some(own) if names.iter().all(|name| name != own) => own.to_owned(),
         Some(own) => format!("{policy}-{own}"),
@@ -190,7 +190,7 @@ fn free_name(own: Option<&str>, policy: &str, place: usize, names: &[String]) ->
     [name, numbered]
         .into_iter()
         .find(|name| !names.contains(name))
-        .unwrap_or_else(|| format!("{policy}-{}-{}", place + 1, names.len()))
+        .unwrap_or_else(|| format!("{policy}-{}-{}", index + 1, names.len()))
 }
 
 /// The text of a document. What PowerShell writes to a file is UTF-16, little endian with its mark.
@@ -236,9 +236,9 @@ impl<'a> Exported<'a> {
         let policies = policies
             .into_iter()
             .enumerate()
-            .map(|(place, policy)| {
-                Policy::parse(policy, place)
-                    .with_context(|| format!("policy {} of the document", place + 1))
+            .map(|(index, policy)| {
+                Policy::parse(policy, index)
+                    .with_context(|| format!("policy {} of the document", index + 1))
             })
             .collect::<Result<_>>()?;
         Ok(Self { policies, goes_on })
@@ -246,7 +246,7 @@ impl<'a> Exported<'a> {
 }
 
 impl<'a> Policy<'a> {
-    fn parse(policy: &'a Value, place: usize) -> Result<Self> {
+    fn parse(policy: &'a Value, index: usize) -> Result<Self> {
         let policy = Members::parse(policy).map_err(|reason| anyhow!(reason))?;
         let properties = match policy.get("properties") {
             Some(properties) => Members::parse(properties).map_err(|reason| anyhow!(reason))?,
@@ -257,7 +257,7 @@ impl<'a> Policy<'a> {
         };
         let name = policy.text("name").map(ToOwned::to_owned);
         Ok(Self {
-            name: name.unwrap_or_else(|| format!("policy-{}", place + 1)),
+            name: name.unwrap_or_else(|| format!("policy-{}", index + 1)),
             options,
         })
     }
@@ -413,7 +413,7 @@ impl Taken {
             }
             Some(_) => return Err("its tokens are no JWTs".to_owned()),
         }
-        let mut written = Map::new();
+        let mut converted = Map::new();
         for name in ["issuer", "audience"] {
             let text = restriction
                 .text(name)
@@ -424,14 +424,14 @@ impl Taken {
                 false => json!(text),
             };
             self.summary.push(format!("{name} {text:?}"));
-            written.insert(name.to_owned(), value);
+            converted.insert(name.to_owned(), value);
         }
 
         let mut kinds = Vec::new();
         if let Some(key) = restriction.get("primaryVerificationKey") {
             let key = verification_key(key, &mut kinds)
                 .map_err(|reason| format!("`primaryVerificationKey`: {reason}"))?;
-            written.insert("primaryVerificationKey".to_owned(), key);
+            converted.insert("primaryVerificationKey".to_owned(), key);
         }
         if let Some(keys) = restriction.get("alternateVerificationKeys") {
             let keys = keys.as_array().map(|keys| {
@@ -442,7 +442,7 @@ impl Taken {
                 .unwrap_or_else(|| Err("it is not a list".to_owned()))
                 .map_err(|reason| format!("`alternateVerificationKeys`: {reason}"))?;
             if !keys.is_empty() {
-                written.insert("alternateVerificationKeys".to_owned(), json!(keys));
+                converted.insert("alternateVerificationKeys".to_owned(), json!(keys));
             }
         }
         if !kinds.is_empty() {
@@ -456,7 +456,7 @@ impl Taken {
             let names: Vec<String> = claims.iter().map(|c| c["claimType"].to_string()).collect();
             if !names.is_empty() {
                 self.summary.push(format!("required: {}", names.join(", ")));
-                written.insert("requiredClaims".to_owned(), json!(claims));
+                converted.insert("requiredClaims".to_owned(), json!(claims));
             }
         }
         if let Some(url) = restriction.optional_text("openIdConnectDiscoveryDocument")? {
@@ -466,9 +466,9 @@ impl Taken {
                  `allowed_outbound_hosts`"
                     .to_owned(),
             );
-            written.insert("openIdConnectDiscoveryDocument".to_owned(), json!(url));
+            converted.insert("openIdConnectDiscoveryDocument".to_owned(), json!(url));
         }
-        self.restriction = Value::Object(written);
+        self.restriction = Value::Object(converted);
         Ok(())
     }
 
@@ -532,13 +532,13 @@ impl Taken {
         ])?;
         let kind = configuration.text("rentalAndLeaseKeyType");
         let kind = kind.ok_or("it has no `rentalAndLeaseKeyType`")?;
-        let mut written = Map::from_iter([("rentalAndLeaseKeyType".to_owned(), json!(kind))]);
+        let mut converted = Map::from_iter([("rentalAndLeaseKeyType".to_owned(), json!(kind))]);
         let mut unused = Vec::new();
         if let Some(duration) = configuration.get("rentalDuration") {
             if kind != "PersistentLimited" && *duration != 0 {
                 unused.push("`rentalDuration`");
             }
-            written.insert("rentalDuration".to_owned(), duration.clone());
+            converted.insert("rentalDuration".to_owned(), duration.clone());
         }
         if let Some(offline) = configuration.get("offlineRentalConfiguration") {
             let names = ["playbackDurationSeconds", "storageDurationSeconds"];
@@ -551,9 +551,9 @@ impl Taken {
             if kind != "DualExpiry" && durations.values().any(|duration| *duration != 0) {
                 unused.push("`offlineRentalConfiguration`");
             }
-            written.insert("offlineRentalConfiguration".to_owned(), json!(durations));
+            converted.insert("offlineRentalConfiguration".to_owned(), json!(durations));
         }
-        self.drm.insert("fairplay".to_owned(), json!(written));
+        self.drm.insert("fairplay".to_owned(), json!(converted));
         self.summary.push(format!("FairPlay, {kind}"));
         if !unused.is_empty() {
             self.notes.push(format!(
@@ -603,7 +603,7 @@ fn verification_key(key: &Value, kinds: &mut Vec<&'static str>) -> Result<Value,
         part("exponent")?,
         part("rawBody")?,
     );
-    let (kind, written) = match parts {
+    let (kind, value) = match parts {
         (Some(key), None, None, None) => ("symmetric", json!({"keyValue": key})),
         (None, Some(modulus), Some(exponent), None) => {
             ("RSA", json!({"modulus": modulus, "exponent": exponent}))
@@ -622,18 +622,18 @@ fn verification_key(key: &Value, kinds: &mut Vec<&'static str>) -> Result<Value,
         }
     };
     kinds.push(kind);
-    Ok(written)
+    Ok(value)
 }
 
 fn required_claim(claim: &Value) -> Result<Value, String> {
-    let claim = Members::parse(claim)?;
-    claim.only(&["claimType", "claimValue"])?;
-    let kind = claim.text("claimType");
-    let mut written = json!({"claimType": kind.ok_or("a required claim has no `claimType`")?});
-    if let Some(value) = claim.optional_text("claimValue")? {
-        written["claimValue"] = json!(value);
+    let members = Members::parse(claim)?;
+    members.only(&["claimType", "claimValue"])?;
+    let kind = members.text("claimType");
+    let mut claim = json!({"claimType": kind.ok_or("a required claim has no `claimType`")?});
+    if let Some(value) = members.optional_text("claimValue")? {
+        claim["claimValue"] = json!(value);
     }
-    Ok(written)
+    Ok(claim)
 }
 
 #[cfg(test)]
@@ -659,8 +659,8 @@ mod tests {
     }
 
     /// The lines about an option, counted from 1.
-    fn about(imported: &Imported, place: usize) -> String {
-        let label = format!("option {place}: ");
+    fn about(imported: &Imported, index: usize) -> String {
+        let label = format!("option {index}: ");
         let lines = imported.report.iter().filter(|line| line.contains(&label));
         lines.map(|line| format!("{line}\n")).collect()
     }
@@ -717,7 +717,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_taken_is_reported_and_never_with_a_secret() {
         let imported = imported(&exported()).await;
-        for (place, parts) in [
+        for (index, parts) in [
             (
                 1,
                 &[
@@ -745,9 +745,9 @@ mod tests {
             (12, &["left out: ", "`rentalAndLeaseKeyType`"]),
             (13, &["left out: ", "\"allowedCountries\" is not known"]),
         ] {
-            let lines = about(&imported, place);
+            let lines = about(&imported, index);
             for part in parts {
-                assert!(lines.contains(part), "{place}: {part}: {lines}");
+                assert!(lines.contains(part), "{index}: {part}: {lines}");
             }
         }
         assert_eq!(imported.left_out, 7);

@@ -49,10 +49,10 @@ type Secret = Zeroizing<Vec<u8>>;
 /// # Errors
 /// [`WRONG_PASSWORD`], or an encryption that is not in the table.
 pub fn pkcs8(der: &[u8], password: &str) -> Result<Secret> {
-    let written = EncryptedPrivateKeyInfo::from_der(der)
+    let encrypted = EncryptedPrivateKeyInfo::from_der(der)
         .map_err(|_| anyhow::anyhow!("it is not an encrypted private key in PKCS#8"))?;
-    let scheme = written.encryption_algorithm.oid;
-    let data = written.encrypted_data.as_bytes();
+    let scheme = encrypted.encryption_algorithm.oid;
+    let data = encrypted.encrypted_data.as_bytes();
     if scheme == PBES2 {
         let info = EncryptedPrivateKeyInfoRef::from_der(der)
             .map_err(|_| anyhow::anyhow!("it is encrypted in a way that is not read here"))?;
@@ -61,7 +61,7 @@ pub fn pkcs8(der: &[u8], password: &str) -> Result<Secret> {
             .map_err(|_| anyhow::anyhow!(WRONG_PASSWORD))?;
         return Ok(Zeroizing::new(decrypted.as_bytes().to_vec()));
     }
-    let parameters = written.encryption_algorithm.parameters_any();
+    let parameters = encrypted.encryption_algorithm.parameters_any();
     let parameters =
         parameters.and_then(|any| any.decode_as::<Parameters<'_>>().map_err(Into::into));
     let parameters = parameters.map_err(|_| anyhow::anyhow!("its encryption has no parameters"))?;

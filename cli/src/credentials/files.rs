@@ -349,10 +349,10 @@ impl Reader<'_> {
     fn json(&mut self, name: &str, path: &Path, text: &str, groups: &mut Vec<Group>) -> Result<()> {
         let document = encoding::json(text.as_bytes()).map_err(|reason| anyhow!(reason))?;
         if let Some(Value::Array(entries)) = document.get("certificates") {
-            for (place, entry) in entries.iter().enumerate() {
+            for (index, entry) in entries.iter().enumerate() {
                 let group = self.listed(path, entry);
                 let group =
-                    group.with_context(|| format!("entry {} of `certificates`", place + 1))?;
+                    group.with_context(|| format!("entry {} of `certificates`", index + 1))?;
                 groups.push(group);
             }
             return Ok(());

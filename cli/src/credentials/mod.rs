@@ -159,25 +159,25 @@ struct Members {
 /// # Errors
 /// None that a caller can mend.
 pub fn to_variables(credentials: &[Credential], decrypt: bool) -> Result<Provided> {
-    let mut written = Provided::new();
+    let mut output = Provided::new();
     if let [only] = credentials {
         let members = only.members(decrypt)?;
-        written.insert(variables::CERTIFICATE.to_owned(), members.certificate);
+        output.insert(variables::CERTIFICATE.to_owned(), members.certificate);
         let private_keys = match members.private_keys.as_slice() {
             [one] => BASE64.encode(one.as_slice()),
             // A variable takes several as PEM, and base64 keeps that on one line.
             several => BASE64.encode(pem_blocks(several, members.password.is_some())?.as_bytes()),
         };
-        written.insert(variables::PRIVATE_KEY.to_owned(), private_keys);
+        output.insert(variables::PRIVATE_KEY.to_owned(), private_keys);
         for (name, value) in [
             (variables::PRIVATE_KEY_PASSWORD, members.password),
             (variables::ASK, members.ask),
         ] {
             if let Some(value) = value {
-                written.insert(name.to_owned(), value.to_string());
+                output.insert(name.to_owned(), value.to_string());
             }
         }
-        return Ok(written);
+        return Ok(output);
     }
     let mut list = Vec::new();
     for credential in credentials {
@@ -201,11 +201,11 @@ pub fn to_variables(credentials: &[Credential], decrypt: bool) -> Result<Provide
         }
         list.push(Value::Object(entry));
     }
-    written.insert(
+    output.insert(
         variables::CREDENTIALS.to_owned(),
         Value::from(list).to_string(),
     );
-    Ok(written)
+    Ok(output)
 }
 
 fn pem_blocks(keys: &[Zeroizing<Vec<u8>>], encrypted: bool) -> Result<Zeroizing<String>> {
@@ -322,7 +322,7 @@ impl Assembled {
             let mut missing = Vec::new();
             for one in &certificate.value.certificates {
                 match keys.iter().position(|key| key.value.modulus == one.modulus) {
-                    Some(place) => own.push(place),
+                    Some(index) => own.push(index),
                     None => missing.push(one.bits()),
                 }
             }
@@ -359,7 +359,7 @@ impl Assembled {
                 .push(Problem::new(CredentialPart::Certificate, text));
         }
         let left_out = keys.iter().enumerate();
-        for (_, key) in left_out.filter(|(place, _)| !used.contains(place)) {
+        for (_, key) in left_out.filter(|(index, _)| !used.contains(index)) {
             self.report.push(format!(
                 "{}: left out, this {}-bit key belongs to no certificate here",
                 key.file,
@@ -399,7 +399,7 @@ impl Assembled {
                 certificate: certificate.value.der.clone(),
                 keys: own
                     .iter()
-                    .filter_map(|place| keys.get(*place))
+                    .filter_map(|index| keys.get(*index))
                     .map(|key| key.value.clone())
                     .collect(),
                 ask: ask.map(|ask| ask.value.clone()),

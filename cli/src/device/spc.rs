@@ -278,7 +278,7 @@ impl ApplicationKey {
     /// The public key of the certificate with this size, and that certificate's DER.
     fn recipient(&self, bits: usize) -> Result<(RsaPublicKey, Vec<u8>)> {
         let application = ApplicationCertificate::from_der(self.certificate.clone())?;
-        let place = application
+        let index = application
             .certificates
             .iter()
             .position(|certificate| certificate.bits() == bits)
@@ -287,7 +287,7 @@ impl ApplicationKey {
             })?;
         let mut rest = self.certificate.as_slice();
         let mut certificate = None;
-        for _ in 0..=place {
+        for _ in 0..=index {
             let (next, after) = x509_cert::Certificate::from_der_partial(rest)?;
             let length = rest.len() - after.len();
             certificate = Some((next, rest[..length].to_vec()));

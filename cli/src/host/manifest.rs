@@ -46,7 +46,7 @@ pub struct Component {
 }
 
 #[derive(Deserialize)]
-struct Written {
+struct ManifestFile {
     spin_manifest_version: u32,
     #[serde(default)]
     variables: BTreeMap<String, Variable>,
@@ -76,16 +76,16 @@ impl Manifest {
     /// What is not TOML, not version 2, or more than one component on the route `/...`; a store
     /// that this host has not.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut written: Written = toml::from_str(text)?;
+        let mut manifest: ManifestFile = toml::from_str(text)?;
         ensure!(
-            written.spin_manifest_version == 2,
+            manifest.spin_manifest_version == 2,
             "the manifest version is not 2"
         );
-        let [trigger] = written.trigger.http.as_slice() else {
+        let [trigger] = manifest.trigger.http.as_slice() else {
             bail!("this host serves an application with one HTTP trigger");
         };
         ensure!(trigger.route == "/...", "this host serves the route `/...`");
-        let component = written
+        let component = manifest
             .component
             .remove(&trigger.component)
             .with_context(|| {
@@ -102,7 +102,7 @@ impl Manifest {
             bail!("this host has the key-value store `{DEFAULT_STORE}` and no `{other}`");
         }
         Ok(Self {
-            variables: written.variables,
+            variables: manifest.variables,
             component,
         })
     }

@@ -4,6 +4,8 @@
 mod profiles;
 mod reply;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 pub use profiles::{FORMS, PLAYERS, array, base64, choices, form, json_spc};
 pub use reply::{Form, Key, Unreadable, read};
 
@@ -129,7 +131,7 @@ impl Profile {
 
     /// Where the player puts its token. Of the samples beside it nothing is taken over, since they
     /// mean something to the services that they are of.
-    pub fn place(&self) -> TokenLocation {
+    pub fn location(&self) -> TokenLocation {
         let Some(headers) = self.headers else {
             return TokenLocation::bearer();
         };
@@ -156,18 +158,16 @@ impl Profile {
     }
 }
 
-/// Text in a query or form: everything but RFC 3986's unreserved characters is escaped.
+/// All but the unreserved characters of RFC 3986 section 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Text in a query or a form: everything but unreserved characters is escaped.
 pub fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            other => encoded.push_str(&format!("%{other:02X}")),
-        }
-    }
-    encoded
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -202,7 +202,7 @@ mod tests {
             ("ezdrm", parameter("authorization", "{token}")),
             ("vudrm-json", TokenLocation::Member("token".into())),
         ] {
-            assert_eq!(Profile::named(name).unwrap().place(), place, "{name}");
+            assert_eq!(Profile::named(name).unwrap().location(), place, "{name}");
         }
     }
 

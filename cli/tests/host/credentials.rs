@@ -400,9 +400,9 @@ fn every_form_that_openssl_writes_is_imported_and_plays() {
         let mut arguments: Vec<&str> = files.iter().map(String::as_str).collect();
         arguments.extend(["--out", "out.env", "--force"]);
         let imported = import(here, &arguments, PASSWORD);
-        let told = String::from_utf8_lossy(&imported.stderr).into_owned();
-        assert!(imported.status.success(), "{files:?}: {told}");
-        assert!(!told.contains(ASK) && !told.contains(PASSWORD));
+        let shown = String::from_utf8_lossy(&imported.stderr).into_owned();
+        assert!(imported.status.success(), "{files:?}: {shown}");
+        assert!(!shown.contains(ASK) && !shown.contains(PASSWORD));
         let kept = dotenv(&here.join("out.env"));
         // What a password kept, it keeps, unless that is asked for.
         let is_secret = kept.contains_key("fairplay_private_key_password");
@@ -494,11 +494,11 @@ fn lists_of_the_server_sdk_and_policies_of_azure_are_imported() {
             String::from_utf8_lossy(&imported.stderr)
         );
         let variables = dotenv(&here.join("out.env"));
-        let written: serde_json::Value =
+        let imported: serde_json::Value =
             serde_json::from_str(&variables["fairplay_credentials"]).unwrap();
-        assert_eq!(written.as_array().unwrap().len(), 2);
-        assert_eq!(written[0]["ask"], ask("26"));
-        assert_eq!(written[1]["ask"], ask("4"));
+        assert_eq!(imported.as_array().unwrap().len(), 2);
+        assert_eq!(imported[0]["ask"], ask("26"));
+        assert_eq!(imported[1]["ask"], ask("4"));
         assert!(works(&variables));
     }
 

@@ -192,14 +192,14 @@ fn token(deployment: &Deployment, arguments: &[&str]) -> String {
 #[test]
 fn a_deployment_that_works_is_healthy() {
     let deployment = Deployment::new("doctor-healthy");
-    let said = deployment.ask(&[], &[], &[]);
+    let report = deployment.ask(&[], &[], &[]);
     assert_eq!(
-        (said.code, &said.report["verdict"]),
+        (report.code, &report.report["verdict"]),
         (Some(0), &json!("healthy")),
         "{:#}",
-        said.report
+        report.report
     );
-    let exchanges = said.report["findings"]
+    let exchanges = report.report["findings"]
         .as_array()
         .unwrap()
         .iter()
@@ -215,23 +215,23 @@ fn a_deployment_that_works_is_healthy() {
     );
     // A token of one's own, and which option takes it.
     let token = token(&deployment, &["--keys", "movie-42"]);
-    let said = deployment.ask(
+    let report = deployment.ask(
         &[],
         &["--asset-id", "skd://movie-42"],
         &[("KEYLET_TOKEN", &token)],
     );
-    assert_eq!(said.code, Some(0), "{:#}", said.report);
+    assert_eq!(report.code, Some(0), "{:#}", report.report);
     let policies = json!([{"name": "subscribers", "restriction": {"jwks": serde_json::from_str::<Value>(&deployment.variables["token_keys"]).unwrap(), "issuer": "me", "audience": "keylet"}}]);
-    let said = deployment.ask(
+    let report = deployment.ask(
         &[("policies", policies.to_string())],
         &[],
         &[("KEYLET_TOKEN", &token)],
     );
-    let text = said.report.to_string();
+    let text = report.report.to_string();
     assert!(
-        said.code == Some(0) && text.contains("subscribers"),
+        report.code == Some(0) && text.contains("subscribers"),
         "{:#}",
-        said.report
+        report.report
     );
 }
 
@@ -241,16 +241,16 @@ fn without_a_token_of_the_issuer_a_healthy_server_is_unproven() {
     let port = free_port();
     let _server = serve(port, &["--in-memory"], &deployment.variables);
     let url = format!("http://127.0.0.1:{port}");
-    let said = keylet(deployment.here(), &["doctor", "--json", "--url", &url], &[]);
+    let report = keylet(deployment.here(), &["doctor", "--json", "--url", &url], &[]);
     assert_eq!(
-        said.status.code(),
+        report.status.code(),
         Some(2),
         "{}",
-        String::from_utf8_lossy(&said.stdout)
+        String::from_utf8_lossy(&report.stdout)
     );
     let ask = String::from_utf8(deployment.file("own/ask.txt")).unwrap();
     let token = token(&deployment, &["--keys", "movie-42"]);
-    let said = keylet(
+    let report = keylet(
         deployment.here(),
         &[
             "doctor",
@@ -265,10 +265,10 @@ fn without_a_token_of_the_issuer_a_healthy_server_is_unproven() {
         &[("KEYLET_ASK", &ask), ("KEYLET_TOKEN", &token)],
     );
     assert_eq!(
-        said.status.code(),
+        report.status.code(),
         Some(0),
         "{}",
-        String::from_utf8_lossy(&said.stdout)
+        String::from_utf8_lossy(&report.stdout)
     );
 }
 
@@ -704,8 +704,8 @@ fn an_spc_of_a_device_tells_a_wrong_ask_and_a_wrong_certificate() {
     };
     make("own", "2", "own.spc");
     make("other", "1", "other.spc");
-    let said = deployment.ask(&[], &["--spc", "own.spc"], &[]);
-    assert_eq!(said.code, Some(0), "{:#}", said.report);
+    let report = deployment.ask(&[], &["--spc", "own.spc"], &[]);
+    assert_eq!(report.code, Some(0), "{:#}", report.report);
     let wrong = [(
         "fairplay_ask",
         "00112233445566778899aabbccddeeff".to_owned(),

@@ -60,7 +60,7 @@ fn url() -> String {
 }
 
 /// Exit code, the document on standard output, the lines on standard error.
-fn told(output: &Output) -> (i32, Value, String) {
+fn outcome(output: &Output) -> (i32, Value, String) {
     let errors = String::from_utf8(output.stderr.clone()).unwrap();
     let document = serde_json::from_slice(&output.stdout);
     let document = document.unwrap_or_else(|_| panic!("no document: {errors}"));
@@ -68,7 +68,7 @@ fn told(output: &Output) -> (i32, Value, String) {
 }
 
 fn run(url: &str, arguments: &[&str]) -> (i32, Value, String) {
-    told(&license(url, arguments).output().unwrap())
+    outcome(&license(url, arguments).output().unwrap())
 }
 
 /// A server that gives one answer to whoever asks.
@@ -116,7 +116,7 @@ fn a_licence_is_asked_for_and_opened_in_every_format() {
             wrapping,
             options: &options,
             token: Some(&token),
-            place: None,
+            location: None,
             profile,
             headers: &[],
         };
@@ -197,7 +197,7 @@ fn tokens_go_where_they_are_told_to() {
 fn a_refusal_is_told_with_its_code_its_request_and_its_meaning() {
     let expired = |arguments: &[&str]| {
         let mut command = license(&url(), arguments);
-        told(
+        outcome(
             &command
                 .env("KEYLET_TOKEN", token("expired"))
                 .output()
@@ -226,7 +226,7 @@ fn a_refusal_is_told_with_its_code_its_request_and_its_meaning() {
 
     // In an envelope the status is that of the key.
     let mut unknown = license_for("skd://nobody", &url(), &["--format", "envelope"]);
-    let (code, document, _) = told(&unknown.output().unwrap());
+    let (code, document, _) = outcome(&unknown.output().unwrap());
     assert_eq!(
         (code, &document["code"]),
         (3, &json!("key_not_found")),
@@ -240,7 +240,7 @@ fn another_secret_key_or_another_content_key_is_no_success() {
         .env("KEYLET_ASK", "00000000000000000000000000000000")
         .output()
         .unwrap();
-    let (code, document, _) = told(&wrong);
+    let (code, document, _) = outcome(&wrong);
     assert_eq!(
         (code, &document["code"]),
         (3, &json!("spc_integrity")),

@@ -143,10 +143,10 @@ pub const fn multiple(factor: u8) -> Linear {
 const fn rotations(distances: &[u32]) -> Linear {
     let (mut map, mut bit) = ([0; 8], 0);
     while bit < 8 {
-        let mut place = 0;
-        while place < distances.len() {
-            map[bit] ^= (1_u8 << bit).rotate_left(distances[place]);
-            place += 1;
+        let mut index = 0;
+        while index < distances.len() {
+            map[bit] ^= (1_u8 << bit).rotate_left(distances[index]);
+            index += 1;
         }
         bit += 1;
     }
@@ -204,11 +204,11 @@ const fn quotients(dividend: u8) -> [u8; 16] {
 
 /// An order of 16 bytes, and what it is when each four of them are turned by one, two and three.
 pub const fn turned(order: [u8; 16]) -> [[u8; 16]; 4] {
-    let (mut turned, mut place) = ([order; 4], 0);
-    while place < 64 {
-        let (turn, byte) = (place / 16, place % 16);
+    let (mut turned, mut index) = ([order; 4], 0);
+    while index < 64 {
+        let (turn, byte) = (index / 16, index % 16);
         turned[turn][byte] = order[byte / 4 * 4 + (byte + turn) % 4];
-        place += 1;
+        index += 1;
     }
     turned
 }

@@ -270,7 +270,7 @@ fn terms(policy: &Map<String, Value>) -> Result<Terms, Error> {
 
 /// Output protection, by track.
 fn outputs(policy: &Map<String, Value>) -> Result<Tracks, Error> {
-    let mut said: Vec<(&str, TrackTerms)> = Vec::new();
+    let mut given: Vec<(&str, TrackTerms)> = Vec::new();
     for entry in list(policy, "security_policy")? {
         let entry = entry
             .as_object()
@@ -290,17 +290,17 @@ fn outputs(policy: &Map<String, Value>) -> Result<Tracks, Error> {
             None => "ALL",
             Some(_) => track_type(entry)?,
         };
-        if said.iter().any(|(other, _)| *other == track) {
+        if given.iter().any(|(other, _)| *other == track) {
             return Err(Error::Malformed("track_type"));
         }
         let terms = object(entry, "fairplay")?.map_or(Ok(TrackTerms::default()), fairplay)?;
-        said.push((track, terms));
+        given.push((track, terms));
     }
     // From the narrowest to the widest.
     let of = |names: &[&str]| {
         names
             .iter()
-            .filter_map(|name| said.iter().find(|(track, _)| track == name))
+            .filter_map(|name| given.iter().find(|(track, _)| track == name))
             .fold(TrackTerms::default(), |narrow, (_, wide)| narrow.or(*wide))
     };
     Ok(Tracks {

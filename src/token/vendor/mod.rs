@@ -123,8 +123,8 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for vendor in VENDORS {
             assert!(seen.insert(vendor.name), "{}", vendor.name);
-            for place in vendor.headers.iter().chain(vendor.parameters) {
-                assert!(seen.insert(place), "{place}");
+            for name in vendor.headers.iter().chain(vendor.parameters) {
+                assert!(seen.insert(name), "{name}");
             }
             assert_ne!(vendor.headers.len() + vendor.parameters.len(), 0);
         }

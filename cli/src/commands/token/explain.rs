@@ -464,7 +464,7 @@ struct SignedBy<'p> {
 
 impl<'p> SignedBy<'p> {
     fn key(option: &'p PolicyOption, signer: &Signer) -> Self {
-        let mut key = json!({"place": signer.place});
+        let mut key = json!({"place": signer.index});
         if let Some(kid) = &signer.kid {
             key["kid"] = json!(kid);
         }

@@ -42,12 +42,12 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     alg: Option<String>,
     #[command(flatten)]
-    said: Said,
+    options: ClaimsOptions,
 }
 
 /// What the token says.
 #[derive(Args, Default)]
-struct Said {
+struct ClaimsOptions {
     /// The key id, in place of that of the JWK
     #[arg(long)]
     kid: Option<String>,
@@ -95,19 +95,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Zeroizing::new(key.into_bytes())
         }
     };
-    let said = &arguments.said;
+    let options = &arguments.options;
     let alg = arguments.alg.as_deref();
-    let key = SigningKey::read(&key, arguments.hmac, alg, said.kid.as_deref())?;
-    let token = mint(&key, said, platform::system_time())?;
+    let key = SigningKey::read(&key, arguments.hmac, alg, options.kid.as_deref())?;
+    let token = mint(&key, options, platform::system_time())?;
     // Whoever reads may stop reading.
     let _ = writeln!(std::io::stdout(), "{token}");
     Ok(())
 }
 
 /// Makes a token.
-fn mint(key: &SigningKey, said: &Said, now: u64) -> Result<String> {
-    let kid = said.kid.as_deref().or(key.kid.as_deref());
-    let claims = said.claims(now)?;
+fn mint(key: &SigningKey, options: &ClaimsOptions, now: u64) -> Result<String> {
+    let kid = options.kid.as_deref().or(key.kid.as_deref());
+    let claims = options.claims(now)?;
     let token = key.signer.token(kid, &claims, &mut random::system())?;
     ensure!(
         token.len() <= MAX_TOKEN,
@@ -117,7 +117,7 @@ fn mint(key: &SigningKey, said: &Said, now: u64) -> Result<String> {
     Ok(token)
 }
 
-impl Said {
+impl ClaimsOptions {
     fn claims(&self, now: u64) -> Result<Value> {
         let mut claims = Map::new();
         let mut say = |name: &str, value: Value| claims.insert(name.to_owned(), value);
@@ -253,18 +253,18 @@ pub mod tests {
 
     fn token(arguments: &[&str]) -> Result<String> {
         let line = Line::try_parse_from([&["mint"], arguments].concat())?;
-        mint(&key(), &line.arguments.said, 1_700_000_000)
+        mint(&key(), &line.arguments.options, 1_700_000_000)
     }
 
     /// A token of now, signed with a secret in base64.
     pub fn token_of(secret: &[u8], arguments: &[&str]) -> String {
         let line = Line::parse_from([&["mint"], arguments].concat());
         let key = SigningKey::read(secret, Some(Secret::Base64), None, None).unwrap();
-        mint(&key, &line.arguments.said, platform::system_time()).unwrap()
+        mint(&key, &line.arguments.options, platform::system_time()).unwrap()
     }
 
-    fn part(token: &str, place: usize) -> Value {
-        let part = token.split('.').nth(place).unwrap();
+    fn part(token: &str, index: usize) -> Value {
+        let part = token.split('.').nth(index).unwrap();
         encoding::json(&encoding::base64(part).unwrap()).unwrap()
     }
 

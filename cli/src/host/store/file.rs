@@ -57,10 +57,10 @@ impl File {
 
         let database = Arc::new(database);
         let (changes, waiting) = mpsc::channel();
-        let written = Arc::clone(&database);
+        let to_write = Arc::clone(&database);
         let writer = std::thread::Builder::new()
             .name("key-value writer".into())
-            .spawn(move || write(&written, &waiting))?;
+            .spawn(move || write(&to_write, &waiting))?;
         Ok(Self {
             database,
             changes: Some(changes),

@@ -66,11 +66,11 @@ struct RuntimeConfig {
 
 #[derive(Deserialize, Default)]
 struct Stores {
-    default: Option<WrittenStore>,
+    default: Option<StoreConfig>,
 }
 
 #[derive(Deserialize)]
-struct WrittenStore {
+struct StoreConfig {
     #[serde(rename = "type")]
     type_: String,
     path: Option<PathBuf>,
