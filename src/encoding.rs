@@ -2,6 +2,7 @@
 //! base64, hex, PEM, and JSON that must not repeat a member.
 
 mod json;
+mod json_error;
 mod value;
 
 use base64::Engine;
@@ -10,10 +11,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-pub use json::{
-    JsonError, JsonErrorKind, PathStep, TextErrorKind, from_json, from_value, json, json_list,
-    json_object, members,
-};
+pub use json::{from_json, from_value, json, json_list, json_object, members};
+pub use json_error::{JsonError, JsonErrorKind, PathStep, TextErrorKind};
 
 /// Base64 (RFC 4648 section 4) as this server writes it: padded.
 pub use base64::engine::general_purpose::STANDARD as BASE64;

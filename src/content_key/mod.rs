@@ -12,8 +12,8 @@ mod scan;
 use std::rc::Rc;
 
 pub use query::KeyQuery;
-pub use record::{ContentKey, ContentKeys, SameName};
-pub use records::{Records, VARIABLE, read_all};
+pub use record::{ContentKey, ContentKeys, SameName, VARIABLE};
+pub use records::{Records, read_all};
 
 use crate::configuration::SettingsError;
 use crate::platform::Platform;

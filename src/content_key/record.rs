@@ -7,13 +7,15 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::query::KeyQuery;
-use super::records::VARIABLE;
 use crate::configuration::{SettingError, SettingErrorKind};
 use crate::drm_system::DrmSystem;
 use crate::encoding;
 use crate::entitlement::{Terms, Track};
 use crate::id::{Id, Kid};
 use crate::secret::Key128;
+
+/// The variable that holds key records.
+pub const VARIABLE: &str = "content_keys";
 
 const NOT_16_BYTES: &str = "it is not 16 bytes in hex or base64";
 

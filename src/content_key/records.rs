@@ -10,15 +10,12 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use super::query::KeyQuery;
-use super::record::{ContentKey, ContentKeys, SameName};
+use super::record::{ContentKey, ContentKeys, SameName, VARIABLE};
 use super::scan;
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding;
 use crate::id::Id;
 use crate::platform::Platform;
-
-/// The variable that holds key records.
-pub const VARIABLE: &str = "content_keys";
 
 /// The records, as this instance has them.
 #[derive(Default)]

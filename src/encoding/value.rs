@@ -13,7 +13,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::{Value, map};
 
-use super::json::{JsonError, JsonErrorKind, PathStep};
+use super::json_error::{JsonError, JsonErrorKind, PathStep};
 
 impl Error for JsonError {
     /// The text of a type's own error may quote the document: it is dropped.

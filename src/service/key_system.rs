@@ -36,22 +36,6 @@ pub fn optional(query: Option<&str>) -> Result<DrmSystem, Problem> {
     }
 }
 
-/// Requires a system that this server has a module for.
-///
-/// # Errors
-/// `key_system_unsupported`
-pub fn require_served(system: DrmSystem) -> Result<(), Problem> {
-    match system {
-        DrmSystem::FairPlay => Ok(()),
-        DrmSystem::Widevine | DrmSystem::PlayReady | DrmSystem::ClearKey | DrmSystem::Aes128 => {
-            Err(Problem::new(
-                Code::KEY_SYSTEM_UNSUPPORTED,
-                format!("this server has no {}", system.title()),
-            ))
-        }
-    }
-}
-
 fn read(name: &str) -> Result<DrmSystem, Problem> {
     let unknown = "the key system is not one that this server knows";
     DrmSystem::from_key_system(name)

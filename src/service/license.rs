@@ -6,12 +6,20 @@ use super::key_system;
 use super::problem::Problem;
 use super::request_body::Body;
 use super::response::Reply;
-use crate::drm::Purpose;
+use crate::drm::{DrmSystem, Purpose};
+use crate::error::Code;
 use crate::platform::Platform;
 
 pub async fn post<P: Platform>(mut context: Context<'_, P>) -> Result<Reply, Problem> {
     let body = Body::take(&mut context.request)?;
     let system = key_system::required(context.query(), body.member(key_system::PARAMETER))?;
-    key_system::require_served(system)?;
-    fairplay::answer(context, body, Purpose::License).await
+    match system {
+        DrmSystem::FairPlay => fairplay::answer(context, body, Purpose::License).await,
+        DrmSystem::Widevine | DrmSystem::PlayReady | DrmSystem::ClearKey | DrmSystem::Aes128 => {
+            Err(Problem::new(
+                Code::KEY_SYSTEM_UNSUPPORTED,
+                format!("this server has no {}", system.title()),
+            ))
+        }
+    }
 }

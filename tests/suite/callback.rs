@@ -1,5 +1,7 @@
 //! Entitlement by call-back, and the tokens that this server makes itself.
 
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,8 @@ use keylet_cli::host::{Provided, Server, World};
 use keylet_cli::jwt::Signer;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+use keylet_e2e::processes::{Process, free_port, wait_for};
 
 use crate::support::{Native, WORLDS, fixture, spc};
 use crate::upstream::{
@@ -199,6 +203,35 @@ fn every_world_asks_over_http_with_a_signature_that_fits_the_body() {
         assert_eq!(question(&requests[0])["key"], "movie");
         server.stop();
     }
+}
+
+#[test]
+fn the_example_of_a_back_end_grants_to_its_subscriber_alone() {
+    let port = free_port();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/backend.py");
+    let Ok(back_end) = Command::new("python3")
+        .arg(example)
+        .env("KEYLET_CALLBACK_SECRET", SECRET)
+        .env("PORT", port.to_string())
+        .stderr(Stdio::null())
+        .spawn()
+    else {
+        keylet_e2e::skip("python", "the example of a back end", "there is no python3");
+        return;
+    };
+    let _back_end = Process(back_end);
+    wait_for(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let origin = format!("http://127.0.0.1:{port}");
+    let variables = policies(&json!([option(&format!("{origin}/"))]));
+    let server = serve_beside(World::Wasip2, &variables, &[origin]);
+    let subscriber = token(json!({"sub": "viewer-1"}));
+    let licence_of_subscriber = licence(&server, Some(&subscriber), &device("movie")).unwrap();
+    let lease = device::Duration::Lease { lease_seconds: 300 };
+    assert_eq!(licence_of_subscriber.duration, Some(lease));
+    let other = token(json!({"sub": "viewer-2"}));
+    let refused = licence(&server, Some(&other), &device("movie"));
+    assert_eq!(code(refused), "callback_refused");
+    server.stop();
 }
 
 #[test]
