@@ -131,7 +131,7 @@ pub fn pem_or_der(text: &str) -> Option<PemOrDer> {
 const PEM_BEGIN: &str = "-----BEGIN ";
 
 /// The words of a setting that is a list: separated by commas or white space, or JSON. `None` when it
-/// begins like JSON and is no list of strings.
+/// begins like JSON but is not a list of strings.
 pub fn words(text: &str) -> Option<Vec<String>> {
     if text.trim_start().starts_with('[') {
         return from_json(text.as_bytes()).ok();

@@ -138,7 +138,7 @@ impl std::fmt::Display for Id {
     }
 }
 
-/// The id as text, when it is text. NULs between characters tell UTF-16LE from UTF-8.
+/// The id as text, when it is text. A NUL between characters means UTF-16LE, else it is UTF-8.
 fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
     let end = bytes.iter().rposition(|b| *b != 0)? + 1;
     let (body, _) = bytes.split_at_checked(end)?;

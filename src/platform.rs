@@ -25,7 +25,7 @@ pub enum Error {
     /// The host has no key-value store that keeps what is written.
     #[error("the host has no key-value store that keeps what is written")]
     StoreUnsupported,
-    /// The key-value store failed. Holds what the host said, never a value.
+    /// The key-value store failed. Holds the host's message, never a value.
     #[error("the key-value store failed: {0}")]
     Store(String),
     /// The host lets no request go to this scheme, host and port. Holds no path, which may hold a
@@ -37,7 +37,7 @@ pub enum Error {
     Outbound {
         /// Scheme, host and port.
         authority: String,
-        /// What the host said.
+        /// The host's message.
         reason: String,
     },
 }
@@ -118,7 +118,7 @@ pub trait Platform {
     /// As [`Self::get`].
     fn keys(&self) -> impl Future<Output = Result<Vec<String>, Error>>;
 
-    /// Adds to a counter, which begins at 0, in one step, and returns what it comes to.
+    /// Adds to a counter, which begins at 0, in one step, and returns the new value.
     ///
     /// # Errors
     /// As [`Self::get`].

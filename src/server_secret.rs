@@ -47,7 +47,7 @@ impl Label {
 pub struct ServerSecret(Zeroizing<String>);
 
 impl ServerSecret {
-    /// Reads the secret. `None` when there is none.
+    /// Reads the secret. `None` when it is not configured.
     ///
     /// # Errors
     /// A secret that is too short.
@@ -80,8 +80,8 @@ impl ServerSecret {
         hex::encode(self.tag(label, value).split_at(16).0)
     }
 
-    /// A JWS in compact serialisation (RFC 7515 section 7.1): a header, written as JSON, and claims,
-    /// under the HMAC-SHA256 of a label's key.
+    /// A JWS in compact serialisation (RFC 7515 section 7.1): a header and claims, both JSON, under the
+    /// HMAC-SHA256 of a label's key.
     pub fn sign(&self, label: Label, header: &str, claims: &str) -> String {
         let [header, claims] = [header, claims].map(|part| BASE64_URL.encode(part));
         let signed = format!("{header}.{claims}");

@@ -1,11 +1,11 @@
-//! The public key of an X.509 certificate (RFC 5280 section 4.1). Nothing else of one matters here: who
-//! issued it and until when it is valid, FairPlay and content key policies leave open.
+//! The public key of an X.509 certificate (RFC 5280 section 4.1). Nothing else of it matters here:
+//! FairPlay and content key policies require neither an issuer nor a validity.
 
 use der::asn1::{AnyRef, BitStringRef};
 use der::{Decode, Reader, SliceReader, Tag, Tagged};
 use pkcs1::RsaPublicKeyRef;
 
-/// What is no certificate with an RSA key.
+/// Why bytes are not a certificate with an RSA key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
     /// Not X.509 in DER.

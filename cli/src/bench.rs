@@ -50,7 +50,7 @@ const FILLING: (Tag, usize) = (Tag(0x6b65_796c_6574_0000), 1_936);
 const BATCH: usize = 5;
 
 /// How often everything is gone through: the clock of a machine that is shared may change by a factor
-/// of two for minutes, and each figure should see its best.
+/// of two for minutes, and each value should be measured at its best.
 const PASSES: usize = 4;
 
 /// Connections of the licences of [`Plan::soak`].
@@ -186,7 +186,7 @@ pub struct Throughput {
     pub microseconds: Times,
 }
 
-/// What is said of a setup as a whole.
+/// The values of a setup as a whole.
 #[derive(Debug, Clone, Serialize)]
 pub struct Host {
     /// The setup.
@@ -212,7 +212,7 @@ pub struct Soak {
     pub per_second: f64,
     /// The most linear memory of an instance after the first thousand, and at the end.
     pub memory_bytes: [u64; 2],
-    /// The resident memory of this process, host and clients, then; `None` where the system does not say.
+    /// The resident memory of this process, host and clients, then; `None` where the system does not report it.
     pub resident_kib: Option<[u64; 2]>,
 }
 
@@ -249,7 +249,7 @@ pub struct Report {
     pub stages: Vec<Stage>,
     /// Licences at once.
     pub throughput: Vec<Throughput>,
-    /// What is said of setups.
+    /// The values of each setup as a whole.
     pub hosts: Vec<Host>,
     /// Very many licences.
     pub soak: Vec<Soak>,
@@ -474,7 +474,7 @@ impl Plan {
         })
     }
 
-    /// So many licences of a host that has answered nothing before, and what becomes of the memory.
+    /// So many licences of a host that has answered nothing before, and how much memory it uses.
     fn soak(&self, setup: Setup, requests: &Requests) -> Result<Soak> {
         let server = setup.start(false)?;
         let run = |number: u64| {
@@ -626,7 +626,7 @@ impl Requests {
         Ok(request.body(spc)?)
     }
 
-    /// Requests each of which is refused one stage later than the one before.
+    /// Requests; each is refused one stage later than the one before.
     fn stages(&self, version: &str) -> Result<Vec<Attempt>> {
         let spc = find(&self.spcs, version)?;
         let broken = |index: usize| -> Result<Vec<u8>> {
@@ -692,7 +692,7 @@ fn resident_kib() -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The version of OpenSSL, or why there is none whose benchmark is known.
+/// The version of OpenSSL, or why its benchmark cannot be used.
 fn openssl_version() -> Result<String, String> {
     let version = Command::new("openssl").arg("version").output();
     let version = version.map_err(|error| format!("`openssl` does not run: {error}"))?;

@@ -21,7 +21,7 @@ const CODE_HEADERS: [&str; 2] = ["x-keylet-code", "x-axdrm-errorcode"];
 /// Headers in which services put the id of a request.
 const REQUEST_ID_HEADERS: [&str; 2] = ["x-request-id", "x-correlation-id"];
 
-/// What is shown of an answer that is no problem document, in characters.
+/// How much is shown of an answer that is not a problem document, in characters.
 const SHOWN: usize = 200;
 
 /// What sends requests: HTTP and HTTPS, without following redirects, which licence servers have none
@@ -96,12 +96,12 @@ pub enum Failure {
     /// The server, or for one key among others its answer, says no.
     #[error("{0}")]
     Refused(Box<Refusal>),
-    /// An answer came that is no licence for this SPC.
+    /// The answer is not a licence for this SPC.
     #[error("the answer with status {status} is unreadable: {reason}", status = .0.status, reason = .1)]
     Unreadable(Box<Answered>, String),
 }
 
-/// What a server said that gives no licence.
+/// The answer of a server that gives no licence.
 #[derive(Debug, Clone, Serialize)]
 pub struct Refusal {
     /// The stable code, where the server has such.
@@ -182,7 +182,7 @@ impl Client {
     /// Fetches the application certificate as an app does.
     ///
     /// # Errors
-    /// [`Failure`]; a certificate that is none is unreadable.
+    /// [`Failure`]; what is not a certificate is unreadable.
     pub fn certificate(&self, url: &str) -> Result<ApplicationCertificate, Failure> {
         let request = Request::get(url).body(Vec::new());
         let (answer, headers, body) = self.send(request, None)?;

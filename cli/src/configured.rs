@@ -1,5 +1,5 @@
-//! What the variables of a deployment let its operator play: a device that has the provider's credentials,
-//! and a viewer whose token its own keys sign.
+//! The roles that an operator can play with the variables of a deployment: a device that has the
+//! provider's credentials, and a viewer whose token the deployment's own keys sign.
 
 use keylet::fairplay::credentials::{ApplicationSecret, Credentials};
 use keylet::platform;

@@ -55,7 +55,7 @@ impl Signer {
     /// The key that verifies, as a JWK (RFC 7517). That of an HMAC is the secret itself.
     ///
     /// # Errors
-    /// A scalar or seed that is no key.
+    /// A scalar or seed that is not a key.
     pub fn jwk(&self, kid: &str) -> Result<Value> {
         let mut jwk = match self {
             Self::Hs256(key) | Self::Hs384(key) | Self::Hs512(key) => {

@@ -17,10 +17,10 @@ const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// How a secret is written that is no document.
+/// The form of a secret that is neither a JWK nor PEM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Secret {
-    /// As it is; one line end at its end is no part of it
+    /// As it is; one line break at its end is ignored
     Raw,
     /// In base64, as Azure Media Services shows it
     Base64,
@@ -37,7 +37,7 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// Reads a JWK or a JWKS, of which `kid` names the key; PEM; or a secret, written as it says.
+    /// Reads a JWK; a JWKS, in which `kid` names the key; PEM; or a secret, whose form `secret` states.
     ///
     /// # Errors
     /// A sentence without anything of the key.

@@ -108,7 +108,7 @@ pub struct ContentKeys(Vec<Rc<ContentKey>>);
 pub struct SameName(pub usize);
 
 impl ContentKeys {
-    /// Keys of which no id reaches two.
+    /// Keys of records. An id reaches at most one of them.
     ///
     /// # Errors
     /// Every record that shares an id with an earlier one.

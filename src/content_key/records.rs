@@ -32,7 +32,7 @@ impl Records {
     /// The record of a query.
     ///
     /// # Errors
-    /// [`SettingsError::Invalid`] when the variable is not set, is no list, when two records have the
+    /// [`SettingsError::Invalid`] when the variable is not set, is not a list, when two records have the
     /// name, and for a mistake in the record itself. Other records are not read.
     pub async fn find(
         &self,

@@ -1,6 +1,6 @@
 //! Finds one record in the text of a list without reading the others.
 //!
-//! Of each record, `id`, `kid` and `aliases` are compared, and all else is passed over. Most names are
+//! In each record, `id`, `kid` and `aliases` are compared, and all else is skipped. Most names are
 //! distinguished by their last character, without being normalised. The text of the record that is found
 //! is read strictly by its caller; of the others only the structure is looked at.
 
@@ -146,7 +146,7 @@ impl<'a> Scanner<'a> {
                         }
                     }
                 }
-                // A name in another spelling, such as `"\u0069d"`, is not passed over.
+                // A name in another spelling, such as `"\u0069d"`, is not skipped.
                 _ if member.contains('\\') => {
                     let member = unescaped(member)?;
                     match member.as_str() {

@@ -52,7 +52,7 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
     from_value(json(bytes)?)
 }
 
-/// Takes a JSON value for one of a known shape. Objects are read by name alone: a list is none.
+/// Takes a JSON value for one of a known shape. Objects are read by name: a list is not an object.
 ///
 /// # Errors
 /// [`JsonError`], of every kind but [`JsonErrorKind::Text`]

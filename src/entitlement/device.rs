@@ -1,4 +1,4 @@
-//! What terms say of devices, in words that every DRM system can be asked by.
+//! What terms require of devices, independent of the DRM system.
 
 use serde_json::Value;
 
@@ -68,7 +68,7 @@ impl SecurityLevel {
     }
 }
 
-/// The kind of device, as FairPlay tells them apart.
+/// The kinds of device that FairPlay distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceClass {
     /// Not reported.
@@ -83,7 +83,7 @@ pub enum DeviceClass {
     Spatial,
     /// Apple Watch.
     Wearable,
-    /// Another device of Apple's.
+    /// Another Apple device.
     AppleUnknown,
     /// A television or box of a partner.
     PartnerLivingRoom,
@@ -158,12 +158,12 @@ impl std::fmt::Display for OsVersion {
     }
 }
 
-/// The oldest operating systems: of every device, or of those of a class. Each must be met.
+/// The minimum versions of operating systems, of every device or of a class. Each must be met.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MinOs(Vec<(Option<DeviceClass>, OsVersion)>);
 
 impl MinOs {
-    /// Reads a version, or an object of them by class.
+    /// Reads a version, or an object with a version for each class.
     pub(super) fn from_json(value: &Value) -> Result<Self, Error> {
         const INVALID: Error = Error::Terms {
             term: "min_os",
@@ -188,7 +188,8 @@ impl MinOs {
         self
     }
 
-    /// Whether a device is new enough. One that does not say what it is or has is not.
+    /// Whether a device is new enough. One of unknown class must meet the minimum of every class, and one
+    /// of unknown version meets none.
     pub fn met_by(&self, class: DeviceClass, version: Option<OsVersion>) -> bool {
         self.0.iter().all(|(of, least)| {
             let concerns = of.is_none_or(|of| of == class || class == DeviceClass::Unknown);

@@ -17,7 +17,7 @@ pub use terms::{
     AllOf, Granted, IfReported, Limits, MAX_STREAMS, NUMBER, StreamsFull, Terms, Track, Use,
 };
 
-/// Why an entitlement gives nothing.
+/// Why an entitlement grants nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -27,10 +27,10 @@ pub enum Error {
     /// The claim is not of the documented shape.
     #[error("`entitlements`: {0}")]
     Shape(&'static str),
-    /// A member that this server does not know or cannot honour.
+    /// A member that this server does not know or cannot enforce.
     #[error("the member `{0}` of an entitlement cannot be honoured")]
     Unsupported(String),
-    /// A term that cannot be kept without something that is not there.
+    /// A term needs something that is missing.
     #[error("`{0}` needs {1}")]
     Needs(&'static str, &'static str),
     /// A term has a value that is not allowed, or contradicts another.
@@ -50,13 +50,13 @@ pub enum Error {
     /// `not_after` has passed.
     #[error("the entitlement ended at {0}")]
     Ended(u64),
-    /// The track is not entitled to.
+    /// The entitlement does not include the track.
     #[error("the entitlement does not reach the key's track")]
     TrackNotAllowed,
-    /// A term looks at where the request comes from, and no trusted proxy says.
+    /// A term depends on the origin of the request, and no trusted proxy states it.
     #[error("`{0}`: it is not known where the request comes from")]
     PlaceUnknown(&'static str),
-    /// The request comes from elsewhere.
+    /// The request comes from a place that is not allowed.
     #[error("`{0}`: the request comes from elsewhere")]
     PlaceNotAllowed(&'static str),
 }
@@ -92,7 +92,7 @@ impl Entitlement {
     /// Reads the claim `entitlements`: a list of objects of `keys` and terms.
     ///
     /// Every entry is read, also those that will not apply, so that a member which cannot be
-    /// honoured always refuses.
+    /// enforced is always refused.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::Unsupported`] or [`Error::Terms`].
@@ -112,7 +112,7 @@ impl Entitlement {
             .map(Self)
     }
 
-    /// The same, each with the terms of a [rental](Terms::into_rental).
+    /// The same entitlement, where each entry has the terms of a [rental](Terms::into_rental).
     #[must_use]
     pub fn into_rental(self) -> Self {
         let entries = self.0.into_iter().map(|Entry { keys, terms }| Entry {
@@ -122,7 +122,7 @@ impl Entitlement {
         Self(entries.collect())
     }
 
-    /// Every key, without a term: what stands where others say what is allowed.
+    /// Every key, without a term: others then state what is allowed.
     pub fn all_keys() -> Self {
         Self(vec![Entry {
             keys: Keys::All,
@@ -138,7 +138,7 @@ impl Entitlement {
     /// The terms of the first entry that reaches a key with any of these names.
     ///
     /// # Errors
-    /// [`Error::NotEntitled`] when there is none.
+    /// [`Error::NotEntitled`] when no entry does.
     pub fn terms_for(&self, names: &[Id]) -> Result<&Terms, Error> {
         self.0
             .iter()
@@ -156,7 +156,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An entry for keys by their ids. Permission to store that the terms do not give is withheld.
+    /// An entry for keys by their ids. It denies storing, unless the terms allow it.
     ///
     /// # Errors
     /// [`Error::Terms`] for terms that contradict each other, or are out of range.
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(silent.and(&generous).persist, Some(false));
         let hd = silent.for_track(Some(Track::Hd)).unwrap();
         assert_eq!(hd.and(&generous).persist, Some(false));
-        // Where everything is left to others, it is theirs to give.
+        // An entitlement without terms leaves this permission to others.
         let all = Entitlement::all_keys();
         assert_eq!(
             all.terms_for(&[]).unwrap().and(&generous).persist,

@@ -1,4 +1,4 @@
-//! Where from a licence may be asked for.
+//! From where a licence may be requested.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Error;
 
-/// Where a request comes from, as a trusted proxy says. `None`: it does not say.
+/// Where a request comes from, as a trusted proxy states it. `None`: it does not state it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientOrigin {
     /// The client's address.
@@ -57,7 +57,7 @@ impl Network {
             })
     }
 
-    /// Whether an address belongs to it. An IPv4 address in IPv6 clothes is one.
+    /// Whether an address belongs to it. IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2) counts as IPv4.
     pub fn has(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }

@@ -1,8 +1,8 @@
 //! Terms: what is allowed, for how long, and on which conditions.
 //!
-//! Whoever states terms (a token, an operator's rules, a key record) leaves out what he says nothing
-//! of. Terms are met together: of two restrictions the stricter one holds, and a permission needs
-//! that nobody takes it away.
+//! A token, an operator's rules and a key record state terms; each may leave out any of them. Terms are
+//! combined: of two restrictions the stricter one applies, and a permission applies when one source
+//! gives it and no source denies it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ use super::device::{DeviceClass, Hdcp, MinOs, SecurityLevel};
 use super::origin::{ClientOrigin, Country, Network};
 use crate::encoding;
 
-/// The kinds of track that terms and key records tell apart.
+/// The kinds of track that terms and key records distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Track {
@@ -40,10 +40,10 @@ impl Track {
     }
 }
 
-/// Terms as they were written. Durations are seconds, 1 to 2^32-1; dates are seconds since 1970.
+/// Terms as they are stated. Durations are seconds, 1 to 2^32-1; dates are seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// Permission to store the key on the device; not said: not given, and not taken away.
+    /// Permission to store the key on the device; `None`: neither given nor denied.
     pub persist: Option<bool>,
     /// From download to first play.
     pub storage_seconds: Option<u32>,
@@ -59,18 +59,18 @@ pub struct Terms {
     pub not_after: Option<u64>,
     /// What it may play on, and where.
     pub limits: Limits,
-    /// The lease and the rental of a stream, where the permission to store is taken away.
+    /// The lease and the rental of a stream, when the permission to store is denied.
     unstored: [Option<u32>; 2],
     /// Terms of single tracks, whole, in the order of [`Track`]; `None`: not allowed.
     tracks: Vec<(Track, Option<Terms>)>,
 }
 
-/// What restricts a licence apart from time.
+/// The restrictions of a licence other than time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Output protection.
     pub hdcp: Option<Hdcp>,
-    /// How well the device must protect, and say that it does.
+    /// The minimum security level, which the device must report.
     pub min_security_level: Option<SecurityLevel>,
     /// AirPlay is forbidden.
     pub no_airplay: bool,
@@ -82,17 +82,17 @@ pub struct Limits {
     pub device_ids: AllOf<String>,
     /// Kinds of device.
     pub device_classes: AllOf<DeviceClass>,
-    /// The oldest operating systems.
+    /// The minimum versions of operating systems.
     pub min_os: MinOs,
-    /// The oldest Key Delivery Library, and the device must say which it has.
+    /// The minimum version of the Key Delivery Library, which the device must report.
     pub min_kdl: Option<u32>,
-    /// What only a device must reach that reports it.
+    /// Minimums for devices that report the value; other devices pass.
     pub if_reported: IfReported,
     /// How many licences the token is good for.
     pub max_uses: Option<u32>,
     /// How many streams of a viewer there may be at once.
     pub max_streams: Option<u32>,
-    /// What gives way when there are that many.
+    /// What happens when there are that many.
     pub streams_full: Option<StreamsFull>,
     /// Networks.
     pub ip_allow: AllOf<Network>,
@@ -100,16 +100,16 @@ pub struct Limits {
     pub countries: AllOf<Country>,
 }
 
-/// What passes on devices that say nothing of it, as older ones do.
+/// Minimums that a device passes without reporting the value, as older devices do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct IfReported {
-    /// How well the device must protect.
+    /// The minimum security level.
     pub min_security_level: Option<SecurityLevel>,
-    /// The oldest Key Delivery Library.
+    /// The minimum version of the Key Delivery Library.
     pub min_kdl: Option<u32>,
 }
 
-/// What gives way when as many streams are played as are allowed.
+/// What happens when as many streams are played as are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamsFull {
@@ -131,7 +131,7 @@ impl StreamsFull {
 /// The most streams at once that can be counted.
 pub const MAX_STREAMS: u32 = 64;
 
-/// Lists of what is allowed; each of them must have it. No list: anything is allowed.
+/// Lists of allowed values; a value must match each list. No list: anything is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllOf<T>(Vec<Vec<T>>);
 
@@ -182,7 +182,7 @@ impl<T: Clone> AllOf<T> {
 }
 
 impl Limits {
-    /// What restricts as much as both.
+    /// Limits that restrict as much as both.
     #[must_use]
     pub fn and(self, other: &Self) -> Self {
         Self {
@@ -214,20 +214,20 @@ impl Limits {
             .max(self.if_reported.min_security_level)
     }
 
-    /// The oldest Key Delivery Library that a device may report.
+    /// The minimum version of the Key Delivery Library that a device may report.
     pub fn kdl(&self) -> Option<u32> {
         self.min_kdl.max(self.if_reported.min_kdl)
     }
 
-    /// Whether they look at where a request comes from.
+    /// Whether they depend on the origin of a request.
     pub fn concern_origin(&self) -> bool {
         !self.ip_allow.is_empty() || !self.countries.is_empty()
     }
 
-    /// Holds them against where a request comes from.
+    /// Checks the origin of a request against them.
     ///
     /// # Errors
-    /// [`Error::PlaceUnknown`] when the proxy does not say, [`Error::PlaceNotAllowed`].
+    /// [`Error::PlaceUnknown`] when the proxy does not state it, [`Error::PlaceNotAllowed`].
     pub fn check_origin(&self, origin: &ClientOrigin) -> Result<(), Error> {
         if !self.ip_allow.is_empty() {
             let address = origin.address.ok_or(Error::PlaceUnknown("ip_allow"))?;
@@ -246,10 +246,10 @@ impl Limits {
 }
 
 impl Terms {
-    /// Reads the members of an object, `ignored` apart.
+    /// Reads the members of an object, except `ignored`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a member that is not known or cannot be honoured;
+    /// [`Error::Unsupported`] for a member that is not known or cannot be enforced;
     /// [`Error::Terms`] for a value that is not allowed, or that contradicts another.
     pub fn from_json(members: &Map<String, Value>, ignored: &[&str]) -> Result<Self, Error> {
         let mut terms = Self::default();
@@ -265,8 +265,8 @@ impl Terms {
         Ok(terms)
     }
 
-    /// Reads an object of `false` or terms by track, which stand in place of those of every track.
-    /// Tracks have no tracks, and what is counted is counted for the whole.
+    /// Reads an object of `false` or terms by track. They override the terms of every track. A track has
+    /// no `tracks` of its own, and no terms that are counted.
     fn read_tracks(&self, value: &Value) -> Result<Vec<(Track, Option<Self>)>, Error> {
         const INVALID: Error = Error::Terms {
             term: "tracks",
@@ -343,8 +343,8 @@ impl Terms {
         Ok(())
     }
 
-    /// The same terms with those of a track, which stand in their place for that track; `None`: the track is
-    /// not allowed.
+    /// The same terms with those of a track, which replace them for that track; `None`: the track is not
+    /// allowed.
     #[must_use]
     pub fn with_track(mut self, track: Track, own: Option<Self>) -> Self {
         self.tracks.push((track, own));
@@ -383,8 +383,8 @@ impl Terms {
         }
     }
 
-    /// Refuses durations of storing where the permission to store is not given: terms that stand
-    /// alone, as a token's do, would grant more than they seem to.
+    /// Refuses durations of storing without the permission to store. Terms that apply alone, such as a
+    /// token's, would otherwise grant more than they seem to.
     ///
     /// # Errors
     /// [`Error::Terms`]
@@ -402,8 +402,8 @@ impl Terms {
         })
     }
 
-    /// What stands by itself: permission that is not given is withheld. Terms that others are met with
-    /// withhold only what they say.
+    /// Terms that apply alone: a permission that is not given is denied. Terms that are combined with
+    /// others deny only what they state.
     #[must_use]
     pub fn alone(mut self) -> Self {
         self.each_mut(|terms| {
@@ -412,8 +412,8 @@ impl Terms {
         self
     }
 
-    /// The same for devices that report their security level and their Key Delivery Library: others
-    /// pass.
+    /// The same terms, but the minimum security level and Key Delivery Library only apply to devices that
+    /// report theirs.
     #[must_use]
     pub fn if_reported(mut self) -> Self {
         self.each_mut(|Self { limits, .. }| {
@@ -425,9 +425,9 @@ impl Terms {
         self
     }
 
-    /// The terms of a rental, which ends when it does whatever becomes of it: where the permission to
-    /// store is taken away, `storage_seconds` holds as `rental_seconds`, and `playback_seconds`, or where
-    /// there is none `storage_seconds` again, as `lease_seconds`.
+    /// The terms of a rental, which has the same end whether it is stored or streamed. When the permission
+    /// to store is denied, `storage_seconds` applies as `rental_seconds`, and `playback_seconds` (if absent,
+    /// `storage_seconds`) applies as `lease_seconds`.
     #[must_use]
     pub fn into_rental(mut self) -> Self {
         self.each_mut(|terms| {
@@ -445,8 +445,8 @@ impl Terms {
         change(self);
     }
 
-    /// The terms of a track: those that are said of it, and for the rest those of every track. A key
-    /// that is of no track has no track's terms.
+    /// The terms of a track: those that are set for it, else those of every track. A key without a track
+    /// has the terms of every track.
     ///
     /// # Errors
     /// [`Error::TrackNotAllowed`]
@@ -457,8 +457,8 @@ impl Terms {
         }
     }
 
-    /// What meets both, for each track and for what is of none. A permission to store that a lease or a
-    /// rental leaves no use for is dropped.
+    /// The terms that satisfy both, for each track and for keys without a track. A permission to store is
+    /// dropped when there is a lease or a rental.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         let mut both = self.and_of_one(other);
@@ -515,7 +515,7 @@ impl Terms {
         lease.is_some()
     }
 
-    /// What these terms come to at `now`: dates are checked, and `not_after` clips every duration.
+    /// What these terms grant at `now`: dates are checked, and `not_after` clips every duration.
     ///
     /// # Errors
     /// [`Error::NotYetValid`] and [`Error::Ended`].
@@ -531,7 +531,7 @@ impl Terms {
             None => None,
         };
         let clip = |duration: u32| remaining.map_or(duration, |remaining| duration.min(remaining));
-        // What is stored plays without being counted.
+        // Stored content plays without being counted.
         let use_ = if self.persist == Some(true) && self.limits.max_streams.is_none() {
             Use::Persistent {
                 storage_seconds: self.storage_seconds.map(clip),
@@ -585,7 +585,7 @@ pub enum Use {
     },
 }
 
-/// The smaller of two numbers, where no number is no limit.
+/// The smaller of two numbers; `None` is no limit.
 pub(crate) fn min_some<T: Ord>(one: Option<T>, another: Option<T>) -> Option<T> {
     match (one, another) {
         (Some(one), Some(another)) => Some(one.min(another)),
@@ -593,7 +593,7 @@ pub(crate) fn min_some<T: Ord>(one: Option<T>, another: Option<T>) -> Option<T> 
     }
 }
 
-/// What a number of a term is.
+/// What the number of a term must be.
 pub const NUMBER: &str = "it is a whole number from 1 to 4294967295";
 
 fn seconds(term: &'static str, value: &Value) -> Result<u32, Error> {

@@ -8,7 +8,7 @@ use sha2::Sha256;
 use crate::encoding::{self, PemOrDer};
 use crate::x509;
 
-/// Why bytes are no application certificate.
+/// Why bytes are not an application certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -74,7 +74,7 @@ pub fn seal(
     Ok(ckc)
 }
 
-/// Fisher and Yates. Order hides nothing that matters, so the small bias of the remainder is none.
+/// Fisher and Yates. The order protects nothing, so the small bias of the remainder does no harm.
 fn shuffle<T>(items: &mut [T], rng: &mut dyn CryptoRng) {
     for last in (1..items.len()).rev() {
         let bound = u64::try_from(last + 1).unwrap_or(u64::MAX);

@@ -15,9 +15,9 @@ pub struct Client {
     pub streaming: Option<Streaming>,
     /// What the player is doing. Without it the device keeps to no duration.
     pub playback: Option<MediaPlaybackState>,
-    /// What the device can do; `None` when it does not say.
+    /// What the device can do; `None` when it does not report that.
     pub capabilities: Option<Capabilities>,
-    /// The key formats that it takes; `None` when it does not say, which means the 16-byte key.
+    /// The key formats that it takes; `None` when it reports none, which means the 16-byte key.
     pub key_formats: Option<Vec<u64>>,
     /// Security level, as a number whose order is that of strength.
     pub security_level: Option<u64>,

@@ -40,7 +40,7 @@ const DEVELOPMENT_DASK: [u8; 16] = 0xd87c_e7a2_6081_de2e_8eb8_acef_3a6d_c179_u12
 
 /// One credential.
 pub struct Credential {
-    /// Its name: `default`, or as written in `fairplay_credentials`.
+    /// Its name: `default`, or the one in `fairplay_credentials`.
     pub name: String,
     /// What players get.
     pub certificate: ApplicationCertificate,
@@ -57,7 +57,7 @@ pub enum ApplicationSecret {
     Ask(Key128),
     /// The development certificate's fixed DASk.
     Development(Key128),
-    /// There is none: SPCs are opened and checked as far as they can be, and get no CKC.
+    /// It is missing: SPCs are opened and checked as far as they can be, and get no CKC.
     Missing,
 }
 
@@ -255,7 +255,7 @@ impl Credentials {
 /// always called `default` and comes first: neither a malformed name nor a collision is its.
 const NAME: &str = "name";
 
-/// Where a credential is written; what problems are blamed on.
+/// Where a credential is configured: problems name it.
 #[derive(Clone, Copy)]
 enum Source {
     Variables,
@@ -281,7 +281,7 @@ impl Source {
     }
 }
 
-/// A credential as it is written, in variables or in the list.
+/// A credential as it is configured, in variables or in the list.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CredentialConfig {

@@ -29,7 +29,7 @@ impl Client {
         }
     }
 
-    /// The version of its operating system; `None` when it does not say, or says 0.
+    /// The version of its operating system; `None` when it reports none, or 0.
     pub fn os_version(&self) -> Option<OsVersion> {
         let number = match (&self.device_identity, &self.device_info) {
             (Some(identity), _) => identity.os_version,

@@ -38,7 +38,7 @@ pub enum Duration {
     /// `[4] version | [4] 0 | [16] content or stream id | [4] storage seconds |
     /// [4] playback seconds | version 2: [16] title id`; 0 seconds mean no limit.
     Offline {
-        /// Content id (version 1) or stream id (version 2); zeros when there is none.
+        /// Content id (version 1) or stream id (version 2); zeros when it is absent.
         stream: [u8; 16],
         /// From download to first play.
         storage: u32,

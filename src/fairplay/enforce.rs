@@ -1,4 +1,4 @@
-//! Limits held against what an SPC says of its device.
+//! Checks limits against what an SPC reports of its device.
 
 use crate::entitlement::{IfReported, Limits, SecurityLevel};
 use crate::fairplay::client::{Client, Streaming};
@@ -9,7 +9,7 @@ use crate::fairplay::output_protection;
 /// when there is one.
 ///
 /// # Errors
-/// The first limit that the device does not keep, or does not say that it keeps.
+/// The first limit that the device does not enforce, or does not report to enforce.
 pub fn device(limits: &Limits, client: &Client, device_id: Option<&str>) -> Result<(), Error> {
     // Without `..`: a new limit does not compile until it is honoured or refused here.
     let Limits {
@@ -63,7 +63,7 @@ pub fn device(limits: &Limits, client: &Client, device_id: Option<&str>) -> Resu
 /// Holds the limits on the protection of what is played against the client.
 ///
 /// # Errors
-/// The first limit that the device does not keep, or does not say that it keeps.
+/// The first limit that the device does not enforce, or does not report to enforce.
 pub fn protection(limits: &Limits, client: &Client) -> Result<(), Error> {
     let reaches = |level: Option<SecurityLevel>, unreported_passes| {
         level.is_none_or(|level| output_protection::reaches(client, level, unreported_passes))

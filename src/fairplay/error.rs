@@ -148,7 +148,7 @@ pub enum Error {
     /// HDCP type 1 is asked for a device that cannot enforce it.
     #[error("the device cannot enforce HDCP type 1")]
     HdcpUnsupported,
-    /// The device does not reach the security level, or does not say.
+    /// The device does not reach the security level, or does not report one.
     #[error("the device does not reach the security level")]
     SecurityLevel,
     /// The Key Delivery Library is older than required, or was not reported.
@@ -160,7 +160,7 @@ pub enum Error {
     /// The device's class is not allowed.
     #[error("devices of this class are not allowed")]
     DeviceClass,
-    /// The device is none of those that are allowed.
+    /// The device is not one of those that are allowed.
     #[error("the device is none of those that are allowed")]
     DeviceId,
     /// The client is a virtual machine.

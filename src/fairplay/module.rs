@@ -62,8 +62,8 @@ impl FairPlay {
         })
     }
 
-    /// Explains an SPC: every block, and what it says of the device. Of what \[SK..R1\] protects it shows
-    /// whether the integrity is confirmed, and the device's identifier (HU) goes to `pseudonym`.
+    /// Explains an SPC: every block, and what it states about the device. Of what \[SK..R1\] protects it
+    /// shows whether the integrity is confirmed, and the device's identifier (HU) goes to `pseudonym`.
     ///
     /// # Errors
     /// Why the SPC cannot be opened.

@@ -30,8 +30,8 @@ const SUGGESTED: &str = r#"{
 /// The rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// What is met together with a token's terms. Devices that report neither security level nor Key
-    /// Delivery Library, as older ones do, pass where the rules say so.
+    /// Terms that are combined with a token's. Older devices report neither a security level nor a Key
+    /// Delivery Library. They pass where the rules allow it.
     pub terms: Terms,
 }
 
@@ -94,7 +94,7 @@ fn malformed(reason: impl Into<String>) -> SettingError {
     SettingError::new(VARIABLE, SettingErrorKind::Malformed, reason)
 }
 
-/// What is not said of a track stays as the profile has it.
+/// What is not set for a track stays as it is in the profile.
 fn change(tracks: &mut Map<String, Value>, track: String, value: Value) {
     match (tracks.get_mut(&track), value) {
         (Some(Value::Object(members)), Value::Object(given)) => members.extend(given),

@@ -82,7 +82,7 @@ tags! {
 }
 
 impl Tag {
-    /// Tags whose meaning in a CKC is the server's to say: no return request may name one.
+    /// Tags that only the server sets in a CKC: no return request may name one.
     pub const CKC: [Tag; 8] = [
         Self::CONTENT_KEY,
         Self::R1,

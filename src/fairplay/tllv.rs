@@ -82,7 +82,7 @@ impl Tllvs {
     /// The block with this tag.
     ///
     /// # Errors
-    /// [`Error::MissingTag`] when there is none.
+    /// [`Error::MissingTag`] when it is absent.
     pub fn require(&self, tag: Tag) -> Result<Tllv<'_>, Error> {
         self.find(tag).ok_or(Error::MissingTag(tag))
     }

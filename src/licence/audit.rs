@@ -1,4 +1,4 @@
-//! The audit record: one JSON line a decision. Its members are documented in `docs/audit.md`.
+//! The audit record: one JSON line for each decision. Its members are documented in `docs/audit.md`.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -10,7 +10,7 @@ use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
 use crate::error::Code;
 use crate::session::{self, ActiveSession, SessionState};
 
-/// Version of the record: it changes when a member changes its meaning or goes away.
+/// Version of the record: it changes when a member changes its meaning or is removed.
 pub const VERSION: u32 = 1;
 
 /// What was decided, without token, secret or device identifier.
@@ -52,7 +52,7 @@ pub struct Audit<'a> {
     pub details: Details,
 }
 
-/// What became of one of several keys.
+/// The decision on one of several keys.
 #[derive(Serialize)]
 struct KeyAudit {
     asset: String,
@@ -129,14 +129,14 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// There is no licence.
+    /// Records a refusal.
     pub fn refused(&mut self, error: &Error) {
         self.code = error.code().name;
         self.reason = Some(error.to_string());
         self.details.extend(error.details().iter().cloned());
     }
 
-    /// What the request asks for; `device_id` is a pseudonym.
+    /// Records what the request asks for; `device_id` is a pseudonym.
     pub fn requested(&mut self, request: &Request<'_>, device_id: Option<&str>, details: Details) {
         let device = &request.device;
         self.device = Some(Device {
@@ -157,7 +157,7 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// The record that was found for a key of the request, by the key's index.
+    /// Records which key record was found for a key of the request, by the key's index.
     pub fn found(&mut self, index: usize, key: &ContentKey) {
         let id = key.id.to_string();
         if let Some(entry) = self.keys.get_mut(index) {
@@ -166,14 +166,14 @@ impl<'a> Audit<'a> {
         self.key.get_or_insert(id);
     }
 
-    /// One of several keys is refused.
+    /// Records the refusal of one of several keys.
     pub fn refused_key(&mut self, index: usize, code: Code) {
         if let Some(entry) = self.keys.get_mut(index) {
             entry.code = code.name;
         }
     }
 
-    /// The terms of the licence.
+    /// Records the terms of the licence.
     pub fn granted(&mut self, granted: &Granted) {
         let limits = &granted.limits;
         let terms = match granted.use_ {
@@ -210,7 +210,7 @@ impl<'a> Audit<'a> {
 }
 
 impl SessionAudit {
-    /// What the audit says of an active session.
+    /// What the audit records of an active session.
     pub fn from_session(session: &ActiveSession) -> Self {
         Self {
             id: session.ticket.id.clone(),

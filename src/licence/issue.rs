@@ -34,7 +34,7 @@ pub struct LicenseRequest<'a> {
     pub id: &'a str,
     /// The message of the DRM system, such as an SPC.
     pub message: &'a [u8],
-    /// What the player says of its session.
+    /// What the player states about its session.
     pub session: SessionRequest<'a>,
 }
 
@@ -49,12 +49,12 @@ pub enum Issued<R> {
     CheckedIn(CheckIn<R>),
 }
 
-/// A licence, and what an app needs to know of it that cannot open it.
+/// A licence, and what an app needs to know about it, since it cannot open it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct License {
     /// The message for the device, such as a CKC.
     pub message: Vec<u8>,
-    /// When playback stops or may start no more unless the licence is renewed, in seconds since 1970.
+    /// When playback stops, or may no longer start, unless the licence is renewed, in seconds since 1970.
     pub expires_at: Option<u64>,
     /// When to ask for a renewal, in seconds from now. `None` where a renewal would not prolong it.
     pub renew_after: Option<u32>,
@@ -79,7 +79,7 @@ pub struct CheckIn<R> {
     pub report: R,
 }
 
-/// A key that the principal may have, and its terms before they are held against time, origin and device.
+/// A key that the principal may have, and its terms before time, origin and device are checked.
 struct PermittedKey<'a> {
     key: Rc<ContentKey>,
     admission: &'a Admission<'a>,
@@ -90,8 +90,8 @@ impl<P: Platform> LicenceServer<P> {
     /// Answers the request of a principal with a licence of a DRM system, and writes the audit record.
     /// `origin` is asked only when the terms look at where the request comes from.
     ///
-    /// Of several keys, those that are refused are left out; where all are, the first refusal is the
-    /// answer.
+    /// Of several keys, those that are refused are left out. When all are refused, the first refusal is
+    /// the answer.
     ///
     /// # Errors
     /// [`Error`], which the audit record names by its code.
@@ -189,7 +189,7 @@ impl<P: Platform> LicenceServer<P> {
                             policy: &option.name,
                             claims: key.admission.claims(),
                             drm: Some(M::SYSTEM.name()),
-                            // A device may write what it likes around a KID.
+                            // A device may put any text around a KID.
                             asset: query
                                 .filter(|id| key.key.names.contains(id))
                                 .map(Id::to_string),
@@ -297,8 +297,8 @@ impl<P: Platform> LicenceServer<P> {
         })
     }
 
-    /// The key record that a query reaches, which must allow the DRM system. A token may bring its keys along;
-    /// those of the server need not be configured then.
+    /// The key record that a query reaches. It must allow the DRM system. A token may contain its keys; then
+    /// the server needs no configured keys.
     ///
     /// # Errors
     /// [`Error::KeyNotFound`], [`Error::KeySystem`] and [`Error::Settings`].
@@ -346,7 +346,7 @@ impl<P: Platform> LicenceServer<P> {
     }
 }
 
-/// Holds the limits that are the same for every system against the request. Uses and streams are counted
+/// Checks the request against the limits that are the same for every system. Uses and streams are counted
 /// later.
 async fn check_limits(
     limits: &Limits,
@@ -392,7 +392,7 @@ impl License {
             storage_seconds,
         } = sealed;
         let ends_in = lease_seconds.or(storage_seconds).or(rental_seconds);
-        // A third is left for attempts that fail.
+        // A third of the lease is left for attempts that fail.
         let renew_after = |lease: u32| lease - lease / 3;
         let is_prolonged = |lease: &u32| remaining.is_none_or(|remaining| *lease < remaining);
         Self {
@@ -563,7 +563,7 @@ mod tests {
                 {"asset": "d", "code": "key_not_found"},
             ])
         );
-        // What the system adds stands among the members.
+        // The members that the system adds are beside the others.
         assert_eq!(
             (&record["drm"], &record["asked"]),
             (&json!("widevine"), &json!(4))

@@ -18,7 +18,7 @@ use crate::token::{self, own};
 /// What the audit calls the token service.
 const TOKEN: &str = "token";
 
-/// How long a token is accepted unless something else is asked for, and at most, in seconds.
+/// How long a token is accepted by default, and at most, in seconds.
 const USUAL_LIFE: u64 = 300;
 const LONGEST_LIFE: u64 = 24 * 60 * 60;
 
@@ -73,11 +73,10 @@ enum TokenUse {
 }
 
 impl<P: Platform> LicenceServer<P> {
-    /// A token with the entitlements that the operator says. The decision is written to the audit.
+    /// A token with the entitlements that the operator gives. The decision is written to the audit.
     ///
     /// # Errors
-    /// [`Error::TokensOff`]; [`Error::Request`] and [`Error::Entitlement`] for what is not as it should
-    /// be.
+    /// [`Error::TokensOff`]; [`Error::Request`] and [`Error::Entitlement`] for an invalid request.
     pub async fn mint_for_operator(
         &self,
         request_id: &str,
@@ -165,7 +164,7 @@ impl<P: Platform> LicenceServer<P> {
             wanted: Some(wanted),
         };
         let mut terms = callback.terms(&question, &self.platform).await?;
-        // Which keys, the viewer has said: terms have no member for that.
+        // The viewer names the keys; terms have no member for them.
         Terms::from_json(&terms, &[]).map_err(callback::Error::Terms)?;
         if asked.use_ == TokenUse::Streaming {
             let tracks = terms.get_mut("tracks").and_then(Value::as_object_mut);
@@ -212,7 +211,8 @@ impl<P: Platform> LicenceServer<P> {
     }
 }
 
-/// Leaves a stream of what may be stored. What is not said of a track is as for the rest.
+/// Removes the terms for storing, so that only streaming is left. A term that is not set for a track is
+/// the same as for every track.
 fn withhold_storing(terms: &mut Map<String, Value>) {
     for term in ["persist", "storage_seconds", "playback_seconds"] {
         terms.remove(term);

@@ -68,7 +68,7 @@ pub enum Error {
     /// There is no secret to keep sessions with.
     #[error("there is no secret to keep sessions with")]
     SessionsOff,
-    /// No session token came.
+    /// The request has no session token.
     #[error("no session token came with the request")]
     SessionMissing,
     /// The key record does not allow the DRM system.
@@ -128,8 +128,8 @@ impl Error {
         }
     }
 
-    /// What a client may read beyond the code: nothing that was learned by decrypting, and nothing
-    /// of the configuration.
+    /// What a client may read beyond the code: nothing that decryption revealed, and nothing of the
+    /// configuration.
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Token(error) => Some(error.to_string()),
@@ -168,9 +168,9 @@ impl From<token::Error> for Error {
     }
 }
 
-/// Whom the policies let in, and how.
+/// An authenticated viewer and the policy options that admit him.
 pub struct Principal<'p> {
-    /// The options that let him in, at least one; which one holds, the key that is asked for says.
+    /// The options that admit him, at least one. The requested key decides which one applies.
     admissions: Vec<Admission<'p>>,
     /// Pseudonym of the token's subject.
     subject: Option<String>,
@@ -187,7 +187,7 @@ impl Principal<'_> {
         Ok(())
     }
 
-    /// The options that let him in, at least one, the first one first.
+    /// The options that admit him, at least one, in their order.
     pub fn admissions(&self) -> &[Admission<'_>] {
         &self.admissions
     }
@@ -195,14 +195,14 @@ impl Principal<'_> {
     /// Pseudonym of the subject whose streams are counted.
     ///
     /// # Errors
-    /// [`entitlement::Error::Needs`] where the token has none, or the server no secret.
+    /// [`entitlement::Error::Needs`] when the token has no subject, or the server has no secret.
     pub fn subject_to_count(&self) -> Result<&str, entitlement::Error> {
         let needs = "`sub` in the token, and `server_secret`";
         let subject = self.subject.as_deref();
         subject.ok_or(entitlement::Error::Needs("max_streams", needs))
     }
 
-    /// The option that holds for a key.
+    /// The option that applies to a key.
     ///
     /// # Errors
     /// [`Error::Entitlement`] when none does.
@@ -215,9 +215,9 @@ impl Principal<'_> {
     }
 }
 
-/// The rooms' settings, each read on first use and kept for the life of the instance.
+/// The settings of every part, each read on first use and kept for the life of the instance.
 ///
-/// Only what loaded is kept: after a failure the next request tries again.
+/// Only settings that loaded are kept: after a failure the next request tries again.
 pub struct LicenceServer<P> {
     platform: P,
     policies: OnceCell<Policies>,
@@ -245,7 +245,7 @@ impl<P: Platform> LicenceServer<P> {
         &self.platform
     }
 
-    /// Who is let in.
+    /// The policies.
     ///
     /// # Errors
     /// What is wrong with `policies`, or with the `token_…` variables, and with `dialects`.
@@ -271,7 +271,7 @@ impl<P: Platform> LicenceServer<P> {
         &self.keys
     }
 
-    /// The deployment's own secret; `None` when there is none.
+    /// The deployment's own secret; `None` when it is not configured.
     ///
     /// # Errors
     /// What is wrong with `server_secret`.
@@ -283,8 +283,7 @@ impl<P: Platform> LicenceServer<P> {
     /// Issues a challenge for a check-in to the bearer of a token.
     ///
     /// # Errors
-    /// [`Error::Token`], [`Error::Settings`], and [`Error::Session`] when there is no store that keeps
-    /// it.
+    /// [`Error::Token`], [`Error::Settings`], and [`Error::Session`] when no store keeps it.
     pub async fn challenge(
         &self,
         system: DrmSystem,
@@ -295,7 +294,7 @@ impl<P: Platform> LicenceServer<P> {
         Ok(challenge::issue(&self.platform, now).await?)
     }
 
-    /// Explains an SPC: every block, and what it says of the device.
+    /// Explains an SPC: every block, and what it states about the device.
     ///
     /// # Errors
     /// Why the SPC cannot be opened.

@@ -179,11 +179,11 @@ impl<P: Platform> LicenceServer<P> {
         self.session_response(&held, secret).await
     }
 
-    /// Takes note that a session is alive. Only a refusal, and what nobody could check, is written to
-    /// the audit.
+    /// Records that a session is alive. Only a refusal, and a state other than `continued`, are written
+    /// to the audit.
     ///
     /// # Errors
-    /// [`Error::Session`] for a token that is none, and for a session that lapsed or was ended.
+    /// [`Error::Session`] for an invalid token, and for a session that lapsed or was ended.
     pub async fn heartbeat(
         &self,
         request_id: &str,
@@ -216,10 +216,10 @@ impl<P: Platform> LicenceServer<P> {
         self.session_response(&held, secret).await
     }
 
-    /// Ends a session. To end it again does nothing.
+    /// Ends a session. Ending it again does nothing.
     ///
     /// # Errors
-    /// [`Error::Session`] for a token that is none, and when the store fails.
+    /// [`Error::Session`] for an invalid token, and when the store fails.
     pub async fn teardown(
         &self,
         request_id: &str,
@@ -266,8 +266,8 @@ impl<P: Platform> LicenceServer<P> {
         Ok(live.into_iter().map(listed).collect())
     }
 
-    /// Ends the sessions of a principal, by his `sub`, or one of them; without one, everybody's. Says how
-    /// many it were.
+    /// Ends the sessions of a principal, by his `sub`, or one of them. Without a `sub`, ends every session.
+    /// Returns how many were ended.
     ///
     /// # Errors
     /// [`Error::SessionsOff`]; [`Error::Session`] when the store fails.
@@ -345,12 +345,12 @@ impl<P: Platform> LicenceServer<P> {
     }
 }
 
-/// What gives way by default.
+/// What happens when the limit is reached, with the default.
 pub(super) fn full(limits: &Limits) -> StreamsFull {
     limits.streams_full.unwrap_or(StreamsFull::RefuseNew)
 }
 
-/// What tells a token in lists: the beginning of its SHA-256.
+/// The id of a token in lists: the beginning of its SHA-256.
 pub(super) fn token_id(admission: &Admission<'_>) -> String {
     let identity = admission
         .token

@@ -1,4 +1,4 @@
-//! The session of a licence: the player's own, or where it has none one that the licence opens.
+//! The session of a licence: the player's own, else one that the licence opens.
 
 use super::audit::SessionAudit;
 use super::sessions::{Session, full, token_id};
@@ -9,12 +9,12 @@ use crate::platform::Platform;
 use crate::policy::Admission;
 use crate::session::{self, Opening, Period, Ticket};
 
-/// What a player says of its session.
+/// What a player states about its session.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SessionRequest<'a> {
     /// Its session token.
     pub token: Option<&'a str>,
-    /// Whether it asks for a renewal; `None`: the message of the DRM system says it.
+    /// Whether it asks for a renewal; `None`: the message of the DRM system states it.
     pub is_renewal: Option<bool>,
 }
 
@@ -61,7 +61,7 @@ impl<P: Platform> LicenceServer<P> {
             if ticket.subject != subject {
                 return Err(session::Error::Token.into());
             }
-            // The session may be one of more than this key allows.
+            // The session may hold a slot above the limit of this key.
             if ticket.slot.is_some_and(|slot| slot >= limit) {
                 return Err(session::Error::StreamsExceeded(limit).into());
             }
@@ -82,8 +82,8 @@ impl<P: Platform> LicenceServer<P> {
         }))
     }
 
-    /// Opens the session of a stream, or takes note of it. The session is told where the player has it
-    /// itself.
+    /// Opens the session of a stream, or renews it. Returns the session for the answer when the player
+    /// has its own.
     pub(super) async fn count_stream(
         &self,
         stream: &Stream<'_>,
@@ -114,14 +114,14 @@ impl<P: Platform> LicenceServer<P> {
         Ok((SessionAudit::from_session(&held), sent))
     }
 
-    /// Frees the slot of a device that has stopped. A player with a session of its own ends that itself.
+    /// Frees the slot of a device that has stopped. A player with its own session ends that itself.
     pub(super) async fn stop_stream(&self, stream: &Stream<'_>) -> Result<(), Error> {
         let Some((sessions, ..)) = self.sessions().await? else {
             return Ok(());
         };
         if stream.ticket.is_none() {
             let ended = sessions.end_of_device(stream.subject, stream.device, stream.limit);
-            // It lapses, where the store fails.
+            // When the store fails, the session lapses.
             let _ = ended.await;
         }
         Ok(())
@@ -129,8 +129,8 @@ impl<P: Platform> LicenceServer<P> {
 }
 
 impl Stream<'_> {
-    /// Leaves of a lease what the session is good for, without a renewal. A player that has no
-    /// session of its own, and so sends no heartbeats, gets a lease for that.
+    /// Limits a lease to the time that the session lasts without a renewal. A player without its own
+    /// session sends no heartbeats, so it always gets a lease.
     pub(super) fn clip(&self, granted: &mut Granted, has_lease: bool, now: u64) {
         if self.ticket.is_some() && !has_lease {
             return;

@@ -1,4 +1,4 @@
-//! A back end of the operator's that has the last word: it is asked with what is known of viewer,
+//! A back end of the operator that makes the final decision: it gets what is known about viewer,
 //! key and device, and answers with terms or a refusal.
 
 use std::time::Duration;
@@ -21,20 +21,20 @@ use crate::upstream::{self, Attempts, is_safe};
 /// `t=<seconds since 1970>,v1=<hexadecimal>`, over the time, a full stop and the body.
 pub const SIGNATURE_HEADER: &str = "x-keylet-signature";
 
-/// Seconds that an answer may take, unless the option says less.
+/// Seconds that an answer may take, unless the option sets less.
 const TIMEOUT: u64 = 3;
 
 /// Why a back end does not let a viewer have a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It says no.
+    /// The back end refuses.
     #[error("the back end refuses{}", .0.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
     Refused(Option<String>),
-    /// It does not answer, or not with what it should.
+    /// The back end does not answer, or its answer is invalid.
     #[error("the back end did not answer as it should: {0}")]
     Failed(String),
-    /// The terms that it answers with are none.
+    /// The terms in its answer are invalid.
     #[error("the back end's terms: {0}")]
     Terms(#[from] entitlement::Error),
 }
@@ -50,14 +50,14 @@ impl Error {
     }
 }
 
-/// Where a back end is asked.
+/// Where and how a back end is asked.
 pub struct Callback {
     url: String,
     secret: Zeroizing<String>,
     attempts: Attempts,
 }
 
-/// A call-back as it is written in a policy.
+/// A callback as it appears in a policy.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CallbackConfig {
@@ -104,7 +104,7 @@ pub struct Question<'a> {
     pub time: u64,
     /// Name of the option.
     pub policy: &'a str,
-    /// The claims of the viewer's token, verified; empty where none is needed.
+    /// The claims of the viewer's token, verified; empty when no token is needed.
     pub claims: &'a Map<String, Value>,
     /// The DRM system.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,7 +121,7 @@ pub struct Question<'a> {
     /// Pseudonym of the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_id: Option<&'a str>,
-    /// What the viewer asks for, of a token.
+    /// The viewer's request, when the answer is for a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted: Option<&'a Value>,
 }
@@ -148,7 +148,7 @@ impl Callback {
         Ok(Terms::from_json(&members, &[])?)
     }
 
-    /// Asks, and again when nothing comes that answers. The terms are as they came.
+    /// Asks for terms, and asks again when that fails. The terms are not checked.
     ///
     /// # Errors
     /// [`Error::Refused`] and [`Error::Failed`].

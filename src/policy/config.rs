@@ -1,4 +1,4 @@
-//! How policies are written: JSON, with the members of Azure's API where it has them.
+//! The JSON of policies. It has the members of Azure's API where that has them.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub(super) fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
         let reason = "the list is empty, so every token is refused";
         problems.push(malformed(reason.to_owned()));
     }
-    // By its name a token that this server made finds the option that its bearer came by.
+    // A token that this server made names the option that admitted its bearer.
     let names: Vec<&str> = options.iter().map(|option| option.name.as_str()).collect();
     for (index, name) in names.iter().enumerate() {
         if names.iter().take(index).any(|other| other == name) {
@@ -54,7 +54,7 @@ pub(super) fn read(json: &str) -> Result<Vec<PolicyOption>, Vec<SettingError>> {
     }
 }
 
-/// An option as it is written in JSON.
+/// An option as it appears in JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OptionConfig {
@@ -108,7 +108,7 @@ impl OptionConfig {
     }
 }
 
-/// The terms that the configuration of a system has for that system alone; `None` for one without members.
+/// The terms in a system's configuration, for that system alone; `None` when it has no members.
 ///
 /// # Errors
 /// A member that is not read: it could restrict the viewer.
@@ -126,7 +126,7 @@ fn system_terms(system: DrmSystem, configuration: &Value) -> Result<Option<Terms
 }
 
 /// `#Microsoft.Media.ContentKeyPolicyFairPlayConfiguration`, as far as it is about terms. A duration
-/// of zero is none.
+/// of zero means no limit.
 ///
 /// | `rentalAndLeaseKeyType` | terms |
 /// |---|---|
@@ -136,7 +136,7 @@ fn system_terms(system: DrmSystem, configuration: &Value) -> Result<Option<Terms
 /// | `DualExpiry` | `persist`, `storage_seconds` = `storageDurationSeconds`, `playback_seconds` = `playbackDurationSeconds` |
 ///
 /// # Errors
-/// What is not of that shape.
+/// A configuration that is not of that shape.
 fn fairplay_terms(configuration: &Value) -> Result<Terms, String> {
     #[derive(Deserialize, Default)]
     #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -158,7 +158,7 @@ fn fairplay_terms(configuration: &Value) -> Result<Terms, String> {
     let offline = configuration
         .offline_rental_configuration
         .unwrap_or_default();
-    // 0 is no limit.
+    // 0 means no limit.
     let seconds = |name: &str, duration: Option<u64>| {
         let seconds = duration.filter(|seconds| *seconds > 0);
         seconds
@@ -192,7 +192,7 @@ fn fairplay_terms(configuration: &Value) -> Result<Terms, String> {
     Ok(terms)
 }
 
-/// `#Microsoft.Media.ContentKeyPolicyTokenRestriction`, and beside its members `jwks` and `jwks_uri`.
+/// `#Microsoft.Media.ContentKeyPolicyTokenRestriction`, with the further members `jwks` and `jwks_uri`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct RestrictionConfig {

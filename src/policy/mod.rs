@@ -25,20 +25,20 @@ use crate::token::{
 /// The policies of a deployment, in their order.
 pub struct Policies {
     options: Vec<PolicyOption>,
-    /// Where their keys are written.
+    /// The variable with their keys.
     variable: &'static str,
     dialects: Dialects,
 }
 
-/// One option: who is let in, and on what terms.
+/// One option: which tokens it accepts, and on what terms.
 pub struct PolicyOption {
     /// Its name, for the audit.
     pub name: String,
     restriction: Restriction,
-    /// Terms that meet those of every token. They stand alone where the token entitles to nothing by
-    /// itself.
+    /// Terms that are combined with those of every token. They apply alone when the token has no
+    /// entitlement of its own.
     pub terms: Option<Terms>,
-    /// The DRM systems that it is for, each with the terms that bind that system alone; `None`: all.
+    /// The DRM systems that it is for, each with the terms for that system alone; `None`: all.
     systems: Option<Vec<(DrmSystem, Option<Terms>)>>,
     /// The back end that has to agree.
     pub callback: Option<callback::Callback>,
@@ -75,7 +75,7 @@ enum Required {
 /// Which key of an option verifies a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
-    /// Its place among the option's keys, or among those that its issuer publishes, counted from 0.
+    /// Its index among the option's keys, or among those that its issuer publishes, counted from 0.
     pub index: usize,
     /// Its key id.
     pub kid: Option<String>,
@@ -83,20 +83,20 @@ pub struct Signer {
     pub is_published: bool,
 }
 
-/// An option that lets a request in, as far as it can be said without the key that is asked for.
+/// An option that accepts a request, as far as this can be decided without the requested key.
 pub struct Admission<'p> {
     /// The option; `None` for a token that this server has made for an operator.
     pub option: Option<&'p PolicyOption>,
-    /// The token; `None` where none is needed.
+    /// The token; `None` when no token is needed.
     pub token: Option<VerifiedToken>,
     /// The DRM system that it is for.
     system: DrmSystem,
-    /// Whether this server made the token itself, when the option had let its bearer in.
+    /// Whether this server made the token itself, after the option had accepted its bearer.
     is_own: bool,
 }
 
 impl Policies {
-    /// Reads [`POLICIES`], or where it is not set one option from the three variables of a single
+    /// Reads [`POLICIES`]. When it is not set, reads one option from the three variables of a single
     /// issuer.
     ///
     /// # Errors
@@ -127,10 +127,10 @@ impl Policies {
         }
     }
 
-    /// Does the work that is otherwise left until a key is used.
+    /// Prepares every key, which otherwise happens on its first use.
     ///
     /// # Errors
-    /// Names each key that is none.
+    /// Every key that is invalid.
     pub fn check(&self) -> Result<(), SettingsError> {
         let problems: Vec<SettingError> = self
             .options
@@ -154,7 +154,7 @@ impl Policies {
         &self.dialects
     }
 
-    /// What each option for a DRM system says of a token, taken alone: `None` when it lets it in.
+    /// The verdict of each option for a DRM system on a token, taken alone: `None` when it accepts it.
     ///
     /// # Errors
     /// A setting that is wrong.
@@ -185,11 +185,11 @@ impl Policies {
         })
     }
 
-    /// The options that let a request in, the first one first. Only such as depend on the key that is
-    /// asked for are followed by others.
+    /// The options that accept a request, in their order. The list ends with the first one that does not
+    /// depend on the requested key.
     ///
     /// # Errors
-    /// What is wrong with the token; of several options, what was found last on the way.
+    /// What is wrong with the token. With several options, the error of the one that got furthest.
     pub async fn accept(
         &self,
         found: &Found,
@@ -258,10 +258,10 @@ impl Policies {
     }
 }
 
-/// What came in place of a token.
+/// What a request presents as its token.
 enum Presented<'a> {
     Jwt(Box<UntrustedToken<'a>>),
-    /// A message of a dialect that is no JWT.
+    /// A message of a dialect, which is not a JWT, and its signature.
     Other(&'a str, Option<&'a str>),
 }
 
@@ -343,10 +343,10 @@ impl PolicyOption {
         }
     }
 
-    /// Which of its keys verifies a JWT; `None` where no token is needed.
+    /// Which of its keys verifies a JWT; `None` when no token is needed.
     ///
     /// # Errors
-    /// Why none does.
+    /// Why no key does.
     pub async fn signer(
         &self,
         token: &UntrustedToken<'_>,
@@ -376,7 +376,7 @@ impl PolicyOption {
         }
     }
 
-    /// The issuers and the audiences that it accepts; `None` where no token is needed.
+    /// The issuers and the audiences that it accepts; `None` when no token is needed.
     pub fn accepted(&self) -> Option<(&Accepted, &Accepted)> {
         match &self.restriction {
             Restriction::Open => None,
@@ -443,7 +443,7 @@ impl PolicyOption {
         Ok(Some(token))
     }
 
-    /// Claims that must name the key that is asked for.
+    /// Claims that must name the requested key.
     fn key_claims(&self) -> impl Iterator<Item = &str> {
         let required = match &self.restriction {
             Restriction::Open => &[][..],
@@ -510,7 +510,7 @@ impl Admission<'_> {
                 .is_some_and(|option| option.key_claims().next().is_some())
     }
 
-    /// Whether the option holds for a key: each claim that must name it does.
+    /// Whether the option applies to a key: each claim that must name the key does so.
     pub fn is_for(&self, key: &ContentKey) -> bool {
         let Some(token) = &self.token else {
             return true;
@@ -527,14 +527,14 @@ impl Admission<'_> {
                 .is_none_or(|option| option.key_claims().all(names))
     }
 
-    /// The back end that has to agree, and the option that names it. For a token of this server's own
-    /// it has agreed already.
+    /// The back end that has to agree, and the option that names it. For a token that this server made,
+    /// it has already agreed.
     pub fn callback(&self) -> Option<(&PolicyOption, &callback::Callback)> {
         let option = self.option.filter(|_| !self.is_own)?;
         Some((option, option.callback.as_ref()?))
     }
 
-    /// Whether the token says by itself which keys it is for, or how often.
+    /// Whether the token itself limits its keys, or how often it is used.
     pub fn is_limited(&self) -> bool {
         let token = self.token.as_ref();
         let is_limited =
@@ -542,17 +542,17 @@ impl Admission<'_> {
         self.depends_on_key() || token.is_some_and(is_limited)
     }
 
-    /// The claims of the token; none where none is needed.
+    /// The claims of the token; empty when no token is needed.
     pub fn claims(&self) -> &Map<String, Value> {
         static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
         self.token.as_ref().map_or(&NONE, |token| &token.claims)
     }
 
-    /// What the token entitles to by itself, or where it says nothing of that everything that the
-    /// option's terms leave.
+    /// The token's own entitlement. When it has none, every key, which the option's terms or its back
+    /// end limit.
     ///
     /// # Errors
-    /// [`entitlement::Error::Missing`] when neither says anything.
+    /// [`entitlement::Error::Missing`] when neither states anything.
     pub fn entitlement(&self) -> Result<Cow<'_, Entitlement>, entitlement::Error> {
         let own = self.token.as_ref().and_then(|t| t.entitlement.as_ref());
         let stands_alone = self.option.is_some_and(|option| {
@@ -565,11 +565,11 @@ impl Admission<'_> {
         }
     }
 
-    /// What the token and the option restrict, whichever key is asked for: each entry and each term of
-    /// theirs together.
+    /// The limits of the token and the option for any key: those of all their entries and terms,
+    /// combined.
     ///
     /// # Errors
-    /// [`entitlement::Error::Missing`] when neither says anything.
+    /// [`entitlement::Error::Missing`] when neither states anything.
     pub fn limits(&self) -> Result<Limits, entitlement::Error> {
         let entitlement = self.entitlement()?;
         let token = self.token.as_ref().map(|token| &token.terms);
@@ -579,10 +579,10 @@ impl Admission<'_> {
         Ok(stated.fold(Limits::default(), |limits, terms| limits.and(&terms.limits)))
     }
 
-    /// The terms for a key: the token's entitlement, what else the token says, and the option's.
+    /// The terms for a key: those of the token's entitlement, of the token itself, and of the option.
     ///
     /// # Errors
-    /// Why there are none.
+    /// Why the key gets no terms.
     pub fn terms_for(&self, key: &ContentKey) -> Result<Terms, entitlement::Error> {
         let entitlement = self.entitlement()?;
         let mut terms = entitlement
@@ -600,7 +600,7 @@ impl Admission<'_> {
     }
 }
 
-/// What is wrong with a key: an index is that of the key only where the variable holds the set itself.
+/// What is wrong with a key. The index is stated only when the variable holds the set itself.
 fn key_problem(variable: &'static str, error: KeyError) -> SettingError {
     let malformed = |reason| SettingError::new(variable, SettingErrorKind::Malformed, reason);
     match error.index {

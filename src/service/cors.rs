@@ -37,8 +37,8 @@ pub enum Cors {
 }
 
 impl Cors {
-    /// Reads the setting once. One that is wrong lets nobody read, and so does a store that does not
-    /// answer, until it does.
+    /// Reads the setting once. No origin may read replies while the setting is wrong, or while its store
+    /// does not answer.
     pub async fn load<'a>(cell: &'a OnceCell<Self>, platform: &impl Platform) -> &'a Self {
         const NOBODY: &Cors = &Cors::Listed(Vec::new());
         match cell.get() {
@@ -53,7 +53,7 @@ impl Cors {
     /// Reads the setting: origins, separated by commas or white space, or a JSON list of them.
     ///
     /// # Errors
-    /// What begins like JSON and is no list of strings, and what is no origin.
+    /// Text that begins like JSON but is not a list of strings, and what is not an origin.
     pub async fn read(platform: &impl Platform) -> Result<Self, SettingsError> {
         let setting = platform.variable(VARIABLE).await?;
         let Some(mut origins) = encoding::words(setting.as_deref().map_or("*", String::as_str))
@@ -111,8 +111,8 @@ impl Cors {
     }
 }
 
-/// Answers a preflight: the route's methods, and whatever headers the player wants to send, or those
-/// that are known when it does not say. Tokens travel in many headers, and players add their own
+/// Answers a preflight: the route's methods, and the headers that the player asks for, or the known
+/// ones when it asks for none. Tokens travel in many headers, and players add their own
 /// (CMCD); none of them does anything here by being allowed.
 pub fn preflight(request: &Request<Vec<u8>>, methods: &[Method]) -> Reply {
     let mut reply = empty(StatusCode::NO_CONTENT);

@@ -40,7 +40,7 @@ impl Format {
         }
     }
 
-    /// The media types of `Accept` that ask for it, and of which one is its own.
+    /// The media types of `Accept` that ask for it; one of them is its own.
     pub fn media_types(self) -> &'static [&'static str] {
         match self {
             Self::Raw => &["application/octet-stream"],

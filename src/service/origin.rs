@@ -22,7 +22,7 @@ impl TrustedHeaders {
     /// Reads their names.
     ///
     /// # Errors
-    /// What is no name of a header.
+    /// A value that is not the name of a header.
     pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
         let (address, country) = join(platform.variable(ADDRESS), platform.variable(COUNTRY)).await;
         let mut problems = Vec::new();
@@ -49,8 +49,8 @@ impl TrustedHeaders {
         }
     }
 
-    /// What they say. Of a header that comes several times the last one counts: a client may have
-    /// sent the others.
+    /// The origin that they state. When a header occurs several times, the last one counts: a client may
+    /// have sent the others.
     pub fn origin(&self, headers: &HeaderMap) -> ClientOrigin {
         let last = |name: &Option<HeaderName>| {
             let values = headers.get_all(name.as_ref()?);

@@ -26,7 +26,7 @@ impl Body {
     /// with the byte 0, which no text does.
     ///
     /// # Errors
-    /// `body_empty`; `body_malformed` for what begins like JSON and is none.
+    /// `body_empty`; `body_malformed` for text that begins like JSON but is not JSON.
     pub fn take(request: &mut Request<Vec<u8>>) -> Result<Self, Problem> {
         let body = std::mem::take(request.body_mut());
         Self::read(request.headers(), body)

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{Error, text, unless_allowed};
 use crate::platform::{self, Platform};
 
-/// How long a challenge is waited for, in seconds.
+/// How long a challenge is valid, in seconds.
 pub const LIFETIME: u64 = 600;
 
 /// Whether a report answers a challenge of this server.
@@ -34,17 +34,17 @@ pub enum Answer {
 pub struct Challenge {
     /// The challenge itself, never all zeros.
     pub bytes: [u8; 8],
-    /// The last second since 1970 at which it is waited for.
+    /// The last second since 1970 at which it is valid.
     pub expires_at: u64,
 }
 
-/// Gives out a challenge.
+/// Issues a challenge.
 ///
 /// # Errors
-/// [`Error::Store`] when the store does not remember it.
+/// [`Error::Store`] when the store does not keep it.
 pub async fn issue(platform: &impl Platform, now: u64) -> Result<Challenge, Error> {
     let mut challenge = [0; 8];
-    // Zero stands for no challenge.
+    // Zero means that there is no challenge.
     while challenge == [0; 8] {
         platform.fill_random(&mut challenge);
     }
@@ -56,10 +56,10 @@ pub async fn issue(platform: &impl Platform, now: u64) -> Result<Challenge, Erro
     })
 }
 
-/// Takes back a challenge; 0 is none.
+/// Redeems a challenge; 0 means that there is none.
 ///
 /// # Errors
-/// [`Error::Challenge`] for one that is not waited for; [`Error::Store`] when the store fails and
+/// [`Error::Challenge`] for one that is not valid; [`Error::Store`] when the store fails and
 /// `store_failure` does not allow that.
 pub async fn redeem(platform: &impl Platform, challenge: u64, now: u64) -> Result<Answer, Error> {
     if challenge == 0 {

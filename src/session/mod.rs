@@ -1,8 +1,8 @@
 //! What is remembered between requests, in the key-value store: sessions, use counters and
 //! challenges.
 //!
-//! Claims are made by `increment` alone: compare-and-swap is not dependable across stores. There is
-//! no expiry in the interface, so every key names the period after which it means nothing.
+//! Claims are made by `increment` alone: compare-and-swap is not reliable across stores. There is
+//! no expiry in the interface, so every key names the period after which it is obsolete.
 
 pub mod challenge;
 mod period;
@@ -24,17 +24,17 @@ use crate::platform::{self, Platform};
 /// The variable that says what happens when the store fails.
 pub const STORE_FAILURE: &str = "store_failure";
 
-/// Why what was asked for is not granted.
+/// Why a request is not granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Every use that the token allows has been made.
     #[error("the token is good for {0} licences, and they have been given")]
     Spent(u32),
-    /// So many streams are played as are allowed.
+    /// As many streams are played as are allowed.
     #[error("{0} streams are allowed at once, and as many are played")]
     StreamsExceeded(u32),
-    /// The session token is none, or another session's.
+    /// The session token is invalid, or belongs to another session.
     #[error("the session token is not one of this session")]
     Token,
     /// The session was not renewed in time.
@@ -43,13 +43,13 @@ pub enum Error {
     /// The session was ended.
     #[error("the session was ended")]
     Ended,
-    /// Another device has the session.
+    /// Another device holds the session.
     #[error("the session is another device's")]
     Device,
-    /// The challenge was not given out here, has expired, or has been used.
+    /// The challenge was not issued here, has expired, or has been used.
     #[error("the challenge is not one that is waited for")]
     Challenge,
-    /// The store did not do its part.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] platform::Error),
     /// `store_failure` does not load.
@@ -109,14 +109,14 @@ impl StoreFailure {
     }
 }
 
-/// The value of a key as text; `None` also when it is none.
+/// The value of a key as text; `None` when it is absent or not text.
 async fn text(platform: &impl Platform, key: &str) -> Result<Option<String>, Error> {
     let value = platform.get(key).await?;
     Ok(value.and_then(|value| String::from_utf8(value).ok()))
 }
 
-/// The result, or `granted` in place of a store that fails where that is allowed. A host that has no
-/// store does not fail: it cannot.
+/// The result, or `granted` when the store fails and `store_failure` allows that. A host without a
+/// store always gets the error.
 pub(crate) async fn unless_allowed<T>(
     result: Result<T, Error>,
     granted: T,

@@ -20,7 +20,7 @@ impl Period {
     /// Reads the setting.
     ///
     /// # Errors
-    /// A value that is no such number.
+    /// A value that is not such a number.
     pub async fn load(platform: &impl Platform) -> Result<Self, SettingsError> {
         let Some(value) = platform.variable(VARIABLE).await? else {
             return Ok(Self(USUAL));
@@ -68,8 +68,8 @@ impl Period {
         end.saturating_sub(self.guard())
     }
 
-    /// Until when a session plays that was renewed in a period, in seconds since 1970: the end of the
-    /// next one.
+    /// Until when a session that was renewed in a period plays, in seconds since 1970: the end of the
+    /// next period.
     pub fn plays_until(self, renewed: u64) -> u64 {
         self.safe_end(renewed.saturating_add(1))
     }

@@ -1,4 +1,4 @@
-//! What the store keeps of slots and sessions, and under which keys. `slot` says what it means.
+//! What the store keeps of slots and sessions, and under which keys. `slot` explains it.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub struct Record {
     pub id: String,
     /// How many sessions the slot has had.
     pub(super) serial: u64,
-    /// Pseudonym of who holds it: a device, or what a player calls itself.
+    /// Pseudonym of its holder: a device, or the name that a player gives itself.
     pub(super) owner: String,
     /// Pseudonym of the device, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,7 +23,7 @@ pub struct Record {
     /// Playback session id of the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) playback: Option<u64>,
-    /// What tells the token by which it was opened: the beginning of its SHA-256.
+    /// The id of the token that opened it: the beginning of its SHA-256.
     pub token: String,
     /// When it was opened, in seconds since 1970.
     pub opened: u64,
@@ -32,17 +32,17 @@ pub struct Record {
     /// The last period in which it was renewed.
     #[serde(rename = "heard")]
     pub(super) renewed: u64,
-    /// The length of that in seconds.
+    /// The length of a period in seconds.
     pub(super) period: u64,
     /// Whether it was ended.
     pub(super) ended: bool,
-    /// Sessions before it whose counter of ends may be there.
+    /// Earlier sessions whose counter of ends may still exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) leftovers: Leftovers,
 }
 
 impl Record {
-    /// What a ticket says, where the record is another's.
+    /// The record of a ticket, when the slot's record is another session's.
     pub(super) fn from_ticket(ticket: &Ticket) -> Self {
         Self {
             id: ticket.id.clone(),

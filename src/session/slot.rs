@@ -5,7 +5,7 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `slot/{start}/{subject}/{slot}` | counter: the marks of who claimed the slot in the period that starts at this second since 1970 |
+//! | `slot/{start}/{subject}/{slot}` | counter: the marks of the sessions that claimed the slot in the period that starts at this second since 1970 |
 //! | `session/{subject}/{slot}` | the record of the slot's last session, as JSON |
 //! | `session-end/{day}/{session}` | counter: how often the session was ended; `day` is that of its opening |
 //!
@@ -23,11 +23,12 @@
 //! # How
 //!
 //! Each session has an id that is made of its owner, the slot, and the number of sessions that the slot
-//! has had, and of the id a *mark*, a number of 40 bits. To claim a slot in a period *p* is to add the mark
-//! to the counter of (slot, *p*). The claim holds when the sum is a multiple of the mark: then no other
-//! session has added to it before. So a claim that is made twice, because two keys are asked for at a time or
-//! an instance has died, holds twice, and is one claim of one session. The next session of the same
-//! owner has another mark, so it does not mistake a counter that is about to be deleted for its own.
+//! has had. Its *mark*, a number of 40 bits, is made of the id. To claim a slot in a period *p* is to add
+//! the mark to the counter of (slot, *p*). The claim holds when the sum is a multiple of the mark: then no
+//! other session has added to it before. A claim may be made twice, because two keys are asked for at a
+//! time or an instance has died. It then holds twice, and is one claim of one session. The next session
+//! of the same owner has another mark, so it does not mistake a counter that is about to be deleted for
+//! its own.
 //!
 //! *To open* in *p*: the counter of *p*−1 must not exist, and the claim to *p* must hold. Near the end of
 //! *p*, where another instance may already count *p*+1, a claim to *p*+1 must hold too; the counter of *p*
@@ -93,14 +94,14 @@ pub struct Opening<'a> {
     pub device: Option<&'a str>,
     /// Playback session id, where it is known: another device with the same one plays the same.
     pub playback: Option<u64>,
-    /// What tells the token from others.
+    /// The id of the token.
     pub token: &'a str,
     /// How many streams there may be.
     pub limit: u32,
-    /// What gives way.
+    /// What happens when the limit is reached.
     pub full: StreamsFull,
-    /// Whether a stream goes on. Then no other is ended for it, and it is not opened again after it
-    /// was ended.
+    /// Whether it continues a stream. Then no other stream is ended for it, and it is not opened again
+    /// after it was ended.
     pub is_renewal: bool,
 }
 
@@ -109,17 +110,17 @@ pub struct Opening<'a> {
 pub struct ActiveSession {
     /// Its token.
     pub ticket: Ticket,
-    /// How it came to be.
+    /// Its state after the request.
     pub state: SessionState,
 }
 
-/// How a session stands after a request.
+/// The state of a session after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionState {
     /// It was opened.
     Opened,
-    /// It goes on.
+    /// It continues.
     Continued,
     /// It was ended.
     Ended,
@@ -144,10 +145,10 @@ impl<'a, P: Platform> Sessions<'a, P> {
         }
     }
 
-    /// Opens a session, or goes on with that of the same owner, device or playback.
+    /// Opens a session, or continues that of the same owner, device or playback.
     ///
     /// # Errors
-    /// [`Error::StreamsExceeded`]; [`Error::Ended`] for a renewal of what was ended; [`Error::Store`].
+    /// [`Error::StreamsExceeded`]; [`Error::Ended`] for a renewal of an ended session; [`Error::Store`].
     pub async fn open(&self, opening: &Opening<'_>) -> Result<ActiveSession, Error> {
         let limit = opening.limit.min(MAX_STREAMS);
         let is_own = |record: &Record| opening.is_of(record) && self.is_live(record);
@@ -192,11 +193,11 @@ impl<'a, P: Platform> Sessions<'a, P> {
         Err(Error::StreamsExceeded(opening.limit))
     }
 
-    /// Takes note that a session is alive.
+    /// Records that a session is alive.
     ///
     /// # Errors
-    /// [`Error::Ended`], [`Error::Lapsed`], [`Error::Store`]; and as [`Self::open`] for one that the
-    /// store did not know of.
+    /// [`Error::Ended`], [`Error::Lapsed`], [`Error::Store`]; and as [`Self::open`] for a session that
+    /// was not counted so far.
     pub async fn heartbeat(&self, ticket: &Ticket) -> Result<ActiveSession, Error> {
         let Some(slot) = ticket.slot else {
             return self.count(ticket).await;
@@ -209,8 +210,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
         self.renew(ticket, slot, record).await
     }
 
-    /// As [`Self::heartbeat`], for a device: the first one that comes keeps the session. `is_elsewhere`: the
-    /// device sends what it plays to another, whose word is another.
+    /// As [`Self::heartbeat`], for a device: the first device keeps the session. `is_elsewhere`: the device
+    /// sends what it plays to another device, which has another identifier.
     ///
     /// # Errors
     /// As [`Self::heartbeat`], and [`Error::Device`].
@@ -246,7 +247,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         self.renew(ticket, slot, record).await
     }
 
-    /// Opens a session that was not counted so far, as long as it has not lapsed nor been ended.
+    /// Opens a session that was not counted so far, unless it has lapsed or was ended.
     async fn count(&self, ticket: &Ticket) -> Result<ActiveSession, Error> {
         self.check_not_ended(&ticket.id, ticket.opened).await?;
         let has_lapsed = self.platform.now() >= self.period.plays_until(ticket.renewed);
@@ -256,7 +257,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         self.open(&Opening::again(ticket)).await
     }
 
-    /// Ends a session. To end it again does nothing.
+    /// Ends a session. Ending it again does nothing.
     ///
     /// # Errors
     /// [`Error::Store`]
@@ -321,7 +322,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         Ok(live)
     }
 
-    /// Ends the sessions of a viewer, or the one with an id, and says how many it were.
+    /// Ends the sessions of a viewer, or the one with an id, and returns how many were ended.
     ///
     /// # Errors
     /// [`Error::Store`]
@@ -336,7 +337,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         Ok(count)
     }
 
-    /// Ends every session, and says how many it were. It looks at every key of the store.
+    /// Ends every session, and returns how many were ended. It looks at every key of the store.
     ///
     /// # Errors
     /// [`Error::Store`]
@@ -381,12 +382,12 @@ impl<'a, P: Platform> Sessions<'a, P> {
         }
     }
 
-    /// The same for a session that was counted before: it is, when the store is back.
+    /// The same for a session that was counted before. It is counted again when the store works.
     pub fn unchecked_again(&self, ticket: &Ticket) -> ActiveSession {
         let renewed = self.period.number_at(self.platform.now());
         ActiveSession {
             ticket: Ticket {
-                // Within the period, what it holds it holds.
+                // Within the same period, it keeps its slot.
                 slot: ticket.slot.filter(|_| renewed == ticket.renewed),
                 renewed,
                 ..ticket.clone()
@@ -395,8 +396,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
         }
     }
 
-    /// Records of a viewer's slots, in their order, up to one that is wanted. Slots are taken from below,
-    /// so where two have never been taken, those above have not either.
+    /// Records of a viewer's slots, in their order, up to one that is wanted. Slots are taken from 0
+    /// upwards: above two slots that were never taken, no slot was taken.
     async fn records(
         &self,
         subject: &str,
@@ -406,7 +407,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         let mut records: Vec<(u32, Option<Record>)> = Vec::new();
         let mut missing = 0;
         for slot in 0..limit {
-            // What is not known is there to be taken all the same.
+            // A slot without a record can be taken, too.
             let record = match missing {
                 0 | 1 => self.record(subject, slot).await?,
                 _ => None,
@@ -457,7 +458,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         }
     }
 
-    /// Goes on with the session of a record.
+    /// Continues the session of a record.
     async fn resume(
         &self,
         opening: &Opening<'_>,
@@ -478,7 +479,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         self.renew(&ticket, slot, Some(record.clone())).await
     }
 
-    /// Takes note of a session in the period that it is.
+    /// Renews a session in the current period.
     async fn renew(
         &self,
         ticket: &Ticket,
@@ -488,13 +489,13 @@ impl<'a, P: Platform> Sessions<'a, P> {
         self.check_not_ended(&ticket.id, ticket.opened).await?;
         let now = self.platform.now();
         let period = self.period.number_at(now);
-        // A renewal counts even where its answer was lost.
+        // A renewal counts even if its answer was lost.
         let sent = ticket.renewed;
         let renewed = record
             .as_ref()
             .map_or(sent, |record| sent.max(record.renewed));
         let is_too_old = period > sent.saturating_add(2) || ticket.period != self.period.seconds();
-        // What comes in the last seconds is not to keep the slot from others.
+        // A renewal in the last seconds must not keep the slot from others.
         if is_too_old || now >= self.period.plays_until(renewed) {
             return Err(Error::Lapsed);
         }
@@ -520,7 +521,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         self.write(&ticket.subject, slot, &record).await?;
         self.clear(&self.slot_key(renewed, &ticket.subject, slot))
             .await;
-        // Opened near the end of a period, it has claimed that one and the next.
+        // A session that was opened near the end of a period has claimed that period and the next.
         let first = self.period.number_at(ticket.opened);
         if renewed == first.saturating_add(1) {
             self.clear(&self.slot_key(first, &ticket.subject, slot))
@@ -557,7 +558,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         if sum % mark != 0 {
             return Ok(None);
         }
-        // What was there already may be of a session that is being ended, by who has an old record.
+        // The mark may be there already from a session with this id that was ended: `last` may be old.
         if sum != mark {
             match self.check_not_ended(&id, now).await {
                 Ok(()) => {}
@@ -569,7 +570,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         if self.platform.now() >= self.period.safe_end(period) {
             renewed = period.saturating_add(1);
             let sum = self.add(renewed, subject, slot, mark).await?;
-            // The counter of this period stays: other clocks may have more of it left.
+            // The counter of this period stays: by other clocks, its end may not be near.
             if sum % mark != 0 || self.platform.now() >= self.period.safe_end(renewed) {
                 return Ok(None);
             }
@@ -624,9 +625,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
         }))
     }
 
-    /// Which counters of ends mean nothing any more, and which ones the next record has to remember,
-    /// once a session has been in the slot that `last` was in before. Nothing is older than it says by
-    /// more than a period.
+    /// Which counters of ends are obsolete, and which ones the next record must remember, when a session
+    /// takes the slot in which `last` was before. Nothing is more than a period older than it states.
     fn leftovers(&self, last: &Record, period: u64) -> (Leftovers, Leftovers) {
         let is_gone = |renewed: u64| renewed.saturating_add(2) < period;
         let own = (last.id.clone(), self.period.day(last.opened));
@@ -668,7 +668,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
                 ended: true,
                 ..record.clone()
             };
-            // Before the slot is free: after that the record may be another's.
+            // This comes before the slot is free: afterwards the record may be another session's.
             self.write(subject, slot, &ended).await?;
         }
         let first = self.period.number_at(record.opened);
@@ -684,7 +684,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         Ok(self.platform.increment(&key, mark).await?)
     }
 
-    /// Deletes what means nothing any more. What is left does no harm.
+    /// Deletes an obsolete key. If that fails, the key does no harm.
     async fn clear(&self, key: &str) {
         let _ = self.platform.delete(key).await;
     }
@@ -701,7 +701,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
 }
 
 impl<'a> Opening<'a> {
-    /// What a session asked for once, asked for again.
+    /// The opening of a ticket's session, repeated.
     fn again(ticket: &'a Ticket) -> Self {
         Self {
             subject: &ticket.subject,
@@ -715,7 +715,7 @@ impl<'a> Opening<'a> {
         }
     }
 
-    /// Whether a session is the same player's.
+    /// Whether a session belongs to the same player.
     fn is_of(&self, record: &Record) -> bool {
         let is_device = self.device.is_some() && record.device.as_deref() == self.device;
         let is_playback = self.playback.is_some() && record.playback == self.playback;

@@ -1,8 +1,8 @@
 //! Session tokens: how a player names its session.
 //!
 //! A JWT (HS256) under a key of its own that is derived from `server_secret`. It holds what a
-//! heartbeat needs, so that most of them ask the store for one thing only. Each new period brings a
-//! new one; the one before it is good for a period more.
+//! heartbeat needs, so that most heartbeats read only one key of the store. Each new period brings a
+//! new token; the one before it is valid for one more period.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ const HEADER: &str = r#"{"alg":"HS256","kid":"keylet-session","typ":"JWT"}"#;
 /// The longest session token, in bytes.
 const LONGEST: usize = 2048;
 
-/// What a session token says.
+/// The content of a session token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ticket {
@@ -36,11 +36,11 @@ pub struct Ticket {
     /// The last period in which it was renewed.
     #[serde(rename = "heard")]
     pub renewed: u64,
-    /// The length of that in seconds.
+    /// The length of a period in seconds.
     pub period: u64,
     /// How many streams there may be.
     pub limit: u32,
-    /// What gives way.
+    /// What happens when the limit is reached.
     pub full: StreamsFull,
 }
 
@@ -62,7 +62,7 @@ impl Ticket {
         encoding::from_json(&part(claims)?).map_err(|_| Error::Token)
     }
 
-    /// Writes it.
+    /// Signs it.
     pub fn write(&self, secret: &ServerSecret) -> String {
         let claims = serde_json::to_string(self).unwrap_or_default();
         secret.sign(Label::SessionToken, HEADER, &claims)

@@ -1,15 +1,15 @@
 //! Use counters: how many licences a token is good for.
 //!
-//! A day is counted from 1970, and is the one on which the token ends:
+//! A day is counted from 1970. It is the day on which the token ends:
 //!
 //! | key | holds |
 //! |---|---|
 //! | `use/{day}/{token}` | counter: licences that the token was counted for |
-//! | `use-last/{day}/{token}/{licence}` | `{number} {time}` of the last such licence that was counted: the count it came to, and seconds since 1970 |
+//! | `use-last/{day}/{token}/{licence}` | `{number} {time}` of the last such licence that was counted: its count, and seconds since 1970 |
 //! | `use-repeat/{day}/{token}/{licence}/{number}` | counter: repeats of that licence |
 //!
 //! `token` and `licence` are SHA-256 digests in hexadecimal, the second one of token, device and key
-//! record: nothing in the store says who plays what.
+//! record: nothing in the store shows who plays what.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -21,18 +21,18 @@ use crate::platform::Platform;
 /// AirPlay.
 pub const REPEAT_SECONDS: u64 = 30;
 
-/// How often it may.
+/// How often a device may ask again.
 pub const REPEATS: i64 = 3;
 
 const SECONDS_OF_A_DAY: u64 = 86_400;
 
-/// How a licence stands in the count of its token.
+/// How a licence was counted for its token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Use {
     /// It was counted.
     Counted,
-    /// Its device repeats one that was counted.
+    /// Its device asked again for one that was counted.
     Repeated,
     /// The store failed, and `store_failure` allows it.
     Uncounted,
@@ -40,13 +40,13 @@ pub enum Use {
 
 /// A request for one licence with a token that is good for a number of them.
 pub struct Claim<'a> {
-    /// What tells the token from every other.
+    /// The bytes that identify the token.
     pub token: &'a [u8],
-    /// When the token is accepted no more, in seconds since 1970.
+    /// When the token is no longer accepted, in seconds since 1970.
     pub expires: u64,
     /// The device's own identifier.
     pub device: &'a [u8],
-    /// Ids of the key records, one a line.
+    /// Ids of the key records, one per line.
     pub keys: &'a str,
     /// How many licences the token is good for.
     pub limit: u32,
@@ -55,15 +55,15 @@ pub struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Counts the licence, and says whether it is within the limit. The count is made first, so
-    /// that of many requests at a time no more than the limit are within it.
+    /// Counts the licence, and returns how, when it is within the limit. It counts first, so that of
+    /// many concurrent requests no more than the limit succeed.
     ///
     /// The device that got a licence may ask for it again, [`REPEATS`] times within
     /// [`REPEAT_SECONDS`]; for another key it is another licence.
     ///
     /// # Errors
     /// [`Error::Spent`] beyond the limit; [`Error::Store`] when the store did not count and
-    /// `store_failure` does not allow that. A host that has no store never does.
+    /// `store_failure` does not allow that, and always on a host without a store.
     pub async fn make(&self, platform: &impl Platform) -> Result<Use, Error> {
         unless_allowed(self.count(platform).await, Use::Uncounted, platform).await
     }
@@ -75,7 +75,7 @@ impl Claim<'_> {
         }
         let uses = platform.increment(&keys.uses, 1).await?;
         if uses <= i64::from(self.limit) {
-            // It is counted. A store that fails now costs the device its repeats and no more.
+            // It is counted. If the store fails now, the device only loses its repeats.
             let licence = format!("{uses} {}", self.now);
             let _ = platform.set(&keys.last, licence.as_bytes()).await;
             return Ok(Use::Counted);

@@ -5,7 +5,7 @@ use crate::encoding;
 
 /// The values of a claim that are accepted.
 pub enum Accepted {
-    /// Any, none included.
+    /// Any value, or no value.
     Any,
     /// These.
     OneOf(Vec<String>),

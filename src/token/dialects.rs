@@ -26,7 +26,7 @@ pub struct Dialects {
 }
 
 impl Dialects {
-    /// The native one alone.
+    /// Only the native one.
     pub fn native() -> Self {
         Self {
             has_native: true,
@@ -87,7 +87,7 @@ impl Dialects {
         self.vendors.iter().any(|known| known.name == vendor.name)
     }
 
-    /// Whether a message may be no JWT.
+    /// Whether a message may be something other than a JWT.
     pub fn has_others(&self) -> bool {
         let mut dialects = self.vendors.iter().filter_map(|vendor| vendor.dialect);
         dialects.any(|dialect| matches!(dialect, Dialect::Text { .. }))
@@ -136,7 +136,7 @@ impl Dialects {
             .map(|vendor| vendor.name)
     }
 
-    /// The name of the dialect whose shape a message has that is not a JWT.
+    /// The name of the dialect whose shape a message has, when it is not a JWT.
     pub fn name_of_text(&self, text: &str) -> Option<&'static str> {
         let has_shape = |vendor: &&&Vendor| match vendor.dialect {
             Some(Dialect::Text { fits, .. }) => fits(text),

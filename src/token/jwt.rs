@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 use crate::encoding::{self, BASE64_URL};
 use crate::token::{Error, LEEWAY, MAX_TOKEN};
 
-/// Members of a header that are text, where they are there and not `null` (RFC 7515 section 4.1).
+/// Members of a header that must be text when they are present and not `null` (RFC 7515 section 4.1).
 const TEXTS: [&str; 8] = ["alg", "kid", "typ", "cty", "jku", "x5u", "x5t", "x5t#S256"];
 
-/// A token whose header is read and nothing is checked of.
+/// A token whose header is read. Nothing in it is verified.
 pub struct UntrustedToken<'a> {
     algorithm: String,
     key_id: Option<String>,
@@ -85,7 +85,7 @@ impl<'a> UntrustedToken<'a> {
         self.key_id.as_deref()
     }
 
-    /// The claims. To be called once a signature has been verified.
+    /// The claims. Call this only after a signature has been verified.
     ///
     /// # Errors
     /// [`Error::Claims`], a member that occurs twice included.
@@ -95,7 +95,7 @@ impl<'a> UntrustedToken<'a> {
             .map_err(|error| Error::Claims(error.to_string()))
     }
 
-    /// What is signed. The signature is no part of it, since one message has many valid ones in ECDSA.
+    /// The signed part, without the signature: in ECDSA, one message has many valid signatures.
     pub(crate) fn signed(&self) -> &'a str {
         self.signed
     }
@@ -110,8 +110,8 @@ impl<'a> UntrustedToken<'a> {
 pub struct Claims(pub Map<String, Value>);
 
 impl Claims {
-    /// `exp`, when the claims are valid at a time (seconds since 1970) as far as `exp`, `nbf` and `iat`
-    /// say so.
+    /// Checks `exp`, `nbf` and `iat` at a time (seconds since 1970), and returns `exp`, which may be
+    /// absent.
     ///
     /// # Errors
     /// [`Error::Claim`], [`Error::Expired`] and [`Error::NotYetValid`].

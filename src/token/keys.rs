@@ -33,7 +33,7 @@ const REMEMBERED: usize = 256;
 /// What is wrong with a set of keys. It holds nothing of their content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyError {
-    /// The key, counted from 0; `None` for the set as a whole.
+    /// The index of the key, counted from 0; `None` for the set as a whole.
     pub index: Option<usize>,
     /// What is wrong with it, in a sentence.
     pub reason: String,
@@ -64,14 +64,14 @@ impl Display for KeyError {
 #[derive(Default)]
 pub struct VerificationKeys {
     keys: Vec<VerificationKey>,
-    /// Symmetric keys for messages that are no JWTs.
+    /// Symmetric keys for messages that are not JWTs.
     others: Vec<Jwk>,
-    /// Whether keys that turn out to be none are passed over.
+    /// Whether keys that turn out to be invalid are skipped.
     is_published: bool,
 }
 
 impl VerificationKeys {
-    /// Reads a JWKS. Keys with `"use": "enc"` are passed over.
+    /// Reads a JWKS. Keys with `"use": "enc"` are skipped.
     ///
     /// # Errors
     /// What is wrong with the set, or with each of its keys; never its content.
@@ -87,11 +87,11 @@ impl VerificationKeys {
         Ok(this)
     }
 
-    /// Reads a JWKS that its issuer publishes. What is not read here is passed over, and so is every
+    /// Reads a JWKS that its issuer publishes. Keys that cannot be read are skipped, and so is every
     /// symmetric key: a published secret must verify nothing.
     ///
     /// # Errors
-    /// What is no JWKS.
+    /// A document that is not a JWKS.
     pub fn from_published(json: &[u8]) -> Result<Self, JsonError> {
         let set: JwkSet = encoding::from_json(json)?;
         let keys = set
@@ -140,10 +140,10 @@ impl VerificationKeys {
         }
     }
 
-    /// Does the work that is otherwise left until a key is used.
+    /// Prepares every key, which otherwise happens on its first use.
     ///
     /// # Errors
-    /// What is wrong with each key that is none, as [`Self::from_json`] has it.
+    /// What is wrong with each invalid key, as in [`Self::from_json`].
     pub fn check(&self) -> Result<(), Vec<KeyError>> {
         let errors: Vec<KeyError> = self
             .keys
@@ -163,9 +163,9 @@ impl VerificationKeys {
     }
 
     /// Verifies a token with the keys that fit: those of its `alg` that have its `kid`, else those
-    /// that have none. Without `kid` in the token, every key of its `alg` fits.
+    /// without a `kid`. Without `kid` in the token, every key of its `alg` fits.
     ///
-    /// Nothing of its claims is read.
+    /// Its claims are not read.
     ///
     /// # Errors
     /// [`Error::Algorithm`], [`Error::KeyUnknown`], [`Error::KeyUnusable`] or [`Error::Signature`].
@@ -173,7 +173,7 @@ impl VerificationKeys {
         self.verifying(token).map(|_| ())
     }
 
-    /// Which key verifies a token: its place in the set, counted from 0, and its `kid`.
+    /// Which key verifies a token: its index in the set, counted from 0, and its `kid`.
     ///
     /// # Errors
     /// As [`Self::verify`].
@@ -236,17 +236,17 @@ impl Secrets for VerificationKeys {
     }
 }
 
-/// A key: which algorithm it is for is read at once, and it is made ready on first use. An elliptic
-/// curve's point costs more than the rest of a small key set together.
+/// A key. Its algorithm is read at once; the rest is prepared on first use. Reading the point of an
+/// elliptic curve costs more than reading the rest of a small key set.
 struct VerificationKey {
-    /// Its place in the set, counted from 0.
+    /// Its index in the set, counted from 0.
     index: usize,
     algorithm: &'static str,
     jwk: Jwk,
     verifier: OnceCell<Verifier>,
-    /// What tells the last tokens whose signature held: SHA-256 of what was signed and of the signature.
-    /// An instance that lives on is asked for renewals and for several keys with the same token, and a
-    /// signature costs more than a licence.
+    /// The last tokens whose signature was valid: SHA-256 of the signed part and the signature. An
+    /// instance gets the same token for renewals and for several keys, and to verify a signature costs
+    /// more than a licence.
     verified: RefCell<VecDeque<[u8; 32]>>,
 }
 
@@ -260,7 +260,7 @@ impl VerificationKey {
             verified: RefCell::default(),
         };
         if this.jwk.kty == "oct" {
-            // Costs next to nothing, and one that is too short must never do anything.
+            // This is cheap, and a key that is too short must never be used.
             this.ready()?;
         }
         Ok(this)
@@ -274,8 +274,8 @@ impl VerificationKey {
         Ok(self.verifier.get_or_init(|| verifier))
     }
 
-    /// Verifies the signature, once for each token that comes again. Nothing else is remembered: claims
-    /// and times are looked at each time.
+    /// Verifies the signature, only once when the same token is sent again. Nothing else is remembered:
+    /// claims and times are checked each time.
     fn verify(&self, verifier: &Verifier, token: &UntrustedToken<'_>) -> Result<(), Error> {
         if verifier.is_cheap() {
             return verifier.verify(token);
@@ -312,7 +312,7 @@ enum Verifier {
 }
 
 impl Verifier {
-    /// Whether to verify costs no more than to remember.
+    /// Whether verifying costs no more than remembering.
     fn is_cheap(&self) -> bool {
         matches!(self, Self::Hmac(..))
     }
@@ -336,9 +336,9 @@ impl Verifier {
     }
 }
 
-/// Whether a message has this MAC, the whole of it; in constant time.
+/// Whether a message has this complete MAC; in constant time.
 fn hmac<H: EagerHash>(key: &[u8], message: &[u8], tag: &[u8]) -> bool {
-    // There is no length of key that HMAC does not take.
+    // HMAC accepts a key of any length.
     Hmac::<H>::new_from_slice(key)
         .is_ok_and(|mac| mac.chain_update(message).verify_slice(tag).is_ok())
 }
@@ -368,7 +368,7 @@ impl Jwk {
     /// Reads keys one by one.
     ///
     /// # Errors
-    /// What is wrong with the first that is none, by its place counted from 0.
+    /// What is wrong with the first invalid key, by its index counted from 0.
     pub(crate) fn read_each(keys: Vec<Value>) -> Result<Vec<Self>, KeyError> {
         let keys = keys.into_iter().enumerate().map(|(index, key)| {
             encoding::from_value(key).map_err(|error| KeyError::of_key(index, error.to_string()))
@@ -571,7 +571,7 @@ mod tests {
         let (one, other) = (mint(1), mint(2));
         assert_eq!((verify(&one), remembered()), (Ok(()), 1));
         assert_eq!((verify(&one), remembered()), (Ok(()), 1));
-        // The parts of two tokens, each of which holds, make one that does not.
+        // Parts of two valid tokens make one that is not valid.
         assert_eq!(verify(&other), Ok(()));
         let (signed, _) = one.rsplit_once('.').unwrap();
         let (_, signature) = other.rsplit_once('.').unwrap();

@@ -17,7 +17,7 @@ pub const QUERY_TOKENS: &str = "query_tokens";
 /// The header with a session token, in requests and in answers.
 pub const SESSION_HEADER: &str = "keylet-session";
 
-/// The query parameter of this server's own, which other services have too.
+/// This server's own query parameter; other services have it too.
 const PARAMETER: &str = "token";
 
 /// Where a token was found.
@@ -33,7 +33,7 @@ pub enum TokenLocation {
     Body,
 }
 
-/// The tokens of a request, in the order of their places.
+/// The tokens of a request, in the order in which they are looked for.
 pub struct Found {
     tokens: Vec<(TokenLocation, String)>,
     /// The query parameter `signature`, which goes with `custom_data`.
@@ -67,7 +67,7 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
         for name in vendor.headers {
             for value in headers.get_all(*name) {
                 let Ok(value) = value.to_str() else { continue };
-                // The first of a list authorises the content, but for tokens of sessions.
+                // The first token of a list that is not a session token authorises the content.
                 let one = match vendor.header_is_list {
                     true => value
                         .split(',')
@@ -98,7 +98,7 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
 }
 
 /// The tokens in `Authorization`: `Bearer <token>`, and as players send them `Bearer=<token>` and a
-/// JWT alone. Other schemes are no tokens: a proxy may use them.
+/// JWT alone. Other schemes are not tokens: a proxy may use them.
 pub fn bearer(headers: &HeaderMap) -> impl Iterator<Item = String> {
     headers.get_all(AUTHORIZATION).iter().filter_map(|value| {
         let value = value.to_str().ok()?.trim();
@@ -108,7 +108,7 @@ pub fn bearer(headers: &HeaderMap) -> impl Iterator<Item = String> {
     })
 }
 
-/// What follows `Bearer` and a space or `=`, or the whole.
+/// The text after `Bearer` and a space or `=`, or the whole text.
 fn unprefixed(value: &str) -> &str {
     let value = value.trim();
     match value.split_at_checked("bearer".len()) {
@@ -120,7 +120,7 @@ fn unprefixed(value: &str) -> &str {
 }
 
 impl Found {
-    /// The vendor whose players put the first token where it is.
+    /// The vendor whose players send a token where the first token is.
     pub fn vendor(&self) -> Option<&'static Vendor> {
         let (location, _) = self.tokens.first()?;
         let has_it = |vendor: &&&Vendor| match location {
@@ -140,7 +140,7 @@ impl Found {
     ///
     /// # Errors
     /// The outer error is that of the setting. The inner one is [`Error::Missing`];
-    /// [`Error::InQuery`] when there is none but in a query that is not read; [`Error::Ambiguous`]
+    /// [`Error::InQuery`] when the only token is in a query that is not read; [`Error::Ambiguous`]
     /// when there are two that differ.
     pub async fn one(
         &self,

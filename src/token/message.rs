@@ -1,4 +1,4 @@
-//! What a token says once it is verified, whatever its dialect.
+//! The content of a verified token, whatever its dialect.
 
 use serde_json::{Map, Value};
 
@@ -18,23 +18,23 @@ pub const MAX_USES: &str = "urn:microsoft:azure:mediaservices:maxuses";
 
 /// A message that was signed by an accepted issuer for this server and is valid now.
 pub struct VerifiedToken {
-    /// Its claims, for who has to look at more of them.
+    /// All of its claims.
     pub claims: Map<String, Value>,
-    /// What it entitles to; `None` when it says nothing of that.
+    /// What it entitles to; `None` when it does not state that.
     pub entitlement: Option<Entitlement>,
-    /// Whom it is about.
+    /// Its subject.
     pub subject: Option<String>,
-    /// Keys that it brings along.
+    /// Keys that it contains.
     pub content_keys: Option<ContentKeys>,
-    /// What tells it from every other.
+    /// The bytes that identify it.
     pub identity: Vec<u8>,
-    /// When it is accepted no more, in seconds since 1970.
+    /// When it is no longer accepted, in seconds since 1970.
     pub accepted_until: u64,
-    /// What every use of it is met with beside its entitlement.
+    /// Terms that apply to every use of it, beside its entitlement.
     pub terms: Terms,
-    /// The one key that it is for, when it names one for itself.
+    /// The one key that it is for, when it names one.
     key: Option<Id>,
-    /// Whether its rights have to be asked of a back end.
+    /// Whether a back end has to be asked for its rights.
     pub needs_callback: bool,
 }
 
@@ -50,8 +50,8 @@ impl VerifiedToken {
     ) -> Result<Self, Error> {
         let claims = token.claims()?;
         let expires = claims.check_times(now)?;
-        // Who shares a secret with this server is the issuer of what it signs, and it is meant for who has
-        // the secret. A key that an issuer publishes signs for many, and much else.
+        // A message with a MAC comes from a holder of the shared secret, and is meant for this server. A key
+        // that an issuer publishes signs for many recipients and purposes.
         if let Some(grant) = dialects.of_claims(&claims.0, secrets, now) {
             if !token.has_mac() {
                 return Err(Error::Algorithm);
@@ -79,7 +79,7 @@ impl VerifiedToken {
         };
         let entitlement = match claims.0.get("entitlements") {
             Some(claim) if dialects.has_native() => Some(Entitlement::from_claim(claim)?),
-            // It limits the message, and a limit that is not read must not widen it.
+            // The claim limits the message. If it were ignored, the message would grant more.
             Some(_) => {
                 return Err(entitlement::Error::Unsupported("entitlements".to_owned()).into());
             }
@@ -99,7 +99,7 @@ impl VerifiedToken {
         })
     }
 
-    /// Reads what a dialect's message grants; `identity` is what tells a message without an id.
+    /// Reads what a dialect's message grants; `identity` identifies a message without an id.
     pub(crate) fn of_grant(
         grant: Grant,
         expires: Option<u64>,
@@ -113,7 +113,7 @@ impl VerifiedToken {
             }
         };
         Ok(Self {
-            // Other services have one rental, and not one of what is stored and one of a stream.
+            // Other services have one kind of rental, for stored and streamed content.
             entitlement: Some(grant.entitlement.into_rental()),
             subject: grant.subject,
             content_keys,
@@ -126,7 +126,7 @@ impl VerifiedToken {
         })
     }
 
-    /// Whether the token may be used for a key: it names none for itself, or this one.
+    /// Whether the token may be used for a key: it names no key, or this one.
     pub fn is_for(&self, key: &ContentKey) -> bool {
         self.key.as_ref().is_none_or(|id| key.names.contains(id))
     }

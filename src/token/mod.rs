@@ -1,7 +1,7 @@
 //! Tokens: where they are found, how they are verified, and what they entitle to.
 //!
-//! The types carry the state: text is an [`UntrustedToken`], what a key has verified and time has
-//! not overtaken is a [`VerifiedToken`], and only that becomes an
+//! The types carry the state: text is an [`UntrustedToken`], a token with a valid signature that has not
+//! expired is a [`VerifiedToken`], and only that becomes an
 //! [`Entitlement`](crate::entitlement::Entitlement).
 
 mod accepted;
@@ -49,15 +49,15 @@ pub const LEEWAY: u64 = 60;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// None came with the request.
+    /// The request has no token.
     #[error("no token in `Authorization: Bearer` or any other place where players put it")]
     Missing,
-    /// One came in the query, where none is taken.
+    /// The token is in the query, where none is accepted.
     #[error(
         "the token is in the query, which this server does not read; send it in `Authorization: Bearer`"
     )]
     InQuery,
-    /// Two different ones came.
+    /// The request has two different tokens.
     #[error("the request has two tokens that differ")]
     Ambiguous,
     /// Longer than [`MAX_TOKEN`].
@@ -69,13 +69,13 @@ pub enum Error {
     /// The header has `crit` (RFC 7515 section 4.1.11).
     #[error("the header has `crit`")]
     Critical,
-    /// `alg` is none that is verified.
+    /// `alg` is not supported.
     #[error("the algorithm is none of {}", keys::ALGORITHMS.join(", "))]
     Algorithm,
     /// No key has this `alg` and `kid`.
     #[error("no key fits the token's `alg` and `kid`")]
     KeyUnknown,
-    /// The key that fits is none.
+    /// The key that fits is invalid.
     #[error("the configured key for the token's `alg` and `kid` is not usable")]
     KeyUnusable,
     /// The signature does not verify with any key that fits.
@@ -84,7 +84,7 @@ pub enum Error {
     /// A registered claim is missing or of the wrong type.
     #[error("the claim `{0}` is missing or of the wrong type")]
     Claim(&'static str),
-    /// The claims are no JSON object, or a member occurs twice.
+    /// The claims are not a JSON object, or a member occurs twice.
     #[error("the claims are malformed: {0}")]
     Claims(String),
     /// `exp` has passed.
@@ -151,7 +151,7 @@ impl Error {
         }
     }
 
-    /// How far on its way the token got: of several options, the last refusal says most.
+    /// How many steps the token passed: of several options, the latest refusal is the most useful.
     pub(crate) fn progress(&self) -> u8 {
         match self {
             Self::Missing | Self::InQuery | Self::Ambiguous => 0,

@@ -32,17 +32,17 @@ pub fn mint(mut claims: Map<String, Value>, secret: &ServerSecret) -> String {
     secret.sign(Label::Token, HEADER, &Value::Object(claims).to_string())
 }
 
-/// Whether a token says that it was made here.
+/// Whether a token claims that this server made it.
 pub fn is_own(token: &UntrustedToken<'_>) -> bool {
     token.key_id() == Some(KEY_ID) && token.algorithm() == "HS256"
 }
 
-/// Whether a token says that it is one of a session, which entitles to nothing by itself.
+/// Whether a token claims to be a session token, which entitles to nothing by itself.
 pub(crate) fn is_of_session(token: &str) -> bool {
     UntrustedToken::parse(token).is_ok_and(|token| token.key_id() == Some(SESSION_KEY_ID))
 }
 
-/// Verifies a token that says that it was made here.
+/// Verifies a token that claims that this server made it.
 pub(crate) fn verify(
     token: &UntrustedToken<'_>,
     secret: &ServerSecret,

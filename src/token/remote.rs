@@ -1,4 +1,4 @@
-//! Keys that an issuer publishes: a JWKS by URL, or by way of `OpenID` discovery.
+//! Keys that an issuer publishes: a JWKS by URL, or by `OpenID` discovery.
 
 use http::{Request, StatusCode};
 
@@ -20,8 +20,8 @@ pub enum Location {
 }
 
 impl Location {
-    /// A URL: `https`, or `http` on this machine. One that ends as the document of `OpenID` discovery
-    /// does is taken for it.
+    /// A URL: `https`, or `http` on this machine. One that ends like the document of `OpenID` discovery
+    /// counts as that document.
     pub fn from_url(url: &str) -> Option<Self> {
         let url = url.trim();
         is_safe(url).then(|| {
@@ -64,11 +64,11 @@ impl RemoteKeys {
         }
     }
 
-    /// Verifies a token with the keys that are published, and once more with those that are published
-    /// now, when none has its key id.
+    /// Verifies a token with the known keys. When none of them has its key id, fetches the published keys
+    /// and tries again.
     ///
     /// # Errors
-    /// As [`VerificationKeys::verify`]; [`Error::KeysUnavailable`] when there are none.
+    /// As [`VerificationKeys::verify`]; [`Error::KeysUnavailable`] when no keys are available.
     pub async fn verify(
         &self,
         token: &UntrustedToken<'_>,
@@ -80,7 +80,7 @@ impl RemoteKeys {
             Err(Error::KeyUnknown) => {}
             result => return result,
         }
-        // Another instance may have asked since.
+        // Another instance may have fetched them since.
         if let Some(keys) = self.cache.newer(platform).await {
             match keys.verify(token) {
                 Err(Error::KeyUnknown) => {}
@@ -93,7 +93,7 @@ impl RemoteKeys {
         }
     }
 
-    /// Which of the keys that are published verifies a token: its index, and its `kid`.
+    /// Which published key verifies a token: its index, and its `kid`.
     ///
     /// # Errors
     /// As [`Self::verify`].

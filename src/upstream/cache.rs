@@ -46,7 +46,7 @@ pub struct Unavailable;
 pub struct Document {
     /// Its text.
     pub text: String,
-    /// `max-age` of `Cache-Control`, in seconds; 0 when there is none.
+    /// `max-age` of `Cache-Control`, in seconds; 0 when it is absent.
     pub max_age: u64,
 }
 
@@ -134,8 +134,8 @@ impl<T> Cache<T> {
         Ok(known.value)
     }
 
-    /// The document once more, for something that the one that is known here does not hold: the one that another
-    /// instance has stored since. `None` when there is none.
+    /// A newer document that another instance has stored, for something that the known one does not hold.
+    /// `None` when there is no newer one.
     pub async fn newer(&self, platform: &impl Platform) -> Option<Rc<T>> {
         let known = self.known.borrow().clone()?;
         let latest = self.latest(known.clone(), platform).await;
@@ -206,8 +206,8 @@ impl<T> Cache<T> {
         }
     }
 
-    /// Fetches the keys, and keeps them. What is known already goes on when they do not come, and
-    /// nothing is said of it when nobody may ask for them.
+    /// Fetches the document, and keeps it. When that fails, the known one stays in use. When no further
+    /// attempt is allowed, nothing is fetched or stored.
     async fn fetched(
         &self,
         known: Option<Known<T>>,
@@ -232,9 +232,9 @@ impl<T> Cache<T> {
                 text: Some(document.text),
             })
         });
-        // It may have taken its time, and a pause begins after it.
+        // The request may have taken long, and a pause begins after it.
         let now = platform.now();
-        // The first time is no repetition: a document that changes right after it is asked for again.
+        // The first time is not a repetition: a document that changes right after it is fetched again.
         let repeated_at = if known.is_some() { now } else { 0 };
         let next = match fetched {
             Some(mut fetched) => {
@@ -286,8 +286,8 @@ impl<T> Cache<T> {
     }
 }
 
-/// `max-age` of `Cache-Control` (RFC 9111 sections 1.2.2, 5.2 and 5.2.2.1), in seconds; 0 when there
-/// is none.
+/// `max-age` of `Cache-Control` (RFC 9111 sections 1.2.2, 5.2 and 5.2.2.1), in seconds; 0 when it is
+/// absent.
 fn max_age(response: &Response<Vec<u8>>) -> u64 {
     let directives = response
         .headers()

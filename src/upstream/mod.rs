@@ -50,7 +50,7 @@ pub struct Attempts {
 /// to wait longer than an attempt may take is not asked again.
 ///
 /// # Errors
-/// The last attempt's. An answer with any status is no error.
+/// The last attempt's. An answer with any status is not an error.
 pub async fn send(
     request: &Request<Vec<u8>>,
     attempts: Attempts,

@@ -1,5 +1,5 @@
-//! What component crates share: a [`Platform`] on WASI, of which only the [`Host`] differs between
-//! worlds. No SDK is known here.
+//! What component crates share: a [`Platform`] on WASI. Only its [`Host`] differs between worlds. No
+//! SDK is known here.
 
 mod exchange;
 pub mod http;

@@ -34,7 +34,7 @@ const FIRST: u32 = 0xf4de_e5a2;
 const STOPPED: u32 = 0x5991_bf20;
 const HDCP_TYPE_1: u64 = 1;
 
-/// An option whose viewers are let in by a back end.
+/// An option whose viewers a back end accepts.
 fn option(url: &str) -> Value {
     json!({
         "name": "subscribers",
@@ -497,7 +497,7 @@ fn uses_that_it_limits_are_those_of_the_token() {
     codes.push(code(deployment.licence(Some(&another), &device("movie"))));
     assert_eq!(codes, ["ok", "ok", "uses_spent", "ok"]);
 
-    // Where nobody needs a token there is none to count.
+    // Where no token is needed, there is none to count.
     let deployment = natively(with(option(URL), "restriction", json!("open")));
     deployment.answer(|_| terms(&json!({"max_uses": 2})));
     let result = deployment.licence(None, &device("movie"));
@@ -602,7 +602,7 @@ fn it_is_asked_again_when_it_fails_and_as_often_as_the_option_says() {
         assert_eq!(code(result), expected, "{failure} {retries:?}");
         let sent = deployment.take();
         assert_eq!(sent.len(), requests, "{failure} {retries:?}");
-        // A repetition is the same question, so that a back end can tell.
+        // A repetition is the same question, so that a back end can recognise it.
         for again in &sent {
             question(again);
             assert_eq!(again.body(), sent[0].body());
@@ -1284,7 +1284,7 @@ fn terms_that_are_none_give_a_viewer_no_token() {
                 json!({"persist": true, "max_screens": 1}),
                 "term_unsupported",
             ),
-            // Which keys, the viewer has said: an answer that says less must not come to more.
+            // The viewer names the keys: an answer that names fewer must not grant more.
             (
                 json!({"persist": true, "keys": ["movie"]}),
                 "term_unsupported",

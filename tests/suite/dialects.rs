@@ -101,7 +101,7 @@ impl Case {
     }
 }
 
-/// A device that can do everything, or where a case is about that, one that does not say what it can.
+/// A device that can do everything. Where a case is about that, one that does not report what it can do.
 fn device(case: &Case) -> SpcOptions {
     let options = SpcOptions::new(format!("skd://{}", case.asset)).playing(0xf4de_e5a2);
     match case.expect.code.as_deref() {

@@ -219,7 +219,7 @@ fn an_issuer_that_hangs_costs_some_seconds_once_and_then_nothing_for_a_while() {
             scope.spawn(move || {
                 let first = ask();
                 assert!(first < Duration::from_secs(8), "{world:?} {path} {first:?}");
-                // Without a store nobody knows that it hangs.
+                // Without a store no instance knows that it hangs.
                 if world.is_spin() {
                     for _ in 0..3 {
                         let next = ask();
@@ -478,7 +478,7 @@ fn the_last_keys_of_an_issuer_that_is_down_go_on_for_a_day() {
         }
         deployment.take();
     }
-    // A key id that nobody knows is asked about no more often than that.
+    // An unknown key id causes no more requests than that.
     let token = signed(&STRANGER, Some("garbage"), &entitled());
     for _ in 0..6 {
         deployment.next_instance();

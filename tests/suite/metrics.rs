@@ -1,4 +1,4 @@
-//! What the embedded host tells Prometheus, and the dashboard that shows it.
+//! The metrics of the embedded host for Prometheus, and the dashboard that shows them.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ fn start(world: World, reuse: Option<Reuse>) -> Server {
     Server::start(Application::built_in(world, variables()).unwrap(), &options).unwrap()
 }
 
-/// The samples by name and labels, as they are written.
+/// The samples by name and labels, as they appear in the text.
 fn samples(server: &Server) -> BTreeMap<String, f64> {
     let url = format!("http://{}/metrics", server.metrics_address().unwrap());
     let mut response = ureq::get(url).call().unwrap();

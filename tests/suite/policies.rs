@@ -1,4 +1,4 @@
-//! Content key policies: who is let in, and on what terms.
+//! Content key policies: which viewers are accepted, and on what terms.
 
 use keylet_cli::device::{Duration, SpcOptions};
 use keylet_cli::host::World;
@@ -37,7 +37,7 @@ fn option(name: &str, more: Value) -> Value {
     option
 }
 
-/// One that requires claims, on terms that tell it from others.
+/// One that requires claims, on terms that identify it.
 fn requiring(name: &str, required: Value, lease_seconds: u32) -> Value {
     let mut option = option(name, json!({"terms": {"lease_seconds": lease_seconds}}));
     option["restriction"]["requiredClaims"] = required;
@@ -69,7 +69,7 @@ fn rsa_key() -> RsaPrivateKey {
     RsaPrivateKey::from_pkcs8_pem(&pem).unwrap()
 }
 
-/// The certificate of that key: the second one of the bundle, each of which follows its length.
+/// The certificate of that key: the second one of the bundle. Each certificate follows its length.
 fn rsa_certificate() -> Vec<u8> {
     let bundle = fixture("credentials/fps_certificate.bin");
     let length = |at: usize| usize::from(bundle[at]) * 256 + usize::from(bundle[at + 1]);
@@ -275,7 +275,7 @@ fn rsa_keys_are_read_as_numbers_and_from_certificates() {
         let deployment = deployment(options);
         let token = signed(&signer, None, &entitled());
         assert_eq!(by(&deployment, &token, "movie"), "azure", "{key}");
-        // It is for RS256 alone, and what anybody may read is no secret.
+        // The key is for RS256 alone, and a public value is not a secret.
         let confused = [
             Signer::Ps256(rsa_key()),
             Signer::Hs256(certificate.clone()),

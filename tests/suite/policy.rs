@@ -137,7 +137,7 @@ fn every_kind_of_use_meets_every_kind_of_device_as_the_table_says() {
                                         "playback_seconds": 7_200}),
                         };
                         terms["hdcp"] = hdcp.into();
-                        // A device without capabilities cannot say that it enforces type 1.
+                        // A device without capabilities cannot report that it enforces type 1.
                         let capabilities = match (offline, type1) {
                             (None, false) => None,
                             (None, true) => Some(HDCP_TYPE_1),
@@ -168,7 +168,7 @@ fn every_kind_of_use_meets_every_kind_of_device_as_the_table_says() {
     server.stop();
 }
 
-/// The table of the design, written down a second time.
+/// The table of the design, a second time.
 fn expected(
     use_: &str,
     state: Option<u32>,
@@ -547,7 +547,7 @@ fn the_suggested_rules_hold_when_they_are_chosen_and_only_then() {
             ask(&server, &json!({}), options).map(|licence| (licence.security_level, licence.hdcp));
         assert_eq!(got, expected.map_err(str::to_owned), "{name}");
     }
-    // What a device does not say passes for the rules, and for nobody else.
+    // A value that a device does not report passes the rules, and no other terms.
     let silent = || asset("movie");
     for (terms, expected) in [
         (
@@ -771,7 +771,7 @@ fn keeps_to(licence: &Licence, terms: &Value, device: &SpcOptions) -> Result<(),
     let ends_in = terms["not_after"]
         .as_u64()
         .map(|end| u32::try_from(end - NOW).unwrap());
-    // 0 is no limit in an offline key.
+    // 0 means no limit in an offline key.
     let limit = |seconds: u32| if seconds == 0 { u32::MAX } else { seconds };
     let (lease, rental, storage, playback) = match &licence.duration {
         None => (u32::MAX, u32::MAX, None, u32::MAX),

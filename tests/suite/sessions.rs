@@ -437,7 +437,7 @@ fn a_lost_answer_does_not_end_playback() {
     deployment.wait(PERIOD);
     let second = deployment.heartbeat(&first).session();
     assert_ne!(first.token, second.token, "each period brings a new token");
-    // The answer is lost: the player goes on with the one that it has.
+    // The answer is lost: the player keeps using the one that it has.
     assert_eq!(deployment.heartbeat(&first).session(), second);
     deployment.wait(PERIOD);
     let third = deployment.heartbeat(&first).session();
@@ -459,7 +459,7 @@ fn the_oldest_session_makes_room_where_the_terms_say_so() {
     assert_eq!(deployment.heartbeat(&held[0]).refusal(), "session_ended");
     assert_eq!(deployment.heartbeat(&held[1]).status, 200);
     assert_eq!(deployment.heartbeat(&third).status, 200);
-    // A stream that goes on ends no other one's.
+    // A stream that continues does not end another's session.
     let (reply, _) = deployment.play(&token, None, &player(1, "movie", RENEWAL));
     assert_eq!(reply.refusal(), "streams_exceeded");
     let (reply, _) = deployment.play(&token, None, &player(1, "movie", FIRST));
@@ -860,7 +860,7 @@ fn a_host_that_dies_between_two_steps_loses_no_session_and_frees_no_slot() {
         let other = deployment.play(&token, None, &player(2, "movie", FIRST)).0;
         assert_eq!(other.refusal(), "streams_exceeded", "after {operations}");
     }
-    // While it renews, or an app sends a heartbeat: it goes on.
+    // While it renews, or an app sends a heartbeat, it continues.
     for operations in 0..12 {
         let mut deployment = deployment(&[]);
         let session = deployment.open(&token).session();

@@ -168,7 +168,7 @@ async fn ask(instance: Instance, wish: Wish, limit: u32) -> Outcome {
     }
 }
 
-/// A session that a player was told of.
+/// A session that a player knows.
 #[derive(Clone)]
 struct Playing {
     ticket: Ticket,

@@ -18,7 +18,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng, UnwrapErr};
 use zeroize::Zeroizing;
 
-/// Every world, with the name that failures are told by.
+/// Every world. Failures print its name.
 pub const WORLDS: [World; 3] = [World::Wasip2, World::Wasip3, World::Wasi];
 
 /// The servers with the fixture variables, one for each world, shared by every test.
@@ -187,7 +187,7 @@ pub struct Native {
     pub store: Rc<RefCell<Stored>>,
     /// How many operations the store still does before the host dies; `None`: it lives.
     pub operations: Rc<Cell<Option<usize>>>,
-    /// What it was told to log.
+    /// The lines that it logged.
     pub log: Rc<RefCell<Vec<String>>>,
     /// Nobody, unless a test says so.
     pub peer: Rc<RefCell<Peer>>,

@@ -96,7 +96,7 @@ impl Reply {
 
 type Answering = Arc<dyn Fn(&Request<Vec<u8>>) -> Reply + Send + Sync>;
 
-/// A server on loopback that answers as it is told, and remembers what it was sent.
+/// A server on loopback that gives the answers that are set, and keeps the requests.
 pub struct Upstream {
     address: SocketAddr,
     answering: Arc<Mutex<Answering>>,
@@ -324,7 +324,7 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// One that may ask nobody.
+    /// One that may send no request.
     pub fn new(variables: Provided) -> Self {
         Self::on(Native::new(variables))
     }
@@ -337,7 +337,7 @@ impl Deployment {
         }
     }
 
-    /// Has the requests that it sends answered; what is no whole answer is none.
+    /// Sets the answers to its requests; an incomplete answer is an error.
     pub fn answer(&self, answer: impl Fn(&Request<Vec<u8>>) -> Reply + 'static) {
         let sent = Rc::clone(&self.sent);
         *self.platform.peer.borrow_mut() = Box::new(move |request| {

@@ -179,7 +179,7 @@ fn bodies_that_do_not_come_keep_nobody_waiting_for_long() {
                 .unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();
-            // What has come is no request with a token.
+            // The part that arrived is not a request with a token.
             assert!(answer.starts_with("HTTP/1.1 401"), "{world:?}: {answer}");
         }
         server.stop();

@@ -47,7 +47,7 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody listened at a moment ago.
+/// A port that was free a moment ago.
 ///
 /// # Panics
 /// When the system has none.

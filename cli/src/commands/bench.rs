@@ -45,7 +45,7 @@ pub struct Arguments {
     /// Licences at the end, of an instance that is used again, to see what becomes of its memory
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     soak: u32,
-    /// The figures as JSON
+    /// The results as JSON
     #[arg(long)]
     json: bool,
 }

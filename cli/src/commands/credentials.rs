@@ -133,7 +133,7 @@ pub struct Import {
     /// Store private keys decrypted: deriving a key from a password costs every cold start of the server
     #[arg(long)]
     decrypt: bool,
-    /// Add what a first licence needs beside the credentials, where the file has none of it: a random
+    /// Add what a first licence needs beside the credentials, unless the file has it: a random
     /// content key for this asset id, a random key for tokens, and any issuer and audience. Not for
     /// production
     #[arg(long, value_name = "ID")]
@@ -380,7 +380,7 @@ impl Import {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// What the file holds that is written to, which only a `.env` file keeps.
+    /// The present content of the output file. Only a `.env` file keeps it.
     fn existing(&self) -> Result<Option<Zeroizing<String>>> {
         let Some(path) = self
             .out
@@ -408,10 +408,10 @@ fn refused(assembled: &Assembled) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What the server itself says of credentials.
+/// What the server itself reports about credentials.
 fn check(variables: &Provided) -> Result<Option<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    // Whether this is the development certificate is for the doctor to say, and for the server.
+    // The doctor and the server report the development certificate; this does not.
     let mut variables = variables.clone();
     variables.insert("fairplay_test_credentials".to_owned(), "true".to_owned());
     let loaded = runtime.block_on(Credentials::load(&Settings(variables)));
@@ -450,7 +450,7 @@ pub fn trial(id: &str) -> Provided {
     .into()
 }
 
-/// A password from a file, of which a line break at the end is no part, or else from the environment.
+/// A password from a file, without the line break at its end, or else from the environment.
 fn password(file: Option<&Path>) -> Result<Option<Zeroizing<String>>> {
     match file {
         Some(path) => {

@@ -169,7 +169,7 @@ pub fn run(command: Command) -> Result<()> {
 /// Reads the application certificate from a file, or fetches it.
 ///
 /// # Errors
-/// As [`Client::certificate`]; a file that is none is a request that cannot be made.
+/// As [`Client::certificate`]; a file without a certificate is a request that cannot be made.
 pub fn certificate(source: &str, client: &Client) -> Result<ApplicationCertificate, Failure> {
     if source.starts_with("http://") || source.starts_with("https://") {
         return client.certificate(source);
@@ -202,7 +202,7 @@ impl SpcArguments {
     /// What a device knows of the provider.
     ///
     /// # Errors
-    /// An application secret key that is missing, or is none.
+    /// An application secret key that is missing or invalid.
     pub fn key(&self, certificate: ApplicationCertificate) -> Result<ApplicationKey> {
         let ask = match &self.ask_file {
             Some(path) => secret(path)?,
@@ -231,7 +231,7 @@ impl SpcArguments {
         }
     }
 
-    /// Whether it is said what the player is doing.
+    /// Whether the state of the player is given.
     pub fn has_state(&self) -> bool {
         self.state.is_some()
     }

@@ -180,7 +180,7 @@ impl Arguments {
         Client::new(self.timeout, roots.as_deref()).context("--cacert")
     }
 
-    /// Puts the credentials of files in the place of the settings'. `false` when there is none.
+    /// Replaces the credentials of the settings by those of files. `false` when the files have none.
     fn add_files(&self, settings: &mut Provided, report: &mut Report) -> Result<bool> {
         let assembled = assemble(&self.files.groups()?);
         for line in &assembled.report {
@@ -211,7 +211,7 @@ impl Arguments {
         Ok(true)
     }
 
-    /// Puts keys in the place of those that verify tokens, so that a token can be made.
+    /// Replaces the keys that verify tokens, so that a token can be made.
     fn stand_in(&self, settings: &mut Provided, from_files: bool, report: &mut Report) {
         let names = ["token_keys", "token_issuer", "token_audience"];
         let is_configured = settings.contains_key(POLICIES) || settings.contains_key(names[0]);

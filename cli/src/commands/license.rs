@@ -253,7 +253,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the arguments come to.
+/// The question that the arguments make.
 struct Question {
     client: Client,
     /// The variables of the deployment, where they are to be used.

@@ -128,7 +128,7 @@ mod tests {
         found
     }
 
-    /// The words of a line, of which a shell would take away quotes and what is for it alone.
+    /// The words of a line as a shell gives them to a command: without quotes and redirection.
     fn words(line: &str) -> Vec<String> {
         let (line, _) = line.split_once(" > ").unwrap_or((line, ""));
         let mut words = vec![String::new()];

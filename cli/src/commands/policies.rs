@@ -73,7 +73,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
     })
 }
 
-/// What a document comes to.
+/// The result of an import.
 pub struct Imported {
     /// The options, as `policies` has them.
     pub options: Vec<Value>,
@@ -86,7 +86,7 @@ pub struct Imported {
 /// Takes over a document, or of its policies those that are named.
 ///
 /// # Errors
-/// A document that is none, or has no such policy.
+/// A document that is invalid, or has no such policy.
 pub async fn import(document: &[u8], named: &[String]) -> Result<Imported> {
     let document = Zeroizing::new(text(document)?);
     let document = encoding::json(document.as_bytes());
@@ -577,8 +577,8 @@ impl Taken {
         Ok(())
     }
 
-    /// A system whose terms are said in its own language. Where they are lost, the option grants
-    /// nothing by itself.
+    /// A system whose terms have a format of their own. When they are lost, the option grants nothing by
+    /// itself.
     fn configure_proxy(&mut self, system: &str, name: &str, lost: Option<String>) {
         self.drm.insert(system.to_owned(), json!({}));
         self.summary.push(name.to_owned());
@@ -592,7 +592,7 @@ impl Taken {
     }
 }
 
-/// A key, of which `kinds` gets the kind.
+/// A key; its kind is added to `kinds`.
 fn verification_key(key: &Value, kinds: &mut Vec<&'static str>) -> Result<Value, String> {
     let key = Members::parse(key)?;
     key.only(&["@odata.type", "keyValue", "exponent", "modulus", "rawBody"])?;

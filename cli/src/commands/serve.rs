@@ -16,7 +16,7 @@ use crate::host::{
 use crate::progress::while_waiting;
 use crate::settings::Settings;
 
-/// Where the key-value store is when nothing is said, below the state directory.
+/// The default path of the key-value store, below the state directory.
 const STORE: &str = "key_value.redb";
 
 /// What follows the options in the help.
@@ -58,7 +58,7 @@ pub struct Arguments {
     /// Keep the key-value store in memory, and forget it at the end
     #[arg(long, conflicts_with_all = ["runtime_config_file", "state_dir"])]
     in_memory: bool,
-    /// Address of the figures for Prometheus, at /metrics. Nobody is asked for a password there
+    /// Address of the metrics for Prometheus, at /metrics. No password is asked for there
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
     /// Requests that an instance answers in all [default: 128 on WASI 0.3, else 1]

@@ -27,7 +27,7 @@ pub enum Format {
     Kubernetes,
 }
 
-/// The variables in a format. `existing` is what the file holds that is written to.
+/// The variables in a format. `existing` is the present content of the output file.
 pub fn write(variables: &Provided, format: Format, existing: Option<&str>) -> Zeroizing<String> {
     let variables: BTreeMap<&str, &str> = variables
         .iter()
@@ -49,7 +49,7 @@ fn complete<'a>(mut variables: BTreeMap<&'a str, &'a str>) -> BTreeMap<&'a str, 
     variables
 }
 
-/// Which names a credential may have been written under before.
+/// The names under which a credential may have been written before.
 const OF_CREDENTIALS: [&str; 5] = [
     CERTIFICATE,
     PRIVATE_KEY,
@@ -91,7 +91,7 @@ fn spin(variables: &BTreeMap<&str, &str>) -> String {
     let mut text =
         String::from("[[variables_provider]]\ntype = \"static\"\n\n[variables_provider.values]\n");
     for (name, value) in variables {
-        // A basic string of TOML is written as a string of JSON is.
+        // A basic string of TOML has the syntax of a string of JSON.
         let _ = writeln!(text, "{name} = {}", json!(value));
     }
     text

@@ -146,7 +146,7 @@ impl Credential {
     }
 }
 
-/// What a credential comes to.
+/// The values of a credential in variables.
 struct Members {
     certificate: String,
     private_keys: Vec<Zeroizing<Vec<u8>>>,
@@ -226,7 +226,7 @@ fn pem_blocks(keys: &[Zeroizing<Vec<u8>>], encrypted: bool) -> Result<Zeroizing<
 /// Everything that was found in files, and what became of it.
 #[derive(Default)]
 pub struct Assembled {
-    /// The credentials that are whole enough to be written.
+    /// The credentials that are complete enough to be written.
     pub credentials: Vec<Credential>,
     /// Lines for a person: what was taken, what was left, without any secret.
     pub report: Vec<String>,

@@ -243,7 +243,7 @@ fn extension(oid: ObjectIdentifier, value: &impl Encode) -> Result<Extension> {
     })
 }
 
-/// A certificate of which everything is said.
+/// Everything that a certificate states.
 pub struct Issued {
     /// Who signs it.
     pub issuer: Name,

@@ -90,7 +90,7 @@ impl SpcOptions {
     }
 }
 
-/// What a device keeps to open the CKC with, all in hexadecimal when written as JSON.
+/// What a device keeps to open the CKC with; in JSON, all of it is hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secrets {
     /// SK.
@@ -310,7 +310,7 @@ impl Draft {
     /// The TLLVs as bytes, padded like a device's.
     ///
     /// # Errors
-    /// A value of more bytes than its length can say.
+    /// A value of more bytes than its length field can state.
     pub fn payload(&self, rng: &mut dyn CryptoRng) -> Result<Vec<u8>> {
         let mut payload = Vec::new();
         for (tag, value) in &self.tllvs {

@@ -22,7 +22,7 @@ const SDK_DEVELOPMENT: [u8; 20] = [
 /// Looks at an application certificate or bundle.
 ///
 /// # Errors
-/// What is none.
+/// A certificate whose SDK version is malformed.
 pub fn examine(
     name: &str,
     certificate: &ApplicationCertificate,

@@ -460,7 +460,7 @@ fn fixture_token() -> Option<String> {
     tokens["hs256"].as_str().map(ToOwned::to_owned)
 }
 
-/// A header that is text; empty when there is none.
+/// A header that is text; empty when it is absent.
 fn header(answer: &Response<Vec<u8>>, name: impl AsHeaderName) -> &str {
     let value = answer.headers().get(name);
     value
@@ -476,7 +476,7 @@ fn code(answer: &Response<Vec<u8>>) -> String {
     }
 }
 
-/// What a server said in place of what it was asked for.
+/// A refusal of a server, as a sentence.
 fn refusal(answer: &Response<Vec<u8>>) -> String {
     let code = code(answer);
     let document: Value = serde_json::from_slice(answer.body()).unwrap_or_default();

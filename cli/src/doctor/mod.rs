@@ -50,7 +50,7 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// What a report comes to.
+/// The result of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -89,7 +89,7 @@ impl Report {
         });
     }
 
-    /// What it comes to.
+    /// The result.
     pub fn verdict(&self) -> Verdict {
         let is = |severity| {
             self.findings

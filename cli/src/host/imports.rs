@@ -109,7 +109,7 @@ pub fn key_value(linker: &mut Linker<State>) -> Result<()> {
             "increment",
             |store, (_, key, delta): (Handle, String, i64)| {
                 let shared = Arc::clone(&store.data().shared);
-                // A value that is no counter stops the instance, as it does in Spin.
+                // A value that is not a counter stops the instance, as it does in Spin.
                 Box::new(async move {
                     match open(&shared)?.increment(&key, delta).await {
                         Err(error) if error.is::<NotACounter>() => {

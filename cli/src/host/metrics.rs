@@ -24,7 +24,7 @@ const BUCKETS: [f64; 12] = [
 /// The most memory that an instance gets, in bytes.
 pub const MOST_MEMORY: usize = 64 << 20;
 
-/// The figures of one application.
+/// The metrics of one application.
 pub struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,

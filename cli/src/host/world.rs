@@ -73,7 +73,7 @@ impl World {
         self != Self::Wasi
     }
 
-    /// How often an instance is used in this world when nothing is said.
+    /// How often an instance is used in this world by default.
     pub fn default_reuse(self) -> Reuse {
         match self {
             Self::Wasip2 | Self::Wasi => Reuse {

@@ -28,7 +28,7 @@ const PATH: &str = "/fairplay";
 pub struct Message<'a> {
     /// The SPC.
     pub spc: &'a [u8],
-    /// What some players say beside it of the asset.
+    /// The asset id that some players send beside it.
     pub asset_id: &'a str,
     /// The URI of the key, in envelopes.
     pub uri: &'a str,
@@ -47,7 +47,7 @@ pub struct Profile {
     pub name: &'static str,
     /// Who asks so.
     pub comment: &'static str,
-    /// Of a player, its place among all of them; its case in the fixtures is named by it.
+    /// The index of a player among all players; the name of its case in the fixtures has it.
     pub player: Option<u8>,
     /// Header `content-type`.
     pub content_type: &'static str,

@@ -82,7 +82,7 @@ macro_rules! member {
 /// The bytes themselves, which every case of the fixtures without a form of its own is in.
 const RAW: Profile = Profile::new("raw", "bytes", OCTETS, raw, "raw");
 
-/// The forms themselves, and what else the content type or the query may say of them.
+/// The forms themselves, and the other content types and queries with which they may come.
 pub const FORMS: &[Profile] = &[
     Profile::new("form", "percent-encoded `spc=`", FORM, form, "ckc-xml"),
     Profile::new(

@@ -50,7 +50,7 @@ pub enum Unreadable {
     /// JSON, and no member that is known.
     #[error("the JSON of the answer has no CKC")]
     Member,
-    /// What should be base64 is none.
+    /// What should be base64 is not base64.
     #[error("the CKC of the answer is not base64")]
     Base64,
 }

@@ -23,7 +23,7 @@
     )
 )]
 
-/// A linear map of bytes: what becomes of each bit.
+/// A linear map of bytes: the result for each bit.
 pub type Linear = [u8; 8];
 
 /// What is added to the double of a number of GF(2^8) that overflows (FIPS 197 section 4.2).

@@ -1,4 +1,4 @@
-//! How limbs are multiplied: as two halves that fused multiply-adds tell apart, or whole.
+//! How limbs are multiplied: as two halves that fused multiply-adds separate, or whole.
 //!
 //! A number is a sum of signed limbs, `Σ limb[k] · 2^(BITS·k)`. A *settled* limb is at most
 //! `2^(BITS-1) + 128` in size: half the radix, and what one pass of carries leaves on top. What is

@@ -75,8 +75,8 @@ impl<A: Arithmetic, const N: usize> Blinding<A, N> {
         }))
     }
 
-    /// Takes a pair for an operation. Where there is none, most operations do without, and one in some
-    /// makes it.
+    /// Takes a pair for an operation. When no pair is left, one operation in `OPERATIONS_WITHOUT` makes
+    /// one, and the others have none.
     pub fn take(&self, make: impl FnOnce() -> Box<Pair<A, N>>) -> Option<Box<Pair<A, N>>> {
         let mut state = self.state();
         if let Some(pair) = state.pairs.pop() {

@@ -17,8 +17,8 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// `self * other`.
     fn times(self, other: Self) -> Self;
 
-    /// `self * factor + addend`. Whether the product is rounded before the sum is what tells the
-    /// types apart: [`crate::arithmetic::Split`] needs a type that does not round it,
+    /// `self * factor + addend`. The types differ in whether the product is rounded before the sum:
+    /// [`crate::arithmetic::Split`] needs a type that does not round it,
     /// [`crate::arithmetic::Whole`] is exact with any.
     fn times_plus(self, factor: Self, addend: Self) -> Self;
 

@@ -1,7 +1,7 @@
 //! A host that has WASI and nothing of Spin.
 //!
 //! Variables come from `wasi:config`, else from the environment, where they have the names that
-//! Spin gives them. The store of such a host forgets every write, so there is none.
+//! Spin gives them. The store of such a host forgets every write, so it is not used.
 
 use std::time::Duration;
 

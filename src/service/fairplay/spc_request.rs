@@ -40,7 +40,7 @@ pub struct Requested {
     pub id: Option<Value>,
     /// `uri` of an envelope.
     pub uri: Option<Value>,
-    /// The SPC, or why there is none.
+    /// The SPC, or what is wrong with it.
     pub spc: Result<Zeroizing<Vec<u8>>, Problem>,
 }
 

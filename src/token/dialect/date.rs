@@ -17,7 +17,7 @@ pub fn instant(text: &str) -> Option<u64> {
 /// Reads a duration of ISO 8601 in whole weeks, days, hours, minutes and seconds, such as `PT48H`,
 /// `P2D` or `P1DT12H`, as seconds.
 ///
-/// `None` when it is not that. Years and months have no length of their own and are not read.
+/// `None` for any other text. Years and months have no fixed length and are not read.
 pub fn duration(text: &str) -> Option<u64> {
     let text = text.strip_prefix('P')?;
     let (days, times) = match text.split_once('T') {
@@ -33,7 +33,7 @@ pub fn duration(text: &str) -> Option<u64> {
     }
 }
 
-/// Sums up numbers with designators in this order. `Some(None)` when there are none.
+/// The sum of numbers with designators in this order. `Some(None)` when there are no numbers.
 fn designated(mut text: &str, units: &[(char, u64)]) -> Option<Option<u64>> {
     let mut sum = None;
     for (designator, seconds) in units {

@@ -1,13 +1,13 @@
 //! Members of a message in JSON, read strictly.
 //!
-//! A member that is `null` is one that is not there. An error says which member, never what it holds.
+//! A member that is `null` counts as absent. An error names the member, never its value.
 
 use serde_json::{Map, Value};
 
 use super::Error;
 use super::date::instant;
 
-/// An object of a message, or nothing where there is none.
+/// An object of a message, which may be absent.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'a>(Option<&'a Map<String, Value>>);
 
@@ -22,7 +22,7 @@ impl<'a> Fields<'a> {
         self.0.is_none_or(Map::is_empty)
     }
 
-    /// Whether the member is there.
+    /// Whether the member is present.
     pub fn has(self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -32,7 +32,7 @@ impl<'a> Fields<'a> {
         self.0?.get(name).filter(|value| !value.is_null())
     }
 
-    /// Refuses a member that is none of `known`, whatever it holds.
+    /// Refuses a member that is none of `known`, whatever its value.
     ///
     /// # Errors
     /// [`Error::Unsupported`]
@@ -54,7 +54,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A list; an empty one where there is none.
+    /// A list; empty when it is absent.
     ///
     /// # Errors
     /// [`Error::Malformed`]
@@ -102,7 +102,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// `true` or `false`, as such or as text: vendors' own samples have both.
+    /// `true` or `false`, as a boolean or as text: vendors' own samples have both.
     ///
     /// # Errors
     /// [`Error::Malformed`]
@@ -116,7 +116,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A whole number from 1 on, as such or as decimal text. What is beyond 2^32-1 becomes that.
+    /// A whole number of at least 1, as a number or decimal text. More than 2^32-1 becomes 2^32-1.
     ///
     /// # Errors
     /// [`Error::Malformed`]
@@ -158,7 +158,7 @@ pub fn reject_unknown(members: &Map<String, Value>, names: &[&str]) -> Result<()
     }
 }
 
-/// Text that must be there and is not empty.
+/// Text that must be present and not empty.
 ///
 /// # Errors
 /// [`Error::Malformed`]
@@ -183,7 +183,8 @@ pub fn has_members(json: &[u8], names: &[&str]) -> bool {
         .all(|name| inner.contains(&format!("\"{name}\"")))
 }
 
-/// A duration that a licence can have, in seconds: zero is none, and none is longer than the longest.
+/// The duration that a licence can have, in seconds: zero is no duration, and too long a one becomes the
+/// longest.
 pub fn seconds(seconds: u64) -> Option<u32> {
     (seconds > 0).then(|| u32::try_from(seconds).unwrap_or(u32::MAX))
 }

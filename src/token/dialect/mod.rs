@@ -1,8 +1,8 @@
 //! What the dialects of vendors share: what a message grants, why it grants nothing, and strict readers of
 //! its members.
 //!
-//! A term that would restrict the viewer and is not known here refuses; one that only informs is left
-//! out.
+//! A message with an unknown term that would restrict the viewer is refused; a term that only informs
+//! is ignored.
 
 pub mod date;
 pub mod fields;
@@ -20,15 +20,15 @@ use crate::error::Code;
 pub struct Grant {
     /// What it entitles to.
     pub entitlement: Entitlement,
-    /// What tells the message from others, as `jti` does.
+    /// The id of the message, like `jti`.
     pub id: Option<String>,
-    /// Whom it is about, as `sub` says.
+    /// Its subject, like `sub`.
     pub subject: Option<String>,
-    /// Keys that the message brings along.
+    /// Keys that the message contains.
     pub content_keys: Vec<ContentKey>,
-    /// The message itself, where a back end has to see it.
+    /// The message itself, when a back end has to see it.
     pub claims: Map<String, Value>,
-    /// Whether the message says who asks and nothing of rights: a back end has to be asked.
+    /// Whether the message names the viewer but no rights: a back end has to be asked.
     pub needs_callback: bool,
 }
 
@@ -39,7 +39,7 @@ pub enum Error {
     /// A member is missing, or of the wrong type or value.
     #[error("the message's `{0}` is missing or malformed")]
     Malformed(&'static str),
-    /// A term that restricts the viewer is not known or cannot be kept to.
+    /// A term that restricts the viewer is not known or cannot be enforced.
     #[error("the message's term `{0}` cannot be honoured")]
     Unsupported(String),
     /// The secret that the message names is not configured.
@@ -48,13 +48,13 @@ pub enum Error {
     /// The message is not authentic.
     #[error("the message's signature does not verify")]
     Signature,
-    /// The message is over, at a time in seconds since 1970.
+    /// The message has expired, at a time in seconds since 1970.
     #[error("the message expired at {0}")]
     Expired(u64),
     /// Its terms contradict each other, or are out of range.
     #[error(transparent)]
     Terms(#[from] entitlement::Error),
-    /// The message begins later, at a time in seconds since 1970.
+    /// The message is not yet valid. It begins at a time in seconds since 1970.
     #[error("the message is valid from {0} on")]
     NotYetValid(u64),
 }

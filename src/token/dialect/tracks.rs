@@ -2,10 +2,10 @@
 
 use crate::entitlement::{Hdcp, Terms, Track};
 
-/// What a message says of one track. `None`: nothing.
+/// What a message states for one track. `None`: nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TrackTerms {
-    /// It is not granted.
+    /// The track is not granted.
     pub is_denied: bool,
     /// Output protection.
     pub hdcp: Option<Hdcp>,
@@ -26,7 +26,7 @@ impl TrackTerms {
         }
     }
 
-    /// What is said here, and for the rest what is said there.
+    /// The terms of `self`; those that it does not state are those of `other`.
     pub fn or(self, other: Self) -> Self {
         Self {
             is_denied: self.is_denied,
@@ -36,7 +36,7 @@ impl TrackTerms {
         }
     }
 
-    /// Puts what is said here in place of what `whole` says in terms.
+    /// Replaces in `terms` what `whole` states by what `self` states.
     fn replace(self, whole: Self, terms: &mut Terms) {
         let limits = &mut terms.limits;
         if self.hdcp != whole.hdcp {
@@ -46,7 +46,7 @@ impl TrackTerms {
         limits.no_av_adapter = self.av_adapter == Some(false);
     }
 
-    /// Whether a licence is the same by both.
+    /// Whether both give the same licence.
     fn is_like(self, other: Self) -> bool {
         let allows = |terms: Self| {
             (
@@ -58,7 +58,7 @@ impl TrackTerms {
     }
 }
 
-/// What a message says of each track.
+/// What a message states for each track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tracks {
     /// Sound.
@@ -72,8 +72,8 @@ pub struct Tracks {
 }
 
 impl Tracks {
-    /// Adds them to the terms for every key. These get the strictest of them, which is what a key has that
-    /// is of no track; a track that differs gets terms of its own.
+    /// Adds them to the terms for every key. These get the strictest of them, which apply to a key without
+    /// a track. A track that differs gets terms of its own.
     pub fn add_to(&self, mut terms: Terms) -> Terms {
         let named = [
             (Track::Audio, self.audio),
@@ -99,7 +99,7 @@ impl Tracks {
     }
 }
 
-/// Whether both allow it, where nothing said is no say.
+/// Whether both allow it; `None` does not count.
 fn both(one: Option<bool>, another: Option<bool>) -> Option<bool> {
     match (one, another) {
         (Some(one), Some(another)) => Some(one && another),

@@ -36,8 +36,8 @@
 //!
 //! Inferred: that persistence is off by default; what a duration means without and with
 //! real-time expiration, from the vendor's page on renewal and from PlayReady's member of that name;
-//! that a playback duration of a streaming licence is kept to by a lease, which ends no later; that
-//! a limit without a mode is one. `max_uses` is stricter than the vendor's rule: it counts the
+//! that a playback duration of a streaming licence is enforced by a lease, which ends no later; that
+//! a limit without a mode applies. `max_uses` is stricter than the vendor's rule: it counts the
 //! message and not each of its keys.
 
 use aes::Aes256;
@@ -140,7 +140,7 @@ fn version(of: Fields<'_>, only: u64) -> Result<(), Error> {
     }
 }
 
-/// The secret that `com_key_id` names, in the case that it is written in or another.
+/// The secret that `com_key_id` names, as it is, in lower case or in upper case.
 fn communication_key(
     outer: Fields<'_>,
     secrets: &dyn Secrets,
@@ -269,7 +269,7 @@ fn access_terms(server: Fields<'_>, id: Option<&str>, limits: &mut Limits) -> Re
     Ok(())
 }
 
-/// The policies by name; a name is there once.
+/// The policies by name; each name occurs once.
 fn policies<'a>(message: Fields<'a>) -> Result<Vec<(&'a str, Fields<'a>)>, Error> {
     let mut policies: Vec<(&str, Fields<'_>)> = Vec::new();
     for policy in message.objects("content_key_usage_policies")? {
@@ -399,7 +399,7 @@ mod tests {
                 Some("token_key_unknown") => matches!(result, Err(Error::KeyUnknown)),
                 Some("token_expired") => matches!(result, Err(Error::Expired(_))),
                 Some("token_not_yet_valid") => matches!(result, Err(Error::NotYetValid(_))),
-                // Whoever verifies the token, or meets its terms, refuses the others.
+                // The verification of the token, or of its terms, refuses the others.
                 _ => result.is_ok(),
             };
             assert!(fits, "{}", case["name"]);

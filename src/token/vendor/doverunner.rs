@@ -38,23 +38,23 @@
 //! | `widevine`, `playready`, `ncg`, `wiseplay` | other DRM systems |
 //! | everything else | refuses |
 //!
-//! Of durations 0 is no limit; where two of them come to one term, the shorter holds. `UHD1` and
+//! A duration of 0 is no limit. When two durations set one term, the shorter applies. `UHD1` and
 //! `UHD2` are one track here and have the stricter terms: with `SD_UHD1` there is no `uhd`. A key
-//! record that is of no track has the strictest terms of all tracks and cannot be kept from anyone by
-//! `allowed_track_types`, for which the service wants a key for each track, too.
+//! record without a track has the strictest terms of all tracks. `allowed_track_types` cannot refuse
+//! it; the service, too, needs a key for each track for that.
 //!
-//! The hash has its parts without anything between them, so it does not say where `user_id` ends and
-//! `cid` begins: who has a token for `xmovie-1` can make it one for `movie-1`. No id of a title should
-//! be the end of another's. Keys that come with the token are found under any `cid`, so the viewer
-//! is unknown: `max_streams` refuses there.
+//! The hash has no separators between its parts, so it does not show where `user_id` ends and `cid`
+//! begins: a token for `xmovie-1` can be changed to one for `movie-1`. No id of a title should be the
+//! end of another's. Keys in the token are found under any `cid`, so the viewer is unknown:
+//! `max_streams` refuses there.
 //!
 //! Documented (License Token Guide, and the sample code for `renewal_duration`, `max_stream_per_user`
-//! and `key_id` of `hls_aes`): the layout, the window, the defaults, which durations want
+//! and `key_id` of `hls_aes`): the layout, the window, the defaults, which durations need
 //! `persistent`, 0 as no limit, and that a `license_duration` is how long the content can be played.
 //!
 //! Inferred: a `license_duration` or `renewal_duration` of a stream as a lease, after which playback
 //! stops; that `expire_date` holds beside a duration (the guide says that it is ignored);
-//! `license_duration` with `playback_duration` refuses, as the two clocks cannot be kept to together;
+//! `license_duration` with `playback_duration` refuses, as the two cannot be enforced together;
 //! numbers may be text of digits, as some samples write them; `external_policy` is read as
 //! `external_key`, as the Python sample writes it; `mpeg_cenc`, which the guide has for the other
 //! systems, holds for FairPlay where there is no `hls_aes` and it has an IV.
@@ -331,7 +331,7 @@ fn fairplay(members: &Map<String, Value>) -> Result<TrackTerms, Error> {
     })
 }
 
-/// Takes away the tracks that are above what is allowed.
+/// Denies the tracks above what is allowed.
 fn deny(playback: &Map<String, Value>, tracks: &mut Tracks) -> Result<(), Error> {
     const NAME: &str = "allowed_track_types";
     let allowed = match playback.get(NAME) {
@@ -347,7 +347,7 @@ fn deny(playback: &Map<String, Value>, tracks: &mut Tracks) -> Result<(), Error>
     Ok(())
 }
 
-/// The ids that the token is for, and the keys that it brings along.
+/// The ids that the token is for, and the keys that it contains.
 fn external_keys(
     policy: &Map<String, Value>,
     cid: &Id,
@@ -365,7 +365,7 @@ fn external_keys(
     };
     reject_unknown(external, &["hls_aes", "mpeg_cenc", "ncg"])?;
     let entries: Vec<&Value> = match list(external, "hls_aes")? {
-        // What has no IV is for the other systems, where it travels with the content.
+        // A key without an IV is for the other systems, whose content has the IV.
         [] => list(external, "mpeg_cenc")?
             .iter()
             .filter(|key| key.get("iv").is_some_and(|iv| !iv.is_null()))
@@ -432,7 +432,7 @@ fn flag(members: &Map<String, Value>, name: &'static str) -> Result<Option<bool>
         .transpose()
 }
 
-/// A number, or digits; 0 says nothing.
+/// A number, or digits as text; 0 counts as absent.
 fn number(members: &Map<String, Value>, name: &'static str) -> Result<Option<u32>, Error> {
     let number = match members.get(name) {
         None => return Ok(None),

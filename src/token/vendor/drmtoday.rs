@@ -1,7 +1,7 @@
 //! Upfront authorisation tokens of castLabs `DRMtoday`.
 //!
 //! A JWT (HS256, HS384 or HS512, header `kid`) with two claims that are JSON in a string: `optData`
-//! says who asks, `crt` is the customer rights token, or a list of them.
+//! names the viewer, `crt` is the customer rights token, or a list of them.
 //!
 //! | claim | here |
 //! |---|---|
@@ -24,7 +24,7 @@
 //! | `accountingId`, `message` | informs |
 //! | `ref`, and everything else | refuses: templates are kept by the service, and concurrency (`csl`) is counted by it |
 //!
-//! A profile is written `{"type": "rental", …}`, or the older way `{"rental": {…}}`.
+//! A profile is `{"type": "rental", …}`, or in the older form `{"rental": {…}}`.
 //!
 //! Documented by castLabs ("License Delivery Authorization", "License Delivery Info Codes", "CRT
 //! Selectors and Selective Overrides"; Brightcove's `CustomerRightsToken` for the units): the claims,
@@ -94,7 +94,7 @@ pub fn read(claims: &Map<String, Value>, now: u64) -> Result<Grant, Error> {
     for rights in &rights {
         let rights = rights.as_object().ok_or(Error::Malformed("crt"))?;
         let (key, terms) = terms(rights)?;
-        // Two answers to one question are none.
+        // Two rights for one key contradict each other.
         if keys.contains(&key) {
             return Err(Error::Malformed("assetId"));
         }
@@ -200,7 +200,7 @@ fn rental(rights: &Map<String, Value>) -> Result<Option<&Map<String, Value>>, Er
         "purchase" => reject_unknown(terms, &["type"]).map(|()| None),
         "rental" => {
             reject_unknown(terms, &TERMS)?;
-            // A rental without any end is none.
+            // A rental must have an end.
             let has_end = TERMS
                 .into_iter()
                 .skip(1)
@@ -276,7 +276,7 @@ fn tracks(rights: &Map<String, Value>) -> Result<Tracks, Error> {
     })
 }
 
-/// What is said of a track, by DRM system: what concerns this one.
+/// The terms of a track: those for every DRM system, and those for FairPlay.
 fn of_track(systems: &Map<String, Value>) -> Result<TrackTerms, Error> {
     let mut terms = TrackTerms::default();
     for system in ["*", "FairPlayM"] {
@@ -300,7 +300,7 @@ fn of_track(systems: &Map<String, Value>) -> Result<TrackTerms, Error> {
     Ok(terms)
 }
 
-/// An HDCP version, written `HDCP_V2_2` or `HDCP_v22`.
+/// An HDCP version, such as `HDCP_V2_2` or `HDCP_v22`.
 fn hdcp(version: &str) -> Result<Hdcp, Error> {
     match version.to_ascii_uppercase().as_str() {
         "HDCP_NONE" => Ok(Hdcp::None),
@@ -311,7 +311,7 @@ fn hdcp(version: &str) -> Result<Hdcp, Error> {
     }
 }
 
-/// A member that says something: `null` does not.
+/// A member that is present and not `null`.
 fn non_null<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     members.get(name).filter(|value| !value.is_null())
 }
@@ -331,7 +331,7 @@ fn object<'a>(
         .transpose()
 }
 
-/// The JSON that a claim has in a string.
+/// The JSON in a claim that is a string.
 fn document(claims: &Map<String, Value>, name: &'static str) -> Result<Value, Error> {
     let text = text_of(claims, name)?;
     encoding::json(text.as_bytes()).map_err(|_| Error::Malformed(name))

@@ -1,7 +1,7 @@
 //! Custom data of Kaltura's universal DRM (`uDRM`).
 //!
-//! A licence request has two members in its query, each percent-encoded once more than the query
-//! needs, or not:
+//! A licence request has two parameters in its query. Each may be percent-encoded once more than the
+//! query needs:
 //!
 //! ```text
 //! custom_data = base64(JSON)
@@ -22,9 +22,9 @@
 //! The message says who asks for what. It has no terms and no end: both come from the back end, and
 //! the entitlement is valid only together with its answer.
 //!
-//! A digest with the secret in front can be continued by who does not have the secret. What comes out
-//! is the JSON, bytes that are none, and what was added: a document is read to its last byte, so that
-//! is refused.
+//! A digest with the secret in front can be extended without the secret. The extended message is the
+//! JSON, bytes that are not JSON, and what was added. A document is read to its last byte, so such a
+//! message is refused.
 //!
 //! Documented (Kaltura's server, `DrmLicenseUtils.php`, and the messages in Kaltura's players): the
 //! layout, `ca_system`, `user_token`, `account_id` as a number or text, `content_id` with commas,
@@ -103,7 +103,7 @@ pub fn read(text: &str, signature: Option<&str>, secrets: &dyn Secrets) -> Resul
     let keys = keys.iter().filter_map(|id| Id::from_text(id)).collect();
     Ok(Grant {
         entitlement: Entitlement::new(vec![Entry::new(keys, Terms::default())?]),
-        // There are many ways to write the same message, and they are one.
+        // One message has many encodings; all have the same digest.
         id: Some(hex::encode(digest)),
         claims: members,
         needs_callback: true,
@@ -111,7 +111,7 @@ pub fn read(text: &str, signature: Option<&str>, secrets: &dyn Secrets) -> Resul
     })
 }
 
-/// Base64, percent-encoded or not. A query that was decoded may have made spaces of its `+`.
+/// Base64, percent-encoded or not. Decoding the query may have turned `+` into spaces.
 fn bytes(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut base64 = String::with_capacity(text.len());
     let mut parts = text.split('%');
@@ -125,7 +125,7 @@ fn bytes(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     encoding::base64(&base64.replace(' ', "+"))
 }
 
-/// Ids in a list, or between commas. `None` when one of them is none; `*` is none.
+/// Ids in a list, or between commas. `None` when one of them is not an id; `*` is not an id.
 fn ids(value: &Value) -> Option<Vec<String>> {
     let ids: Vec<String> = match value {
         Value::Array(list) => list.iter().map(id).collect::<Option<_>>()?,

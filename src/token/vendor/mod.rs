@@ -1,4 +1,4 @@
-//! Vendors: where their players put a token, what they read, and what their tokens say.
+//! Vendors: where their players put a token, what they read, and what their tokens contain.
 //!
 //! A vendor is one file with one [`Vendor`], and one row of [`VENDORS`].
 
@@ -39,7 +39,7 @@ pub struct Vendor {
     pub name: &'static str,
     /// Headers with a token, in lower case.
     pub headers: &'static [&'static str],
-    /// Whether the headers hold a list of tokens between commas, and that of the content is the first.
+    /// Whether the headers hold a list of tokens between commas. The first one is for the content.
     pub header_is_list: bool,
     /// Query parameters with a token. Their case does not matter.
     pub parameters: &'static [&'static str],
@@ -47,9 +47,9 @@ pub struct Vendor {
     pub cors_headers: &'static [&'static str],
     /// `alg` of JWKs that hold secrets for messages that are not JWTs.
     pub key_algorithms: &'static [&'static str],
-    /// What its players read, whatever they send and accept.
+    /// The form of reply that its players read, whatever they send and accept.
     pub reply: Option<ReplyHabit>,
-    /// What its tokens say; `None` where its players send tokens of this server's own kind.
+    /// How its tokens are read; `None` when its players send tokens of this server's own kind.
     pub dialect: Option<Dialect>,
 }
 
@@ -67,7 +67,7 @@ impl Vendor {
     };
 }
 
-/// What the players of a vendor read in one case, in place of the form in which they send.
+/// The form that a vendor's players read in one case, instead of the form in which they send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyHabit {
     /// They send a form and read base64.

@@ -129,7 +129,7 @@ pub fn read(claims: &Map<String, Value>, now: u64) -> Result<Grant, Error> {
     })
 }
 
-/// Refuses a token that is to be used once and lives too long for that to be kept in mind.
+/// Refuses a token for one use that lives too long to be remembered.
 fn check_life(token: Fields<'_>, now: u64) -> Result<(), Error> {
     let expires = time(token, "exp")?.ok_or(Error::Malformed("exp"))?;
     let from_now = expires > now.saturating_add(LONGEST_LIFE + LEEWAY);
@@ -146,7 +146,7 @@ fn ids(right: Fields<'_>) -> Result<Vec<Id>, Error> {
     let mut ids: Vec<Id> = Vec::new();
     let content = right.text("contentId")?;
     for name in content.into_iter().chain(right.texts("defaultKcIds")?) {
-        // `*` is no id of a content.
+        // `*` is not the id of a content.
         let id = Id::from_text(name).filter(|_| name != "*");
         let id = id.ok_or(Error::Malformed("contentRights"))?;
         if !ids.contains(&id) {
@@ -290,7 +290,7 @@ mod tests {
                     Ok(grant) => is_limit(&grant),
                     Err(error) => matches!(error, Error::Unsupported(_)),
                 },
-                // Whoever verifies the token refuses the others.
+                // The verification of the token refuses the others.
                 _ => result.is_ok(),
             };
             assert!(fits, "{}", case["name"]);

@@ -329,7 +329,7 @@ impl<'a> Message<'a> {
             match option.signer(jwt, platform, now).await {
                 Ok(Some(signer)) => return SignedBy::key(option, &signer),
                 Ok(None) => {}
-                // That another option has no such key is no news.
+                // Another refusal is known already; that this option has no such key adds nothing.
                 Err(token::Error::KeyUnknown) if refused.is_some() => {}
                 Err(error) => refused = Some(error),
             }
@@ -516,7 +516,7 @@ async fn refused_by(
     Ok(verdicts.collect())
 }
 
-/// The terms for an asset as the server would come to them, up to what it asks of device, place and
+/// The terms for an asset as the server would find them, except for what depends on device, place and
 /// back end.
 async fn allowed(
     licences: &LicenceServer<Settings>,
@@ -899,7 +899,7 @@ mod tests {
             json!({"persist": true, "storage_seconds": 2_592_000, "playback_seconds": 172_800, "max_uses": 4})
         );
 
-        // Without the plan, the next option lets it in, which stores nothing.
+        // Without the plan, the next option accepts it, which does not allow storing.
         let stream = explained(&licences, &minted(&[id]), &["movie-1"]).await;
         assert!(stream.is_good);
         assert_eq!(stream.document["allows"][0]["policy"], "movies-2");

@@ -21,14 +21,14 @@ use crate::signing_key::{Secret, SigningKey};
 /// The environment variable with the key, where no file is named.
 const KEY: &str = "KEYLET_TOKEN_KEY";
 
-/// What a token is to say, and who signs it.
+/// What a token is to contain, and the key that signs it.
 #[derive(Args)]
 pub struct Arguments {
     /// File with the key that signs: a private or symmetric JWK, PEM (RSA, P-256, Ed25519), or with --hmac
     /// a secret; `-` is standard input. Without it, the key itself is in the environment, `KEYLET_TOKEN_KEY`
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// The key is a secret, written so
+    /// The key is a secret, in this form
     #[arg(
         long,
         value_enum,

@@ -91,7 +91,7 @@ impl Store {
     /// Opens a store.
     ///
     /// # Errors
-    /// A file that cannot be opened, or that another host has open; a URL that is none.
+    /// A file that cannot be opened, or that another host has open; an invalid URL.
     pub fn open(choice: &StoreChoice) -> Result<Self> {
         Ok(match choice {
             StoreChoice::File(path) => Self::File(File::open(path)?),
@@ -154,7 +154,7 @@ impl Store {
         }
     }
 
-    /// Adds to a counter, which begins at 0, and returns what it comes to.
+    /// Adds to a counter, which begins at 0, and returns the new value.
     ///
     /// # Errors
     /// A store that fails; [`NotACounter`].

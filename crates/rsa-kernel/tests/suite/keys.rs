@@ -1,4 +1,4 @@
-//! What keys are taken, and what becomes of keys that are wrong.
+//! Which keys are accepted, and what happens to keys that are wrong.
 
 use keylet_rsa_kernel::{DecryptError, Kernel, KeyError, OutOfRange, PrivateKey, PublicKey};
 use rand_chacha::ChaCha20Rng;
@@ -129,7 +129,7 @@ fn operations_at_one_time_share_a_key() {
     });
 }
 
-/// Random numbers that are none.
+/// A generator whose numbers are not random but zero.
 struct Zeros;
 
 impl TryRng for Zeros {

@@ -1,4 +1,4 @@
-//! What the kernel promises, held against others.
+//! What the kernel promises, checked against other implementations.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
