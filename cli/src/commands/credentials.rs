@@ -416,7 +416,7 @@ fn check(variables: &Provided) -> Result<Option<String>> {
     variables.insert("fairplay_test_credentials".to_owned(), "true".to_owned());
     let loaded = runtime.block_on(Credentials::load(&Settings(variables)));
     let checked = match loaded {
-        Ok(Some(credentials)) => credentials.check(),
+        Ok(Some(credentials)) => credentials.check(&mut random::system()),
         Ok(None) => bail!("there is no credential"),
         Err(error) => Err(error),
     };

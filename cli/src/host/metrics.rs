@@ -36,6 +36,7 @@ pub struct Metrics {
     memory: Gauge,
     memory_peak: Gauge<u64, AtomicU64>,
     guest: Counter<f64, AtomicU64>,
+    lost: Counter,
 }
 
 /// `code` is the code of a refusal, or `ok`.
@@ -64,6 +65,7 @@ impl Default for Metrics {
             memory: Gauge::default(),
             memory_peak: Gauge::default(),
             guest: Counter::default(),
+            lost: Counter::default(),
         };
         let registry = &mut this.registry;
         registry.register(
@@ -107,6 +109,11 @@ impl Default for Metrics {
             "How long instances have calculated, without what the host does for them",
             this.guest.clone(),
         );
+        registry.register(
+            "audit_records_lost",
+            "Lines of instances that could not be written to the output",
+            this.lost.clone(),
+        );
         this
     }
 }
@@ -121,6 +128,11 @@ impl Metrics {
     /// An instance was handed another request.
     pub fn reused(&self) {
         self.reused.inc();
+    }
+
+    /// Lines of instances that could not be written to the output.
+    pub fn lost_lines(&self) -> Counter {
+        self.lost.clone()
     }
 
     /// The most linear memory that one instance has had, in bytes.

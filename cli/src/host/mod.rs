@@ -8,6 +8,7 @@ mod imports;
 mod manifest;
 mod metrics;
 mod outbound;
+mod output;
 mod server;
 mod state;
 mod store;

@@ -7,8 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::unfold;
-use http::header::HOST;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -16,15 +17,17 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use keylet::service::{CODE_HEADER, MAX_BODY};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use wasmtime_wasi_http::WasiBody;
 
 use super::metrics::Metrics;
 use super::outbound::AllowedHosts;
+use super::output::Output;
 use super::state::Shared;
 use super::store::{Store, StoreChoice};
 use super::variables::{Provided, Resolved, outbound_hosts, resolve};
@@ -33,6 +36,21 @@ use super::{Application, Manifest};
 
 /// How long the body of a request may take to come.
 const LONGEST_BODY: Duration = Duration::from_secs(30);
+
+/// After so long, the body of a request comes with [`SLOWEST_BODY`] at least.
+const BODY_HEAD_START: Duration = Duration::from_secs(5);
+
+/// The fewest bytes of a body in a second.
+const SLOWEST_BODY: u64 = 1024;
+
+/// How much of a body that is too long is read, in bytes.
+const LONGEST_SKIPPED: u64 = 16 << 18;
+
+/// How long a request waits for an instance.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How long accepting pauses when there is no descriptor for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long requests under way may take once the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -51,7 +69,7 @@ pub struct Options {
     pub reuse: Option<Reuse>,
     /// How many threads serve; `None`: as many as there are processors.
     pub threads: Option<usize>,
-    /// How long the body of a request may take to come.
+    /// How long the body of a request may take to come; one that comes slowly is given up before.
     pub longest_body: Duration,
 }
 
@@ -119,7 +137,9 @@ impl Server {
             environment,
             store,
             outbound: Arc::new(outbound),
-            show_output: options.show_output,
+            output: options
+                .show_output
+                .then(|| Output::start(std::io::stdout(), metrics.lost_lines())),
             metrics: Arc::clone(&metrics),
             is_timed: options.metrics.is_some(),
             is_stopping: AtomicBool::new(false),
@@ -129,7 +149,9 @@ impl Server {
             .map_err(|error| anyhow!("the component: {error:#}"))?;
         let front = Arc::new(Front {
             instances,
-            slots: Semaphore::new(usize::try_from(INSTANCES).unwrap_or(usize::MAX)),
+            slots: Arc::new(Semaphore::new(
+                usize::try_from(INSTANCES).unwrap_or(usize::MAX),
+            )),
             metrics: Arc::clone(&metrics),
             longest_body: options.longest_body,
         });
@@ -241,6 +263,9 @@ impl Server {
             let _ = self.runtime.block_on(accepting);
         }
         self.shared.is_stopping.store(true, Ordering::Relaxed);
+        if let Some(output) = &self.shared.output {
+            output.flush(GRACE);
+        }
     }
 }
 
@@ -275,6 +300,7 @@ fn listen(
 
 async fn accept(listener: TcpListener, answer: Answer, mut stopped: watch::Receiver<bool>) {
     let connections = GracefulShutdown::new();
+    let mut is_paused = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -282,6 +308,9 @@ async fn accept(listener: TcpListener, answer: Answer, mut stopped: watch::Recei
         };
         match accepted {
             Ok((stream, client)) => {
+                if std::mem::take(&mut is_paused) {
+                    tracing::info!("connections are accepted again");
+                }
                 let connection = connections.watch(connection(stream, client, answer.clone()));
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {
@@ -289,7 +318,14 @@ async fn accept(listener: TcpListener, answer: Answer, mut stopped: watch::Recei
                     }
                 });
             }
-            Err(error) => tracing::warn!(%error, "accepting a connection"),
+            // There is no descriptor left, perhaps. Others are closed meanwhile.
+            Err(error) => {
+                if !is_paused {
+                    tracing::warn!(%error, "connections are not accepted for now");
+                }
+                is_paused = true;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
     drop(listener);
@@ -321,57 +357,152 @@ fn connection(
 /// counted and logged.
 struct Front {
     instances: Instances,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     longest_body: Duration,
 }
 
+/// Why a request is not handed to an instance.
+enum Unserved {
+    /// Its body does not come, or too slowly.
+    Slow,
+    /// Its client is gone.
+    Broken,
+    /// No instance is free.
+    Busy,
+}
+
 impl Front {
-    /// A body that fails when it takes too long: it holds a slot, and an instance.
-    fn in_time(&self, body: Incoming) -> WasiBody {
-        let deadline = tokio::time::Instant::now() + self.longest_body;
-        let frames = unfold(body, move |mut body| async move {
-            let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
-                Ok(frame) => frame?.map_err(Into::into),
-                Err(_) => Err(wasmtime_wasi_http::Error::ConnectionReadTimeout),
-            };
-            Some((frame, body))
-        });
-        StreamBody::new(frames).boxed_unsync()
+    /// The body of a request, at most one byte longer than the component takes. It is read before the request takes
+    /// a slot, so that a slow client holds up nobody.
+    async fn body(&self, mut body: Incoming) -> Result<Bytes, Unserved> {
+        let started = tokio::time::Instant::now();
+        let mut read = BytesMut::new();
+        let mut length = 0_u64;
+        // What is too long is read on for a while: a client that still sends would not see the refusal.
+        while length <= LONGEST_SKIPPED {
+            let due = Duration::from_secs(length / SLOWEST_BODY);
+            let longest = self.longest_body.min(BODY_HEAD_START + due);
+            let frame = tokio::time::timeout_at(started + longest, body.frame());
+            match frame.await.map_err(|_| Unserved::Slow)? {
+                None => break,
+                Some(frame) => {
+                    let frame = frame.map_err(|_| Unserved::Broken)?;
+                    if let Ok(data) = frame.into_data() {
+                        let room = (MAX_BODY + 1).saturating_sub(read.len());
+                        read.extend_from_slice(data.get(..room).unwrap_or(&data));
+                        length =
+                            length.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+                    }
+                }
+            }
+        }
+        Ok(read.freeze())
+    }
+
+    /// A slot, once one is free.
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, Unserved> {
+        let slot = Arc::clone(&self.slots).acquire_owned();
+        match tokio::time::timeout(LONGEST_WAIT, slot).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) | Err(_) => Err(Unserved::Busy),
+        }
+    }
+
+    async fn serve(
+        &self,
+        mut request: Request<Incoming>,
+        client: SocketAddr,
+    ) -> Result<Response<WasiBody>, Unserved> {
+        if !has_authority(&mut request) {
+            return Ok(empty(StatusCode::BAD_REQUEST));
+        }
+        if let Ok(address) = client.to_string().parse() {
+            request.headers_mut().insert("spin-client-addr", address);
+        }
+        let (mut parts, body) = request.into_parts();
+        let body = self.body(body).await?;
+        if parts.headers.contains_key(CONTENT_LENGTH) {
+            parts.headers.insert(CONTENT_LENGTH, body.len().into());
+        }
+        let body = Full::new(body).map_err(|never| match never {});
+        let request = Request::from_parts(parts, body.boxed_unsync());
+        let slot = self.slot().await?;
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        match self.instances.handle(request).await {
+            Ok(response) => Ok(response.map(|body| holding(body, slot))),
+            Err(error) => {
+                tracing::error!(%method, path, error = format!("{error:#}"), "the component failed");
+                Ok(empty(StatusCode::INTERNAL_SERVER_ERROR))
+            }
+        }
     }
 
     /// Answers a request and logs it: method, path, status, time. The query may hold a token, so
     /// it is not logged.
-    async fn respond(
-        &self,
-        mut request: Request<Incoming>,
-        client: SocketAddr,
-    ) -> Response<WasiBody> {
+    async fn respond(&self, request: Request<Incoming>, client: SocketAddr) -> Response<WasiBody> {
         let started = Instant::now();
         let in_flight = self.metrics.begin();
-        let _slot = self.slots.acquire().await;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        if let Ok(address) = client.to_string().parse() {
-            request.headers_mut().insert("spin-client-addr", address);
-        }
-        let empty = |status| {
-            let mut response = Response::new(whole(String::new()));
-            *response.status_mut() = status;
-            response
-        };
-        let response = if has_authority(&mut request) {
-            let request = request.map(|body| self.in_time(body));
-            self.instances.handle(request).await.unwrap_or_else(|error| {
-                tracing::error!(%method, path, error = format!("{error:#}"), "the component failed");
-                empty(StatusCode::INTERNAL_SERVER_ERROR)
-            })
-        } else {
-            empty(StatusCode::BAD_REQUEST)
-        };
+        let response = self.serve(request, client).await;
+        let response = response.unwrap_or_else(Unserved::into_response);
         in_flight.end(&path, &response, started.elapsed());
         tracing::info!(%method, path, status = response.status().as_u16(), ms = millis(started), "request");
         response
     }
+}
+
+impl Unserved {
+    /// A problem document, as those of the component (RFC 9457).
+    fn into_response(self) -> Response<WasiBody> {
+        let (status, code, title) = match self {
+            Self::Slow | Self::Broken => (
+                StatusCode::REQUEST_TIMEOUT,
+                "request_too_slow",
+                "The body of the request did not come in time.",
+            ),
+            Self::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "host_busy",
+                "No instance was free in time.",
+            ),
+        };
+        let document = serde_json::json!({
+            "type": format!("/docs/errors.md#{code}"),
+            "title": title,
+            "status": status.as_u16(),
+            "code": code,
+        });
+        let mut response = Response::new(whole(document.to_string()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert(CODE_HEADER, HeaderValue::from_static(code));
+        if matches!(self, Self::Busy) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        } else {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// A body that holds a slot until it is handed over.
+fn holding(body: WasiBody, slot: OwnedSemaphorePermit) -> WasiBody {
+    let frames = unfold((body, slot), |(mut body, slot)| async move {
+        let frame = body.frame().await?;
+        Some((frame, (body, slot)))
+    });
+    StreamBody::new(frames).boxed_unsync()
+}
+
+fn empty(status: StatusCode) -> Response<WasiBody> {
+    let mut response = Response::new(whole(String::new()));
+    *response.status_mut() = status;
+    response
 }
 
 /// Whether a request says for which host it is, as WASI wants it and from HTTP/1.1 on every request must

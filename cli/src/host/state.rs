@@ -9,6 +9,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::metrics::{Memory, Metrics, Stopwatch};
 use super::outbound::{AllowedHosts, Outbound};
+use super::output::Output;
 use super::store::Store;
 use super::variables::Resolved;
 
@@ -22,8 +23,8 @@ pub struct Shared {
     pub store: Option<Store>,
     /// Where it may send requests to.
     pub outbound: Arc<AllowedHosts>,
-    /// Whether what it writes goes to the host's standard output.
-    pub show_output: bool,
+    /// Where what it writes goes; `None`: nowhere.
+    pub output: Option<Output>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Whether the time that instances calculate is counted: each call between an instance and its host
@@ -65,8 +66,8 @@ impl State {
     pub fn new(shared: &Arc<Shared>) -> Self {
         let mut wasi = WasiCtx::builder();
         wasi.envs(&shared.environment);
-        if shared.show_output {
-            wasi.inherit_stdout().inherit_stderr();
+        if let Some(output) = &shared.output {
+            wasi.stdout(output.clone()).inherit_stderr();
         }
         Self {
             wasi: wasi.build(),

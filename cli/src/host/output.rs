@@ -1,0 +1,243 @@
+//! What instances write, the audit trail. Lines are queued, and a thread of its own writes them: an output that is
+//! closed or not read stalls no request.
+
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// Lines that wait to be written. An audit record has some 800 bytes.
+const QUEUE: usize = 8192;
+
+/// The longest line in bytes. A longer one is written in parts.
+const LONGEST_LINE: usize = 1 << 16;
+
+enum Message {
+    Line(Vec<u8>),
+    /// Everything before it is written: say so.
+    Flush(SyncSender<()>),
+}
+
+/// A queue of lines before an output.
+#[derive(Clone)]
+pub struct Output {
+    messages: SyncSender<Message>,
+    lost: Counter,
+}
+
+impl Output {
+    /// Begins to write to an output. `lost` counts the lines that could not be written.
+    pub fn start(to: impl Write + Send + 'static, lost: Counter) -> Self {
+        let (messages, received) = sync_channel(QUEUE);
+        let counter = lost.clone();
+        std::thread::spawn(move || write(to, &received, &counter));
+        Self { messages, lost }
+    }
+
+    /// Waits until what is queued is written, or for as long.
+    pub fn flush(&self, longest: Duration) {
+        let (done, written) = sync_channel(1);
+        if self.messages.try_send(Message::Flush(done)).is_ok() {
+            let _ = written.recv_timeout(longest);
+        }
+    }
+
+    fn send(&self, line: Vec<u8>) {
+        match self.messages.try_send(Message::Line(line)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                report(&self.lost, "the output is not read");
+            }
+        }
+    }
+}
+
+/// Counts a lost line. It is logged for the first one, and each time that the number has doubled.
+fn report(lost: &Counter, reason: &str) {
+    let number = lost.inc() + 1;
+    if number.is_power_of_two() {
+        tracing::error!(lost = number, reason, "audit records are lost");
+    }
+}
+
+fn write(mut to: impl Write, messages: &Receiver<Message>, lost: &Counter) {
+    while let Ok(message) = messages.recv() {
+        match message {
+            Message::Line(line) => {
+                if let Err(error) = to.write_all(&line).and_then(|()| to.flush()) {
+                    report(lost, &error.to_string());
+                }
+            }
+            Message::Flush(done) => drop(done.try_send(())),
+        }
+    }
+}
+
+impl IsTerminal for Output {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Output {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(Lines::new(self))
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(Lines::new(self))
+    }
+}
+
+/// The output of one instance, which is cut into lines: those of several instances do not mix.
+struct Lines {
+    output: Output,
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    fn new(output: &Output) -> Self {
+        Self {
+            output: output.clone(),
+            begun: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.begun.extend_from_slice(part);
+            if part.ends_with(b"\n") || self.begun.len() > LONGEST_LINE {
+                self.output.send(std::mem::take(&mut self.begun));
+            }
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if !self.begun.is_empty() {
+            self.output.send(std::mem::take(&mut self.begun));
+        }
+    }
+}
+
+impl AsyncWrite for Lines {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.push(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl OutputStream for Lines {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(LONGEST_LINE)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Lines {
+    async fn ready(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// An output that takes bytes while it is not locked.
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// An output that was closed.
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_of_several_instances_do_not_mix() {
+        let written = Shared::default();
+        let output = Output::start(written.clone(), Counter::default());
+        let (mut one, mut other) = (Lines::new(&output), Lines::new(&output));
+        one.push(b"first ");
+        other.push(b"second\nthird");
+        one.push(b"line\n");
+        drop(other);
+        output.flush(Duration::from_secs(10));
+        assert_eq!(&*written.0.lock().unwrap(), b"second\nfirst line\nthird");
+    }
+
+    #[test]
+    fn an_output_that_is_not_read_holds_nobody_up_and_its_loss_is_counted() {
+        let written = Shared::default();
+        let lost = Counter::default();
+        let output = Output::start(written.clone(), lost.clone());
+        let blocked = written.0.lock().unwrap();
+        let mut lines = Lines::new(&output);
+        let more = 100;
+        for _ in 0..QUEUE + 1 + more {
+            lines.push(b"a line\n");
+        }
+        // One more may be with the thread that writes.
+        assert!((more..=more + 1).contains(&usize::try_from(lost.get()).unwrap()));
+        drop(blocked);
+        output.flush(Duration::from_secs(10));
+        assert!(written.0.lock().unwrap().len() >= QUEUE * b"a line\n".len());
+    }
+
+    #[test]
+    fn an_output_that_was_closed_counts_every_line() {
+        let lost = Counter::default();
+        let output = Output::start(Closed, lost.clone());
+        Lines::new(&output).push(b"one\ntwo\n");
+        output.flush(Duration::from_secs(10));
+        assert_eq!(lost.get(), 2);
+    }
+}
