@@ -141,6 +141,16 @@ impl From<SettingError> for SettingsError {
 }
 
 impl SettingsError {
+    /// Whether nothing is wrong but that settings are not set.
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::Invalid(problems) => problems
+                .iter()
+                .all(|problem| problem.kind == SettingErrorKind::Missing),
+            Self::Platform(_) => false,
+        }
+    }
+
     /// The code of this error.
     pub fn code(&self) -> Code {
         match self {

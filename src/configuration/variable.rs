@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 21] = [
+pub const VARIABLES: [Variable; 22] = [
     public(
         "fairplay_certificate",
         None,
@@ -107,6 +107,11 @@ pub const VARIABLES: [Variable; 21] = [
         "session_period",
         Some("60"),
         "The length of a session's period in seconds: 4 to 600.",
+    ),
+    public(
+        "stream_handovers",
+        Some("1"),
+        "How often in five minutes a viewer goes on with another device at once, before the lease of the last one is over: 0 to 10.",
     ),
 ];
 

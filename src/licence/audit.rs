@@ -8,7 +8,7 @@ use crate::content_key::{ContentKey, KeyQuery};
 use crate::drm::{Details, DrmSystem, Request};
 use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
 use crate::error::Code;
-use crate::session::{self, ActiveSession, SessionState};
+use crate::session::{self, ActiveSession, EndedSession, SessionState};
 
 /// Version of the record: it changes when a member changes its meaning or is removed.
 pub const VERSION: u32 = 1;
@@ -47,6 +47,9 @@ pub struct Audit<'a> {
     /// The session that the decision belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionAudit>,
+    /// The sessions that the operator ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<EndedAudit>,
     /// What the DRM system adds.
     #[serde(flatten, serialize_with = "members")]
     pub details: Details,
@@ -80,6 +83,28 @@ pub struct SessionAudit {
     pub id: String,
     /// Its state.
     pub state: SessionState,
+    /// The session that was ended for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<EndedSession>,
+}
+
+/// The sessions that the operator ended.
+#[derive(Serialize)]
+pub struct EndedAudit {
+    count: usize,
+    /// Until when the last of their devices may play on, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plays_until: Option<u64>,
+}
+
+impl EndedAudit {
+    /// What the audit says of sessions that were ended.
+    pub fn from_sessions(ended: &[EndedSession]) -> Self {
+        Self {
+            count: ended.len(),
+            plays_until: ended.iter().filter_map(|session| session.plays_until).max(),
+        }
+    }
 }
 
 #[derive(Serialize, Default)]
@@ -125,6 +150,7 @@ impl<'a> Audit<'a> {
             granted: None,
             use_: None,
             session: None,
+            ended: None,
             details: Details::new(),
         }
     }
@@ -203,9 +229,22 @@ impl<'a> Audit<'a> {
         });
     }
 
-    /// The line.
+    /// The line. Characters that a reader of logs takes for the end of a line, or that change how it is shown, are
+    /// escaped.
     pub fn line(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        let line = serde_json::to_string(self).unwrap_or_default();
+        if line.is_ascii() && !line.contains('\x7f') {
+            return line;
+        }
+        let mut escaped = String::with_capacity(line.len());
+        for character in line.chars() {
+            if is_hidden(character) {
+                escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+            } else {
+                escaped.push(character);
+            }
+        }
+        escaped
     }
 }
 
@@ -215,8 +254,16 @@ impl SessionAudit {
         Self {
             id: session.ticket.id.clone(),
             state: session.state,
+            replaced: session.replaced.clone(),
         }
     }
+}
+
+/// Whether a character is a control, ends a line, or changes the direction of text (Unicode 16, general categories
+/// Cc, Zl and Zp, and the format characters of UAX #9 and of width zero).
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Writes details as members.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::audit::{Audit, SessionAudit};
+use super::audit::{Audit, EndedAudit, SessionAudit};
 use super::{Error, LicenceServer};
 use crate::content_key::KeyQuery;
 use crate::drm::DrmSystem;
@@ -15,7 +15,9 @@ use crate::id::Id;
 use crate::platform::{Platform, once};
 use crate::policy::Admission;
 use crate::server_secret::{Label, ServerSecret};
-use crate::session::{self, ActiveSession, Opening, Period, SessionState, Sessions, Ticket};
+use crate::session::{
+    self, ActiveSession, Handovers, Opening, Period, SessionState, Sessions, Ticket,
+};
 use crate::token::{self};
 
 /// What the audit calls sessions.
@@ -86,7 +88,18 @@ impl<P: Platform> LicenceServer<P> {
             .copied()
     }
 
-    /// Opens a session for the bearer of a token.
+    /// How many immediate hand-overs a viewer has.
+    ///
+    /// # Errors
+    /// What is wrong with `stream_handovers`.
+    pub async fn stream_handovers(&self) -> Result<Handovers, crate::configuration::SettingsError> {
+        once(&self.stream_handovers, Handovers::load(&self.platform))
+            .await
+            .copied()
+    }
+
+    /// Opens a session for the bearer of a token. `last`: the token of the session that the player had
+    /// before, whose slot it gets back.
     ///
     /// # Errors
     /// [`Error::Token`] and [`Error::Entitlement`]; [`Error::SessionsOff`]; [`Error::Request`];
@@ -96,11 +109,12 @@ impl<P: Platform> LicenceServer<P> {
         system: DrmSystem,
         request_id: &str,
         tokens: &token::Found,
+        last: Option<&str>,
         wanted: &Value,
     ) -> Result<Session, Error> {
         let mut audit = Audit::new(SESSION, self.platform.now(), request_id);
         let result = self
-            .decide_session(system, tokens, wanted, &mut audit)
+            .decide_session(system, tokens, last, wanted, &mut audit)
             .await;
         self.audited(audit, result)
     }
@@ -109,6 +123,7 @@ impl<P: Platform> LicenceServer<P> {
         &self,
         system: DrmSystem,
         tokens: &token::Found,
+        last: Option<&str>,
         wanted: &Value,
         audit: &mut Audit<'_>,
     ) -> Result<Session, Error> {
@@ -151,9 +166,12 @@ impl<P: Platform> LicenceServer<P> {
             }
         };
         audit.policy = admission.option.map(|option| option.name.clone());
-        let owner = match &wanted.device {
-            Some(name) => secret.pseudonym(Label::Session, format!("app/{name}").as_bytes()),
-            None => {
+        let last = last.and_then(|last| Ticket::read(last, secret).ok());
+        let last = last.filter(|last| last.subject == subject);
+        let owner = match (&wanted.device, last) {
+            (Some(name), _) => secret.pseudonym(Label::Session, format!("app/{name}").as_bytes()),
+            (None, Some(last)) => last.owner,
+            (None, None) => {
                 let mut random = [0; 16];
                 self.platform.fill_random(&mut random);
                 hex::encode(random)
@@ -242,6 +260,7 @@ impl<P: Platform> LicenceServer<P> {
         audit.session = Some(SessionAudit {
             id: ticket.id,
             state: SessionState::Ended,
+            replaced: None,
         });
         Ok(())
     }
@@ -290,15 +309,20 @@ impl<P: Platform> LicenceServer<P> {
     ) -> Result<usize, Error> {
         let (sessions, secret, _) = self.sessions().await?.ok_or(Error::SessionsOff)?;
         let Some(subject) = subject else {
-            return Ok(sessions.end_all().await?);
+            let ended = sessions.end_all().await?;
+            audit.ended = Some(EndedAudit::from_sessions(&ended));
+            return Ok(ended.len());
         };
         let subject = secret.pseudonym(Label::Subject, subject.as_bytes());
         audit.subject = Some(subject.clone());
         audit.session = id.map(|id| SessionAudit {
             id: id.to_owned(),
             state: SessionState::Ended,
+            replaced: None,
         });
-        Ok(sessions.end_of_subject(&subject, id).await?)
+        let ended = sessions.end_of_subject(&subject, id).await?;
+        audit.ended = Some(EndedAudit::from_sessions(&ended));
+        Ok(ended.len())
     }
 
     /// Sessions, their secret and their periods; `None` without the secret.
@@ -309,7 +333,8 @@ impl<P: Platform> LicenceServer<P> {
             return Ok(None);
         };
         let period = self.session_period().await?;
-        let sessions = Sessions::new(&self.platform, secret, period);
+        let handovers = self.stream_handovers().await?;
+        let sessions = Sessions::new(&self.platform, secret, period, handovers);
         Ok(Some((sessions, secret, period)))
     }
 

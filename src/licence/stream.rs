@@ -129,12 +129,8 @@ impl<P: Platform> LicenceServer<P> {
 }
 
 impl Stream<'_> {
-    /// Limits a lease to the time that the session lasts without a renewal. A player without its own
-    /// session sends no heartbeats, so it always gets a lease.
-    pub(super) fn clip(&self, granted: &mut Granted, has_lease: bool, now: u64) {
-        if self.ticket.is_some() && !has_lease {
-            return;
-        }
+    /// Limits a lease to the time that the slot lasts without a renewal. Every licence of a stream has a lease.
+    pub(super) fn clip(&self, granted: &mut Granted, now: u64) {
         let left = self
             .period
             .plays_until(self.period.number_at(now))

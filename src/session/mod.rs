@@ -5,15 +5,17 @@
 //! no expiry in the interface, so every key names the period after which it is obsolete.
 
 pub mod challenge;
+mod handover;
 mod period;
 mod record;
 mod slot;
 mod ticket;
 mod uses;
 
+pub use handover::{Handovers, VARIABLE as STREAM_HANDOVERS};
 pub use period::{Period, VARIABLE as SESSION_PERIOD};
 pub use record::Record;
-pub use slot::{ActiveSession, Opening, SessionState, Sessions};
+pub use slot::{ActiveSession, EndedSession, Opening, SessionState, Sessions};
 pub use ticket::Ticket;
 pub use uses::{Claim, REPEAT_SECONDS, REPEATS, Use};
 

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::period::Period;
 use super::ticket::Ticket;
+use crate::entitlement::StreamsFull;
 
-/// Sessions that were ended: id, and the day of their counter of ends.
-pub(super) type Leftovers = Vec<(String, u64)>;
+/// A session by its id and the day of its opening, counted from 1970: what the keys of its counters hold.
+pub(super) type SessionName = (String, u64);
 
 /// What the store knows of a slot's last session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,12 @@ pub struct Record {
     /// Playback session id of the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) playback: Option<u64>,
+    /// Pseudonym of the second device, to which the first one sends what it plays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) second: Option<String>,
+    /// The session whose counters hold the devices: the first of those that the same device had one after
+    /// the other.
+    pub(super) seat: SessionName,
     /// The id of the token that opened it: the beginning of its SHA-256.
     pub token: String,
     /// When it was opened, in seconds since 1970.
@@ -34,11 +41,34 @@ pub struct Record {
     pub(super) renewed: u64,
     /// The length of a period in seconds.
     pub(super) period: u64,
-    /// Whether it was ended.
-    pub(super) ended: bool,
-    /// Earlier sessions whose counter of ends may still exist.
+    /// Whether it was ended, and what became of its slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ended: Option<Ended>,
+    /// Earlier sessions whose counters may still exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) leftovers: Leftovers,
+    pub(super) leftovers: Vec<Leftover>,
+    /// The last window of hand-overs in which the slot was handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) handover: Option<u64>,
+}
+
+/// An earlier session whose counters may still exist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Leftover {
+    /// Its name.
+    pub(super) name: SessionName,
+    /// The last period in which its counters count.
+    pub(super) until: u64,
+}
+
+/// What became of the slot of a session that was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Ended {
+    /// It is taken until the last lease is over.
+    Leased,
+    /// It is free.
+    Freed,
 }
 
 impl Record {
@@ -50,13 +80,32 @@ impl Record {
             owner: ticket.owner.clone(),
             device: None,
             playback: None,
+            second: None,
+            seat: ticket.seat.clone(),
             token: String::new(),
             opened: ticket.opened,
             seen: ticket.opened,
             renewed: ticket.renewed,
             period: ticket.period,
-            ended: false,
+            ended: None,
             leftovers: Vec::new(),
+            handover: None,
+        }
+    }
+
+    /// The session token of the record's session.
+    pub(super) fn ticket(&self, subject: &str, slot: u32, limit: u32, full: StreamsFull) -> Ticket {
+        Ticket {
+            id: self.id.clone(),
+            subject: subject.to_owned(),
+            slot: Some(slot),
+            owner: self.owner.clone(),
+            seat: self.seat.clone(),
+            opened: self.opened,
+            renewed: self.renewed,
+            period: self.period,
+            limit,
+            full,
         }
     }
 
@@ -82,6 +131,26 @@ pub(super) fn record_key(subject: &str, slot: u32) -> String {
 }
 
 /// The key of the counter of a session's ends.
-pub(super) fn end_key(id: &str, day: u64) -> String {
+pub(super) fn end_key((id, day): &SessionName) -> String {
     format!("session-end/{day}/{id}")
+}
+
+/// The key of the counter of the marks of a session's successors.
+pub(super) fn next_key((id, day): &SessionName) -> String {
+    format!("session-next/{day}/{id}")
+}
+
+/// The key of the counter of the marks of a seat's first devices.
+pub(super) fn device_key((id, day): &SessionName) -> String {
+    format!("session-device/{day}/{id}")
+}
+
+/// The key of the counter of the marks of a seat's second devices.
+pub(super) fn second_key((id, day): &SessionName) -> String {
+    format!("session-second/{day}/{id}")
+}
+
+/// The key of the counter of a viewer's hand-overs in a window.
+pub(super) fn handover_key(window: u64, subject: &str) -> String {
+    format!("handover/{window}/{subject}")
 }

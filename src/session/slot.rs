@@ -8,13 +8,21 @@
 //! | `slot/{start}/{subject}/{slot}` | counter: the marks of the sessions that claimed the slot in the period that starts at this second since 1970 |
 //! | `session/{subject}/{slot}` | the record of the slot's last session, as JSON |
 //! | `session-end/{day}/{session}` | counter: how often the session was ended; `day` is that of its opening |
+//! | `session-next/{day}/{session}` | counter: the marks of the sessions that would follow the ended one before its lease is over |
+//! | `session-device/{day}/{seat}` | counter: the marks of the devices that asked for a licence in the session first |
+//! | `session-second/{day}/{seat}` | counter: the marks of the devices that would join as the second one |
 //!
 //! # What is promised
 //!
 //! A session is *alive* from the answer that opens it until it is ended, or until the end of the
-//! period after the last one in which an answer confirmed a renewal, less the guard. Of a viewer, at most
-//! *m* sessions are alive at any time; a session that is renewed in every period stays alive until it is
-//! ended; and a slot whose session is not renewed in a period is free after it.
+//! period after the last one in which an answer confirmed a renewal, less the guard. A session in which a
+//! device had a licence and that its player ended is *leased* until that time: the device may play so long.
+//! Of a viewer, at most *m* sessions are alive or leased at any time, and as many more leased ones as there
+//! were hand-overs and ends by the operator, or for the terms' `end_oldest`. A session that is renewed in every
+//! period stays alive until it is ended; and a slot whose session is not renewed in a period is free after it.
+//!
+//! In a session at most two devices get licences: the first one, and one that joins it. That holds for all the
+//! sessions that the first one has one after the other, which have one *seat*.
 //!
 //! This rests on three things: a counter's increment is atomic; the clocks of two instances differ by no
 //! more than the guard; and an acknowledged write is not lost. It does not depend on the order in which
@@ -37,8 +45,17 @@
 //! *To renew* in *p* after a renewal in *p*−1: add the mark to the counter of *p*, with any result, before
 //! the end of *p* less the guard; delete the counter of *p*−1.
 //!
-//! *To end*: increment the session's counter of ends. The instance that gets 1 deletes the counters of the
-//! periods in which the session was renewed. A session with a counter of ends is never renewed again.
+//! *To end*: increment the session's counter of ends. A session with a counter of ends is never renewed
+//! again. The instance that gets 1 deletes the counters of the periods in which the session was renewed, and
+//! so frees the slot. Where the player ends it and a device has claimed its seat, they stay: the slot is
+//! free when the lease is over.
+//!
+//! *To succeed* a leased session: add the mark of the new session to the counter of its successors, which must
+//! be a multiple of it. The new one owns what the ended one owned, and renews from there. The same device or
+//! owner may do so, on the same seat; another device in a hand-over, or where the terms say `end_oldest`.
+//!
+//! *To play*: the first device adds its mark to the seat's counter, which must be a multiple of it; then the
+//! counter of ends must not exist. A second one does the same with a counter of its own.
 //!
 //! # Why two sessions never hold a slot
 //!
@@ -60,6 +77,11 @@
 //!    until the end of the next period.
 //! 5. *A session that was ended is not renewed.* The counter of ends is read before; and when the sum has
 //!    another mark in it, once more after, because the end and the next opening both came before.
+//! 6. *A leased session has one successor, and nobody else opens in its slot.* Its counters stay, so 1 and 2
+//!    hold for it as if it were alive. Of those that would succeed it, one mark alone divides the counter's
+//!    sum. A late renewal of the ended session adds its own mark, which keeps others out for longer.
+//! 7. *No device gets a licence in a session that was freed by its player.* The device claims the seat, and
+//!    reads the counter of ends; the end increments that, and reads the seat. One of the two sees the other.
 //!
 //! An instance that dies after a claim leaves a counter without an owner: the next attempt of its session
 //! holds, and for others the slot is free after the period and the next one. Between any other two
@@ -71,8 +93,12 @@
 
 use serde::Serialize;
 
+use super::handover::Handovers;
 use super::period::Period;
-use super::record::{Leftovers, Record, counter_key, end_key, record_key};
+use super::record::{
+    Ended, Leftover, Record, SessionName, counter_key, device_key, end_key, next_key, record_key,
+    second_key,
+};
 use super::ticket::Ticket;
 use super::{Error, text};
 use crate::encoding;
@@ -112,6 +138,18 @@ pub struct ActiveSession {
     pub ticket: Ticket,
     /// Its state after the request.
     pub state: SessionState,
+    /// The session that was ended for it.
+    pub replaced: Option<EndedSession>,
+}
+
+/// A session that was ended before its lease was over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EndedSession {
+    /// Its id.
+    pub id: String,
+    /// Until when its device may play on, in seconds since 1970; `None` where no device had a licence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plays_until: Option<u64>,
 }
 
 /// The state of a session after a request.
@@ -133,15 +171,22 @@ pub struct Sessions<'a, P> {
     platform: &'a P,
     secret: &'a ServerSecret,
     period: Period,
+    handovers: Handovers,
 }
 
 impl<'a, P: Platform> Sessions<'a, P> {
-    /// Sessions with periods of a length.
-    pub fn new(platform: &'a P, secret: &'a ServerSecret, period: Period) -> Self {
+    /// Sessions with periods of a length, and as many immediate hand-overs.
+    pub fn new(
+        platform: &'a P,
+        secret: &'a ServerSecret,
+        period: Period,
+        handovers: Handovers,
+    ) -> Self {
         Self {
             platform,
             secret,
             period,
+            handovers,
         }
     }
 
@@ -159,34 +204,76 @@ impl<'a, P: Platform> Sessions<'a, P> {
             match self.resume(opening, *slot, record).await {
                 Ok(held) => return Ok(held),
                 Err(Error::Ended) if opening.is_renewal => return Err(Error::Ended),
-                Err(Error::Ended | Error::Lapsed) => {}
+                // Of a playback that two devices have already, a third one has a stream of its own.
+                Err(Error::Ended | Error::Lapsed | Error::Device) => {}
                 Err(error) => return Err(error),
             }
             records = self.records(opening.subject, limit, |_| false).await?;
         }
         let mut known = records.iter().filter_map(|(_, record)| record.as_ref());
-        if opening.is_renewal && known.any(|record| record.ended && opening.is_of(record)) {
+        if opening.is_renewal && known.any(|record| record.ended.is_some() && opening.is_of(record))
+        {
             return Err(Error::Ended);
         }
+        // What was ended gives its slot back to its own device at once.
+        let leased = records.iter().filter_map(|(slot, record)| {
+            let record = record.as_ref()?;
+            self.is_leased(record).then_some((*slot, record))
+        });
+        let leased: Vec<(u32, &Record)> = leased.collect();
+        for (slot, record) in leased
+            .iter()
+            .filter(|(_, record)| opening.is_the_same(record))
+        {
+            let succession = Succession::SameDevice;
+            if let Some(held) = self.succeed(opening, *slot, record, succession).await? {
+                return Ok(held);
+            }
+        }
         for (slot, record) in &records {
-            if record.as_ref().is_some_and(|record| self.is_live(record)) {
+            let is_taken = |record: &Record| self.is_live(record) || self.is_leased(record);
+            if record.as_ref().is_some_and(is_taken) {
                 continue;
             }
             if let Some(held) = self.claim_slot(opening, *slot, record.as_ref()).await? {
                 return Ok(held);
             }
         }
-        if opening.full == StreamsFull::EndOldest && !opening.is_renewal {
-            let mut live: Vec<(u32, &Record)> = records
-                .iter()
-                .filter_map(|(slot, record)| Some((*slot, record.as_ref()?)))
-                .filter(|(_, record)| self.is_live(record))
-                .collect();
-            live.sort_by_key(|(_, record)| record.opened);
-            for (slot, record) in live {
-                self.end_recorded(opening.subject, slot, record).await?;
+        if opening.is_renewal {
+            return Err(Error::StreamsExceeded(opening.limit));
+        }
+        let ends_others = opening.full == StreamsFull::EndOldest;
+        for (slot, record) in leased {
+            let succession = if ends_others {
+                Succession::Replaced
+            } else {
+                let now = self.platform.now();
+                let counted =
+                    self.handovers
+                        .count(self.platform, self.period, opening.subject, now);
+                match counted.await? {
+                    Some(window) => Succession::HandOver(window),
+                    None => break,
+                }
+            };
+            if let Some(held) = self.succeed(opening, slot, record, succession).await? {
+                return Ok(held);
+            }
+        }
+        if ends_others {
+            let live = records.iter().filter_map(|(slot, record)| {
+                let record = record.as_ref()?;
+                self.is_live(record).then_some((*slot, record))
+            });
+            let mut oldest: Vec<(u32, &Record)> = live.collect();
+            oldest.sort_by_key(|(_, record)| record.opened);
+            for (slot, record) in oldest {
+                self.free(opening.subject, slot, record).await?;
                 if let Some(held) = self.claim_slot(opening, slot, Some(record)).await? {
-                    return Ok(held);
+                    return Ok(ActiveSession {
+                        replaced: Some(self.ended(record)),
+                        ..held
+                    });
                 }
             }
         }
@@ -203,15 +290,17 @@ impl<'a, P: Platform> Sessions<'a, P> {
             return self.count(ticket).await;
         };
         if self.period.number_at(self.platform.now()) == ticket.renewed {
-            self.check_not_ended(&ticket.id, ticket.opened).await?;
-            return Ok(self.held(ticket.clone()));
+            self.check_not_ended(&self.name(&ticket.id, ticket.opened))
+                .await?;
+            return Ok(held(ticket.clone()));
         }
         let record = self.record_of(ticket, slot).await?;
         self.renew(ticket, slot, record).await
     }
 
-    /// As [`Self::heartbeat`], for a device: the first device keeps the session. `is_elsewhere`: the device
-    /// sends what it plays to another device, which has another identifier.
+    /// As [`Self::heartbeat`], for the licence of a device. The first device that plays in a session keeps it.
+    /// A second one joins it where it says that it shows what the first one sends (`is_elsewhere`), or has
+    /// the same playback session id; there is no third.
     ///
     /// # Errors
     /// As [`Self::heartbeat`], and [`Error::Device`].
@@ -222,34 +311,68 @@ impl<'a, P: Platform> Sessions<'a, P> {
         playback: Option<u64>,
         is_elsewhere: bool,
     ) -> Result<ActiveSession, Error> {
-        let Some(slot) = ticket.slot else {
-            return self.count(ticket).await;
+        let counted;
+        let (ticket, slot) = match ticket.slot {
+            Some(slot) => (ticket, slot),
+            None => {
+                counted = self.count(ticket).await?.ticket;
+                let Some(slot) = counted.slot else {
+                    return Err(Error::Lapsed);
+                };
+                (&counted, slot)
+            }
         };
-        let mut record = self.record_of(ticket, slot).await?;
-        match &mut record {
-            Some(Record {
-                device: Some(known),
-                playback: playing,
-                ..
-            }) => {
-                let is_same = known == device || playback.is_some() && *playing == playback;
-                if !is_same && !is_elsewhere {
-                    return Err(Error::Device);
-                }
-            }
-            Some(record) => {
-                record.device = Some(device.to_owned());
-                record.playback = playback;
-                self.write(&ticket.subject, slot, record).await?;
-            }
-            None => {}
+        let recorded = self.record_of(ticket, slot).await?;
+        let is_recorded = recorded.is_some();
+        let mut record = recorded.unwrap_or_else(|| Record::from_ticket(ticket));
+        if self
+            .admit(&mut record, device, playback, is_elsewhere)
+            .await?
+            && is_recorded
+        {
+            self.write(&ticket.subject, slot, &record).await?;
         }
-        self.renew(ticket, slot, record).await
+        self.renew(ticket, slot, Some(record)).await
+    }
+
+    /// Admits a device to a session as its first or second one. Returns whether it is new there.
+    async fn admit(
+        &self,
+        record: &mut Record,
+        device: &str,
+        playback: Option<u64>,
+        is_elsewhere: bool,
+    ) -> Result<bool, Error> {
+        let is_known = |known: &Option<String>| known.as_deref() == Some(device);
+        if is_known(&record.device) || is_known(&record.second) {
+            return Ok(false);
+        }
+        if record.device.is_none() && self.claim(&device_key(&record.seat), device).await? {
+            record.device = Some(device.to_owned());
+            record.playback = playback;
+            return Ok(true);
+        }
+        let is_second = is_elsewhere || playback.is_some() && record.playback == playback;
+        if is_second
+            && record.second.is_none()
+            && self.claim(&second_key(&record.seat), device).await?
+        {
+            record.second = Some(device.to_owned());
+            return Ok(true);
+        }
+        Err(Error::Device)
+    }
+
+    /// Adds the mark of a name to a counter. Returns whether no other name has added to it.
+    async fn claim(&self, key: &str, name: &str) -> Result<bool, Error> {
+        let mark = mark(name);
+        Ok(self.platform.increment(key, mark).await? % mark == 0)
     }
 
     /// Opens a session that was not counted so far, unless it has lapsed or was ended.
     async fn count(&self, ticket: &Ticket) -> Result<ActiveSession, Error> {
-        self.check_not_ended(&ticket.id, ticket.opened).await?;
+        self.check_not_ended(&self.name(&ticket.id, ticket.opened))
+            .await?;
         let has_lapsed = self.platform.now() >= self.period.plays_until(ticket.renewed);
         if has_lapsed || ticket.period != self.period.seconds() {
             return Err(Error::Lapsed);
@@ -257,14 +380,15 @@ impl<'a, P: Platform> Sessions<'a, P> {
         self.open(&Opening::again(ticket)).await
     }
 
-    /// Ends a session. Ending it again does nothing.
+    /// Ends a session for its player. To end it again does nothing. Where a device had a licence in it, its
+    /// slot stays taken until the lease is over.
     ///
     /// # Errors
     /// [`Error::Store`]
     pub async fn end(&self, ticket: &Ticket) -> Result<(), Error> {
         let Some(slot) = ticket.slot else {
             // It was not counted, and must not be.
-            let key = end_key(&ticket.id, self.period.day(ticket.opened));
+            let key = end_key(&self.name(&ticket.id, ticket.opened));
             self.platform.increment(&key, 1).await?;
             return Ok(());
         };
@@ -275,7 +399,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         if !self.is_recent(&record) {
             return Ok(());
         }
-        self.end_slot(&ticket.subject, slot, &record, is_recorded)
+        self.end_for_player(&ticket.subject, slot, &record, is_recorded)
             .await
     }
 
@@ -295,7 +419,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         {
             match record {
                 Some(record) if record.owner == device && self.is_live(&record) => {
-                    self.end_recorded(subject, slot, &record).await?;
+                    self.end_for_player(subject, slot, &record, true).await?;
                 }
                 _ => {}
             }
@@ -313,7 +437,10 @@ impl<'a, P: Platform> Sessions<'a, P> {
             let Some(record) = record.filter(|record| self.is_live(record)) else {
                 continue;
             };
-            match self.check_not_ended(&record.id, record.opened).await {
+            match self
+                .check_not_ended(&self.name(&record.id, record.opened))
+                .await
+            {
                 Ok(()) => live.push((slot, record)),
                 Err(Error::Ended) => {}
                 Err(error) => return Err(error),
@@ -322,27 +449,31 @@ impl<'a, P: Platform> Sessions<'a, P> {
         Ok(live)
     }
 
-    /// Ends the sessions of a viewer, or the one with an id, and returns how many were ended.
+    /// Ends the sessions of a viewer, or the one with an id, and frees their slots.
     ///
     /// # Errors
     /// [`Error::Store`]
-    pub async fn end_of_subject(&self, subject: &str, id: Option<&str>) -> Result<usize, Error> {
-        let mut count = 0;
+    pub async fn end_of_subject(
+        &self,
+        subject: &str,
+        id: Option<&str>,
+    ) -> Result<Vec<EndedSession>, Error> {
+        let mut ended = Vec::new();
         for (slot, record) in self.list(subject).await? {
             if id.is_none_or(|id| id == record.id) {
-                self.end_recorded(subject, slot, &record).await?;
-                count += 1;
+                self.free(subject, slot, &record).await?;
+                ended.push(self.ended(&record));
             }
         }
-        Ok(count)
+        Ok(ended)
     }
 
-    /// Ends every session, and returns how many were ended. It looks at every key of the store.
+    /// Ends every session, and frees its slot. It looks at every key of the store.
     ///
     /// # Errors
     /// [`Error::Store`]
-    pub async fn end_all(&self) -> Result<usize, Error> {
-        let mut count = 0;
+    pub async fn end_all(&self) -> Result<Vec<EndedSession>, Error> {
+        let mut ended = Vec::new();
         for key in self.platform.keys().await? {
             let Some((subject, slot)) = key
                 .strip_prefix("session/")
@@ -353,20 +484,31 @@ impl<'a, P: Platform> Sessions<'a, P> {
             let Ok(slot) = slot.parse() else { continue };
             match self.record(subject, slot).await? {
                 Some(record) if self.is_live(&record) => {
-                    self.end_recorded(subject, slot, &record).await?;
-                    count += 1;
+                    self.free(subject, slot, &record).await?;
+                    ended.push(self.ended(&record));
                 }
                 _ => {}
             }
         }
-        Ok(count)
+        Ok(ended)
+    }
+
+    /// What an operator learns of a session that was ended.
+    fn ended(&self, record: &Record) -> EndedSession {
+        let until = || record.expires_at(self.period);
+        EndedSession {
+            id: record.id.clone(),
+            plays_until: record.device.as_ref().map(|_| until()),
+        }
     }
 
     /// A session that is not counted, because the store failed and that is allowed.
     pub fn unchecked(&self, opening: &Opening<'_>) -> ActiveSession {
         let now = self.platform.now();
+        let id = self.id(opening.subject, None, now, opening.owner);
         let ticket = Ticket {
-            id: self.id(opening.subject, None, now, opening.owner),
+            seat: self.name(&id, now),
+            id,
             subject: opening.subject.to_owned(),
             slot: None,
             owner: opening.owner.to_owned(),
@@ -379,6 +521,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         ActiveSession {
             ticket,
             state: SessionState::Unchecked,
+            replaced: None,
         }
     }
 
@@ -393,6 +536,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
                 ..ticket.clone()
             },
             state: SessionState::Unchecked,
+            replaced: None,
         }
     }
 
@@ -441,7 +585,12 @@ impl<'a, P: Platform> Sessions<'a, P> {
 
     /// Whether a session looks alive.
     fn is_live(&self, record: &Record) -> bool {
-        !record.ended && self.is_recent(record)
+        record.ended.is_none() && self.is_recent(record)
+    }
+
+    /// Whether a session was ended, and its slot is taken as long as its last lease may run.
+    fn is_leased(&self, record: &Record) -> bool {
+        record.ended == Some(Ended::Leased) && self.is_recent(record)
     }
 
     /// Whether a session was renewed in this period or the one before.
@@ -450,9 +599,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
         record.period == self.period.seconds() && now <= record.renewed.saturating_add(1)
     }
 
-    async fn check_not_ended(&self, id: &str, opened: u64) -> Result<(), Error> {
-        let key = end_key(id, self.period.day(opened));
-        match self.platform.get(&key).await? {
+    async fn check_not_ended(&self, session: &SessionName) -> Result<(), Error> {
+        match self.platform.get(&end_key(session)).await? {
             None => Ok(()),
             Some(_) => Err(Error::Ended),
         }
@@ -465,18 +613,17 @@ impl<'a, P: Platform> Sessions<'a, P> {
         slot: u32,
         record: &Record,
     ) -> Result<ActiveSession, Error> {
-        let ticket = Ticket {
-            id: record.id.clone(),
-            subject: opening.subject.to_owned(),
-            slot: Some(slot),
-            owner: record.owner.clone(),
-            opened: record.opened,
-            renewed: record.renewed,
-            period: record.period,
-            limit: opening.limit,
-            full: opening.full,
-        };
-        self.renew(&ticket, slot, Some(record.clone())).await
+        let mut known = record.clone();
+        let is_owner = record.owner == opening.owner;
+        if let Some(device) = opening.device.filter(|_| !is_owner)
+            && self
+                .admit(&mut known, device, opening.playback, false)
+                .await?
+        {
+            self.write(opening.subject, slot, &known).await?;
+        }
+        let ticket = known.ticket(opening.subject, slot, opening.limit, opening.full);
+        self.renew(&ticket, slot, Some(known)).await
     }
 
     /// Renews a session in the current period.
@@ -486,7 +633,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
         slot: u32,
         record: Option<Record>,
     ) -> Result<ActiveSession, Error> {
-        self.check_not_ended(&ticket.id, ticket.opened).await?;
+        let name = self.name(&ticket.id, ticket.opened);
+        self.check_not_ended(&name).await?;
         let now = self.platform.now();
         let period = self.period.number_at(now);
         // A renewal counts even if its answer was lost.
@@ -504,13 +652,13 @@ impl<'a, P: Platform> Sessions<'a, P> {
             ..ticket.clone()
         };
         if period <= renewed {
-            return Ok(self.held(ticket));
+            return Ok(held(ticket));
         }
 
         let mark = mark(&ticket.id);
         let sum = self.add(period, &ticket.subject, slot, mark).await?;
         if sum % mark != 0 {
-            self.check_not_ended(&ticket.id, ticket.opened).await?;
+            self.check_not_ended(&name).await?;
         }
         if self.platform.now() >= self.period.safe_end(period) {
             return Err(Error::Lapsed);
@@ -527,14 +675,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
             self.clear(&self.slot_key(first, &ticket.subject, slot))
                 .await;
         }
-        Ok(self.held(ticket))
-    }
-
-    fn held(&self, ticket: Ticket) -> ActiveSession {
-        ActiveSession {
-            ticket,
-            state: SessionState::Continued,
-        }
+        Ok(held(ticket))
     }
 
     /// Opens a session in a slot. `None` when it is taken.
@@ -559,12 +700,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
             return Ok(None);
         }
         // The mark may be there already from a session with this id that was ended: `last` may be old.
-        if sum != mark {
-            match self.check_not_ended(&id, now).await {
-                Ok(()) => {}
-                Err(Error::Ended) => return Ok(None),
-                Err(error) => return Err(error),
-            }
+        if sum != mark && !self.is_unended(&id, now).await? {
+            return Ok(None);
         }
         let mut renewed = period;
         if self.platform.now() >= self.period.safe_end(period) {
@@ -579,98 +716,241 @@ impl<'a, P: Platform> Sessions<'a, P> {
         let (over, leftovers) =
             last.map_or_else(Default::default, |last| self.leftovers(last, period));
         let record = Record {
-            id,
             serial,
-            owner: opening.owner.to_owned(),
-            device: opening.device.map(ToOwned::to_owned),
-            playback: opening.playback,
-            token: opening.token.to_owned(),
-            opened: now,
-            seen: now,
             renewed,
-            period: self.period.seconds(),
-            ended: false,
             leftovers,
+            handover: last.and_then(|last| last.handover),
+            ..self.first_record(opening, id, now)
         };
         self.write(subject, slot, &record).await?;
-        if let Some(last) = last.filter(|last| !last.ended && !self.is_recent(last)) {
-            self.clear(&last.slot_key(last.renewed, subject, slot))
-                .await;
-            let first = self.period.number_at(last.opened);
-            if last.renewed == first.saturating_add(1) {
-                self.clear(&last.slot_key(first, subject, slot)).await;
+        if let Some(last) =
+            last.filter(|last| last.ended != Some(Ended::Freed) && !self.is_recent(last))
+        {
+            self.clear_claims(subject, slot, last).await;
+        }
+        self.clear_leftovers(over, &record.seat).await;
+        self.opened(opening, slot, record)
+    }
+
+    /// Opens a session in place of one that was ended and whose lease may still run. `None` when the slot is
+    /// another's.
+    async fn succeed(
+        &self,
+        opening: &Opening<'_>,
+        slot: u32,
+        last: &Record,
+        succession: Succession,
+    ) -> Result<Option<ActiveSession>, Error> {
+        let subject = opening.subject;
+        let now = self.platform.now();
+        let period = self.period.number_at(now);
+        if now >= self.period.plays_until(last.renewed) {
+            return Ok(None);
+        }
+        let serial = last.serial.saturating_add(1);
+        let id = self.id(subject, Some(slot), serial, opening.owner);
+        let mark = mark(&id);
+        let name = self.name(&last.id, last.opened);
+        let sum = self.platform.increment(&next_key(&name), mark).await?;
+        if sum % mark != 0 || sum != mark && !self.is_unended(&id, now).await? {
+            return Ok(None);
+        }
+        // What the last session owned is its own now. From here on it renews.
+        if period > last.renewed {
+            self.add(period, subject, slot, mark).await?;
+            if self.platform.now() >= self.period.safe_end(period) {
+                return Ok(None);
             }
         }
-        for (id, day) in over {
-            self.clear(&end_key(&id, day)).await;
+        let (over, leftovers) = self.leftovers(last, period);
+        let mut record = Record {
+            serial,
+            renewed: period.max(last.renewed),
+            leftovers,
+            handover: last.handover,
+            ..self.first_record(opening, id, now)
+        };
+        match succession {
+            Succession::SameDevice => {
+                record.seat = last.seat.clone();
+                record.device = last.device.clone().or(record.device);
+                record.playback = record.playback.or(last.playback);
+                record.second.clone_from(&last.second);
+            }
+            Succession::HandOver(window) => record.handover = Some(window),
+            Succession::Replaced => {}
         }
-        if self.platform.now() >= self.period.plays_until(renewed) {
+        self.write(subject, slot, &record).await?;
+        if period > last.renewed {
+            self.clear_claims(subject, slot, last).await;
+        }
+        self.clear_leftovers(over, &record.seat).await;
+        if let (Succession::HandOver(window), Some(before)) = (succession, last.handover) {
+            self.handovers
+                .clear(self.platform, subject, before, window)
+                .await;
+        }
+        let replaced = matches!(succession, Succession::Replaced).then(|| self.ended(last));
+        let opened = self.opened(opening, slot, record)?;
+        Ok(opened.map(|opened| ActiveSession { replaced, ..opened }))
+    }
+
+    /// A session, if its answer is in time.
+    fn opened(
+        &self,
+        opening: &Opening<'_>,
+        slot: u32,
+        record: Record,
+    ) -> Result<Option<ActiveSession>, Error> {
+        if self.platform.now() >= self.period.plays_until(record.renewed) {
             return Err(Error::Store(platform::Error::Store(
                 "it answered too late".to_owned(),
             )));
         }
         Ok(Some(ActiveSession {
-            ticket: Ticket {
-                id: record.id,
-                subject: subject.to_owned(),
-                slot: Some(slot),
-                owner: record.owner,
-                opened: now,
-                renewed,
-                period: record.period,
-                limit: opening.limit,
-                full: opening.full,
-            },
+            ticket: record.ticket(opening.subject, slot, opening.limit, opening.full),
             state: SessionState::Opened,
+            replaced: None,
         }))
     }
 
-    /// Which counters of ends are obsolete, and which ones the next record must remember, when a session
-    /// takes the slot in which `last` was before. Nothing is more than a period older than it states.
-    fn leftovers(&self, last: &Record, period: u64) -> (Leftovers, Leftovers) {
-        let is_gone = |renewed: u64| renewed.saturating_add(2) < period;
-        let own = (last.id.clone(), self.period.day(last.opened));
-        let mut older = last.leftovers.clone();
-        if last.period == self.period.seconds() && !is_gone(self.period.number_at(last.opened)) {
-            older.push(own);
-            older.truncate(MAX_LEFTOVERS);
-            (Vec::new(), older)
-        } else if last.period == self.period.seconds() && !is_gone(last.renewed) {
-            (older, vec![own])
-        } else {
-            older.extend(last.ended.then_some(own));
-            (older, Vec::new())
+    /// The record of the first session of a slot.
+    fn first_record(&self, opening: &Opening<'_>, id: String, now: u64) -> Record {
+        Record {
+            seat: self.name(&id, now),
+            id,
+            serial: 1,
+            owner: opening.owner.to_owned(),
+            device: opening.device.map(ToOwned::to_owned),
+            playback: opening.playback,
+            second: None,
+            token: opening.token.to_owned(),
+            opened: now,
+            seen: now,
+            renewed: self.period.number_at(now),
+            period: self.period.seconds(),
+            ended: None,
+            leftovers: Vec::new(),
+            handover: None,
         }
     }
 
-    /// Ends a session by its record.
-    async fn end_recorded(&self, subject: &str, slot: u32, record: &Record) -> Result<(), Error> {
-        self.end_slot(subject, slot, record, true).await
+    /// Deletes the counters of the periods that a session owned.
+    async fn clear_claims(&self, subject: &str, slot: u32, record: &Record) {
+        self.clear(&record.slot_key(record.renewed, subject, slot))
+            .await;
+        // Opened near the end of a period, it has claimed that one and the next.
+        let first = self.period.number_at(record.opened);
+        if record.renewed == first.saturating_add(1) {
+            self.clear(&record.slot_key(first, subject, slot)).await;
+        }
     }
 
-    /// Ends a session. `is_recorded`: the slot's record is its own.
-    async fn end_slot(
+    /// Which sessions' counters are obsolete once a session takes the slot in which `last` was before, and which ones
+    /// the next record must remember.
+    fn leftovers(&self, last: &Record, period: u64) -> (Vec<Leftover>, Vec<Leftover>) {
+        let mut known = last.leftovers.clone();
+        // A session token is good for two periods after the last renewal.
+        let until = last.renewed.saturating_add(2);
+        for name in [&last.seat, &self.name(&last.id, last.opened)] {
+            known.retain(|leftover| leftover.name != *name);
+            known.push(Leftover {
+                name: name.clone(),
+                until,
+            });
+        }
+        if last.period != self.period.seconds() {
+            return (known, Vec::new());
+        }
+        let is_obsolete = |leftover: &Leftover| leftover.until < period;
+        let (over, mut recent): (Vec<_>, Vec<_>) = known.into_iter().partition(is_obsolete);
+        let surplus = recent.len().saturating_sub(MAX_LEFTOVERS);
+        recent.drain(..surplus);
+        (over, recent)
+    }
+
+    /// Deletes the counters of sessions that are over, but for those of a seat.
+    async fn clear_leftovers(&self, over: Vec<Leftover>, seat: &SessionName) {
+        for Leftover { name, .. } in over {
+            self.clear(&end_key(&name)).await;
+            self.clear(&next_key(&name)).await;
+            if name != *seat {
+                self.clear(&device_key(&name)).await;
+                self.clear(&second_key(&name)).await;
+            }
+        }
+    }
+
+    /// Whether a session has not been ended.
+    async fn is_unended(&self, id: &str, opened: u64) -> Result<bool, Error> {
+        match self.check_not_ended(&self.name(id, opened)).await {
+            Ok(()) => Ok(true),
+            Err(Error::Ended) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends a session and frees its slot at once.
+    async fn free(&self, subject: &str, slot: u32, record: &Record) -> Result<(), Error> {
+        let name = self.name(&record.id, record.opened);
+        if self.platform.increment(&end_key(&name), 1).await? != 1 {
+            return Ok(());
+        }
+        // Before the slot is free: after that the record may be another's.
+        self.write_ended(subject, slot, record, Ended::Freed)
+            .await?;
+        self.delete_claims(subject, slot, record).await
+    }
+
+    /// Ends a session for its player. `is_recorded`: the slot's record is its own.
+    async fn end_for_player(
         &self,
         subject: &str,
         slot: u32,
         record: &Record,
         is_recorded: bool,
     ) -> Result<(), Error> {
-        let ends = self
-            .platform
-            .increment(&end_key(&record.id, self.period.day(record.opened)), 1)
-            .await?;
-        if ends != 1 {
+        let name = self.name(&record.id, record.opened);
+        if self.platform.increment(&end_key(&name), 1).await? != 1 {
             return Ok(());
         }
+        // A device that comes from now on finds the end.
+        let is_leased = record.device.is_some()
+            || self
+                .platform
+                .get(&device_key(&record.seat))
+                .await?
+                .is_some();
+        let ended = if is_leased {
+            Ended::Leased
+        } else {
+            Ended::Freed
+        };
         if is_recorded {
-            let ended = Record {
-                ended: true,
-                ..record.clone()
-            };
-            // This comes before the slot is free: afterwards the record may be another session's.
-            self.write(subject, slot, &ended).await?;
+            self.write_ended(subject, slot, record, ended).await?;
         }
+        match ended {
+            Ended::Leased => Ok(()),
+            Ended::Freed => self.delete_claims(subject, slot, record).await,
+        }
+    }
+
+    async fn write_ended(
+        &self,
+        subject: &str,
+        slot: u32,
+        record: &Record,
+        ended: Ended,
+    ) -> Result<(), Error> {
+        let ended = Record {
+            ended: Some(ended),
+            ..record.clone()
+        };
+        self.write(subject, slot, &ended).await
+    }
+
+    /// Deletes the counters of the periods that a session is known to own.
+    async fn delete_claims(&self, subject: &str, slot: u32, record: &Record) -> Result<(), Error> {
         let first = self.period.number_at(record.opened);
         for renewed in record.renewed.saturating_sub(1).max(first)..=record.renewed {
             let key = record.slot_key(renewed, subject, slot);
@@ -691,6 +971,10 @@ impl<'a, P: Platform> Sessions<'a, P> {
 
     fn slot_key(&self, period: u64, subject: &str, slot: u32) -> String {
         counter_key(period.saturating_mul(self.period.seconds()), subject, slot)
+    }
+
+    fn name(&self, id: &str, opened: u64) -> SessionName {
+        (id.to_owned(), self.period.day(opened))
     }
 
     /// The id of a session, the same for each attempt of an owner to open it.
@@ -718,12 +1002,38 @@ impl<'a> Opening<'a> {
     /// Whether a session belongs to the same player.
     fn is_of(&self, record: &Record) -> bool {
         let is_device = self.device.is_some() && record.device.as_deref() == self.device;
+        let is_second = self.device.is_some() && record.second.as_deref() == self.device;
         let is_playback = self.playback.is_some() && record.playback == self.playback;
-        record.owner == self.owner || is_device || is_playback
+        record.owner == self.owner || is_device || is_second || is_playback
+    }
+
+    /// Whether the one who asks is the one who had the session.
+    fn is_the_same(&self, record: &Record) -> bool {
+        let is_device = self.device.is_some() && record.device.as_deref() == self.device;
+        record.owner == self.owner || is_device
     }
 }
 
-/// The mark of a session: from 2^39 to 2^40.
+/// Why a session takes the place of one whose lease may still run.
+#[derive(Clone, Copy)]
+enum Succession {
+    /// The same device goes on.
+    SameDevice,
+    /// The viewer goes on with another device, in a window of hand-overs.
+    HandOver(u64),
+    /// The terms say that the oldest gives way.
+    Replaced,
+}
+
+fn held(ticket: Ticket) -> ActiveSession {
+    ActiveSession {
+        ticket,
+        state: SessionState::Continued,
+        replaced: None,
+    }
+}
+
+/// The mark of a session or a device: from 2^39 to 2^40.
 fn mark(id: &str) -> i64 {
     let digits = id.get(..10).unwrap_or_default();
     i64::from_str_radix(digits, 16).unwrap_or_default() | (1 << 39)

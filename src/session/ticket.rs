@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::record::SessionName;
 use crate::encoding;
 use crate::entitlement::StreamsFull;
 use crate::server_secret::{Label, ServerSecret};
@@ -30,6 +31,8 @@ pub struct Ticket {
     pub slot: Option<u32>,
     /// Who holds it.
     pub owner: String,
+    /// The session whose counters hold the devices: its id, and the day of its opening.
+    pub seat: SessionName,
     /// When it was opened, in seconds since 1970.
     #[serde(rename = "iat")]
     pub opened: u64,

@@ -4,7 +4,7 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `use/{day}/{token}` | counter: licences that the token was counted for |
+//! | `use/{token}` | counter: licences that the token was counted for |
 //! | `use-last/{day}/{token}/{licence}` | `{number} {time}` of the last such licence that was counted: its count, and seconds since 1970 |
 //! | `use-repeat/{day}/{token}/{licence}/{number}` | counter: repeats of that licence |
 //!
@@ -121,7 +121,7 @@ impl Keys {
             .finalize();
         let (token, licence) = (hex::encode(token), hex::encode(licence));
         Self {
-            uses: format!("use/{day}/{token}"),
+            uses: format!("use/{token}"),
             last: format!("use-last/{day}/{token}/{licence}"),
             repeats: format!("use-repeat/{day}/{token}/{licence}"),
         }

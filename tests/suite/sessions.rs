@@ -21,14 +21,14 @@ use keylet_e2e::processes::{Directory, redis};
 const ISSUER: Signer = Signer::EdDsa([1; 32]);
 const OPERATOR: &str = "the operator's token, long enough to be one";
 
-const FIRST: u32 = 0xf4de_e5a2;
-const RENEWAL: u32 = 0x4f83_4330;
-const STOPPED: u32 = 0x5991_bf20;
+pub(crate) const FIRST: u32 = 0xf4de_e5a2;
+pub(crate) const RENEWAL: u32 = 0x4f83_4330;
+pub(crate) const STOPPED: u32 = 0x5991_bf20;
 
 /// Seconds of a period, unless a test says something else.
 const PERIOD: u64 = 60;
 
-fn sessions(changes: &[(&str, &str)]) -> Provided {
+pub(crate) fn sessions(changes: &[(&str, &str)]) -> Provided {
     let keys = jwks(&[("issuer", &ISSUER)]).to_string();
     let own = [
         ("token_keys", keys.as_str()),
@@ -39,23 +39,23 @@ fn sessions(changes: &[(&str, &str)]) -> Provided {
 }
 
 /// A token of `viewer` for every key on some terms.
-fn token_of(viewer: &str, terms: &Value) -> String {
+pub(crate) fn token_of(viewer: &str, terms: &Value) -> String {
     let mut entry = terms.clone();
     entry["keys"] = json!("*");
     let claims = crate::upstream::claims(json!({"sub": viewer, "entitlements": [entry]}));
     signed(&ISSUER, Some("issuer"), &claims)
 }
 
-fn token(terms: &Value) -> String {
+pub(crate) fn token(terms: &Value) -> String {
     token_of("viewer-1", terms)
 }
 
-fn streams(limit: u32) -> Value {
+pub(crate) fn streams(limit: u32) -> Value {
     json!({"max_streams": limit})
 }
 
 /// A device by its number, playing something of its own.
-fn player(number: u8, asset: &str, state: u32) -> SpcOptions {
+pub(crate) fn player(number: u8, asset: &str, state: u32) -> SpcOptions {
     let playback = [
         &1_700_000_000_u32.to_be_bytes()[..],
         &state.to_be_bytes(),
@@ -71,25 +71,25 @@ fn player(number: u8, asset: &str, state: u32) -> SpcOptions {
 
 /// An answer of either kind of server.
 #[derive(Debug, Clone)]
-struct Told {
-    status: u16,
-    code: Option<String>,
+pub(crate) struct SessionReply {
+    pub(crate) status: u16,
+    pub(crate) code: Option<String>,
     body: Vec<u8>,
-    headers: http::HeaderMap,
+    pub(crate) headers: http::HeaderMap,
 }
 
-impl Told {
-    fn json(&self) -> Value {
+impl SessionReply {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
     /// What it is refused with, or nothing.
-    fn refusal(&self) -> &str {
+    pub(crate) fn refusal(&self) -> &str {
         self.code.as_deref().unwrap_or_default()
     }
 
     /// `id` and token of a session.
-    fn session(&self) -> Ours {
+    pub(crate) fn session(&self) -> Ours {
         assert_eq!(self.status, 200, "{:?}", self.code);
         let session = self.json();
         let text = |name: &str| session[name].as_str().unwrap().to_owned();
@@ -102,7 +102,7 @@ impl Told {
     }
 }
 
-impl From<Response<Vec<u8>>> for Told {
+impl From<Response<Vec<u8>>> for SessionReply {
     fn from(reply: Response<Vec<u8>>) -> Self {
         let code = reply.headers().get("x-keylet-code");
         Self {
@@ -114,7 +114,7 @@ impl From<Response<Vec<u8>>> for Told {
     }
 }
 
-impl From<Answer> for Told {
+impl From<Answer> for SessionReply {
     fn from(answer: Answer) -> Self {
         Self {
             status: answer.status,
@@ -127,17 +127,23 @@ impl From<Answer> for Told {
 
 /// A session as its player has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Ours {
-    id: String,
-    token: String,
-    expires_at: u64,
+pub(crate) struct Ours {
+    pub(crate) id: String,
+    pub(crate) token: String,
+    pub(crate) expires_at: u64,
 }
 
 /// What sessions can be asked of: a server on the component, or a deployment in this process.
-trait Sessions {
-    fn ask(&self, request: http::request::Builder, path: &str, body: &[u8]) -> Told;
+pub(crate) trait Sessions {
+    fn ask(&self, request: http::request::Builder, path: &str, body: &[u8]) -> SessionReply;
 
-    fn with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Told {
+    fn with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> SessionReply {
         let mut request = Request::builder().method(method);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -145,12 +151,12 @@ trait Sessions {
         self.ask(request, path, body)
     }
 
-    fn open(&self, token: &str) -> Told {
+    fn open(&self, token: &str) -> SessionReply {
         let bearer = format!("Bearer {token}");
         self.with("POST", "/sessions", &[("authorization", &bearer)], b"")
     }
 
-    fn open_as(&self, token: &str, device: &str) -> Told {
+    fn open_as(&self, token: &str, device: &str) -> SessionReply {
         let bearer = format!("Bearer {token}");
         let body = json!({"device": device}).to_string();
         self.with(
@@ -161,17 +167,17 @@ trait Sessions {
         )
     }
 
-    fn heartbeat(&self, session: &Ours) -> Told {
+    fn heartbeat(&self, session: &Ours) -> SessionReply {
         let path = format!("/sessions/{}/heartbeat", session.id);
         self.with("POST", &path, &[("keylet-session", &session.token)], b"")
     }
 
-    fn end(&self, session: &Ours) -> Told {
+    fn end(&self, session: &Ours) -> SessionReply {
         let path = format!("/sessions/{}", session.id);
         self.with("DELETE", &path, &[("keylet-session", &session.token)], b"")
     }
 
-    fn as_operator(&self, method: &str, path: &str) -> Told {
+    fn as_operator(&self, method: &str, path: &str) -> SessionReply {
         let bearer = format!("Bearer {OPERATOR}");
         self.with(method, path, &[("authorization", &bearer)], b"")
     }
@@ -182,7 +188,7 @@ trait Sessions {
         token: &str,
         session: Option<&Ours>,
         options: &SpcOptions,
-    ) -> (Told, Option<Licence>) {
+    ) -> (SessionReply, Option<Licence>) {
         self.play_at("/fairplay", token, session, options)
     }
 
@@ -192,7 +198,7 @@ trait Sessions {
         token: &str,
         session: Option<&Ours>,
         options: &SpcOptions,
-    ) -> (Told, Option<Licence>) {
+    ) -> (SessionReply, Option<Licence>) {
         let (message, secrets) = spc(options);
         let bearer = format!("Bearer {token}");
         let mut headers = vec![("authorization", bearer.as_str())];
@@ -205,23 +211,23 @@ trait Sessions {
 }
 
 impl Sessions for Deployment {
-    fn ask(&self, request: http::request::Builder, path: &str, body: &[u8]) -> Told {
+    fn ask(&self, request: http::request::Builder, path: &str, body: &[u8]) -> SessionReply {
         self.handle(request.uri(path).body(body.to_vec()).unwrap())
             .into()
     }
 }
 
 impl Sessions for Server {
-    fn ask(&self, request: http::request::Builder, path: &str, body: &[u8]) -> Told {
+    fn ask(&self, request: http::request::Builder, path: &str, body: &[u8]) -> SessionReply {
         send(self, request, path, body).into()
     }
 }
 
-fn deployment(changes: &[(&str, &str)]) -> Deployment {
+pub(crate) fn deployment(changes: &[(&str, &str)]) -> Deployment {
     Deployment::new(sessions(changes))
 }
 
-fn serve(world: World, store: &StoreChoice, changes: &[(&str, &str)]) -> Server {
+pub(crate) fn serve(world: World, store: &StoreChoice, changes: &[(&str, &str)]) -> Server {
     let options = Options {
         store: store.clone(),
         ..Options::quiet()
@@ -234,7 +240,7 @@ fn serve(world: World, store: &StoreChoice, changes: &[(&str, &str)]) -> Server 
 }
 
 /// How long a lease is, in seconds.
-fn lease(licence: Option<Licence>) -> Option<u32> {
+pub(crate) fn lease(licence: Option<Licence>) -> Option<u32> {
     match licence.unwrap().duration {
         Some(device::Duration::Lease { lease_seconds }) => Some(lease_seconds),
         None => None,
@@ -517,13 +523,22 @@ fn a_device_that_stops_frees_its_slot() {
     );
     let (reply, _) = deployment.play(&token, None, &player(1, "movie", STOPPED));
     assert_eq!(reply.status, 204);
-    assert_eq!(
+    // The viewer goes on with another device: once at once, and then when the lease is over.
+    let play = |number| {
         deployment
-            .play(&token, None, &player(2, "movie", FIRST))
+            .play(&token, None, &player(number, "movie", FIRST))
             .0
-            .status,
-        200
-    );
+    };
+    assert_eq!(play(2).status, 200);
+    let (reply, _) = deployment.play(&token, None, &player(2, "movie", STOPPED));
+    assert_eq!(reply.status, 204);
+    assert_eq!(play(3).refusal(), "streams_exceeded");
+    // The device that stopped has its slot at once.
+    assert_eq!(play(2).status, 200);
+    let (reply, _) = deployment.play(&token, None, &player(2, "movie", STOPPED));
+    assert_eq!(reply.status, 204);
+    deployment.wait(2 * PERIOD);
+    assert_eq!(play(3).status, 200);
 }
 
 #[test]
@@ -595,13 +610,13 @@ fn a_session_is_the_first_devices_that_plays_in_it() {
 }
 
 #[test]
-fn without_a_lease_in_the_terms_a_player_with_heartbeats_gets_none() {
+fn every_licence_of_a_stream_has_a_lease_no_longer_than_its_slot() {
     let deployment = deployment(&[]);
     let token = token(&streams(1));
     let session = deployment.open(&token).session();
     let device = player(1, "movie", FIRST);
     let (_, licence) = deployment.play(&token, Some(&session), &device);
-    assert_eq!(lease(licence), None);
+    assert_eq!(lease(licence), Some(115));
     let short = self::token(&json!({"max_streams": 1, "lease_seconds": 20}));
     let (_, licence) = deployment.play(&short, Some(&session), &device);
     assert_eq!(lease(licence), Some(20));
@@ -969,7 +984,7 @@ impl Holders {
 }
 
 /// A number from 0 to `below`, by a sequence of its own.
-fn chance(state: &mut u64, below: u64) -> u64 {
+pub(crate) fn chance(state: &mut u64, below: u64) -> u64 {
     *state = state
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1_442_695_040_888_963_407);

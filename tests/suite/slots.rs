@@ -11,7 +11,8 @@ use http::{Request, Response};
 use keylet::entitlement::StreamsFull;
 use keylet::platform::{Error, Platform};
 use keylet::server_secret::ServerSecret;
-use keylet::session::{self, ActiveSession, Opening, Period, Sessions, Ticket};
+use keylet::session::{self, ActiveSession, Handovers, Opening, Period, Sessions, Ticket};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::support::run;
@@ -28,6 +29,8 @@ struct World {
     time: Cell<u64>,
     /// Whether operations take turns.
     in_turns: Cell<bool>,
+    /// Immediate hand-overs in five minutes.
+    handovers: Cell<u64>,
 }
 
 impl World {
@@ -78,6 +81,7 @@ impl Platform for Instance {
         let value = match name {
             "server_secret" => "what nobody but this server knows".to_owned(),
             "session_period" => PERIOD.to_string(),
+            "stream_handovers" => self.world.handovers.get().to_string(),
             _ => return Ok(None),
         };
         Ok(Some(Zeroizing::new(value)))
@@ -128,9 +132,18 @@ impl Platform for Instance {
 /// What a player asks for.
 #[derive(Clone)]
 enum Wish {
-    Open { owner: String, full: StreamsFull },
+    /// A session, and with `has_device` the licence of a device.
+    Open {
+        owner: String,
+        has_device: bool,
+        full: StreamsFull,
+    },
     Beat(Ticket),
+    /// The licence of a device in a session.
+    Play(Ticket, String),
     End(Ticket),
+    /// A device without a session of its own stops.
+    Stop(String),
     EndAll,
 }
 
@@ -147,13 +160,18 @@ struct Task {
 async fn ask(instance: Instance, wish: Wish, limit: u32) -> Outcome {
     let secret = ServerSecret::load(&instance).await.unwrap().unwrap();
     let period = Period::load(&instance).await.unwrap();
-    let sessions = Sessions::new(&instance, &secret, period);
+    let handovers = Handovers::load(&instance).await.unwrap();
+    let sessions = Sessions::new(&instance, &secret, period, handovers);
     match wish {
-        Wish::Open { owner, full } => {
+        Wish::Open {
+            owner,
+            has_device,
+            full,
+        } => {
             let opening = Opening {
                 subject: "viewer",
                 owner: &owner,
-                device: None,
+                device: has_device.then_some(owner.as_str()),
                 playback: None,
                 token: "",
                 limit,
@@ -163,7 +181,15 @@ async fn ask(instance: Instance, wish: Wish, limit: u32) -> Outcome {
             sessions.open(&opening).await.map(Some)
         }
         Wish::Beat(ticket) => sessions.heartbeat(&ticket).await.map(Some),
+        Wish::Play(ticket, device) => {
+            let played = sessions.heartbeat_from_device(&ticket, &device, None, false);
+            played.await.map(Some)
+        }
         Wish::End(ticket) => sessions.end(&ticket).await.map(|()| None),
+        Wish::Stop(device) => {
+            let stopped = sessions.end_of_device("viewer", &device, limit);
+            stopped.await.map(|()| None)
+        }
         Wish::EndAll => sessions.end_of_subject("viewer", None).await.map(|_| None),
     }
 }
@@ -258,6 +284,7 @@ fn storm(seed: u64, steps: usize, full: StreamsFull, counts: &mut Counts) {
                     } else {
                         format!("{player}-{step}")
                     },
+                    has_device: false,
                     full,
                 },
             };
@@ -364,6 +391,7 @@ fn storm(seed: u64, steps: usize, full: StreamsFull, counts: &mut Counts) {
             instance,
             Wish::Open {
                 owner,
+                has_device: false,
                 full: StreamsFull::RefuseNew,
             },
             LIMIT,
@@ -401,6 +429,161 @@ fn whatever_order_steps_come_in_no_more_sessions_are_alive_than_are_allowed() {
         println!("{full:?}: {counts:?}");
         assert!(
             counts.opened > 1_000 && counts.lapsed > 0 && counts.died > 100,
+            "{counts:?}"
+        );
+    }
+}
+
+/// A lease that a device was given.
+struct Lease {
+    device: String,
+    /// In milliseconds, by the true time.
+    until: u64,
+}
+
+/// Devices that take licences, end their sessions and come back, with sessions of their own and without: those
+/// that hold a lease at one moment.
+fn lease_storm(seed: u64, steps: usize, handovers: u64, counts: &mut Counts) {
+    const DEVICES: usize = 8;
+    const LIMIT: usize = 2;
+    let mut chance = Chance(seed);
+    let world = Rc::new(World::default());
+    world
+        .time
+        .set(1_800_000_000_000 + chance.below(PERIOD * 1_000));
+    world.in_turns.set(true);
+    world.handovers.set(handovers);
+    let period = run(Period::load(&Instance {
+        world: Rc::clone(&world),
+        ahead: 0,
+    }))
+    .unwrap();
+    // Any device may use any of the last session tokens.
+    let mut tickets: Vec<Ticket> = Vec::new();
+    let mut leases: Vec<Lease> = Vec::new();
+    let mut tasks: Vec<Task> = Vec::new();
+    for step in 0..steps {
+        let passed = match chance.below(1_000) {
+            0 => chance.below(PERIOD * 1_000),
+            1..6 => chance.below(8_000),
+            _ if tasks.is_empty() => chance.below(9_000),
+            _ => chance.below(40),
+        };
+        world.time.set(world.time.get() + passed);
+        if tasks.is_empty() || chance.below(8) == 0 {
+            let player = chance.pick(DEVICES);
+            // Names as pseudonyms are: the marks of devices are taken from their first digits.
+            let device = hex::encode(Sha256::digest([u8::try_from(player).unwrap()]));
+            let ticket = match tickets.len() {
+                0 => None,
+                length => Some(tickets[chance.pick(length)].clone()),
+            };
+            let wish = match (ticket, chance.below(10)) {
+                (Some(ticket), 0..2) => Wish::End(ticket),
+                (Some(ticket), 2..5) => Wish::Play(ticket, device),
+                (Some(ticket), 5) => Wish::Beat(ticket),
+                (_, 6) => Wish::Stop(device),
+                // A session of an app, under a name of its own or one that others say too.
+                (_, 7) => Wish::Open {
+                    owner: format!("app-{}", chance.below(3)),
+                    has_device: false,
+                    full: StreamsFull::RefuseNew,
+                },
+                _ => Wish::Open {
+                    owner: device,
+                    has_device: true,
+                    full: StreamsFull::RefuseNew,
+                },
+            };
+            let instance = Instance {
+                world: Rc::clone(&world),
+                ahead: chance.below(SKEW + 1),
+            };
+            tasks.push(Task {
+                player,
+                instance: instance.clone(),
+                wish: wish.clone(),
+                future: Box::pin(ask(instance, wish, LIMIT.try_into().unwrap())),
+            });
+        }
+        let number = chance.pick(tasks.len());
+        if chance.below(500) == 0 {
+            drop(tasks.swap_remove(number));
+            counts.died += 1;
+            continue;
+        }
+        let task = &mut tasks[number];
+        let Poll::Ready(outcome) = task
+            .future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        else {
+            continue;
+        };
+        let Task { instance, wish, .. } = tasks.swap_remove(number);
+        let held = match outcome {
+            Ok(Some(held)) => held,
+            Ok(None) => {
+                counts.ended += 1;
+                continue;
+            }
+            Err(session::Error::Lapsed) => {
+                counts.lapsed += 1;
+                continue;
+            }
+            Err(_) => {
+                counts.refused += 1;
+                continue;
+            }
+        };
+        let left = period
+            .plays_until(held.ticket.renewed)
+            .saturating_sub(instance.now());
+        let until = world.time.get() + left * 1_000;
+        // A session that a licence opens is told to no player.
+        let is_of_device = matches!(&wish, Wish::Open { has_device, .. } if *has_device);
+        let device = match wish {
+            Wish::Play(_, device) => Some(device),
+            Wish::Open {
+                owner, has_device, ..
+            } => {
+                counts.opened += 1;
+                has_device.then_some(owner)
+            }
+            _ => None,
+        };
+        if !is_of_device {
+            tickets.push(held.ticket);
+        }
+        if tickets.len() > 6 {
+            tickets.remove(0);
+        }
+        if let Some(device) = device {
+            counts.beaten += 1;
+            leases.retain(|lease| lease.until > world.time.get());
+            leases.push(Lease { device, until });
+            let playing: BTreeSet<&str> =
+                leases.iter().map(|lease| lease.device.as_str()).collect();
+            let allowed = LIMIT + usize::try_from(handovers).unwrap();
+            assert!(
+                playing.len() <= allowed,
+                "seed {seed}, step {step}: {playing:?} hold leases"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_more_devices_hold_a_lease_than_are_allowed_and_one_more_for_each_handover() {
+    let seeds = std::env::var("KEYLET_STORM_SEEDS").map_or(150, |seeds| seeds.parse().unwrap());
+    for handovers in [0, 1, 2] {
+        let mut counts = Counts::default();
+        for seed in 0..seeds {
+            lease_storm(seed, 3_000, handovers, &mut counts);
+        }
+        println!("{handovers} hand-overs: {counts:?}");
+        assert!(
+            counts.opened > 1_000 && counts.beaten > 1_000 && counts.ended > 1_000,
             "{counts:?}"
         );
     }

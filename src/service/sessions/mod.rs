@@ -43,7 +43,8 @@ pub async fn any<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
         let system = key_system::optional(context.query())?;
         let tokens = token::locate(context.headers(), context.query(), None);
         let wanted = optional_json(context.request.body())?;
-        let session = licences.open_session(system, context.id, &tokens, &wanted);
+        let last = token::session(context.headers());
+        let session = licences.open_session(system, context.id, &tokens, last, &wanted);
         return Ok(session_response(&session.await?));
     }
     require_operator(licences, context.headers()).await?;

@@ -48,8 +48,11 @@ pub(in crate::service) struct SsmDone {}
 pub async fn setup<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
     require_nagra(&context).await?;
     let tokens = token::locate(context.headers(), context.query(), None);
-    let licences = context.licences;
-    let opened = licences.open_session(DrmSystem::FairPlay, context.id, &tokens, &Value::Null);
+    let last = token::session(context.headers());
+    let system = DrmSystem::FairPlay;
+    let opened = context
+        .licences
+        .open_session(system, context.id, &tokens, last, &Value::Null);
     let opened = opened.await.map_err(with_error_code)?;
     Ok(session_response(&opened))
 }
