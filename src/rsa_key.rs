@@ -112,18 +112,25 @@ impl PrivateKey {
             reference: OnceCell::new(),
         };
         if this.kernel.is_none() {
-            this.check()?;
+            this.reference_key()?;
         }
         Ok(this)
     }
 
-    /// Whether the parts of the key belong together: work that an operation does without, since its
-    /// result is checked.
+    /// Whether the parts of the key belong together, and open what is encrypted for it: factors that are equal, or
+    /// that are no primes, do not. An operation does without this work, since its result is checked.
     ///
     /// # Errors
     /// [`InvalidKey`]
-    pub fn check(&self) -> Result<(), InvalidKey> {
-        self.reference_key().map(drop)
+    pub fn check(&self, rng: &mut dyn CryptoRng) -> Result<(), InvalidKey> {
+        const MESSAGE: [u8; 16] = [0x55; 16];
+        let public = RsaPublicKey::from(self.reference_key()?);
+        let encrypted = public.encrypt(rng, Oaep::<Sha1>::new(), &MESSAGE);
+        let encrypted = encrypted.map_err(|_| InvalidKey)?;
+        match self.decrypt_oaep(OaepHash::Sha1, &encrypted, rng) {
+            Ok((message, _)) if *message == MESSAGE => Ok(()),
+            _ => Err(InvalidKey),
+        }
     }
 
     /// RSAES-OAEP decryption with an empty label (RFC 8017 section 7.1.2), and who did it.
@@ -279,4 +286,59 @@ fn emsa_pkcs1v15(padding: &Pkcs1v15Sign, digest: &[u8], length: usize) -> Vec<u8
         digest,
     ]
     .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use std::convert::Infallible;
+
+    use rand_core::{TryCryptoRng, TryRng};
+
+    use super::*;
+
+    /// Numbers that differ: the same ones each time.
+    struct Counted(u64);
+
+    impl TryRng for Counted {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            let mut bytes = [0; 4];
+            self.try_fill_bytes(&mut bytes)?;
+            Ok(u32::from_le_bytes(bytes))
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            let mut bytes = [0; 8];
+            self.try_fill_bytes(&mut bytes)?;
+            Ok(u64::from_le_bytes(bytes))
+        }
+
+        fn try_fill_bytes(&mut self, buffer: &mut [u8]) -> Result<(), Infallible> {
+            for part in buffer.chunks_mut(32) {
+                self.0 += 1;
+                let digest = Sha256::digest(self.0.to_le_bytes());
+                part.copy_from_slice(digest.get(..part.len()).unwrap());
+            }
+            Ok(())
+        }
+    }
+
+    impl TryCryptoRng for Counted {}
+
+    #[test]
+    fn factors_that_are_equal_or_no_primes_make_no_sound_key() {
+        let keys: BTreeMap<String, String> =
+            serde_json::from_str(include_str!("../fixtures/keys/unsound-rsa.json")).unwrap();
+        assert_eq!(keys.len(), 3);
+        let mut rng = Counted(0);
+        for (name, der) in keys {
+            let der = hex::decode(der).unwrap();
+            let key = PrivateKey::from_pkcs1_der(&der);
+            let is_sound = key.is_ok_and(|key| key.check(&mut rng).is_ok());
+            assert_eq!(is_sound, name == "sound", "{name}");
+        }
+    }
 }

@@ -84,6 +84,32 @@ impl ContentKey {
         self
     }
 
+    /// A key that a token brings, with what the server's own record of the same id says: both terms, the record's
+    /// track, and the systems that both are for.
+    #[must_use]
+    pub fn under(&self, own: &Self) -> Self {
+        let mut names = own.names.clone();
+        names.extend(
+            self.names
+                .iter()
+                .filter(|name| !own.names.contains(name))
+                .cloned(),
+        );
+        let systems = self.systems.iter().filter(|system| own.is_for(**system));
+        Self {
+            id: own.id.clone(),
+            names,
+            kid: self.kid.or(own.kid),
+            key: self.key.clone(),
+            iv: self.iv.or(own.iv),
+            track: own.track.or(self.track),
+            stream: own.stream.or(self.stream),
+            title: own.title.or(self.title),
+            terms: self.terms.and(&own.terms),
+            systems: systems.copied().collect(),
+        }
+    }
+
     /// Whether a DRM system may use it.
     pub fn is_for(&self, system: DrmSystem) -> bool {
         self.systems.contains(&system)
@@ -241,6 +267,23 @@ mod tests {
             .map(SettingError::to_string)
             .collect::<Vec<_>>()
             .join("; ")
+    }
+
+    #[test]
+    fn a_key_of_a_token_keeps_to_the_record_of_the_server() {
+        let id = Id::from_bytes(b"movie");
+        let mut own = ContentKey::new(id.clone(), [1; 16].into());
+        own.track = Some(Track::Hd);
+        own.terms.lease_seconds = Some(60);
+        own.systems = vec![DrmSystem::FairPlay];
+        let mut brought = ContentKey::new(Id::from_bytes(b"kid"), [2; 16].into());
+        brought.terms.lease_seconds = Some(600);
+        let both = brought.under(&own);
+        assert_eq!((&both.id, both.track), (&id, Some(Track::Hd)));
+        assert_eq!(both.key.expose(), &[2; 16]);
+        assert_eq!(both.terms.lease_seconds, Some(60));
+        assert!(both.is_for(DrmSystem::FairPlay) && !both.is_for(DrmSystem::Widevine));
+        assert!(both.names.contains(&brought.id) && both.names.contains(&id));
     }
 
     #[test]

@@ -446,12 +446,20 @@ impl Terms {
     }
 
     /// The terms of a track: those that are set for it, else those of every track. A key without a track
-    /// has the terms of every track.
+    /// has the terms of every track, unless each track by itself is denied.
     ///
     /// # Errors
     /// [`Error::TrackNotAllowed`]
     pub fn for_track(&self, track: Option<Track>) -> Result<&Self, Error> {
+        let is_denied = |track: Track| {
+            self.tracks
+                .iter()
+                .any(|(of, own)| *of == track && own.is_none())
+        };
         match self.tracks.iter().find(|(of, _)| Some(*of) == track) {
+            None if track.is_none() && Track::ALL.into_iter().all(is_denied) => {
+                Err(Error::TrackNotAllowed)
+            }
             None => Ok(self),
             Some((_, own)) => own.as_ref().ok_or(Error::TrackNotAllowed),
         }
@@ -507,12 +515,6 @@ impl Terms {
             min_some(self.lease_seconds, lease),
             min_some(self.rental_seconds, rental),
         ]
-    }
-
-    /// Whether a stream has a lease, and not only an end.
-    pub fn has_lease(&self) -> bool {
-        let [lease, _] = self.of_stream();
-        lease.is_some()
     }
 
     /// What these terms grant at `now`: dates are checked, and `not_after` clips every duration.

@@ -1,6 +1,7 @@
 //! FairPlay credentials: certificate, private keys, application secret key.
 
 use futures_util::future::join3;
+use rand_core::CryptoRng;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -230,12 +231,12 @@ impl Credentials {
     ///
     /// # Errors
     /// Each credential with a private key whose parts do not belong together.
-    pub fn check(&self) -> Result<(), SettingsError> {
+    pub fn check(&self, rng: &mut dyn CryptoRng) -> Result<(), SettingsError> {
         let problems: Vec<SettingError> = self
             .iter()
             .filter(|credential| {
                 let mut keys = credential.private_keys.iter();
-                keys.any(|key| key.get().and_then(PrivateKey::check).is_err())
+                keys.any(|key| key.get().and_then(|key| key.check(rng)).is_err())
             })
             .map(|credential| {
                 let reason = "it is not a sound RSA key";

@@ -77,8 +77,10 @@ impl Duration {
                 lease_seconds,
                 rental_seconds,
             } => {
-                // A rental bounds the start of playback: once it runs, there is nothing to restart.
-                let rental = rental_seconds.filter(|_| playback.state == PlaybackState::First);
+                // A rental limits the start of playback, so a renewal of the lease does not need it again. Without
+                // a lease it stays: the state is the device's own word.
+                let is_first = playback.state == PlaybackState::First;
+                let rental = rental_seconds.filter(|_| is_first || lease_seconds.is_none());
                 Ok(Self::streaming(lease_seconds, rental))
             }
             Use::Persistent {
@@ -309,13 +311,16 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_renews_the_lease_and_does_not_restart_the_rental() {
+    fn a_renewal_renews_the_lease_and_keeps_a_rental_that_stands_alone() {
         for state in [RENEWAL, Some(PlaybackState::KeyNotRequired)] {
             assert_eq!(
                 choose(streaming(Some(1), Some(2)), state, None),
                 key(1, 0, key_type::LEASE)
             );
-            assert_eq!(choose(streaming(None, Some(2)), state, None), Ok(None));
+            assert_eq!(
+                choose(streaming(None, Some(2)), state, None),
+                key(0, 2, key_type::RENTAL)
+            );
         }
     }
 

@@ -14,7 +14,7 @@ use crate::entitlement::Terms;
 use crate::error::Code;
 use crate::fairplay::check_in::Report;
 use crate::fairplay::client::{Capabilities, Client, PlaybackState, Streaming};
-use crate::fairplay::credentials::Credentials;
+use crate::fairplay::credentials::{CERTIFICATE, CREDENTIALS, Credentials};
 use crate::fairplay::duration::Duration;
 use crate::fairplay::error::Error;
 use crate::fairplay::inspect;
@@ -43,6 +43,15 @@ impl FairPlay {
     ) -> Result<Option<&Credentials>, SettingsError> {
         let credentials = once(&self.credentials, Credentials::load(platform)).await?;
         Ok(credentials.as_ref())
+    }
+
+    /// Whether a credential is configured. Nothing of it is read: anybody may ask.
+    ///
+    /// # Errors
+    /// The host does not answer.
+    pub async fn is_configured(&self, platform: &impl Platform) -> Result<bool, SettingsError> {
+        let certificate = platform.variable(CERTIFICATE).await?;
+        Ok(certificate.is_some() || platform.variable(CREDENTIALS).await?.is_some())
     }
 
     /// The credentials, which must be there.

@@ -196,6 +196,7 @@ impl<P: Platform> LicenceServer<P> {
                             key: Some(key.key.id.to_string()),
                             device_class: Some(asked.device.class.name()),
                             device_id,
+                            keys: &[],
                             wanted: None,
                         };
                         let more = callback.ask(&question, &self.platform).await?;
@@ -210,10 +211,10 @@ impl<P: Platform> LicenceServer<P> {
                     granted: &granted,
                 };
                 module.enforce(&granted_key, &opened, device_id)?;
-                Ok((terms.has_lease(), granted))
+                Ok(granted)
             };
             match granted.await {
-                Ok((has_lease, granted)) => granted_keys.push((key, has_lease, granted)),
+                Ok(granted) => granted_keys.push((key, granted)),
                 Err(error) => refusals.add(index, error, audit)?,
             }
         }
@@ -221,7 +222,7 @@ impl<P: Platform> LicenceServer<P> {
             return Err(refusals.into_error());
         }
 
-        let limits = all_limits(granted_keys.iter().map(|(.., granted)| &granted.limits));
+        let limits = all_limits(granted_keys.iter().map(|(_, granted)| &granted.limits));
         let stream = self
             .stream(
                 principal,
@@ -233,13 +234,13 @@ impl<P: Platform> LicenceServer<P> {
             )
             .await?;
         if let Some(stream) = &stream {
-            for (_, has_lease, granted) in &mut granted_keys {
-                stream.clip(granted, *has_lease, now);
+            for (_, granted) in &mut granted_keys {
+                stream.clip(granted, now);
             }
         }
         let sealed: Vec<GrantedKey<'_>> = granted_keys
             .iter()
-            .map(|(key, _, granted)| GrantedKey {
+            .map(|(key, granted)| GrantedKey {
                 key: &key.key,
                 granted,
             })
@@ -258,7 +259,7 @@ impl<P: Platform> LicenceServer<P> {
             };
             let ids: Vec<String> = granted_keys
                 .iter()
-                .map(|(key, ..)| key.key.id.to_string())
+                .map(|(key, _)| key.key.id.to_string())
                 .collect();
             let claim = session::Claim {
                 token: &token.identity,
@@ -270,10 +271,10 @@ impl<P: Platform> LicenceServer<P> {
             };
             audit.use_ = Some(claim.make(&self.platform).await?);
         }
-        if let Some((.., granted)) = granted_keys.first() {
+        if let Some((_, granted)) = granted_keys.first() {
             audit.granted(granted);
         }
-        let ends = granted_keys.iter().map(|(.., granted)| granted.remaining);
+        let ends = granted_keys.iter().map(|(_, granted)| granted.remaining);
         Ok(Issued::License(License {
             session,
             ..License::new(sealed, ends.fold(None, min_some), now)
@@ -297,8 +298,8 @@ impl<P: Platform> LicenceServer<P> {
         })
     }
 
-    /// The key record that a query reaches. It must allow the DRM system. A token may contain its keys; then
-    /// the server needs no configured keys.
+    /// The key record that a query reaches, which must allow the DRM system. A token may bring its keys along. The
+    /// terms of the server's own record for such a key apply too; records need not be configured.
     ///
     /// # Errors
     /// [`Error::KeyNotFound`], [`Error::KeySystem`] and [`Error::Settings`].
@@ -312,7 +313,12 @@ impl<P: Platform> LicenceServer<P> {
         let mut brought =
             tokens.filter_map(|admission| admission.token.as_ref()?.content_keys.as_ref());
         let key = match brought.find_map(|keys| keys.find(query)) {
-            Some(key) => Rc::clone(key),
+            Some(key) => match self.keys.find(query, &self.platform).await {
+                Ok(None) => Rc::clone(key),
+                Ok(Some(own)) => Rc::new(key.under(&own)),
+                Err(error) if error.is_missing() => Rc::clone(key),
+                Err(error) => return Err(error.into()),
+            },
             None => {
                 let found = self.keys.find(query, &self.platform).await?;
                 found.ok_or(Error::KeyNotFound)?

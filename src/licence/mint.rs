@@ -6,9 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::audit::Audit;
 use super::{Error, LicenceServer};
+use crate::content_key::KeyQuery;
 use crate::drm::DrmSystem;
 use crate::encoding;
-use crate::entitlement::{self, Entitlement, Terms};
+use crate::entitlement::{self, Entitlement, Terms, min_some};
+use crate::id::Id;
 use crate::platform::Platform;
 use crate::policy::callback;
 use crate::policy::callback::Question;
@@ -150,6 +152,15 @@ impl<P: Platform> LicenceServer<P> {
             let reason = "the token says by itself what it is good for: play with it";
             return Err(entitlement::Error::Shape(reason).into());
         }
+        // The back end decides about records, whatever the viewer calls them.
+        let mut keys = Vec::with_capacity(asked.keys.len());
+        for key in &asked.keys {
+            let id =
+                Id::from_text(key).ok_or(Error::Request("`keys` has what is no id of a key"))?;
+            let query = KeyQuery::from_id(id);
+            let key = self.key_for(&principal, &query, system).await?;
+            keys.push(key.id.to_string());
+        }
         let question = Question {
             purpose: "token",
             request_id,
@@ -161,6 +172,7 @@ impl<P: Platform> LicenceServer<P> {
             key: None,
             device_class: None,
             device_id: None,
+            keys: &keys,
             wanted: Some(wanted),
         };
         let mut terms = callback.terms(&question, &self.platform).await?;
@@ -176,11 +188,14 @@ impl<P: Platform> LicenceServer<P> {
         } else if terms.get("persist") != Some(&Value::Bool(true)) {
             return Err(callback::Error::Refused(None).into());
         }
-        terms.insert("keys".to_owned(), json!(asked.keys));
+        terms.insert("keys".to_owned(), json!(keys));
         let entitlements = json!([terms]);
         Entitlement::from_claim(&entitlements)?;
         let mut claims = encoding::members([(own::POLICY, json!(option.name))]);
         let token = admission.token.as_ref();
+        for (name, value) in own::origin(token, &option.name, &keys) {
+            claims.insert(name.to_owned(), value);
+        }
         let subject = token.and_then(|token| token.subject.clone());
         claims.extend(subject.map(|subject| ("sub".to_owned(), subject.into())));
         Ok(self.mint(claims, entitlements, USUAL_LIFE, secret))
@@ -211,12 +226,20 @@ impl<P: Platform> LicenceServer<P> {
     }
 }
 
-/// Removes the terms for storing, so that only streaming is left. A term that is not set for a track is
-/// the same as for every track.
+/// Makes a stream of what may be stored. It has the same ends: `storage_seconds` limits when it starts, and
+/// `playback_seconds`, or else `storage_seconds`, when it stops. A term that is not set for a track is the same as
+/// for every track.
 fn withhold_storing(terms: &mut Map<String, Value>) {
-    for term in ["persist", "storage_seconds", "playback_seconds"] {
-        terms.remove(term);
-    }
+    terms.remove("persist");
+    let storage = terms.remove("storage_seconds");
+    let playback = terms.remove("playback_seconds");
+    let mut limit = |name: &str, end: Option<Value>| {
+        let known = terms.get(name).and_then(Value::as_u64);
+        let end = min_some(known, end.as_ref().and_then(Value::as_u64));
+        terms.extend(end.map(|end| (name.to_owned(), end.into())));
+    };
+    limit("rental_seconds", storage.clone());
+    limit("lease_seconds", playback.or(storage));
 }
 
 /// Entitlements that a request asks for.

@@ -34,7 +34,7 @@ use crate::policy::callback;
 use crate::policy::{Admission, Policies};
 use crate::server_secret::{Label, ServerSecret};
 use crate::session::challenge::{self, Challenge};
-use crate::session::{self, Period};
+use crate::session::{self, Handovers, Period};
 use crate::token::{self};
 
 /// Why there is no licence.
@@ -225,6 +225,7 @@ pub struct LicenceServer<P> {
     modules: Modules,
     server_secret: OnceCell<Option<ServerSecret>>,
     session_period: OnceCell<Period>,
+    stream_handovers: OnceCell<Handovers>,
 }
 
 impl<P: Platform> LicenceServer<P> {
@@ -237,6 +238,7 @@ impl<P: Platform> LicenceServer<P> {
             modules: Modules::default(),
             server_secret: OnceCell::new(),
             session_period: OnceCell::new(),
+            stream_handovers: OnceCell::new(),
         }
     }
 
@@ -290,7 +292,15 @@ impl<P: Platform> LicenceServer<P> {
         tokens: &token::Found,
     ) -> Result<Challenge, Error> {
         let now = self.platform.now();
-        self.admit(system, tokens, now).await?;
+        let principal = self.admit(system, tokens, now).await?;
+        // What anybody may ask for without a token would fill the store.
+        let mut tokens = principal
+            .admissions
+            .iter()
+            .map(|admission| &admission.token);
+        if tokens.all(Option::is_none) {
+            return Err(Error::Token(token::Error::Missing));
+        }
         Ok(challenge::issue(&self.platform, now).await?)
     }
 

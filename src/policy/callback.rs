@@ -121,6 +121,9 @@ pub struct Question<'a> {
     /// Pseudonym of the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_id: Option<&'a str>,
+    /// Ids of the key records that the viewer asks for, of a token.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub keys: &'a [String],
     /// The viewer's request, when the answer is for a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted: Option<&'a Value>,

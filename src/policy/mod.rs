@@ -422,7 +422,10 @@ impl PolicyOption {
         };
         let presented = presented.as_ref().map_err(Clone::clone)?;
         let token = match presented {
-            Presented::Jwt(jwt) => restriction.verify(jwt, dialects, platform, now).await?,
+            Presented::Jwt(jwt) => {
+                let verified = restriction.verify(jwt, &self.name, dialects, platform, now);
+                verified.await?
+            }
             Presented::Other(text, signature) => {
                 let grant = dialects
                     .of_text(text, *signature, &restriction.keys, now)
@@ -431,7 +434,8 @@ impl PolicyOption {
                             "it is neither a JWT nor of a dialect that is accepted".to_owned(),
                         )
                     })??;
-                VerifiedToken::of_grant(grant, None, text.as_bytes().to_vec())?
+                let scope = self.name.as_bytes();
+                VerifiedToken::of_grant(grant, None, scope, text.as_bytes().to_vec())?
             }
         };
         for claim in &restriction.required {
@@ -460,6 +464,7 @@ impl TokenRestriction {
     async fn verify(
         &self,
         jwt: &UntrustedToken<'_>,
+        option: &str,
         dialects: &Dialects,
         platform: &impl Platform,
         now: u64,
@@ -471,7 +476,8 @@ impl TokenRestriction {
             }
             (Err(error), _) => return Err(error),
         }
-        VerifiedToken::of_jwt(jwt, dialects, &self.keys, &self.issuer, &self.audience, now)
+        let (issuer, audience) = (&self.issuer, &self.audience);
+        VerifiedToken::of_jwt(jwt, option, dialects, &self.keys, issuer, audience, now)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::drm::Module;
 use crate::fairplay::credentials;
 use crate::licence::LicenceServer;
 use crate::operator::Operator;
-use crate::platform::Platform;
+use crate::platform::{Platform, Random};
 use crate::policy::Policies;
 use crate::session::StoreFailure;
 use crate::token;
@@ -18,7 +18,7 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
     let platform = licences.platform();
     let mut problems = Problems::default();
     match licences.credentials().await {
-        Ok(Some(credentials)) => problems.add(credentials.check()),
+        Ok(Some(credentials)) => problems.add(credentials.check(&mut Random(platform))),
         Ok(None) => {
             let reason = "no DRM system is configured, so there is nothing to serve";
             problems.add(Err(SettingError::new(
@@ -41,6 +41,7 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
     problems.add(StoreFailure::load(platform).await.map(drop));
     problems.add(Cors::read(platform).await.map(drop));
     problems.add(licences.session_period().await.map(drop));
+    problems.add(licences.stream_handovers().await.map(drop));
     problems
 }
 

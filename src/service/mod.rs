@@ -108,7 +108,7 @@ impl<P: Platform> Service<P> {
         let methods = route.methods;
         match request.method() {
             &Method::OPTIONS => return Ok(cors::preflight(&request, methods)),
-            &Method::HEAD if methods == [Method::GET] => {}
+            &Method::HEAD if methods.contains(&Method::GET) => {}
             method if methods.contains(method) => {}
             _ => return Err(Problem::method_not_allowed(methods)),
         }

@@ -12,6 +12,9 @@ use crate::licence;
 /// The header that repeats a refusal's code, for players that drop bodies.
 pub const CODE_HEADER: &str = "x-keylet-code";
 
+/// What the URI of a problem type begins with (RFC 9457 section 3.1.1): the page on which the code stands.
+const PROBLEM_TYPES: &str = "/docs/errors.md#";
+
 /// A refusal on its way to the client.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -52,7 +55,7 @@ impl Problem {
     /// `detail`, `fps_status` and `errorCode`.
     pub fn into_reply(self, request_id: &str) -> Reply {
         let mut document = encoding::members([
-            ("type", "about:blank".into()),
+            ("type", format!("{PROBLEM_TYPES}{}", self.code.name).into()),
             ("title", self.code.title.into()),
             ("status", self.code.status.into()),
             ("code", self.code.name.into()),
@@ -70,13 +73,23 @@ impl Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(
                 http::header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer"),
+                HeaderValue::from_static(challenge(self.code)),
             );
         }
         if !self.allow.is_empty() {
             allow(&mut reply, self.allow);
         }
         reply
+    }
+}
+
+/// The challenge of a refusal for want of a token (RFC 6750 section 3): the error is named where a token came that is
+/// not valid.
+fn challenge(code: Code) -> &'static str {
+    let is_of_a_token = code.name.starts_with("token_");
+    match is_of_a_token && code != Code::TOKEN_MISSING && code != Code::TOKEN_IN_QUERY {
+        true => r#"Bearer error="invalid_token""#,
+        false => "Bearer",
     }
 }
 
@@ -114,9 +127,9 @@ pub mod schema {
     #[derive(serde::Serialize, JsonSchema)]
     #[schemars(rename = "Problem", extend("additionalProperties" = false))]
     pub struct ProblemDocument {
-        /// Always `about:blank`: `code` says what kind of problem it is.
+        /// The page and the row that explain `code`: a URI reference.
         #[serde(rename = "type")]
-        #[schemars(extend("const" = "about:blank"))]
+        #[schemars(extend("format" = "uri-reference"))]
         type_: &'static str,
         /// What happened. The sentence depends on `code` alone.
         title: &'static str,

@@ -37,11 +37,14 @@ struct Links {
 }
 
 pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
-    let has_fairplay = matches!(context.licences.credentials().await, Ok(Some(_)));
+    let licences = context.licences;
+    let fairplay = &licences.modules().fairplay;
+    let has_fairplay = fairplay.is_configured(licences.platform()).await;
     let document = ServiceDocument {
         name: "keylet",
         version: env!("CARGO_PKG_VERSION"),
         drm: has_fairplay
+            .unwrap_or(false)
             .then_some(DrmSystem::FairPlay.name())
             .into_iter()
             .collect(),

@@ -27,6 +27,9 @@ pub const ALGORITHMS: [&str; 9] = [
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA",
 ];
 
+/// How many keys are tried for a token that names none.
+const MOST_TRIED: usize = 8;
+
 /// How many tokens a key remembers.
 const REMEMBERED: usize = 256;
 
@@ -163,7 +166,8 @@ impl VerificationKeys {
     }
 
     /// Verifies a token with the keys that fit: those of its `alg` that have its `kid`, else those
-    /// without a `kid`. Without `kid` in the token, every key of its `alg` fits.
+    /// without a `kid`. Without `kid` in the token, the first eight keys of its
+    /// `alg` fit.
     ///
     /// Its claims are not read.
     ///
@@ -192,7 +196,7 @@ impl VerificationKeys {
         }
         let of_algorithm = || self.keys.iter().filter(|key| key.algorithm == algorithm);
         let fitting: Vec<&VerificationKey> = match token.key_id() {
-            None => of_algorithm().collect(),
+            None => of_algorithm().take(MOST_TRIED).collect(),
             Some(kid) => {
                 let named: Vec<_> = of_algorithm()
                     .filter(|key| key.jwk.kid.as_deref() == Some(kid))

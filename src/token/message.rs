@@ -39,9 +39,11 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
-    /// Reads the claims of a JWT whose signature was verified.
+    /// Reads the claims of a JWT whose signature was verified. `scope`: the name of the policy option whose
+    /// keys verified it.
     pub(crate) fn of_jwt(
         token: &UntrustedToken<'_>,
+        scope: &str,
         dialects: &Dialects,
         secrets: &dyn Secrets,
         issuer: &Accepted,
@@ -61,7 +63,12 @@ impl VerifiedToken {
                 claims: claims.0,
                 ..grant?
             };
-            return Self::of_grant(grant, expires, identity);
+            let scope = [
+                scope.as_bytes(),
+                &[0],
+                token.key_id().unwrap_or_default().as_bytes(),
+            ];
+            return Self::of_grant(grant, expires, &scope.concat(), identity);
         }
         let expires = expires.ok_or(Error::Claim("exp"))?;
         if !issuer.accepts(&claims.strings("iss")?) {
@@ -90,7 +97,7 @@ impl VerifiedToken {
             entitlement,
             subject: claims.text("sub").map(ToOwned::to_owned),
             content_keys: None,
-            identity: identity(&claims).unwrap_or_else(|| token.signed().as_bytes().to_vec()),
+            identity: identity(&claims)?.unwrap_or_else(|| token.signed().as_bytes().to_vec()),
             accepted_until: expires.saturating_add(LEEWAY),
             terms: max_uses(&claims)?,
             key,
@@ -99,10 +106,12 @@ impl VerifiedToken {
         })
     }
 
-    /// Reads what a dialect's message grants; `identity` identifies a message without an id.
+    /// Reads what a dialect's message grants. Its id identifies it among the messages of its `scope`;
+    /// `identity` identifies a message without an id.
     pub(crate) fn of_grant(
         grant: Grant,
         expires: Option<u64>,
+        scope: &[u8],
         identity: Vec<u8>,
     ) -> Result<Self, Error> {
         let content_keys = match grant.content_keys {
@@ -117,7 +126,10 @@ impl VerifiedToken {
             entitlement: Some(grant.entitlement.into_rental()),
             subject: grant.subject,
             content_keys,
-            identity: grant.id.map_or(identity, String::into_bytes),
+            identity: match grant.id {
+                Some(id) => [scope, &[0], id.as_bytes()].concat(),
+                None => identity,
+            },
             accepted_until: expires.map_or(u64::MAX, |expires| expires.saturating_add(LEEWAY)),
             terms: Terms::default(),
             key: None,
@@ -137,11 +149,16 @@ impl VerifiedToken {
     }
 }
 
-/// Issuer and `jti`, where there is one.
-fn identity(claims: &Claims) -> Option<Vec<u8>> {
-    let id = claims.text("jti")?;
+/// Issuer and `jti`, where there is one. Some issuers have numbers there, against RFC 7519 section 4.1.7.
+fn identity(claims: &Claims) -> Result<Option<Vec<u8>>, Error> {
+    let id = match claims.0.get("jti") {
+        None => return Ok(None),
+        Some(Value::String(id)) => id.clone(),
+        Some(Value::Number(id)) => id.to_string(),
+        Some(_) => return Err(Error::Claim("jti")),
+    };
     let issuer = claims.text("iss").unwrap_or_default();
-    Some([issuer.as_bytes(), b"\0", id.as_bytes()].concat())
+    Ok(Some([issuer.as_bytes(), b"\0", id.as_bytes()].concat()))
 }
 
 /// Azure's limit of uses, as a number or as text.

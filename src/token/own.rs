@@ -1,6 +1,7 @@
 //! Tokens that this server makes itself, signed with a key derived from its secret.
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::server_secret::{Label, ServerSecret};
@@ -21,6 +22,10 @@ const SESSION_KEY_ID: &str = "keylet-session";
 
 /// The claim with the name of the policy option by which a viewer got such a token.
 pub const POLICY: &str = "policy";
+
+/// The claims that identify the token for which such a token was made, and say until when it is accepted.
+const ORIGIN: &str = "origin";
+const ORIGIN_UNTIL: &str = "origin_until";
 
 /// The header of every such token.
 const HEADER: &str = r#"{"alg":"HS256","kid":"keylet-server","typ":"JWT"}"#;
@@ -52,7 +57,34 @@ pub(crate) fn verify(
         return Err(Error::Signature);
     }
     let name = Accepted::OneOf(vec![NAME.to_owned()]);
-    VerifiedToken::of_jwt(token, &Dialects::native(), &NoSecrets, &name, &name, now)
+    let dialects = Dialects::native();
+    let mut verified =
+        VerifiedToken::of_jwt(token, NAME, &dialects, &NoSecrets, &name, &name, now)?;
+    // Its uses are those of the token that it was made for.
+    if let Some(Value::String(origin)) = verified.claims.get(ORIGIN) {
+        verified.identity = [NAME.as_bytes(), b"\0", origin.as_bytes()].concat();
+        let until = verified.claims.get(ORIGIN_UNTIL).and_then(Value::as_u64);
+        verified.accepted_until = verified.accepted_until.max(until.unwrap_or_default());
+    }
+    Ok(verified)
+}
+
+/// The claims that identify the token for which a token is made. What has no token is counted by the option that
+/// needs none, and by the keys.
+pub fn origin(
+    token: Option<&VerifiedToken>,
+    option: &str,
+    keys: &[String],
+) -> [(&'static str, Value); 2] {
+    let (identity, until) = match token {
+        Some(token) => (token.identity.clone(), token.accepted_until),
+        None => {
+            let identity = format!("{option}\0{}", keys.join("\0"));
+            (identity.into_bytes(), u64::MAX)
+        }
+    };
+    let origin = hex::encode(Sha256::digest(identity));
+    [(ORIGIN, origin.into()), (ORIGIN_UNTIL, until.into())]
 }
 
 struct NoSecrets;

@@ -7,7 +7,7 @@ use crate::platform::Platform;
 use crate::token::Error;
 use crate::token::jwt::UntrustedToken;
 use crate::token::keys::VerificationKeys;
-use crate::upstream::{Cache, Document, Unavailable, is_safe};
+use crate::upstream::{Cache, Document, Unavailable, is_safe, may_lead_to};
 
 /// Where keys are published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,8 +116,11 @@ impl RemoteKeys {
             Location::Discovery(url) => {
                 let document = get(platform, url).await?;
                 let document = encoding::json_object(document.text.as_bytes()).ok()?;
-                let url = document.get("jwks_uri")?.as_str()?;
-                get(platform, url).await
+                let keys = document.get("jwks_uri")?.as_str()?;
+                if !may_lead_to(url, keys) {
+                    return None;
+                }
+                get(platform, keys).await
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod cache;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
@@ -33,6 +34,66 @@ pub fn is_safe(url: &str) -> bool {
         Some("http") => is_here,
         _ => false,
     }
+}
+
+/// Whether a document from one URL, which the operator has configured, may name another one to be asked. A document
+/// from elsewhere leads to no address of the operator's own network: `https` stays `https`, and a host that is this
+/// machine, or an address that is not public, must be that of the first URL. A name that stands for such an address
+/// is not found out here.
+///
+/// ```
+/// use keylet::upstream::may_lead_to;
+///
+/// let configured = "https://login.example.com/.well-known/openid-configuration";
+/// assert!(may_lead_to(configured, "https://keys.example.net/jwks.json"));
+/// assert!(!may_lead_to(configured, "https://169.254.169.254/latest"));
+/// assert!(!may_lead_to(configured, "http://localhost/jwks.json"));
+/// ```
+pub fn may_lead_to(from: &str, to: &str) -> bool {
+    let (Ok(from), Ok(to)) = (from.parse::<Uri>(), to.parse::<Uri>()) else {
+        return false;
+    };
+    let is_of_scheme = match from.scheme_str() {
+        Some("https") => to.scheme_str() == Some("https"),
+        _ => true,
+    };
+    let is_same_host = from.host().is_some() && from.host() == to.host();
+    is_of_scheme && is_safe(&to.to_string()) && (is_same_host || to.host().is_some_and(is_public))
+}
+
+/// Whether a host is neither this machine nor an address of a private network (RFC 1918, RFC 3927, RFC 4193, RFC 4291).
+fn is_public(host: &str) -> bool {
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    if name == "localhost" || name.ends_with(".localhost") {
+        return false;
+    }
+    match name.trim_matches(['[', ']']).parse::<IpAddr>() {
+        // A last part that is a number makes an address of a name (WHATWG URL section 3.5).
+        Err(_) => !name.rsplit('.').next().is_some_and(is_number),
+        Ok(address) => match address.to_canonical() {
+            IpAddr::V4(address) => {
+                !(address.is_loopback()
+                    || address.is_private()
+                    || address.is_link_local()
+                    || address.is_unspecified()
+                    || address.is_broadcast()
+                    || address.is_multicast())
+            }
+            IpAddr::V6(address) => {
+                !(address.is_loopback()
+                    || address.is_unique_local()
+                    || address.is_unicast_link_local()
+                    || address.is_unspecified()
+                    || address.is_multicast())
+            }
+        },
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix("0x");
+    let is_hexadecimal = digits.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    is_hexadecimal || !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// How a request is repeated.

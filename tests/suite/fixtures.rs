@@ -63,7 +63,8 @@ fn every_code_is_documented_with_its_status() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
     let document = std::fs::read_to_string(path).unwrap();
     for code in Code::ALL {
-        let row = format!("| `{}` | {} |", code.name, code.status);
+        let name = code.name;
+        let row = format!("| <a id=\"{name}\"></a>`{name}` | {} |", code.status);
         assert!(document.contains(&row), "docs/errors.md has no row {row}");
     }
 }

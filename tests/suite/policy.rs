@@ -193,10 +193,9 @@ fn expected(
         ("lease", _) | ("both", Some(RENEWAL | PLAYING)) => {
             Some(Duration::Lease { lease_seconds: 120 })
         }
-        ("rental", Some(FIRST)) => Some(Duration::Rental {
+        ("rental", _) => Some(Duration::Rental {
             rental_seconds: 3600,
         }),
-        ("rental", _) => None,
         ("both", _) => Some(Duration::LeaseAndRental {
             lease_seconds: 120,
             rental_seconds: 3600,
@@ -804,7 +803,9 @@ fn keeps_to(licence: &Licence, terms: &Value, device: &SpcOptions) -> Result<(),
             if !within(lease, number("lease_seconds")) {
                 return Err("lease");
             }
-            if is_first && !within(rental, number("rental_seconds")) {
+            // A renewal of a lease does not need the rental again.
+            let has_lease = lease < u32::MAX;
+            if (is_first || !has_lease) && !within(rental, number("rental_seconds")) {
                 return Err("rental");
             }
             if !within(lease, ends_in) {

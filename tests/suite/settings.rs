@@ -97,6 +97,8 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
         ("client_country_header", "not a header".into(), "setting_malformed client_country_header: it is not the name"),
         ("session_period", "3".into(), "setting_malformed session_period: it is not a number of seconds from 4 to 600"),
         ("session_period", "minute".into(), "setting_malformed session_period: it is not"),
+        ("stream_handovers", "-1".into(), "setting_malformed stream_handovers: it is not a number from 0 to 10"),
+        ("stream_handovers", "11".into(), "setting_malformed stream_handovers: it is not"),
         ("store_failure", "sometimes".into(), "setting_malformed store_failure: it is neither"),
         ("token_audience", "[]".into(), "setting_malformed token_audience: the list is empty"),
         ("token_audience", r#"["*","a"]"#.into(), "setting_malformed token_audience: the list"),

@@ -50,9 +50,11 @@ pub async fn answer<P: Platform>(
         Ok(trusted.origin(headers))
     };
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(request.keys.len());
+    // A back end that failed for one key is not asked, and waited for, for each of the others.
+    let mut failed: Option<Problem> = None;
     for key in &request.keys {
-        outcomes.push(match &key.spc {
-            Ok(spc) => {
+        let outcome = match (&key.spc, &failed) {
+            (Ok(spc), None) => {
                 let request = LicenseRequest {
                     purpose,
                     id: context.id,
@@ -63,8 +65,14 @@ pub async fn answer<P: Platform>(
                 let issued = licences.issue(fairplay, &principal, request, &origin).await;
                 issued.map_err(Problem::from)
             }
-            Err(problem) => Err(problem.clone()),
-        });
+            (Err(problem), _) | (Ok(_), Some(problem)) => Err(problem.clone()),
+        };
+        if let Err(problem) = &outcome
+            && problem.code == Code::CALLBACK_FAILED
+        {
+            failed.get_or_insert_with(|| problem.clone());
+        }
+        outcomes.push(outcome);
     }
     reply::write(format, &request, outcomes)
 }

@@ -1,0 +1,287 @@
+//! What must hold whichever way a viewer comes: a right is counted once, whatever token carries it, and nothing
+//! loosens on the way through back ends, records, tokens and playback states.
+
+use std::collections::BTreeSet;
+
+use keylet::fairplay::tag::Tag;
+use keylet_cli::device::{Duration, SpcOptions};
+use keylet_cli::jwt::Signer;
+use serde_json::{Value, json};
+
+use crate::upstream::{Deployment, KID, Reply, claims, code, jwks, policies, signed, variables};
+
+const ISSUER: Signer = Signer::EdDsa([1; 32]);
+const SECRET: &str = "what this server and the back end share";
+
+const STATES: [u32; 3] = [0xf4de_e5a2, 0x4f83_4330, 0xa5d6_739e];
+
+fn token(more: Value) -> String {
+    signed(&ISSUER, Some("issuer"), &claims(more))
+}
+
+/// A device of its own that says what it is playing.
+fn device(number: u8, asset: &str, state: u32) -> SpcOptions {
+    let playback = [
+        &1_700_000_000_u32.to_be_bytes()[..],
+        &state.to_be_bytes(),
+        &[number; 8],
+    ];
+    SpcOptions {
+        hu: Some([number; 20]),
+        ..SpcOptions::new(format!("skd://{asset}"))
+            .with(Tag::MEDIA_PLAYBACK_STATE, playback.concat())
+    }
+}
+
+fn first(number: u8) -> SpcOptions {
+    device(number, "movie", STATES[0])
+}
+
+/// One option whose viewers are admitted by a back end.
+fn with_back_end() -> Deployment {
+    let option = json!({
+        "name": "subscribers",
+        "restriction": {"issuer": "https://issuer.example", "audience": "keylet", "jwks": jwks(&[("issuer", &ISSUER)])},
+        "callback": {"url": "https://back-end.example/", "secret": SECRET},
+    });
+    let mut variables = policies(&json!([option]));
+    variables.insert(
+        "server_secret".to_owned(),
+        "what nobody but this server knows".to_owned(),
+    );
+    Deployment::new(variables)
+}
+
+fn without_back_end(changes: &[(&str, &str)]) -> Deployment {
+    let keys = jwks(&[("issuer", &ISSUER)]).to_string();
+    let own = [
+        ("token_keys", keys.as_str()),
+        ("server_secret", "what nobody but this server knows"),
+    ];
+    Deployment::new(variables(&[&own, changes].concat()))
+}
+
+fn once() -> Value {
+    json!([{"keys": "*", "max_uses": 1}])
+}
+
+#[test]
+fn a_token_id_is_counted_once_whatever_its_type_and_its_end() {
+    let deployment = without_back_end(&[]);
+    for id in [json!("one"), json!(7), json!(7.5)] {
+        let of_a_day = |day: u64| {
+            let end = 4_000_000_000 + day * 86_400;
+            token(json!({"jti": id, "exp": end, "entitlements": once()}))
+        };
+        let tokens = [0, 1, 30].map(of_a_day);
+        let played = tokens
+            .iter()
+            .zip(1..)
+            .map(|(token, number)| code(deployment.licence(Some(token), &first(number))));
+        let played: Vec<String> = played.collect();
+        assert_eq!(played, ["ok", "uses_spent", "uses_spent"], "{id}");
+    }
+    for id in [json!(true), json!(["a"]), json!({})] {
+        let token = token(json!({"jti": id, "entitlements": once()}));
+        let refused = deployment.licence(Some(&token), &first(1));
+        assert_eq!(code(refused), "token_claims", "{id}");
+    }
+}
+
+#[test]
+fn tokens_that_this_server_makes_count_as_the_token_that_they_were_made_for() {
+    let deployment = with_back_end();
+    deployment.answer(|_| Reply::json(&json!({"terms": {"max_uses": 2}})));
+    let login = token(json!({"jti": "login"}));
+    let wanted = json!({"keys": ["movie"]});
+    let results = (1..6).map(|number| {
+        let minted = deployment.minted(Some(&login), &wanted).unwrap();
+        code(deployment.licence(Some(&minted), &first(number)))
+    });
+    let results: Vec<String> = results.collect();
+    assert_eq!(
+        results,
+        ["ok", "ok", "uses_spent", "uses_spent", "uses_spent"]
+    );
+    // Another viewer's are another's.
+    let other = token(json!({"jti": "other", "sub": "viewer-2"}));
+    let minted = deployment.minted(Some(&other), &wanted).unwrap();
+    assert_eq!(code(deployment.licence(Some(&minted), &first(9))), "ok");
+}
+
+#[test]
+fn ids_of_messages_are_kept_apart_by_option() {
+    let secrets = [[1_u8; 32], [2; 32]];
+    let option = |name: &str, secret: &[u8; 32]| {
+        json!({
+            "name": name,
+            "restriction": {"issuer": "*", "audience": "*",
+                "jwks": jwks(&[(name, &Signer::Hs256(secret.to_vec()))])},
+            "terms": {"max_uses": 1},
+        })
+    };
+    let options = json!([option("one", &secrets[0]), option("two", &secrets[1])]);
+    let mut variables = policies(&options);
+    variables.insert("dialects".to_owned(), "drmtoday".to_owned());
+    let deployment = Deployment::new(variables);
+    let message = |name: &str, secret: &[u8; 32]| {
+        let claims = json!({
+            "jti": "1", "iat": 1_800_000_000,
+            "optData": json!({"merchant": "m", "userId": "viewer"}).to_string(),
+            "crt": json!([{"assetId": "movie", "profile": {"purchase": {}}}]).to_string(),
+        });
+        signed(&Signer::Hs256(secret.to_vec()), Some(name), &claims)
+    };
+    let play = |name: &str, secret: &[u8; 32], number| {
+        code(deployment.licence(Some(&message(name, secret)), &first(number)))
+    };
+    assert_eq!(play("one", &secrets[0], 1), "ok");
+    assert_eq!(play("one", &secrets[0], 2), "uses_spent");
+    assert_eq!(play("two", &secrets[1], 3), "ok");
+}
+
+#[test]
+fn every_playback_state_keeps_the_end_of_its_terms() {
+    let deployment = without_back_end(&[]);
+    for terms in [
+        json!({"rental_seconds": 3600}),
+        json!({"lease_seconds": 3600}),
+        json!({"rental_seconds": 3600, "lease_seconds": 60}),
+        json!({"persist": true, "storage_seconds": 3600}),
+        json!({"not_after": 1_800_003_600}),
+    ] {
+        let mut entry = terms.clone();
+        entry["keys"] = json!("*");
+        let token = token(json!({"entitlements": [entry]}));
+        for state in STATES {
+            let options = device(1, "movie", state);
+            let licence = deployment.licence(Some(&token), &options).unwrap();
+            assert!(licence.duration.is_some(), "{terms} {state:x}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_of_what_may_be_stored_ends_as_the_rental_does() {
+    let deployment = with_back_end();
+    let login = token(json!({}));
+    for (terms, lease, rental) in [
+        (
+            json!({"persist": true, "storage_seconds": 3600, "playback_seconds": 600}),
+            Some(600),
+            Some(3600),
+        ),
+        (
+            json!({"persist": true, "storage_seconds": 3600}),
+            Some(3600),
+            Some(3600),
+        ),
+        (
+            json!({"persist": true, "playback_seconds": 600}),
+            Some(600),
+            None,
+        ),
+        (json!({"persist": true}), None, None),
+    ] {
+        let answered = terms.clone();
+        deployment.answer(move |_| Reply::json(&json!({"terms": answered})));
+        let wanted = json!({"keys": ["movie"], "use": "streaming"});
+        let minted = deployment.minted(Some(&login), &wanted).unwrap();
+        let licence = deployment.licence(Some(&minted), &first(1)).unwrap();
+        let expected = match (lease, rental) {
+            (Some(lease_seconds), Some(rental_seconds)) => Some(Duration::LeaseAndRental {
+                lease_seconds,
+                rental_seconds,
+            }),
+            (Some(lease_seconds), None) => Some(Duration::Lease { lease_seconds }),
+            _ => None,
+        };
+        assert_eq!(licence.duration, expected, "{terms}");
+    }
+}
+
+#[test]
+fn a_back_end_decides_about_records_and_not_about_spellings() {
+    let deployment = with_back_end();
+    deployment.answer(|request| {
+        let question: Value = serde_json::from_slice(request.body()).unwrap();
+        match question["keys"] == json!(["movie"]) {
+            true => Reply::json(&json!({"terms": {}})),
+            false => Reply::json(&json!({"refuse": "not this one"})),
+        }
+    });
+    let login = token(json!({}));
+    let mint = |key: &str| deployment.minted(Some(&login), &json!({"keys": [key]}));
+    let dashed = KID.to_ascii_lowercase();
+    for spelling in ["movie", "skd://movie", "film", KID, &dashed] {
+        let minted = mint(spelling).unwrap();
+        assert_eq!(
+            code(deployment.licence(Some(&minted), &first(1))),
+            "ok",
+            "{spelling}"
+        );
+        let other = device(1, "other", STATES[0]);
+        assert_eq!(
+            code(deployment.licence(Some(&minted), &other)),
+            "not_entitled"
+        );
+        let question: Value =
+            serde_json::from_slice(deployment.take().last().unwrap().body()).unwrap();
+        assert_eq!(question["wanted"]["keys"], json!([spelling]));
+    }
+    assert_eq!(code(mint("other")), "callback_refused");
+    assert_eq!(
+        code(mint("0F0E0D0C-0B0A-0908-0706-050403020100")),
+        "callback_refused"
+    );
+    assert_eq!(code(mint("unknown")), "key_not_found");
+}
+
+#[test]
+fn the_tracks_that_are_all_denied_deny_a_key_without_a_track() {
+    let deployment = without_back_end(&[]);
+    let tracks = |names: &[&str]| {
+        let denied = names.iter().map(|name| ((*name).to_owned(), json!(false)));
+        let denied: serde_json::Map<String, Value> = denied.collect();
+        token(json!({"entitlements": [{"keys": "*", "tracks": denied}]}))
+    };
+    let all = tracks(&["audio", "sd", "hd", "uhd"]);
+    assert_eq!(
+        code(deployment.licence(Some(&all), &first(1))),
+        "track_not_allowed"
+    );
+    let some = tracks(&["audio", "sd", "hd"]);
+    assert_eq!(code(deployment.licence(Some(&some), &first(1))), "ok");
+}
+
+#[test]
+fn a_refusal_names_its_page_and_a_wrong_token_its_error() {
+    let deployment = without_back_end(&[]);
+    let ask = |authorization: Option<&str>| {
+        let mut request = http::Request::post("/fairplay");
+        if let Some(value) = authorization {
+            request = request.header("authorization", value);
+        }
+        deployment.handle(request.body(b"spc".to_vec()).unwrap())
+    };
+    let mut types = BTreeSet::new();
+    for (authorization, challenge) in [
+        (None, "Bearer"),
+        (Some("Bearer nonsense"), r#"Bearer error="invalid_token""#),
+    ] {
+        let reply = ask(authorization);
+        assert_eq!(reply.headers()["www-authenticate"], challenge);
+        let problem: Value = serde_json::from_slice(reply.body()).unwrap();
+        let page = format!("/docs/errors.md#{}", problem["code"].as_str().unwrap());
+        assert_eq!(problem["type"], page);
+        types.insert(page);
+    }
+    assert_eq!(types.len(), 2);
+    let head = http::Request::head("/sessions?subject=a")
+        .body(Vec::new())
+        .unwrap();
+    let reply = deployment.handle(head);
+    // It is served as `GET` is, which is the operator's.
+    assert_ne!(reply.status(), 405);
+    assert!(reply.body().is_empty());
+}
