@@ -150,9 +150,14 @@ def main():
             begin_date=None,
             expiration_date=None,
         ),
-        ok(persist=False),
-        "the vendor's smallest message: nothing but a key",
-        grant=terms(),
+        MALFORMED,
+        "the vendor's smallest message: nothing but a key, and no end",
+    )
+    case(
+        "no_dates_but_an_end",
+        outer(message({"expiration_datetime": at(600)}), begin_date=None, expiration_date=None),
+        ok(persist=False, lease_seconds=600),
+        grant=terms(not_after=NOW + 600),
     )
     case(
         "com_key_id_upper_case",

@@ -295,6 +295,7 @@ def main():
     case("device_member_unknown", token(right(), device={"deviceGroup": "tv"}), UNSUPPORTED)
     case("version", token(right(), ver="2.0"), UNSUPPORTED)
     case("version_missing", token(right(), ver=None), MALFORMED)
+    case("without_an_end", token(right(), exp=None), MALFORMED)
     case("expired", token(right(), exp=NOW - 60), refused(401, "token_expired"))
     case("not_yet", token(right(), nbf=NOW + 61), refused(401, "token_not_yet_valid"))
     case("unknown_kid", token(right()), refused(401, "token_key_unknown"), kid="263954")

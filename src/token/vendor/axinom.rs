@@ -6,7 +6,7 @@
 //! | vendor | native |
 //! |---|---|
 //! | `version` | 1; 2 in `message` |
-//! | `begin_date`, `expiration_date` | bound the acceptance of the message |
+//! | `begin_date`, `expiration_date` | limit the acceptance of the message. Without `expiration_date`, `exp` or `license.expiration_datetime` it is refused |
 //! | `id` | what tells the message from others (`jti`) |
 //! | `license.start_datetime` | `not_before`. The vendor does not apply it to FairPlay |
 //! | `license.expiration_datetime` | `not_after` |
@@ -94,6 +94,10 @@ pub fn read(claims: &Map<String, Value>, secrets: &dyn Secrets, now: u64) -> Res
     ])?;
     version(message, 2)?;
     let mut terms = licence_terms(message.object("license")?)?;
+    // A message that never ends could be used for ever by whoever gets hold of it.
+    if !outer.has("expiration_date") && !claims.contains_key("exp") && terms.not_after.is_none() {
+        return Err(Error::Malformed("expiration_date"));
+    }
     access_terms(message.object("license_server")?, id, &mut terms.limits)?;
     let policies = policies(message)?;
     let mut grant = Grant {

@@ -7,6 +7,7 @@
 //! | vendor | native |
 //! |---|---|
 //! | `ver` | `1.0` |
+//! | `exp` | required, unless each right has an `end` |
 //! | `exp` with `jti` | `max_uses` 1; refused when more than 24 hours are left, or lie between `iat` and `exp` |
 //! | `jti` | what tells the token from others |
 //! | `device.accountId` | subject (`sub`) |
@@ -115,6 +116,10 @@ pub fn read(claims: &Map<String, Value>, now: u64) -> Result<Grant, Error> {
             }
             seen.push(id.clone());
             keys.push(id);
+        }
+        // A right that never ends, in a token that never ends, could be used for ever.
+        if terms.not_after.is_none() && !token.has("exp") {
+            return Err(Error::Malformed("exp"));
         }
         if id.is_some() {
             terms.limits.max_uses = Some(1);
