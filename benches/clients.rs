@@ -74,7 +74,9 @@ fn connect(server: &Server) -> TcpStream {
 /// Licences one after the other on one connection, in milliseconds, sorted.
 fn honest(server: &Server, request: &[u8]) -> Vec<f64> {
     let mut stream = connect(server);
-    let mut times: Vec<f64> = (0..LICENCES).map(|_| licence(&mut stream, request)).collect();
+    let mut times: Vec<f64> = (0..LICENCES)
+        .map(|_| licence(&mut stream, request))
+        .collect();
     times.sort_by(f64::total_cmp);
     times
 }
@@ -103,7 +105,9 @@ fn is_whole(answer: &[u8]) -> bool {
         return false;
     };
     let text = String::from_utf8_lossy(&answer[..head]).to_ascii_lowercase();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
     answer.len() >= head + 4 + length.unwrap().parse::<usize>().unwrap()
 }
 
@@ -111,7 +115,10 @@ fn is_whole(answer: &[u8]) -> bool {
 fn slow(server: &Server, request: &[u8], is_over: &AtomicBool) {
     let begin = || {
         let mut stream = connect(server);
-        let head = request.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
+        let head = request
+            .windows(4)
+            .position(|end| end == b"\r\n\r\n")
+            .unwrap();
         stream.write_all(&request[..head + 4]).unwrap();
         stream
     };
@@ -161,5 +168,10 @@ fn at(times: &[f64], percent: usize) -> f64 {
 }
 
 fn shown(times: &[f64]) -> String {
-    format!("p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms", at(times, 50), at(times, 99), at(times, 100))
+    format!(
+        "p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms",
+        at(times, 50),
+        at(times, 99),
+        at(times, 100)
+    )
 }

@@ -130,9 +130,13 @@ pub struct Import {
     /// Overwrite the file
     #[arg(long)]
     force: bool,
-    /// Store private keys decrypted: deriving a key from a password costs every cold start of the server
+    /// Store private keys decrypted: deriving a key from a password costs every cold start of the server. Vault and
+    /// Kubernetes get them so unless --encrypted is given
     #[arg(long)]
     decrypt: bool,
+    /// Store private keys as they are, with their password, in Vault and Kubernetes too
+    #[arg(long, conflicts_with = "decrypt")]
+    encrypted: bool,
     /// Add what a first licence needs beside the credentials, unless the file has it: a random
     /// content key for this asset id, a random key for tokens, and any issuer and audience. Not for
     /// production
@@ -312,6 +316,11 @@ impl Files {
 }
 
 impl Import {
+    /// Whether private keys are stored decrypted.
+    fn decrypts(&self) -> bool {
+        self.decrypt || !self.encrypted && self.format.is_secret_store()
+    }
+
     fn run(&self) -> Result<ExitCode> {
         ensure!(!self.files.paths.is_empty(), "no file was named");
         let existing = self.existing()?;
@@ -322,7 +331,7 @@ impl Import {
         if !assembled.problems.is_empty() || assembled.credentials.is_empty() {
             return Ok(refused(&assembled));
         }
-        let mut variables = to_variables(&assembled.credentials, self.decrypt)?;
+        let mut variables = to_variables(&assembled.credentials, self.decrypts())?;
         if let Some(reason) = check(&variables)? {
             bail!("what was read does not load in the server: {reason}");
         }
@@ -341,7 +350,7 @@ impl Import {
             .iter()
             .flat_map(|credential| &credential.keys)
             .any(|key| key.password.is_some());
-        if encrypted && !self.decrypt {
+        if encrypted && !self.decrypts() {
             eprintln!(
                 "the private key stays encrypted, which costs every cold start; --decrypt stores it decrypted"
             );

@@ -27,6 +27,13 @@ pub enum Format {
     Kubernetes,
 }
 
+impl Format {
+    /// Whether it is for a store that encrypts what it keeps.
+    pub fn is_secret_store(self) -> bool {
+        matches!(self, Self::Vault | Self::Kubernetes)
+    }
+}
+
 /// The variables in a format. `existing` is the present content of the output file.
 pub fn write(variables: &Provided, format: Format, existing: Option<&str>) -> Zeroizing<String> {
     let variables: BTreeMap<&str, &str> = variables

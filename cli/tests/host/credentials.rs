@@ -581,8 +581,11 @@ fn what_is_imported_is_written_for_every_place_that_spin_reads_variables_from() 
 
     let spin: toml::Value = toml::from_str(&import(&["--format", "spin"])).unwrap();
     let values = &spin["variables_provider"][0]["values"];
-    let kubernetes = import(&["--format", "kubernetes"]);
-    let vault = import(&["--format", "vault"]);
+    // A secret store gets keys without a password, unless it is told otherwise.
+    let decrypted = import(&["--format", "kubernetes"]);
+    assert!(!decrypted.contains(PASSWORD) && !decrypted.contains("ENCRYPTED"));
+    let kubernetes = import(&["--format", "kubernetes", "--encrypted"]);
+    let vault = import(&["--format", "vault", "--encrypted"]);
     // A program that stands in for Vault's: it keeps what comes over standard input.
     let bin = here.join("bin");
     std::fs::create_dir(&bin).unwrap();
