@@ -196,6 +196,7 @@ impl<P: Platform> LicenceServer<P> {
         for (name, value) in own::origin(token, &option.name, &keys) {
             claims.insert(name.to_owned(), value);
         }
+        claims.insert(own::SCOPE.to_owned(), admission.scope().into());
         let subject = token.and_then(|token| token.subject.clone());
         claims.extend(subject.map(|subject| ("sub".to_owned(), subject.into())));
         Ok(self.mint(claims, entitlements, USUAL_LIFE, secret))

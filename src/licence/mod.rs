@@ -215,6 +215,15 @@ impl Principal<'_> {
     }
 }
 
+/// The pseudonym of a subject. Where several issuers are accepted, the same subject of each is another viewer.
+fn pseudonym_of(scope: &str, subject: &str, secret: &ServerSecret) -> String {
+    let text = match scope {
+        "" => subject.to_owned(),
+        scope => format!("{scope}\0{subject}"),
+    };
+    secret.pseudonym(Label::Subject, text.as_bytes())
+}
+
 /// The settings of every part, each read on first use and kept for the life of the instance.
 ///
 /// Only settings that loaded are kept: after a failure the next request tries again.
@@ -364,18 +373,18 @@ impl<P: Platform> LicenceServer<P> {
         now: u64,
     ) -> Result<Principal<'_>, Error> {
         let secret = self.server_secret().await?;
-        let admissions = self
-            .policies()
-            .await?
+        let policies = self.policies().await?;
+        let admissions = policies
             .accept(tokens, system, secret, &self.platform, now)
             .await?;
-        let token = admissions
-            .iter()
-            .find_map(|admission| admission.token.as_ref());
-        let subject = token
-            .and_then(|token| token.subject.as_deref())
-            .zip(secret)
-            .map(|(subject, secret)| secret.pseudonym(Label::Subject, subject.as_bytes()));
+        let named = admissions.iter().find_map(|admission| {
+            let subject = admission.token.as_ref()?.subject.as_deref()?;
+            Some((admission.scope(), subject))
+        });
+        let subject = named.zip(secret).map(|((scope, subject), secret)| {
+            let scope = Some(scope).filter(|_| policies.has_several_issuers());
+            pseudonym_of(scope.unwrap_or_default(), subject, secret)
+        });
         Ok(Principal {
             admissions,
             subject,

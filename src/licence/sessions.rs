@@ -1,12 +1,14 @@
 //! Secure sessions: opened with a playback token, kept alive by heartbeats, ended by player or
 //! operator.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::audit::{Audit, EndedAudit, SessionAudit};
-use super::{Error, LicenceServer};
+use super::{Error, LicenceServer, pseudonym_of};
 use crate::content_key::KeyQuery;
 use crate::drm::DrmSystem;
 use crate::encoding;
@@ -271,8 +273,10 @@ impl<P: Platform> LicenceServer<P> {
     /// [`Error::SessionsOff`]; [`Error::Session`] when the store fails.
     pub async fn list_sessions(&self, subject: &str) -> Result<Vec<Listed>, Error> {
         let (sessions, secret, period) = self.sessions().await?.ok_or(Error::SessionsOff)?;
-        let subject = secret.pseudonym(Label::Subject, subject.as_bytes());
-        let live = sessions.list(&subject).await?;
+        let mut live = Vec::new();
+        for subject in self.pseudonyms_of(subject, secret).await? {
+            live.extend(sessions.list(&subject).await?);
+        }
         let listed = |(slot, record): (u32, session::Record)| Listed {
             expires_at: record.expires_at(period),
             id: record.id,
@@ -313,16 +317,36 @@ impl<P: Platform> LicenceServer<P> {
             audit.ended = Some(EndedAudit::from_sessions(&ended));
             return Ok(ended.len());
         };
-        let subject = secret.pseudonym(Label::Subject, subject.as_bytes());
-        audit.subject = Some(subject.clone());
+        let subjects = self.pseudonyms_of(subject, secret).await?;
+        audit.subject = subjects.first().cloned();
         audit.session = id.map(|id| SessionAudit {
             id: id.to_owned(),
             state: SessionState::Ended,
             replaced: None,
         });
-        let ended = sessions.end_of_subject(&subject, id).await?;
+        let mut ended = Vec::new();
+        for subject in subjects {
+            ended.extend(sessions.end_of_subject(&subject, id).await?);
+        }
         audit.ended = Some(EndedAudit::from_sessions(&ended));
         Ok(ended.len())
+    }
+
+    /// The pseudonyms of a `sub`: one for each issuer that may have such a viewer.
+    async fn pseudonyms_of(
+        &self,
+        subject: &str,
+        secret: &ServerSecret,
+    ) -> Result<Vec<String>, Error> {
+        let policies = self.policies().await?;
+        let scopes = match policies.has_several_issuers() {
+            true => policies.scopes(),
+            false => BTreeSet::from([""]),
+        };
+        let scopes = scopes.into_iter();
+        Ok(scopes
+            .map(|scope| pseudonym_of(scope, subject, secret))
+            .collect())
     }
 
     /// Sessions, their secret and their periods; `None` without the secret.

@@ -5,6 +5,7 @@ pub mod callback;
 mod config;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use futures_util::future::{join, join3};
@@ -147,6 +148,21 @@ impl Policies {
     /// The options, in their order.
     pub fn options(&self) -> &[PolicyOption] {
         &self.options
+    }
+
+    /// Whether subjects of several issuers come here. One of them may then call its viewers as another one does.
+    pub fn has_several_issuers(&self) -> bool {
+        let mut scopes = self.options.iter().flat_map(PolicyOption::scopes);
+        let first = scopes.next();
+        scopes.any(|scope| Some(scope) != first)
+    }
+
+    /// Every scope that subjects may have: one issuer, or one option that accepts any. The empty scope is that of
+    /// tokens that the operator had made.
+    pub fn scopes(&self) -> BTreeSet<&str> {
+        let all = self.options.iter();
+        let all = all.flat_map(|option| option.scopes().chain([option.name.as_str()]));
+        all.chain([""]).collect()
     }
 
     /// The dialects that are accepted.
@@ -384,6 +400,16 @@ impl PolicyOption {
         }
     }
 
+    /// The scopes of the subjects that its tokens have: their issuers, or its name where it accepts any.
+    fn scopes(&self) -> impl Iterator<Item = &str> {
+        let scopes: Vec<&str> = match self.accepted() {
+            None => Vec::new(),
+            Some((Accepted::Any, _)) => vec![&self.name],
+            Some((Accepted::OneOf(issuers), _)) => issuers.iter().map(String::as_str).collect(),
+        };
+        scopes.into_iter()
+    }
+
     /// Whether it is for a DRM system.
     pub fn is_for(&self, system: DrmSystem) -> bool {
         let systems = self.systems.as_ref();
@@ -546,6 +572,24 @@ impl Admission<'_> {
         let is_limited =
             |token: &VerifiedToken| token.entitlement.is_some() || token.terms != Terms::default();
         self.depends_on_key() || token.is_some_and(is_limited)
+    }
+
+    /// Whose the token's subject is: its issuer's, or of the option where that accepts any issuer, or the token
+    /// is a message of another service.
+    pub fn scope(&self) -> &str {
+        let claim = |name: &str| self.claims().get(name).and_then(Value::as_str);
+        if self.is_own {
+            return claim(own::SCOPE).unwrap_or_default();
+        }
+        let is_message = self.token.as_ref().is_some_and(|token| token.is_message);
+        match self
+            .option
+            .and_then(|option| Some((option, option.accepted()?)))
+        {
+            Some((_, (Accepted::OneOf(_), _))) if !is_message => claim("iss").unwrap_or_default(),
+            Some((option, _)) => &option.name,
+            None => "",
+        }
     }
 
     /// The claims of the token; empty when no token is needed.

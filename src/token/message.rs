@@ -36,6 +36,8 @@ pub struct VerifiedToken {
     key: Option<Id>,
     /// Whether a back end has to be asked for its rights.
     pub needs_callback: bool,
+    /// Whether it is a message of another service, whose subjects are those of its sender.
+    pub is_message: bool,
 }
 
 impl VerifiedToken {
@@ -102,6 +104,7 @@ impl VerifiedToken {
             terms: max_uses(&claims)?,
             key,
             needs_callback: false,
+            is_message: false,
             claims: claims.0,
         })
     }
@@ -134,6 +137,7 @@ impl VerifiedToken {
             terms: Terms::default(),
             key: None,
             needs_callback: grant.needs_callback,
+            is_message: true,
             claims: grant.claims,
         })
     }

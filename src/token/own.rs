@@ -23,6 +23,9 @@ const SESSION_KEY_ID: &str = "keylet-session";
 /// The claim with the name of the policy option by which a viewer got such a token.
 pub const POLICY: &str = "policy";
 
+/// The claim with the scope of its subject, where there are several.
+pub const SCOPE: &str = "origin_scope";
+
 /// The claims that identify the token for which such a token was made, and say until when it is accepted.
 const ORIGIN: &str = "origin";
 const ORIGIN_UNTIL: &str = "origin_until";

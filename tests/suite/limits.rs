@@ -141,6 +141,41 @@ fn ids_of_messages_are_kept_apart_by_option() {
 }
 
 #[test]
+fn viewers_of_two_issuers_with_one_name_do_not_fill_each_others_streams() {
+    let option = |issuer: &str| {
+        json!({
+            "name": issuer,
+            "restriction": {"issuer": issuer, "audience": "keylet", "jwks": jwks(&[("issuer", &ISSUER)])},
+            "terms": {"max_streams": 1},
+        })
+    };
+    let options = json!([option("https://one.example"), option("https://two.example")]);
+    let mut variables = policies(&options);
+    let operator = "the operator's token, long enough to be one";
+    for (name, value) in [
+        ("server_secret", "what nobody but this server knows"),
+        ("operator_token", operator),
+    ] {
+        variables.insert(name.to_owned(), value.to_owned());
+    }
+    let deployment = Deployment::new(variables);
+    let play = |issuer: &str, number| {
+        let token = token(json!({"iss": issuer, "sub": "1"}));
+        code(deployment.licence(Some(&token), &first(number)))
+    };
+    assert_eq!(play("https://one.example", 1), "ok");
+    assert_eq!(play("https://one.example", 2), "streams_exceeded");
+    assert_eq!(play("https://two.example", 3), "ok");
+    // The operator names the viewer, and sees those of both.
+    let list = http::Request::get("/sessions?subject=1")
+        .header("authorization", format!("Bearer {operator}"))
+        .body(Vec::new());
+    let reply = deployment.handle(list.unwrap());
+    let list: Value = serde_json::from_slice(reply.body()).unwrap();
+    assert_eq!(list["sessions"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn every_playback_state_keeps_the_end_of_its_terms() {
     let deployment = without_back_end(&[]);
     for terms in [
