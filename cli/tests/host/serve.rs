@@ -1,12 +1,12 @@
 //! `keylet serve` as an operator runs it.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-use keylet_cli::fixtures::variables;
+use keylet_cli::fixtures::{self, variables};
 use keylet_cli::host::Provided;
 
-use crate::support::{Directory, Process, free_port, serve, wait_for};
+use crate::support::{Directory, Process, free_port, serve, serve_to, wait_for};
 
 fn hang_up(server: &Process) {
     let kill = Command::new("kill")
@@ -97,4 +97,33 @@ fn a_file_of_a_variable_is_read_again_at_sighup() {
     std::fs::write(&file, &content_keys).unwrap();
     hang_up(&server);
     wait_for(|| !is_test());
+}
+
+#[test]
+fn an_output_that_is_not_read_or_was_closed_loses_no_licence() {
+    let port = free_port();
+    let mut server = serve_to(port, &["--in-memory"], &variables(), Stdio::piped());
+    let tokens: serde_json::Value = serde_json::from_str(fixtures::TOKENS).unwrap();
+    let bearer = format!("Bearer {}", tokens["hs256"].as_str().unwrap());
+    let spc = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/spc/v1.bin"));
+    let spc = spc.unwrap();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(std::time::Duration::from_secs(30)))
+        .build()
+        .into();
+    let licence = || {
+        let request = agent
+            .post(format!("http://127.0.0.1:{port}/fairplay"))
+            .header("authorization", &bearer);
+        request.send(&spc).unwrap().status().as_u16()
+    };
+    // More audit records than a pipe holds.
+    for number in 0..300 {
+        assert_eq!(licence(), 200, "{number}");
+    }
+    drop(server.0.stdout.take());
+    for number in 0..20 {
+        assert_eq!(licence(), 200, "{number}, after it was closed");
+    }
 }

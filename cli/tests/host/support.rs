@@ -8,6 +8,11 @@ pub use keylet_e2e::processes::{Directory, Process, at, free_port, redis, redis_
 
 /// `keylet serve` in a process of its own, once it listens.
 pub fn serve(port: u16, arguments: &[&str], variables: &Provided) -> Process {
+    serve_to(port, arguments, variables, Stdio::null())
+}
+
+/// The same, whose audit records go to an output.
+pub fn serve_to(port: u16, arguments: &[&str], variables: &Provided, output: Stdio) -> Process {
     let names = variables
         .iter()
         .map(|(name, value)| (format!("SPIN_VARIABLE_{}", name.to_uppercase()), value));
@@ -15,7 +20,7 @@ pub fn serve(port: u16, arguments: &[&str], variables: &Provided) -> Process {
         .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
         .args(arguments)
         .envs(names)
-        .stdout(Stdio::null())
+        .stdout(output)
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
