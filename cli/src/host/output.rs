@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
@@ -43,10 +43,21 @@ impl Output {
 
     /// Waits until what is queued is written, or for as long.
     pub fn flush(&self, longest: Duration) {
+        let deadline = Instant::now() + longest;
         let (done, written) = sync_channel(1);
-        if self.messages.try_send(Message::Flush(done)).is_ok() {
-            let _ = written.recv_timeout(longest);
+        let mut message = Message::Flush(done);
+        while let Err(error) = self.messages.try_send(message) {
+            // The queue is full, and is written meanwhile.
+            let TrySendError::Full(unsent) = error else {
+                return;
+            };
+            if Instant::now() >= deadline {
+                return;
+            }
+            message = unsent;
+            std::thread::sleep(Duration::from_millis(5));
         }
+        let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 
     fn send(&self, line: Vec<u8>) {
