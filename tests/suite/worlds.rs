@@ -64,7 +64,7 @@ fn an_instance_of_wasi_0_3_serves_as_many_requests_as_it_may_and_then_another_do
     let reuse = Reuse {
         total: 3,
         concurrent: 1,
-        idle: std::time::Duration::from_secs(1),
+        idle: time::Duration::from_secs(1),
     };
     let options = Options {
         reuse: Some(reuse),
@@ -96,7 +96,7 @@ fn a_variable_that_changed_is_seen_by_the_next_instance() {
             reuse: (world == World::Wasip3).then_some(Reuse {
                 total: 3,
                 concurrent: 1,
-                idle: std::time::Duration::from_secs(60),
+                idle: time::Duration::from_secs(60),
             }),
             ..Options::quiet()
         };
