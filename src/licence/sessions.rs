@@ -1,8 +1,6 @@
 //! Secure sessions: opened with a playback token, kept alive by heartbeats, ended by player or
 //! operator.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -341,7 +339,7 @@ impl<P: Platform> LicenceServer<P> {
         let policies = self.policies().await?;
         let scopes = match policies.has_several_issuers() {
             true => policies.scopes(),
-            false => BTreeSet::from([""]),
+            false => vec![""],
         };
         let scopes = scopes.into_iter();
         Ok(scopes

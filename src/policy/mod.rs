@@ -5,7 +5,6 @@ pub mod callback;
 mod config;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use futures_util::future::{join, join3};
@@ -159,10 +158,16 @@ impl Policies {
 
     /// Every scope that subjects may have: one issuer, or one option that accepts any. The empty scope is that of
     /// tokens that the operator had made.
-    pub fn scopes(&self) -> BTreeSet<&str> {
-        let all = self.options.iter();
-        let all = all.flat_map(|option| option.scopes().chain([option.name.as_str()]));
-        all.chain([""]).collect()
+    pub fn scopes(&self) -> Vec<&str> {
+        let mut scopes = vec![""];
+        for option in &self.options {
+            for scope in option.scopes().chain([option.name.as_str()]) {
+                if !scopes.contains(&scope) {
+                    scopes.push(scope);
+                }
+            }
+        }
+        scopes
     }
 
     /// The dialects that are accepted.
