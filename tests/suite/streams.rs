@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -285,7 +285,9 @@ impl Leases {
 fn storm(servers: &[Server], handovers: usize, rounds: usize) {
     const DEVICES: u8 = 64;
     const LIMIT: usize = 3;
+    const LONGEST: Duration = Duration::from_secs(90);
     let token = token(&streams(3));
+    let is_over = AtomicBool::new(false);
     let leases = Leases {
         began: Instant::now(),
         running: Mutex::default(),
@@ -300,16 +302,22 @@ fn storm(servers: &[Server], handovers: usize, rounds: usize) {
     std::thread::scope(|scope| {
         for number in 1..=DEVICES {
             let (token, leases, shared, barrier) = (&token, &leases, &shared, &barrier);
-            let (given, ended, most) = (&given, &ended, &most);
+            let (given, ended, most, is_over) = (&given, &ended, &most, &is_over);
             scope.spawn(move || {
                 let mut state = u64::from(number);
                 let mut pick = |below| usize::try_from(chance(&mut state, below)).unwrap();
-                for round in 0..rounds {
+                for round in 0.. {
                     if barrier.wait().is_leader() {
-                        // Time for periods to pass.
+                        // Time for periods to pass. There are more rounds where few licences were given.
                         std::thread::sleep(Duration::from_millis(150));
+                        let has_moved = given.load(Ordering::Relaxed) > LIMIT;
+                        let is_late = leases.began.elapsed() > LONGEST;
+                        is_over.store(round >= rounds && (has_moved || is_late), Ordering::Relaxed);
                     }
                     barrier.wait();
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
                     let server = &servers[pick(1 << 20) % servers.len()];
                     let session = {
                         let shared = shared.lock().unwrap();
@@ -338,7 +346,7 @@ fn storm(servers: &[Server], handovers: usize, rounds: usize) {
                             assert!(server.play(token, None, &stopped).0.status < 500);
                             continue;
                         }
-                        (2 | 3, Some(session)) => {
+                        (2, Some(session)) => {
                             assert!(server.end(&session).status < 500);
                             ended.fetch_add(1, Ordering::Relaxed);
                             continue;
