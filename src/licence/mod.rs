@@ -302,7 +302,7 @@ impl<P: Platform> LicenceServer<P> {
     ) -> Result<Challenge, Error> {
         let now = self.platform.now();
         let principal = self.admit(system, tokens, now).await?;
-        // What anybody may ask for without a token would fill the store.
+        // The store keeps each challenge. Without a token, anybody could fill it.
         let mut tokens = principal
             .admissions
             .iter()
@@ -379,12 +379,11 @@ impl<P: Platform> LicenceServer<P> {
             .await?;
         let named = admissions.iter().find_map(|admission| {
             let subject = admission.token.as_ref()?.subject.as_deref()?;
-            Some((admission.scope(), subject))
+            Some((policies.scope_of(admission), subject))
         });
-        let subject = named.zip(secret).map(|((scope, subject), secret)| {
-            let scope = Some(scope).filter(|_| policies.has_several_issuers());
-            pseudonym_of(scope.unwrap_or_default(), subject, secret)
-        });
+        let subject = named
+            .zip(secret)
+            .map(|((scope, subject), secret)| pseudonym_of(scope, subject, secret));
         Ok(Principal {
             admissions,
             subject,

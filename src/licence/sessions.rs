@@ -316,7 +316,9 @@ impl<P: Platform> LicenceServer<P> {
             return Ok(ended.len());
         };
         let subjects = self.pseudonyms_of(subject, secret).await?;
-        audit.subject = subjects.first().cloned();
+        if let [subject] = subjects.as_slice() {
+            audit.subject = Some(subject.clone());
+        }
         audit.session = id.map(|id| SessionAudit {
             id: id.to_owned(),
             state: SessionState::Ended,
@@ -336,12 +338,7 @@ impl<P: Platform> LicenceServer<P> {
         subject: &str,
         secret: &ServerSecret,
     ) -> Result<Vec<String>, Error> {
-        let policies = self.policies().await?;
-        let scopes = match policies.has_several_issuers() {
-            true => policies.scopes(),
-            false => vec![""],
-        };
-        let scopes = scopes.into_iter();
+        let scopes = self.policies().await?.scopes().into_iter();
         Ok(scopes
             .map(|scope| pseudonym_of(scope, subject, secret))
             .collect())

@@ -149,17 +149,28 @@ impl Policies {
         &self.options
     }
 
-    /// Whether subjects of several issuers come here. One of them may then call its viewers as another one does.
-    pub fn has_several_issuers(&self) -> bool {
+    /// Whether several issuers are accepted. One of them may then give its viewers the names that another one gives.
+    fn has_several_issuers(&self) -> bool {
         let mut scopes = self.options.iter().flat_map(PolicyOption::scopes);
         let first = scopes.next();
         scopes.any(|scope| Some(scope) != first)
     }
 
+    /// The scope of the subject of an admission's token: empty where one issuer alone is accepted.
+    pub fn scope_of<'a>(&self, admission: &'a Admission<'_>) -> &'a str {
+        match self.has_several_issuers() {
+            true => admission.scope(),
+            false => "",
+        }
+    }
+
     /// Every scope that subjects may have: one issuer, or one option that accepts any. The empty scope is that of
-    /// tokens that the operator had made.
+    /// tokens that this server made for the operator, and of all where one issuer alone is accepted.
     pub fn scopes(&self) -> Vec<&str> {
         let mut scopes = vec![""];
+        if !self.has_several_issuers() {
+            return scopes;
+        }
         for option in &self.options {
             for scope in option.scopes().chain([option.name.as_str()]) {
                 if !scopes.contains(&scope) {

@@ -13,7 +13,7 @@ use crate::licence;
 pub const CODE_HEADER: &str = "x-keylet-code";
 
 /// What the URI of a problem type begins with (RFC 9457 section 3.1.1): the page on which the code stands.
-const PROBLEM_TYPES: &str = "/docs/errors.md#";
+pub const PROBLEM_TYPES: &str = "/docs/errors.md#";
 
 /// A refusal on its way to the client.
 #[derive(Debug, Clone)]

@@ -21,6 +21,15 @@ const BUCKETS: [f64; 12] = [
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 ];
 
+/// No instance was free in time.
+pub const HOST_BUSY: &str = "host_busy";
+
+/// The body of a request did not come in time.
+pub const REQUEST_TOO_SLOW: &str = "request_too_slow";
+
+/// The codes of refusals that the host writes itself.
+const HOST_CODES: [&str; 2] = [HOST_BUSY, REQUEST_TOO_SLOW];
+
 /// The most memory that an instance gets, in bytes.
 pub const MOST_MEMORY: usize = 64 << 20;
 
@@ -175,12 +184,15 @@ impl InFlight<'_> {
             .headers()
             .get(CODE_HEADER)
             .and_then(|value| value.to_str().ok());
-        let known = |name: &str| Code::ALL.iter().find(|code| code.name == name);
+        let known = |name: &str| {
+            let mut codes = Code::ALL.iter().map(|code| code.name).chain(HOST_CODES);
+            codes.find(|code| *code == name)
+        };
         let answered = Answered {
             route,
             status: response.status().as_u16(),
             code: match (refusal, response.status()) {
-                (Some(name), _) => known(name).map_or("other", |code| code.name),
+                (Some(name), _) => known(name).unwrap_or("other"),
                 (None, StatusCode::INTERNAL_SERVER_ERROR) => "component_failed",
                 (None, _) => "ok",
             },

@@ -7,7 +7,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use bytes::{Bytes, BytesMut};
 use futures_util::stream::unfold;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::uri::Authority;
@@ -17,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use keylet::service::{CODE_HEADER, MAX_BODY};
+use keylet::service::{CODE_HEADER, IncomingBody, PROBLEM_TYPES};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use wasmtime_wasi_http::WasiBody;
 
-use super::metrics::Metrics;
+use super::metrics::{HOST_BUSY, Metrics, REQUEST_TOO_SLOW};
 use super::outbound::AllowedHosts;
 use super::output::Output;
 use super::state::Shared;
@@ -43,10 +42,7 @@ const BODY_HEAD_START: Duration = Duration::from_secs(5);
 /// The fewest bytes of a body in a second.
 const SLOWEST_BODY: u64 = 1024;
 
-/// How much of a body that is too long is read, in bytes.
-const LONGEST_SKIPPED: u64 = 16 << 18;
-
-/// How long a request waits for an instance.
+/// How long a request waits for an instance by default.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// How long accepting pauses when there is no descriptor for a connection.
@@ -71,6 +67,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// How long the body of a request may take to come; one that comes slowly is given up before.
     pub longest_body: Duration,
+    /// How long a request waits for an instance.
+    pub longest_wait: Duration,
 }
 
 impl Options {
@@ -84,6 +82,7 @@ impl Options {
             reuse: None,
             threads: None,
             longest_body: LONGEST_BODY,
+            longest_wait: LONGEST_WAIT,
         }
     }
 }
@@ -154,6 +153,7 @@ impl Server {
             )),
             metrics: Arc::clone(&metrics),
             longest_body: options.longest_body,
+            longest_wait: options.longest_wait,
         });
 
         let (stop, stopped) = watch::channel(false);
@@ -360,6 +360,7 @@ struct Front {
     slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     longest_body: Duration,
+    longest_wait: Duration,
 }
 
 /// Why a request is not handed to an instance.
@@ -374,36 +375,32 @@ enum Unserved {
 
 impl Front {
     /// The body of a request, at most one byte longer than the component takes. It is read before the request takes
-    /// a slot, so that a slow client holds up nobody.
-    async fn body(&self, mut body: Incoming) -> Result<Bytes, Unserved> {
+    /// a slot, so that a slow client holds up no other.
+    async fn body(&self, mut body: Incoming) -> Result<Vec<u8>, Unserved> {
         let started = tokio::time::Instant::now();
-        let mut read = BytesMut::new();
+        let mut read = IncomingBody::default();
         let mut length = 0_u64;
-        // What is too long is read on for a while: a client that still sends would not see the refusal.
-        while length <= LONGEST_SKIPPED {
+        loop {
             let due = Duration::from_secs(length / SLOWEST_BODY);
             let longest = self.longest_body.min(BODY_HEAD_START + due);
             let frame = tokio::time::timeout_at(started + longest, body.frame());
-            match frame.await.map_err(|_| Unserved::Slow)? {
-                None => break,
-                Some(frame) => {
-                    let frame = frame.map_err(|_| Unserved::Broken)?;
-                    if let Ok(data) = frame.into_data() {
-                        let room = (MAX_BODY + 1).saturating_sub(read.len());
-                        read.extend_from_slice(data.get(..room).unwrap_or(&data));
-                        length =
-                            length.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
-                    }
-                }
+            let Some(frame) = frame.await.map_err(|_| Unserved::Slow)? else {
+                break;
+            };
+            let frame = frame.map_err(|_| Unserved::Broken)?;
+            let Ok(data) = frame.into_data() else { break };
+            length = length.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+            if read.push(&data).is_break() {
+                break;
             }
         }
-        Ok(read.freeze())
+        Ok(read.into_bytes())
     }
 
     /// A slot, once one is free.
     async fn slot(&self) -> Result<OwnedSemaphorePermit, Unserved> {
         let slot = Arc::clone(&self.slots).acquire_owned();
-        match tokio::time::timeout(LONGEST_WAIT, slot).await {
+        match tokio::time::timeout(self.longest_wait, slot).await {
             Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_)) | Err(_) => Err(Unserved::Busy),
         }
@@ -425,7 +422,7 @@ impl Front {
         if parts.headers.contains_key(CONTENT_LENGTH) {
             parts.headers.insert(CONTENT_LENGTH, body.len().into());
         }
-        let body = Full::new(body).map_err(|never| match never {});
+        let body = Full::from(body).map_err(|never| match never {});
         let request = Request::from_parts(parts, body.boxed_unsync());
         let slot = self.slot().await?;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -458,17 +455,17 @@ impl Unserved {
         let (status, code, title) = match self {
             Self::Slow | Self::Broken => (
                 StatusCode::REQUEST_TIMEOUT,
-                "request_too_slow",
+                REQUEST_TOO_SLOW,
                 "The body of the request did not come in time.",
             ),
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "host_busy",
+                HOST_BUSY,
                 "No instance was free in time.",
             ),
         };
         let document = serde_json::json!({
-            "type": format!("/docs/errors.md#{code}"),
+            "type": format!("{PROBLEM_TYPES}{code}"),
             "title": title,
             "status": status.as_u16(),
             "code": code,
