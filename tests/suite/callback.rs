@@ -9,14 +9,14 @@ use http::Request;
 use keylet::fairplay::tag::Tag;
 use keylet::platform::Timeout;
 use keylet_cli::device::{self, SpcOptions};
-use keylet_cli::host::{Provided, Server, World};
+use keylet_cli::host::{Application, Options, Provided, Server, World};
 use keylet_cli::jwt::Signer;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use keylet_e2e::processes::{Process, free_port, wait_for};
 
-use crate::support::{Native, WORLDS, fixture, spc};
+use crate::support::{Answer, Native, WORLDS, fixture, spc};
 use crate::upstream::{
     Deployment, KID, Refusal, Reply, SPINS, Upstream, claims, code, entitled, jwks, licence,
     minted, policies, post, serve_beside, signed, variables,
@@ -1493,4 +1493,49 @@ fn a_viewer_gets_his_token_over_http_from_every_world() {
         assert_eq!(back_end.take().len(), 3);
         server.stop();
     }
+}
+
+#[test]
+fn a_request_for_which_no_instance_is_free_is_told_when_to_come_again() {
+    // A back end that answers late holds every instance.
+    let back_end = Upstream::start(|_| {
+        std::thread::sleep(Duration::from_secs(2));
+        Reply::json(&json!({"terms": {}}))
+    });
+    let option = json!({
+        "name": "open", "restriction": "open",
+        "callback": {"url": back_end.url("/"), "secret": SECRET, "timeout_seconds": 5},
+    });
+    let mut variables = policies(&json!([option]));
+    variables.insert("server_secret".to_owned(), SERVER_SECRET.to_owned());
+    let mut application = Application::built_in(World::Wasip2, variables).unwrap();
+    application.manifest.component.allowed_outbound_hosts = vec![back_end.origin()];
+    let options = Options {
+        longest_wait: Duration::from_millis(200),
+        ..Options::quiet()
+    };
+    let server = Server::start(application, &options).unwrap();
+    let (message, _) = spc(&device("movie"));
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..200)
+            .map(|_| scope.spawn(|| post(&server, "/fairplay", None, &message)))
+            .collect();
+        asked
+            .into_iter()
+            .map(|asked| asked.join().unwrap())
+            .collect()
+    });
+    let busy = answers.iter().filter(|answer| answer.status == 503);
+    let busy: Vec<_> = busy.collect();
+    assert!(
+        !busy.is_empty() && busy.len() < answers.len(),
+        "{}",
+        busy.len()
+    );
+    for answer in busy {
+        assert_eq!(answer.header("x-keylet-code"), Some("host_busy"));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert_eq!(answer.json()["code"], "host_busy");
+    }
+    server.stop();
 }

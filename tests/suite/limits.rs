@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use keylet::fairplay::tag::Tag;
 use keylet_cli::device::{Duration, SpcOptions};
 use keylet_cli::jwt::Signer;
 use serde_json::{Value, json};
 
+use crate::support::spc;
 use crate::upstream::{Deployment, KID, Reply, claims, code, jwks, policies, signed, variables};
 
 const ISSUER: Signer = Signer::EdDsa([1; 32]);
@@ -319,4 +322,119 @@ fn a_refusal_names_its_page_and_a_wrong_token_its_error() {
     // It is served as `GET` is, which is the operator's.
     assert_ne!(reply.status(), 405);
     assert!(reply.body().is_empty());
+}
+
+#[test]
+fn a_discovery_document_leads_to_no_address_of_a_private_network() {
+    let discovery = "https://login.example/.well-known/openid-configuration";
+    let published = jwks(&[("issuer", &ISSUER)]);
+    for (keys, is_asked) in [
+        ("https://keys.example/jwks", true),
+        ("https://login.example/jwks", true),
+        ("http://login.example/jwks", false),
+        ("http://localhost/jwks", false),
+        ("https://localhost/jwks", false),
+        ("https://127.0.0.1/jwks", false),
+        ("https://2130706433/jwks", false),
+        ("https://10.1.2.3/jwks", false),
+        ("https://169.254.169.254/latest", false),
+        ("https://[::1]/jwks", false),
+        ("https://[::ffff:192.168.0.1]/jwks", false),
+        ("https://[fd00::1]/jwks", false),
+    ] {
+        let deployment = Deployment::new(variables(&[("token_keys", discovery)]));
+        let published = published.clone();
+        deployment.answer(move |request| match request.uri().path() {
+            "/.well-known/openid-configuration" => Reply::json(&json!({"jwks_uri": keys})),
+            _ => Reply::json(&published),
+        });
+        let token = token(json!({"entitlements": [{"keys": "*"}]}));
+        let result = code(deployment.licence(Some(&token), &first(1)));
+        let expected = if is_asked {
+            "ok"
+        } else {
+            "token_keys_unavailable"
+        };
+        assert_eq!(result, expected, "{keys}");
+        assert_eq!(deployment.count(), 1 + usize::from(is_asked), "{keys}");
+    }
+}
+
+#[test]
+fn a_token_without_a_key_id_has_eight_keys_tried() {
+    let signers: Vec<Signer> = (1..=9).map(|seed| Signer::EdDsa([seed; 32])).collect();
+    let named: Vec<(String, &Signer)> = signers
+        .iter()
+        .enumerate()
+        .map(|(index, signer)| (index.to_string(), signer))
+        .collect();
+    let keys: Vec<(&str, &Signer)> = named
+        .iter()
+        .map(|(kid, signer)| (kid.as_str(), *signer))
+        .collect();
+    let keys = jwks(&keys).to_string();
+    let deployment = Deployment::new(variables(&[("token_keys", &keys)]));
+    let play = |index: usize, kid: Option<&str>| {
+        let claims = claims(json!({"entitlements": [{"keys": "*"}]}));
+        let token = signed(&signers[index], kid, &claims);
+        code(deployment.licence(Some(&token), &first(1)))
+    };
+    assert_eq!(play(0, None), "ok");
+    assert_eq!(play(7, None), "ok");
+    assert_eq!(play(8, None), "token_signature");
+    assert_eq!(play(8, Some("8")), "ok");
+}
+
+#[test]
+fn a_back_end_that_fails_is_asked_once_for_an_envelope() {
+    let option = json!({
+        "name": "subscribers",
+        "restriction": {"issuer": "https://issuer.example", "audience": "keylet", "jwks": jwks(&[("issuer", &ISSUER)])},
+        "callback": {"url": "https://back-end.example/", "secret": SECRET, "retries": 0},
+    });
+    let deployment = Deployment::new(policies(&json!([option])));
+    deployment.answer(|_| Reply::status(500));
+    let keys: Vec<Value> = (0..16)
+        .map(|id| json!({"id": id, "uri": "skd://movie", "spc": STANDARD.encode(spc(&first(1)).0)}))
+        .collect();
+    let envelope = json!({"fairplay-streaming-request": {"version": 1, "streaming-keys": keys}});
+    let login = token(json!({}));
+    let reply = deployment.post("/fairplay", Some(&login), envelope.to_string().as_bytes());
+    let reply: Value = serde_json::from_slice(reply.body()).unwrap();
+    let keys = reply["fairplay-streaming-response"]["streaming-keys"]
+        .as_array()
+        .unwrap();
+    assert_eq!(keys.len(), 16);
+    assert!(
+        keys.iter().all(|key| key["code"] == "callback_failed"),
+        "{keys:?}"
+    );
+    assert_eq!(deployment.count(), 1);
+}
+
+#[test]
+fn a_challenge_needs_a_token() {
+    let open = json!([{"name": "open", "restriction": "open", "terms": {}}]);
+    let deployment = Deployment::new(policies(&open));
+    let reply = deployment.post("/fairplay/check-in/challenge", None, b"");
+    assert_eq!(reply.headers()["x-keylet-code"], "token_missing");
+    let with_token = without_back_end(&[]);
+    let login = token(json!({"entitlements": [{"keys": "*"}]}));
+    let reply = with_token.post("/fairplay/check-in/challenge", Some(&login), b"");
+    assert_eq!(reply.status(), 200);
+}
+
+#[test]
+fn what_ends_a_line_elsewhere_is_escaped_in_the_audit() {
+    let deployment = with_back_end();
+    let reason = "a\u{2028}b\u{202e}c\u{feff}d";
+    deployment.answer(move |_| Reply::json(&json!({"refuse": reason})));
+    let result = deployment.licence(Some(&token(json!({}))), &first(1));
+    assert_eq!(code(result), "callback_refused");
+    assert!(deployment.platform.log.borrow().last().unwrap().is_ascii());
+    let record = deployment.audit();
+    assert!(
+        record["reason"].as_str().unwrap().ends_with(reason),
+        "{record}"
+    );
 }
