@@ -34,6 +34,14 @@ struct World {
 }
 
 impl World {
+    /// An instance whose clock is so many milliseconds ahead.
+    fn instance(self: &Rc<Self>, ahead: u64) -> Instance {
+        Instance {
+            world: Rc::clone(self),
+            ahead,
+        }
+    }
+
     fn has_ended(&self, id: &str) -> bool {
         let store = self.store.borrow();
         let ends = store.keys().filter(|key| key.starts_with("session-end/"));
@@ -229,20 +237,53 @@ struct Counts {
     died: usize,
 }
 
-fn storm(seed: u64, steps: usize, full: StreamsFull, counts: &mut Counts) {
-    const PLAYERS: usize = 6;
-    const LIMIT: u32 = 2;
+/// A world at some time, whose operations take turns.
+fn begin(seed: u64, handovers: u64) -> (Chance, Rc<World>, Period) {
     let mut chance = Chance(seed);
     let world = Rc::new(World::default());
     world
         .time
         .set(1_800_000_000_000 + chance.below(PERIOD * 1_000));
     world.in_turns.set(true);
-    let period = run(Period::load(&Instance {
-        world: Rc::clone(&world),
-        ahead: 0,
-    }))
-    .unwrap();
+    world.handovers.set(handovers);
+    let period = run(Period::load(&world.instance(0))).unwrap();
+    (chance, world, period)
+}
+
+/// Sends a request off at an instance.
+fn send(world: &Rc<World>, chance: &mut Chance, player: usize, wish: Wish, limit: u32) -> Task {
+    let instance = world.instance(chance.below(SKEW + 1));
+    Task {
+        player,
+        instance: instance.clone(),
+        wish: wish.clone(),
+        future: Box::pin(ask(instance, wish, limit)),
+    }
+}
+
+/// Lets one task make a step, or its instance die. Returns a task that is over, and its outcome.
+fn step_of_one(
+    tasks: &mut Vec<Task>,
+    chance: &mut Chance,
+    counts: &mut Counts,
+) -> Option<(Task, Outcome)> {
+    let number = chance.pick(tasks.len());
+    if chance.below(500) == 0 {
+        drop(tasks.swap_remove(number));
+        counts.died += 1;
+        return None;
+    }
+    let context = &mut Context::from_waker(Waker::noop());
+    match tasks[number].future.as_mut().poll(context) {
+        Poll::Ready(outcome) => Some((tasks.swap_remove(number), outcome)),
+        Poll::Pending => None,
+    }
+}
+
+fn storm(seed: u64, steps: usize, full: StreamsFull, counts: &mut Counts) {
+    const PLAYERS: usize = 6;
+    const LIMIT: u32 = 2;
+    let (mut chance, world, period) = begin(seed, 0);
     let mut playing: Vec<Option<Playing>> = vec![None; PLAYERS];
     let mut tasks: Vec<Task> = Vec::new();
 
@@ -288,30 +329,10 @@ fn storm(seed: u64, steps: usize, full: StreamsFull, counts: &mut Counts) {
                     full,
                 },
             };
-            let instance = Instance {
-                world: Rc::clone(&world),
-                ahead: chance.below(SKEW + 1),
-            };
-            tasks.push(Task {
-                player,
-                instance: instance.clone(),
-                wish: wish.clone(),
-                future: Box::pin(ask(instance, wish, LIMIT)),
-            });
+            tasks.push(send(&world, &mut chance, player, wish, LIMIT));
         }
 
-        let number = chance.pick(tasks.len());
-        if chance.below(500) == 0 {
-            drop(tasks.swap_remove(number));
-            counts.died += 1;
-            continue;
-        }
-        let task = &mut tasks[number];
-        let Poll::Ready(outcome) = task
-            .future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        else {
+        let Some((task, outcome)) = step_of_one(&mut tasks, &mut chance, counts) else {
             continue;
         };
         let Task {
@@ -319,7 +340,7 @@ fn storm(seed: u64, steps: usize, full: StreamsFull, counts: &mut Counts) {
             instance,
             wish,
             ..
-        } = tasks.swap_remove(number);
+        } = task;
         match (outcome, wish) {
             (Ok(Some(held)), wish) => {
                 match wish {
@@ -382,10 +403,7 @@ fn storm(seed: u64, steps: usize, full: StreamsFull, counts: &mut Counts) {
     world.time.set(world.time.get() + 3 * PERIOD * 1_000);
     world.in_turns.set(false);
     for number in 0..=LIMIT {
-        let instance = Instance {
-            world: Rc::clone(&world),
-            ahead: 0,
-        };
+        let instance = world.instance(0);
         let owner = format!("after-{number}");
         let opened = run(ask(
             instance,
@@ -446,18 +464,7 @@ struct Lease {
 fn lease_storm(seed: u64, steps: usize, handovers: u64, counts: &mut Counts) {
     const DEVICES: usize = 8;
     const LIMIT: usize = 2;
-    let mut chance = Chance(seed);
-    let world = Rc::new(World::default());
-    world
-        .time
-        .set(1_800_000_000_000 + chance.below(PERIOD * 1_000));
-    world.in_turns.set(true);
-    world.handovers.set(handovers);
-    let period = run(Period::load(&Instance {
-        world: Rc::clone(&world),
-        ahead: 0,
-    }))
-    .unwrap();
+    let (mut chance, world, period) = begin(seed, handovers);
     // Any device may use any of the last session tokens.
     let mut tickets: Vec<Ticket> = Vec::new();
     let mut leases: Vec<Lease> = Vec::new();
@@ -495,32 +502,18 @@ fn lease_storm(seed: u64, steps: usize, handovers: u64, counts: &mut Counts) {
                     full: StreamsFull::RefuseNew,
                 },
             };
-            let instance = Instance {
-                world: Rc::clone(&world),
-                ahead: chance.below(SKEW + 1),
-            };
-            tasks.push(Task {
+            tasks.push(send(
+                &world,
+                &mut chance,
                 player,
-                instance: instance.clone(),
-                wish: wish.clone(),
-                future: Box::pin(ask(instance, wish, LIMIT.try_into().unwrap())),
-            });
+                wish,
+                LIMIT.try_into().unwrap(),
+            ));
         }
-        let number = chance.pick(tasks.len());
-        if chance.below(500) == 0 {
-            drop(tasks.swap_remove(number));
-            counts.died += 1;
-            continue;
-        }
-        let task = &mut tasks[number];
-        let Poll::Ready(outcome) = task
-            .future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        else {
+        let Some((task, outcome)) = step_of_one(&mut tasks, &mut chance, counts) else {
             continue;
         };
-        let Task { instance, wish, .. } = tasks.swap_remove(number);
+        let Task { instance, wish, .. } = task;
         let held = match outcome {
             Ok(Some(held)) => held,
             Ok(None) => {
