@@ -206,6 +206,12 @@ impl<P: Platform> LicenceServer<P> {
                 };
                 let granted = terms.granted_at(now)?;
                 check_limits(&granted.limits, device_id, &origin).await?;
+                if granted.limits.max_streams.is_some()
+                    && !key.admission.is_subject_certain(&key.key)
+                {
+                    let needs = "a token that shows where its viewer ends and its key begins";
+                    return Err(entitlement::Error::Needs("max_streams", needs).into());
+                }
                 let granted_key = GrantedKey {
                     key: &key.key,
                     granted: &granted,

@@ -511,14 +511,16 @@ impl TokenRestriction {
         platform: &impl Platform,
         now: u64,
     ) -> Result<VerifiedToken, Error> {
+        let (issuer, audience) = (&self.issuer, &self.audience);
         match (self.keys.verify(jwt), &self.remote) {
             (Ok(()), _) => {}
-            (Err(Error::KeyUnknown | Error::Signature), Some(remote)) => {
+            // A secret is not published.
+            (Err(Error::KeyUnknown | Error::Signature), Some(remote)) if !jwt.has_mac() => {
+                jwt.check_unverified(issuer, audience, now)?;
                 remote.verify(jwt, platform, now).await?;
             }
             (Err(error), _) => return Err(error),
         }
-        let (issuer, audience) = (&self.issuer, &self.audience);
         VerifiedToken::of_jwt(jwt, option, dialects, &self.keys, issuer, audience, now)
     }
 }
@@ -573,6 +575,12 @@ impl Admission<'_> {
                 .option
                 .filter(|_| !self.is_own)
                 .is_none_or(|option| option.key_claims().all(names))
+    }
+
+    /// Whether the token's subject is certain for a key.
+    pub fn is_subject_certain(&self, key: &ContentKey) -> bool {
+        let token = self.token.as_ref();
+        token.is_none_or(|token| token.is_subject_certain(key))
     }
 
     /// The back end that has to agree, and the option that names it. For a token that this server made,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::content_key::{ContentKey, ContentKeys};
 use crate::entitlement::{self, Entitlement, Terms};
 use crate::id::Id;
-use crate::token::dialect::{Grant, Secrets};
+use crate::token::dialect::{Grant, MAX_UNSEPARATED_ID, Secrets};
 use crate::token::dialects::Dialects;
 use crate::token::jwt::{Claims, UntrustedToken};
 use crate::token::{Accepted, Error, LEEWAY};
@@ -24,6 +24,8 @@ pub struct VerifiedToken {
     pub entitlement: Option<Entitlement>,
     /// Its subject.
     pub subject: Option<String>,
+    /// The subject and the id of the key behind it, where the token does not show where one ends and the other begins.
+    subject_and_key: Option<String>,
     /// Keys that it contains.
     pub content_keys: Option<ContentKeys>,
     /// The bytes that identify it.
@@ -72,13 +74,7 @@ impl VerifiedToken {
             ];
             return Self::of_grant(grant, expires, &scope.concat(), identity);
         }
-        let expires = expires.ok_or(Error::Claim("exp"))?;
-        if !issuer.accepts(&claims.strings("iss")?) {
-            return Err(Error::Issuer);
-        }
-        if !audience.accepts(&claims.strings("aud")?) {
-            return Err(Error::Audience);
-        }
+        let expires = claims.check(issuer, audience, now)?;
         let key = match claims.0.get(CONTENT_KEY_IDENTIFIER) {
             None => None,
             Some(id) => {
@@ -98,6 +94,7 @@ impl VerifiedToken {
         Ok(Self {
             entitlement,
             subject: claims.text("sub").map(ToOwned::to_owned),
+            subject_and_key: None,
             content_keys: None,
             identity: identity(&claims)?.unwrap_or_else(|| token.signed().as_bytes().to_vec()),
             accepted_until: expires.saturating_add(LEEWAY),
@@ -128,6 +125,7 @@ impl VerifiedToken {
             // Other services have one kind of rental, for stored and streamed content.
             entitlement: Some(grant.entitlement.into_rental()),
             subject: grant.subject,
+            subject_and_key: grant.subject_and_key,
             content_keys,
             identity: match grant.id {
                 Some(id) => [scope, &[0], id.as_bytes()].concat(),
@@ -145,6 +143,18 @@ impl VerifiedToken {
     /// Whether the token may be used for a key: it names no key, or this one.
     pub fn is_for(&self, key: &ContentKey) -> bool {
         self.key.as_ref().is_none_or(|id| key.names.contains(id))
+    }
+
+    /// Whether the subject is certain for a key: of the ways to split what the token does not separate, one at most
+    /// reaches this key. Otherwise a viewer could make himself another one.
+    pub fn is_subject_certain(&self, key: &ContentKey) -> bool {
+        let text = self.subject_and_key.as_deref().unwrap_or_default();
+        let ids = text
+            .char_indices()
+            .filter_map(|(at, _)| text.get(at..))
+            .filter(|id| id.len() <= MAX_UNSEPARATED_ID)
+            .filter_map(Id::from_text);
+        ids.filter(|id| key.names.contains(id)).count() <= 1
     }
 
     /// Whether it names the one key that it is for.

@@ -158,8 +158,8 @@ impl Error {
             Self::TooLarge(_) | Self::Malformed(_) | Self::Critical | Self::Algorithm => 1,
             Self::KeyUnknown => 2,
             Self::Signature => 3,
-            Self::KeyUnusable | Self::KeysUnavailable | Self::Settings(_) | Self::NoPolicy => 4,
-            Self::Issuer | Self::Audience => 5,
+            Self::Issuer | Self::Audience => 4,
+            Self::KeyUnusable | Self::KeysUnavailable | Self::Settings(_) | Self::NoPolicy => 5,
             Self::Claim(_) | Self::Claims(_) | Self::Expired(_) | Self::NotYetValid(_) => 6,
             Self::RequiredClaim(_) | Self::Dialect(_) | Self::Entitlement(_) | Self::NoCallback => {
                 7

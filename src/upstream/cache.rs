@@ -143,7 +143,8 @@ impl<T> Cache<T> {
     }
 
     /// The document fetched again, for something that it does not hold. `None` within the pause after it was last
-    /// fetched for such a reason.
+    /// fetched for such a reason, and where it was fetched for this very request: where there is no store, that is each
+    /// request, and would be two questions to its server.
     ///
     /// # Errors
     /// [`Unavailable`]
@@ -154,8 +155,10 @@ impl<T> Cache<T> {
         now: u64,
     ) -> Result<Option<Rc<T>>, Unavailable> {
         let known = self.known.borrow().clone();
-        let repeated_at = known.as_ref().map_or(0, |known| known.entry.repeated_at);
-        if now < repeated_at.saturating_add(PAUSE) {
+        let is_too_early = known.as_ref().is_some_and(|Known { entry, .. }| {
+            now <= entry.attempted_at || now < entry.repeated_at.saturating_add(PAUSE)
+        });
+        if is_too_early {
             return Ok(None);
         }
         let known = self.fetched(known, fetch, platform, now).await?;

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{Request, Response};
 use keylet::service::Service;
 use keylet_cli::device::{Licence, SpcOptions};
@@ -12,48 +14,52 @@ use keylet_cli::host::{Provided, World};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::sessions::{FIRST, player};
 use crate::support::{Native, fixture, run, send, spc, variables_with};
 use crate::upstream::{Reply, Upstream, serve_beside};
 use keylet_e2e::processes::Directory;
 
-const DIALECTS: [&str; 5] = ["axinom", "doverunner", "drmtoday", "kaltura", "nagra"];
+pub(crate) const DIALECTS: [&str; 5] = ["axinom", "doverunner", "drmtoday", "kaltura", "nagra"];
+
+/// What this server and the back end of [`Vectors::variables`] share.
+pub(crate) const BACK_END_SECRET: &str = "a secret of back end and server, 32 bytes";
 
 /// What an encoder writes.
 #[derive(Deserialize)]
-struct Vectors {
-    now: u64,
-    variables: Map<String, Value>,
-    cases: Vec<Case>,
+pub(crate) struct Vectors {
+    pub(crate) now: u64,
+    pub(crate) variables: Map<String, Value>,
+    pub(crate) cases: Vec<Case>,
 }
 
 /// A token, and what it is answered with.
 #[derive(Deserialize)]
-struct Case {
-    name: String,
+pub(crate) struct Case {
+    pub(crate) name: String,
     header: Option<String>,
     query: Option<String>,
     token: String,
     signature: Option<String>,
-    asset: String,
-    expect: Expectation,
+    pub(crate) asset: String,
+    pub(crate) expect: Expectation,
 }
 
 #[derive(Deserialize)]
-struct Expectation {
-    status: u16,
+pub(crate) struct Expectation {
+    pub(crate) status: u16,
     code: Option<String>,
     /// Terms of the licence, as the audit has them.
     granted: Option<Value>,
 }
 
 impl Vectors {
-    fn for_dialect(dialect: &str) -> Self {
+    pub(crate) fn for_dialect(dialect: &str) -> Self {
         serde_json::from_slice(&fixture(&format!("dialects/{dialect}.json"))).unwrap()
     }
 
     /// The fixture variables with those of the vectors. What leaves the rights to a back end is
     /// accepted by a policy that asks one.
-    fn variables(&self, dialect: &str, back_end: &str) -> Provided {
+    pub(crate) fn variables(&self, dialect: &str, back_end: &str) -> Provided {
         let text = |value: &Value| {
             value
                 .as_str()
@@ -70,7 +76,7 @@ impl Vectors {
             let policies = json!([{
                 "name": "kaltura",
                 "restriction": {"issuer": "*", "audience": "*", "jwks": self.variables["token_keys"]},
-                "callback": {"url": back_end, "secret": "a secret of back end and server, 32 bytes"},
+                "callback": {"url": back_end, "secret": BACK_END_SECRET},
             }]);
             variables.insert("policies".to_owned(), policies.to_string());
         }
@@ -79,8 +85,25 @@ impl Vectors {
 }
 
 impl Case {
-    /// The request for its asset, to a path.
-    fn request(&self) -> (http::request::Builder, String) {
+    /// One that is granted, with its token in `authorization`.
+    pub(crate) fn granted(name: String, token: String, asset: &str) -> Self {
+        Self {
+            name,
+            header: Some("authorization".to_owned()),
+            query: None,
+            token,
+            signature: None,
+            asset: asset.to_owned(),
+            expect: Expectation {
+                status: 200,
+                code: None,
+                granted: None,
+            },
+        }
+    }
+
+    /// A request with its token to a path, and that path with its query.
+    pub(crate) fn request(&self, path: &str) -> (http::request::Builder, String) {
         let query = self.query.as_ref().map(|name| {
             let mut query = form_urlencoded::Serializer::new(String::new());
             query.append_pair(name, &self.token);
@@ -91,8 +114,9 @@ impl Case {
             );
             query.finish()
         });
-        let path = format!("/fairplay?format=raw&{}", query.unwrap_or_default());
-        let request = Request::post(&path).header("content-type", "application/octet-stream");
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{separator}{}", query.unwrap_or_default());
+        let request = Request::post(&path);
         let request = match &self.header {
             Some(header) => request.header(header, &self.token),
             None => request,
@@ -126,7 +150,12 @@ fn every_message_is_answered_as_its_encoder_says() {
             // Each case is the first use of its message.
             *store.borrow_mut() = Ok(BTreeMap::new());
             let (message, secrets) = spc(&device(case));
-            let reply = run(service.handle(case.request().0.body(message).unwrap()));
+            let reply = run(service.handle(
+                case.request("/fairplay?format=raw")
+                    .0
+                    .body(message)
+                    .unwrap(),
+            ));
             let name = format!("{dialect}: {}", case.name);
             let code = reply
                 .headers()
@@ -182,7 +211,7 @@ fn a_viewer_with_a_fresh_token_of_each_service_gets_a_licence_from_the_component
         assert_eq!(granted.len(), 4, "{dialect}");
         for case in granted {
             let (message, secrets) = spc(&device(case));
-            let (request, path) = case.request();
+            let (request, path) = case.request("/fairplay?format=raw");
             let answer = send(&server, request, &path, &message);
             assert_eq!(
                 (answer.status, answer.header("x-keylet-code")),
@@ -215,7 +244,12 @@ fn a_message_of_a_dialect_that_is_not_accepted_entitles_to_nothing() {
             .find(|case| case.expect.status == 200)
             .unwrap();
         let (message, _) = spc(&device(case));
-        let reply = run(service.handle(case.request().0.body(message).unwrap()));
+        let reply = run(service.handle(
+            case.request("/fairplay?format=raw")
+                .0
+                .body(message)
+                .unwrap(),
+        ));
         assert!(
             matches!(reply.status().as_u16(), 401 | 403),
             "{dialect}: {}",
@@ -242,7 +276,12 @@ fn status(platform: &Native, case: &Case, asset: &str, device: u8) -> u16 {
     options.hu = Some([device; 20]);
     let (message, _) = spc(&options);
     let service = Service::new(platform.clone());
-    let reply = run(service.handle(case.request().0.body(message).unwrap()));
+    let reply = run(service.handle(
+        case.request("/fairplay?format=raw")
+            .0
+            .body(message)
+            .unwrap(),
+    ));
     reply.status().as_u16()
 }
 
@@ -279,6 +318,43 @@ fn a_rental_that_may_not_be_stored_ends_all_the_same() {
             assert_eq!(granted[name], *seconds, "{rules}: {granted}");
         }
     }
+}
+
+/// The same message, where the first characters of `cid` have become the last ones of `user_id`: its hash still fits.
+fn shifted(token: &str, characters: usize) -> String {
+    let mut message: Value = serde_json::from_slice(&STANDARD.decode(token).unwrap()).unwrap();
+    let cid = message["cid"].as_str().unwrap().to_owned();
+    let (first, rest) = cid.split_at(characters);
+    message["user_id"] = format!("{}{first}", message["user_id"].as_str().unwrap()).into();
+    message["cid"] = rest.into();
+    STANDARD.encode(message.to_string())
+}
+
+#[test]
+fn a_viewer_of_doverunner_does_not_become_another_one() {
+    // The record has an alias that is the end of its id.
+    let (platform, mut case) = serving("doverunner", "streams", |variables| {
+        let mut records: Value = serde_json::from_str(&variables["content_keys"]).unwrap();
+        records[0]["aliases"] = json!(["1"]);
+        variables.insert("content_keys".to_owned(), records.to_string());
+    });
+    let token = case.token.clone();
+    let mut play = |platform: &Native, device, characters| {
+        case.token = shifted(&token, characters);
+        let (message, _) = spc(&player(device, "movie-1", FIRST));
+        let request = case.request("/fairplay?format=raw").0;
+        let service = Service::new(platform.clone());
+        let reply = run(service.handle(request.body(message).unwrap()));
+        let code = reply.headers().get("x-keylet-code");
+        code.map_or_else(|| "ok".to_owned(), |code| code.to_str().unwrap().to_owned())
+    };
+    assert_eq!(play(&platform, 1, 0), "term_unsupported");
+    assert_eq!(play(&platform, 2, 6), "term_unsupported");
+    // Without such an alias the viewer is certain, and another split reaches no key.
+    let (platform, _) = serving("doverunner", "streams", |_| {});
+    assert_eq!(play(&platform, 1, 0), "ok");
+    assert_eq!(play(&platform, 2, 0), "streams_exceeded");
+    assert_eq!(play(&platform, 3, 6), "not_entitled");
 }
 
 #[test]

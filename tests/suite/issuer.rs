@@ -402,6 +402,11 @@ fn key_ids_that_nobody_knows_are_asked_about_once_a_minute() {
         natively(|_| Reply::json(&jwks(&[("old", &OLD)])).with("cache-control", "max-age=86400"));
     assert_eq!(ask(&deployment, &old()), "ok");
     deployment.take();
+    // What was fetched within the same second is not fetched again.
+    let token = signed(&STRANGER, Some("garbage"), &entitled());
+    assert_eq!(ask(&deployment, &token), "token_key_unknown");
+    assert_eq!(deployment.count(), 0);
+    deployment.wait(1);
     for minute in 0..5 {
         for second in 0..60 {
             let token = signed(
@@ -770,6 +775,51 @@ fn two_issuers_have_keys_of_their_own() {
 }
 
 #[test]
+fn an_issuer_is_asked_once_for_a_token_of_a_stranger_on_a_host_without_a_store() {
+    let variables = policies(&json!([{
+        "name": "viewers",
+        "restriction": {
+            "issuer": "https://issuer.example",
+            "audience": "keylet",
+            "jwks_uri": "https://issuer.example/keys",
+        },
+    }]));
+    for (claims, signer, code, requests) in [
+        (entitled(), &STRANGER, "token_key_unknown", 1),
+        (
+            entitled(),
+            &Signer::Hs256(vec![1; 32]),
+            "token_key_unknown",
+            0,
+        ),
+        (
+            claims(json!({"exp": 1_700_000_000})),
+            &STRANGER,
+            "token_expired",
+            0,
+        ),
+        (
+            claims(json!({"iss": "https://other.example"})),
+            &STRANGER,
+            "token_issuer",
+            0,
+        ),
+        (
+            claims(json!({"aud": "other"})),
+            &STRANGER,
+            "token_audience",
+            0,
+        ),
+    ] {
+        let deployment = Deployment::on(Native::with_broken_store(variables.clone()));
+        deployment.answer(|_| Reply::json(&jwks(&[("old", &OLD)])));
+        let token = signed(signer, Some("unknown"), &claims);
+        assert_eq!(ask(&deployment, &token), code, "{claims}");
+        assert_eq!(deployment.count(), requests, "{claims}");
+    }
+}
+
+#[test]
 fn keys_come_only_from_where_nobody_on_the_way_can_change_them() {
     for (url, is_good) in [
         ("https://issuer.example/keys", true),
@@ -854,17 +904,21 @@ fn a_published_key_signs_no_message_of_another_service() {
         "crt": r#"[{"assetId":"movie","profile":{"purchase":{}}}]"#,
     });
     for message in [nagra, drmtoday] {
-        for more in [
-            json!({}),
-            json!({"iss": "https://other.example", "jti": "1", "iat": 1_700_000_000}),
-            json!({"iss": null, "aud": null, "exp": null}),
+        for (more, code) in [
+            (json!({}), "token_algorithm"),
+            (json!({"jti": "1", "iat": 1_700_000_000}), "token_algorithm"),
+            (
+                json!({"iss": null, "aud": null, "exp": null}),
+                "token_algorithm",
+            ),
+            (json!({"iss": "https://other.example"}), "token_issuer"),
         ] {
             let mut all = message.clone();
             all.as_object_mut()
                 .unwrap()
                 .extend(more.as_object().unwrap().clone());
             let token = signed(&OLD, Some("old"), &claims(all));
-            assert_eq!(ask(&deployment, &token), "token_algorithm", "{message}");
+            assert_eq!(ask(&deployment, &token), code, "{message} {more}");
         }
     }
     assert_eq!(ask(&deployment, &old()), "ok");

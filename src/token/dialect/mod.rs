@@ -24,6 +24,9 @@ pub struct Grant {
     pub id: Option<String>,
     /// Its subject, like `sub`.
     pub subject: Option<String>,
+    /// The subject and the id of the key behind it, where the message does not show where one ends and the other
+    /// begins.
+    pub subject_and_key: Option<String>,
     /// Keys that the message contains.
     pub content_keys: Vec<ContentKey>,
     /// The message itself, when a back end has to see it.
@@ -31,6 +34,9 @@ pub struct Grant {
     /// Whether the message names the viewer but no rights: a back end has to be asked.
     pub needs_callback: bool,
 }
+
+/// The longest id of a key that a message does not separate from its subject, in bytes.
+pub const MAX_UNSEPARATED_ID: usize = 200;
 
 /// Why a message that is of a dialect's shape grants nothing. It never holds a value of the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

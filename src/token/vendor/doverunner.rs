@@ -45,8 +45,9 @@
 //!
 //! The hash has no separators between its parts, so it does not show where `user_id` ends and `cid`
 //! begins: a token for `xmovie-1` can be changed to one for `movie-1`. No id of a title should be the
-//! end of another's. Keys in the token are found under any `cid`, so the viewer is unknown:
-//! `max_streams` refuses there.
+//! end of another's. Where the end of both reaches one key record in two ways (by `skd://movie-1` and `movie-1`, by
+//! an id and an alias that ends it), the viewer could make himself another one. Keys in the token are found under any
+//! `cid`. In both cases the viewer is unknown, and `max_streams` refuses.
 //!
 //! Documented (License Token Guide, and the sample code for `renewal_duration`, `max_stream_per_user`
 //! and `key_id` of `hls_aes`): the layout, the window, the defaults, which durations need
@@ -74,7 +75,7 @@ use crate::id::{Id, Kid};
 use crate::token::LEEWAY;
 use crate::token::dialect::fields::{has_members, reject_unknown, seconds, text_of};
 use crate::token::dialect::tracks::{TrackTerms, Tracks};
-use crate::token::dialect::{Error, Grant, Secrets, date};
+use crate::token::dialect::{Error, Grant, MAX_UNSEPARATED_ID, Secrets, date};
 use crate::token::vendor::{Dialect, ReplyHabit, Vendor};
 
 /// `DoveRunner`, earlier `PallyCon`.
@@ -102,9 +103,6 @@ const IV: &[u8; 16] = b"0123456789abcdef";
 
 /// How long a token is accepted from its timestamp on, in seconds.
 const ACCEPTED_SECONDS: u64 = 600;
-
-/// The longest `cid`, in bytes.
-const MAX_CID: usize = 200;
 
 /// The `user_id` that names no viewer.
 const NO_USER: &str = "LICENSETOKEN";
@@ -138,9 +136,9 @@ pub fn read(text: &str, secrets: &dyn Secrets, now: u64) -> Result<Grant, Error>
         return Err(Error::Unsupported("drm_type".to_owned()));
     }
 
-    let cid = text_of(&members, "cid")?;
-    let is_id = cid != "*" && cid.len() <= MAX_CID;
-    let cid = Id::from_text(cid).filter(|_| is_id);
+    let title = text_of(&members, "cid")?;
+    let is_id = title != "*" && title.len() <= MAX_UNSEPARATED_ID;
+    let cid = Id::from_text(title).filter(|_| is_id);
     let cid = cid.ok_or(Error::Malformed("cid"))?;
     let policy = policy(text_of(&members, "policy")?, site, secrets)?;
     let (keys, content_keys) = external_keys(&policy, &cid)?;
@@ -149,6 +147,7 @@ pub fn read(text: &str, secrets: &dyn Secrets, now: u64) -> Result<Grant, Error>
         entitlement: Entitlement::new(vec![Entry::new(keys, terms(&policy)?)?]),
         id: Some(hex::encode(digest)),
         subject: (user != NO_USER && content_keys.is_empty()).then(|| user.to_owned()),
+        subject_and_key: Some([user, title].concat()),
         content_keys,
         ..Grant::default()
     })
