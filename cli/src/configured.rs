@@ -16,6 +16,9 @@ use crate::signing_key::SigningKey;
 /// How long a token holds, in seconds.
 const TOKEN_SECONDS: u64 = 300;
 
+/// What a round of PBKDF2 takes in a component, in nanoseconds.
+const ROUND_NANOSECONDS: u64 = 650;
+
 /// Who signs it, where the server takes any issuer, and its audience.
 const ANYBODY: &str = "keylet";
 
@@ -37,6 +40,18 @@ pub async fn application_keys(settings: &Provided) -> Vec<ApplicationKey> {
         })
     });
     keys.collect()
+}
+
+/// What it costs each cold start to decrypt the private keys, where that is more than a licence; in a sentence.
+pub async fn decryption(settings: &Provided) -> Option<String> {
+    let credentials = Credentials::load(&Settings(settings.clone())).await;
+    let rounds = credentials.ok()??.rounds();
+    let milliseconds = rounds * ROUND_NANOSECONDS / 1_000_000;
+    (milliseconds > 0).then(|| {
+        format!(
+            "the private key is encrypted with {rounds} rounds of PBKDF2, some {milliseconds} ms of each cold start"
+        )
+    })
 }
 
 /// A token signed by a symmetric key of the settings, for every key, as their issuer would make it.

@@ -227,6 +227,12 @@ impl Credentials {
         self.credentials.iter()
     }
 
+    /// How many rounds of PBKDF2 it takes to decrypt the private keys, which each cold start does anew.
+    pub fn rounds(&self) -> u64 {
+        let keys = self.iter().flat_map(|credential| &credential.private_keys);
+        keys.map(|key| u64::from(key.rounds)).sum()
+    }
+
     /// Does the work that is otherwise left until a key is used.
     ///
     /// # Errors

@@ -14,6 +14,8 @@ use crate::rsa_key::{InvalidKey, PrivateKey};
 pub struct StoredKey {
     /// RSA modulus, big-endian, without leading zeros.
     pub modulus: Vec<u8>,
+    /// How many rounds of PBKDF2 it takes to decrypt it; 0 when it is not encrypted so.
+    pub rounds: u32,
     pkcs1: Zeroizing<Vec<u8>>,
     ready: OnceCell<PrivateKey>,
 }
@@ -90,7 +92,12 @@ impl StoredKey {
                 is_password: true,
                 reason: "the password does not decrypt it",
             })?;
-            return Self::from_der(decrypted.as_bytes(), None);
+            let parameters = encrypted.encryption_algorithm.pbes2();
+            let derivation = parameters.and_then(|parameters| parameters.kdf.pbkdf2());
+            return Ok(Self {
+                rounds: derivation.map_or(0, |parameters| parameters.iteration_count),
+                ..Self::from_der(decrypted.as_bytes(), None)?
+            });
         }
         let pkcs1 = match PrivateKeyInfoRef::from_der(der) {
             Ok(info) => info.private_key.as_bytes(),
@@ -104,6 +111,7 @@ impl StoredKey {
         })?;
         Ok(Self {
             modulus: key.modulus.as_bytes().to_vec(),
+            rounds: 0,
             pkcs1: Zeroizing::new(pkcs1.to_vec()),
             ready: OnceCell::new(),
         })

@@ -16,6 +16,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::device::{read, secret, write_secret};
+use crate::configured;
 use crate::credentials::export::{self, Format};
 use crate::credentials::files::{Found, Group, Reader, wrong_ask};
 use crate::credentials::request::{Authority, Digest, NewKey, Subject};
@@ -345,15 +346,9 @@ impl Import {
                 credential.name
             );
         }
-        let encrypted = assembled
-            .credentials
-            .iter()
-            .flat_map(|credential| &credential.keys)
-            .any(|key| key.password.is_some());
-        if encrypted && !self.decrypts() {
-            eprintln!(
-                "the private key stays encrypted, which costs every cold start; --decrypt stores it decrypted"
-            );
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        if let Some(cost) = runtime.block_on(configured::decryption(&variables)) {
+            eprintln!("{cost}; --decrypt stores it decrypted");
         }
         if let Some(id) = &self.trial {
             let existing = existing.as_deref().map_or("", String::as_str);

@@ -121,6 +121,15 @@ impl Arguments {
             .enable_all()
             .build()?;
         let mut known = runtime.block_on(configured::application_keys(&settings));
+        if let Some(what) = runtime.block_on(configured::decryption(&settings)) {
+            report.add(
+                Severity::Warning,
+                "private_key",
+                what,
+                "An instance that is created for one request decrypts the key for each licence.",
+                "Store it decrypted in a store that encrypts: keylet credentials import --decrypt, or --format vault.",
+            );
+        }
         if let Some(path) = &self.spc {
             runtime.block_on(Self::captured(path, &settings, report))?;
         }

@@ -794,3 +794,55 @@ fn what_is_wrong_around_a_server_is_named() {
     });
     ask(&["--url", &url]).expect("a clock that is wrong", "clock", "seconds apart");
 }
+
+#[test]
+fn a_key_that_every_cold_start_decrypts_is_told_with_its_cost() {
+    let deployment = Deployment::new("doctor-rounds");
+    let here = deployment.here();
+    for (rounds, cost) in [
+        ("600000", Some("600000 rounds of PBKDF2, some 390 ms")),
+        ("1000", None),
+    ] {
+        openssl(
+            here,
+            &[
+                "pkcs8",
+                "-topk8",
+                "-v2",
+                "aes-256-cbc",
+                "-iter",
+                rounds,
+                "-in",
+                "other/privatekey.pem",
+                "-passout",
+                "pass:a password of its own",
+                "-out",
+                "encrypted.pem",
+            ],
+        );
+        let changes = [
+            (
+                "fairplay_certificate",
+                deployment.base64("other/fairplay.cer"),
+            ),
+            (
+                "fairplay_private_key",
+                String::from_utf8(deployment.file("encrypted.pem")).unwrap(),
+            ),
+            (
+                "fairplay_private_key_password",
+                "a password of its own".to_owned(),
+            ),
+        ];
+        let said = deployment.ask(&changes, &[], &[]);
+        let findings = said.report["findings"].as_array().unwrap();
+        let found = findings.iter().filter(|finding| {
+            finding["severity"] == "warning" && finding["check"] == "private_key"
+        });
+        let found: Vec<&str> = found
+            .map(|finding| finding["what"].as_str().unwrap())
+            .collect();
+        assert_eq!(found.len(), usize::from(cost.is_some()), "{found:?}");
+        assert!(cost.is_none_or(|cost| found[0].contains(cost)), "{found:?}");
+    }
+}
