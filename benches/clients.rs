@@ -13,7 +13,7 @@ use keylet_cli::fixtures::{self, variables};
 use keylet_cli::host::{Application, Options, Server, World};
 
 /// The licences that are measured.
-const LICENCES: usize = 1_000;
+const LICENCES: usize = 3_000;
 
 /// The clients of each kind.
 const SLOW: usize = 400;

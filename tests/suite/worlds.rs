@@ -189,3 +189,65 @@ fn bodies_that_do_not_come_keep_nobody_waiting() {
         server.stop();
     }
 }
+
+#[test]
+fn an_address_has_as_many_connections_as_it_may_have() {
+    let application = Application::built_in(World::Wasip2, variables()).unwrap();
+    let options = Options {
+        most_connections: 3,
+        ..Options::quiet()
+    };
+    let server = Server::start(application, &options).unwrap();
+    let is_served = |stream: &mut TcpStream| {
+        stream
+            .set_read_timeout(Some(time::Duration::from_secs(10)))
+            .unwrap();
+        let request = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+        let is_sent = stream.write_all(request).is_ok();
+        is_sent && stream.read(&mut [0; 64]).is_ok_and(|read| read > 0)
+    };
+    let mut open: Vec<TcpStream> = (0..3)
+        .map(|_| TcpStream::connect(server.address()).unwrap())
+        .collect();
+    assert!(open.iter_mut().all(is_served));
+    let mut fourth = TcpStream::connect(server.address()).unwrap();
+    assert!(!is_served(&mut fourth));
+    // The others stay, and where one ends there is room for another.
+    assert!(open.iter_mut().all(is_served));
+    open.pop();
+    let began = Instant::now();
+    while !is_served(&mut TcpStream::connect(server.address()).unwrap()) {
+        assert!(began.elapsed() < time::Duration::from_secs(10));
+    }
+    server.stop();
+}
+
+#[test]
+fn a_client_that_does_not_read_is_given_up() {
+    let application = Application::built_in(World::Wasip2, variables()).unwrap();
+    let options = Options {
+        longest_write: time::Duration::from_secs(1),
+        ..Options::quiet()
+    };
+    let server = Server::start(application, &options).unwrap();
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream
+        .set_write_timeout(Some(time::Duration::from_secs(1)))
+        .unwrap();
+    // Until the buffers of both sides are full, and the host reads no more.
+    let mut sent: usize = 0;
+    while stream
+        .write_all(b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n")
+        .is_ok()
+    {
+        sent += 1;
+    }
+    std::thread::sleep(time::Duration::from_secs(2));
+    let mut answers = Vec::new();
+    // The connection is over: nothing comes but what is in the buffers.
+    let _ = stream.read_to_end(&mut answers);
+    let text = String::from_utf8_lossy(&answers);
+    let answered = text.matches("HTTP/1.1 200").count();
+    assert!(answered > 0 && answered < sent, "{answered} of {sent}");
+    server.stop();
+}

@@ -11,7 +11,7 @@ use keylet::service::Service;
 
 use crate::host::{
     Application, Assignment, Options, Provided, Resolved, Reuse, Server, StoreChoice, World,
-    provided,
+    most_of_a_network, provided,
 };
 use crate::progress::while_waiting;
 use crate::settings::Settings;
@@ -88,6 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         metrics: arguments.metrics,
         store: arguments.store()?,
         reuse: Some(arguments.reuse()?),
+        most_connections: most_of_a_network(),
         ..Options::quiet()
     };
     let start = || Server::start(application, &options);

@@ -4,6 +4,8 @@
 //! with Spin's variables, Spin's key-value store and the outbound requests that the manifest
 //! allows. Beside Spin's two worlds it has that of plain hosts.
 
+mod connections;
+mod front;
 mod imports;
 mod manifest;
 mod metrics;
@@ -12,13 +14,16 @@ mod output;
 mod server;
 mod state;
 mod store;
+mod turns;
 mod variables;
 mod world;
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+pub use connections::most_of_a_network;
 pub use manifest::Manifest;
 pub use metrics::Metrics;
 pub use server::{Options, Server};
@@ -81,4 +86,9 @@ impl Application {
             environment: Vec::new(),
         })
     }
+}
+
+/// The time since then in milliseconds, for a log.
+fn millis(started: Instant) -> f64 {
+    (started.elapsed().as_secs_f64() * 1e5).round() / 1e2
 }
