@@ -1512,7 +1512,7 @@ fn a_request_for_which_no_instance_is_free_is_told_when_to_come_again() {
     application.manifest.component.allowed_outbound_hosts = vec![back_end.origin()];
     let options = Options {
         longest_wait: Duration::from_millis(200),
-        ..Options::quiet()
+        ..keylet_e2e::quiet()
     };
     let server = Server::start(application, &options).unwrap();
     let (message, _) = spc(&device("movie"));

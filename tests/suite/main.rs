@@ -22,6 +22,7 @@ mod players;
 mod policies;
 mod policy;
 mod robustness;
+mod segments;
 mod sessions;
 mod settings;
 mod slots;

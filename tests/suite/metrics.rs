@@ -11,7 +11,7 @@ fn start(world: World, reuse: Option<Reuse>) -> Server {
     let options = Options {
         metrics: Some(([127, 0, 0, 1], 0).into()),
         reuse,
-        ..Options::quiet()
+        ..keylet_e2e::quiet()
     };
     Server::start(Application::built_in(world, variables()).unwrap(), &options).unwrap()
 }

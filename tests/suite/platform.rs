@@ -4,14 +4,14 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use keylet_cli::host::{Options, Server, World};
+use keylet_cli::host::{Server, World};
 use keylet_probe::{MANIFEST, application};
 
 use crate::support::{Answer, WORLDS, get, send};
 use crate::upstream::{Reply, SPINS, Upstream};
 
 fn probe(world: World, manifest: &str) -> Server {
-    Server::start(application(world, manifest), &Options::quiet()).unwrap()
+    Server::start(application(world, manifest), &keylet_e2e::quiet()).unwrap()
 }
 
 fn post(server: &Server, path: &str, body: &[u8]) -> Answer {

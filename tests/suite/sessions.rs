@@ -230,7 +230,7 @@ pub(crate) fn deployment(changes: &[(&str, &str)]) -> Deployment {
 pub(crate) fn serve(world: World, store: &StoreChoice, changes: &[(&str, &str)]) -> Server {
     let options = Options {
         store: store.clone(),
-        ..Options::quiet()
+        ..keylet_e2e::quiet()
     };
     Server::start(
         Application::built_in(world, sessions(changes)).unwrap(),

@@ -13,7 +13,7 @@ use keylet::fairplay::spc::Version;
 use keylet::platform::{Error, Platform};
 use keylet_cli::device::{ApplicationKey, Secrets, SpcOptions, Wrapping};
 use keylet_cli::fixtures::{self, Case, Manifest};
-use keylet_cli::host::{Application, Options, Provided, Server, World};
+use keylet_cli::host::{Application, Provided, Server, World};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng, UnwrapErr};
 use zeroize::Zeroizing;
@@ -45,7 +45,7 @@ pub fn serve(variables: &Provided) -> Server {
 /// Starts a server on the component for a world.
 pub fn serve_in(world: World, variables: &Provided) -> Server {
     let application = Application::built_in(world, variables.clone()).unwrap();
-    Server::start(application, &Options::quiet()).unwrap()
+    Server::start(application, &keylet_e2e::quiet()).unwrap()
 }
 
 /// The fixture variables with some of them changed.

@@ -149,7 +149,7 @@ fn what_is_refused_for_another_reason_uses_nothing_up() {
 fn race(world: World, store: &StoreChoice) {
     let options = Options {
         store: store.clone(),
-        ..Options::quiet()
+        ..keylet_e2e::quiet()
     };
     let application = Application::built_in(world, variables()).unwrap();
     let server = Server::start(application, &options).unwrap();
@@ -245,7 +245,7 @@ fn a_redis_that_is_not_there_refuses_what_must_be_counted_and_nothing_else() {
     drop(closed);
     let options = Options {
         store: StoreChoice::Redis(format!("redis://{address}")),
-        ..Options::quiet()
+        ..keylet_e2e::quiet()
     };
     let application = Application::built_in(World::Wasip2, variables()).unwrap();
     let server = Server::start(application, &options).unwrap();

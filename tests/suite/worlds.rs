@@ -68,7 +68,7 @@ fn an_instance_of_wasi_0_3_serves_as_many_requests_as_it_may_and_then_another_do
     };
     let options = Options {
         reuse: Some(reuse),
-        ..Options::quiet()
+        ..keylet_e2e::quiet()
     };
     let server = Server::start(application, &options).unwrap();
     for _ in 0..10 {
@@ -98,7 +98,7 @@ fn a_variable_that_changed_is_seen_by_the_next_instance() {
                 concurrent: 1,
                 idle: time::Duration::from_secs(60),
             }),
-            ..Options::quiet()
+            ..keylet_e2e::quiet()
         };
         let server = Server::start(application, &options).unwrap();
         let before = key(&post_spc(&server, &fixture("spc/v1.bin")));
@@ -126,7 +126,7 @@ fn on_a_plain_host_the_environment_has_what_its_configuration_has_not() {
         .into_iter()
         .map(|(name, value)| (format!("SPIN_VARIABLE_{}", name.to_uppercase()), value))
         .collect();
-    let server = Server::start(application, &Options::quiet()).unwrap();
+    let server = Server::start(application, &keylet_e2e::quiet()).unwrap();
     assert_eq!(get(&server, "/healthz").status, 200);
     assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
     server.stop();
@@ -161,7 +161,7 @@ fn bodies_that_do_not_come_keep_nobody_waiting() {
         let application = Application::built_in(world, variables()).unwrap();
         let options = Options {
             longest_body: LONGEST,
-            ..Options::quiet()
+            ..keylet_e2e::quiet()
         };
         let server = Server::start(application, &options).unwrap();
         // More than the host answers at a time.
@@ -195,7 +195,7 @@ fn an_address_has_as_many_connections_as_it_may_have() {
     let application = Application::built_in(World::Wasip2, variables()).unwrap();
     let options = Options {
         most_connections: 3,
-        ..Options::quiet()
+        ..keylet_e2e::quiet()
     };
     let server = Server::start(application, &options).unwrap();
     let is_served = |stream: &mut TcpStream| {
@@ -227,7 +227,7 @@ fn a_client_that_does_not_read_is_given_up() {
     let application = Application::built_in(World::Wasip2, variables()).unwrap();
     let options = Options {
         longest_write: time::Duration::from_secs(1),
-        ..Options::quiet()
+        ..keylet_e2e::quiet()
     };
     let server = Server::start(application, &options).unwrap();
     let mut stream = TcpStream::connect(server.address()).unwrap();

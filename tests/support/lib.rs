@@ -6,9 +6,26 @@ pub mod processes;
 
 use std::io::Write;
 
+use keylet_cli::host::{AsSpin, Options};
+
 /// The environment variable with the tools that must be there: names separated by commas. A test
 /// that would skip one of them fails.
 pub const REQUIRE: &str = "KEYLET_REQUIRE";
+
+/// The environment variable that says what the host of the tests is like: `spin` for one that is no kinder than Spin.
+pub const HOST: &str = "KEYLET_HOST";
+
+/// The host of a test: loopback at a free port, nothing shown, nothing kept.
+pub fn quiet() -> Options {
+    let is_as_spin = std::env::var(HOST).is_ok_and(|host| host == "spin");
+    Options {
+        as_spin: match is_as_spin {
+            true => AsSpin::in_all(),
+            false => AsSpin::default(),
+        },
+        ..Options::quiet()
+    }
+}
 
 /// Reports that a test is skipped because a tool is missing.
 ///

@@ -1,23 +1,45 @@
 //! The interfaces beside WASI and WASI HTTP: variables and key-value store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::Result;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, HostResponseOutparam};
 
 use super::manifest::DEFAULT_STORE;
 use super::state::{Shared, State};
 use super::store::{NotACounter, Store};
 
+/// Gives the connection time to send the head of an answer when an instance of WASI 0.2 hands it over, as it may have
+/// where the two run on different threads.
+pub fn heads_at_once(linker: &mut Linker<State>) -> Result<()> {
+    linker.allow_shadowing(true);
+    linker.instance("wasi:http/types@0.2.12")?.func_wrap_async(
+        "[static]response-outparam.set",
+        |mut store, (outparam, response): (Resource<_>, Result<Resource<_>, ErrorCode>)| {
+            Box::new(async move {
+                let mut http = store.data_mut().http();
+                HostResponseOutparam::set(&mut http, outparam, response)?;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                Ok(())
+            })
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
 /// Variables on every Spin since 2.0.
 pub fn variables_v2(linker: &mut Linker<State>) -> Result<()> {
-    linker.instance("fermyon:spin/variables@2.0.0")?.func_wrap(
-        "get",
-        |store, (name,): (String,)| {
+    linker
+        .instance("fermyon:spin/variables@2.0.0")?
+        .func_wrap_async("get", |store, (name,): (String,)| {
             let state: &State = store.data();
-            Ok((variable(&state.shared, name),))
-        },
-    )
+            let shared = Arc::clone(&state.shared);
+            Box::new(async move { Ok((variable(&shared, name).await,)) })
+        })
 }
 
 /// Variables on Spin 4.1 and later, for components of WASI 0.3.
@@ -26,7 +48,7 @@ pub fn variables_v3(linker: &mut Linker<State>) -> Result<()> {
         .instance("spin:variables/variables@3.0.0")?
         .func_wrap_concurrent("get", |accessor, (name,): (String,)| {
             let shared = accessor.with(|mut access| Arc::clone(&access.get().shared));
-            Box::pin(async move { Ok((variable(&shared, name),)) })
+            Box::pin(async move { Ok((variable(&shared, name).await,)) })
         })
 }
 
@@ -190,7 +212,11 @@ fn failed_v3<T>(result: anyhow::Result<T>) -> Result<T, StoreErrorV3> {
     result.map_err(|error| StoreErrorV3::Other(format!("{error:#}")))
 }
 
-fn variable(shared: &Shared, name: String) -> Result<String, VariableError> {
+async fn variable(shared: &Shared, name: String) -> Result<String, VariableError> {
+    shared.metrics.variable_read();
+    if !shared.variable_takes.is_zero() {
+        tokio::time::sleep(shared.variable_takes).await;
+    }
     let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if name.is_empty() || !name.chars().all(is_name) {
         return Err(VariableError::InvalidName(name));

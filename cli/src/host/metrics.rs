@@ -46,6 +46,7 @@ pub struct Metrics {
     memory_peak: Gauge<u64, AtomicU64>,
     guest: Counter<f64, AtomicU64>,
     lost: Counter,
+    variables: Counter,
 }
 
 /// `code` is the code of a refusal, or `ok`.
@@ -75,6 +76,7 @@ impl Default for Metrics {
             memory_peak: Gauge::default(),
             guest: Counter::default(),
             lost: Counter::default(),
+            variables: Counter::default(),
         };
         let registry = &mut this.registry;
         registry.register(
@@ -123,6 +125,11 @@ impl Default for Metrics {
             "Lines of instances that could not be written to the output",
             this.lost.clone(),
         );
+        registry.register(
+            "variables_read",
+            "Variables that instances have read",
+            this.variables.clone(),
+        );
         this
     }
 }
@@ -137,6 +144,16 @@ impl Metrics {
     /// An instance was handed another request.
     pub fn reused(&self) {
         self.reused.inc();
+    }
+
+    /// An instance reads a variable.
+    pub fn variable_read(&self) {
+        self.variables.inc();
+    }
+
+    /// How many variables instances have read.
+    pub fn variables_read(&self) -> u64 {
+        self.variables.get()
     }
 
     /// Lines of instances that could not be written to the output.

@@ -26,7 +26,7 @@ use anyhow::{Context, Result};
 pub use connections::most_of_a_network;
 pub use manifest::Manifest;
 pub use metrics::Metrics;
-pub use server::{Options, Server};
+pub use server::{AsSpin, Options, Server};
 pub use store::{NotACounter, Store, StoreChoice};
 pub use variables::{Assignment, ENVIRONMENT_PREFIX, Provided, Resolved, provided};
 pub use world::{Reuse, World};

@@ -72,8 +72,35 @@ pub struct Options {
     pub longest_wait: Duration,
     /// How long an answer waits for a client that does not read.
     pub longest_write: Duration,
+    /// In what the host is no kinder than Spin.
+    pub as_spin: AsSpin,
     /// How many connections there are at most from one address, or from one network of IPv6.
     pub most_connections: usize,
+}
+
+/// In what a host is no kinder than Spin. By default, the embedded host is kinder.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AsSpin {
+    /// Its connections do not have `TCP_NODELAY`: a small segment waits until the one before it is acknowledged.
+    pub delays_segments: bool,
+    /// It waits for a store in Redis without a limit.
+    pub waits_for_store: bool,
+    /// How long it takes to read a variable, as from a Vault.
+    pub variable_takes: Duration,
+    /// On WASI 0.2, the connection has time to send the head of an answer when the instance hands it over.
+    pub sends_head_at_once: bool,
+}
+
+impl AsSpin {
+    /// In everything.
+    pub fn in_all() -> Self {
+        Self {
+            delays_segments: true,
+            waits_for_store: true,
+            variable_takes: Duration::from_millis(2),
+            sends_head_at_once: true,
+        }
+    }
 }
 
 impl Options {
@@ -89,6 +116,7 @@ impl Options {
             longest_body: LONGEST_BODY,
             longest_wait: LONGEST_WAIT,
             longest_write: LONGEST_WRITE,
+            as_spin: AsSpin::default(),
             most_connections: usize::MAX,
         }
     }
@@ -130,7 +158,10 @@ impl Server {
             environment,
         } = application;
         let store = match world.is_spin() && manifest.opens_store() {
-            true => Some(Store::open(&options.store)?),
+            true => Some(Store::open(
+                &options.store,
+                !options.as_spin.waits_for_store,
+            )?),
             false => None,
         };
         let outbound = match world.is_spin() {
@@ -152,6 +183,8 @@ impl Server {
                 .then(|| Output::start(std::io::stdout(), metrics.lost_lines())),
             metrics: Arc::clone(&metrics),
             is_timed: options.metrics.is_some(),
+            variable_takes: options.as_spin.variable_takes,
+            sends_head_at_once: options.as_spin.sends_head_at_once,
             is_stopping: AtomicBool::new(false),
         });
         let reuse = options.reuse.unwrap_or(world.default_reuse());
@@ -167,6 +200,7 @@ impl Server {
                 answer,
                 connections: Connections::new(options.most_connections),
                 longest_write: options.longest_write,
+                has_no_delay: !options.as_spin.delays_segments,
             };
             let (address, task) = listen(&runtime, address, door, stopped.clone())?;
             accepting.push(task);
@@ -283,6 +317,7 @@ struct Door {
     answer: Answer,
     connections: Connections,
     longest_write: Duration,
+    has_no_delay: bool,
 }
 
 /// What is behind an address.
@@ -367,7 +402,7 @@ impl Door {
         stream: TcpStream,
         client: SocketAddr,
     ) -> impl GracefulConnection<Error = hyper::Error> + use<> {
-        let _ = stream.set_nodelay(true);
+        let _ = stream.set_nodelay(self.has_no_delay);
         let mut stream = Box::pin(TimeoutStream::new(stream));
         stream
             .as_mut()

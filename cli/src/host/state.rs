@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -30,6 +31,10 @@ pub struct Shared {
     /// Whether the time that instances calculate is counted: each call between an instance and its host
     /// then looks at the clock.
     pub is_timed: bool,
+    /// How long it takes to read a variable.
+    pub variable_takes: Duration,
+    /// Whether the connection has time to send a head when it is handed over.
+    pub sends_head_at_once: bool,
     /// Whether the server stops: instances that wait for requests are then given up.
     pub is_stopping: AtomicBool,
 }

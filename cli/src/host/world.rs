@@ -125,6 +125,9 @@ impl Instances {
         let component = Component::new(&engine, component)?;
         let mut linker = Linker::new(&engine);
         world.link(&mut linker)?;
+        if shared.sends_head_at_once && world != World::Wasip3 {
+            imports::heads_at_once(&mut linker)?;
+        }
         let instance = linker
             .instantiate_pre(&component)
             .map_err(|error| error.context("it is for another world: see --world"))?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use keylet_cli::client::{Client, Exchange};
 use keylet_cli::device::{ApplicationKey, SpcOptions, oldest_version, read_certificate};
 use keylet_cli::fixtures::variables;
-use keylet_cli::host::{Application, Options, Server, World};
+use keylet_cli::host::{Application, Server, World};
 use keylet_cli::wire::{self, Form};
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ const KEY: &str = "00112233445566778899aabbccddeeff";
 
 static SERVER: LazyLock<Server> = LazyLock::new(|| {
     let application = Application::built_in(World::Wasip2, variables()).unwrap();
-    Server::start(application, &Options::quiet()).unwrap()
+    Server::start(application, &keylet_e2e::quiet()).unwrap()
 });
 
 fn fixture(name: &str) -> PathBuf {

@@ -28,7 +28,7 @@ fn increment(agent: &ureq::Agent, url: &str, delta: i64) -> Option<i64> {
 fn count(store: &StoreChoice) {
     let options = Options {
         store: store.clone(),
-        ..Options::quiet()
+        ..keylet_e2e::quiet()
     };
     let server = Server::start(application(World::Wasip3, MANIFEST), &options).unwrap();
     let url = server.url();
@@ -52,7 +52,7 @@ fn count(store: &StoreChoice) {
 
 /// What Spin's interface promises of every store.
 async fn values(choice: &StoreChoice) {
-    let store = Store::open(choice).unwrap();
+    let store = Store::open(choice, true).unwrap();
     assert_eq!(store.get("a").await.unwrap(), None);
     store.set("a", vec![0, 1, 255]).await.unwrap();
     store.set("b", Vec::new()).await.unwrap();
@@ -84,7 +84,7 @@ fn every_increment_of_many_clients_is_counted_in_a_file() {
     let directory = Directory::new("count");
     let store = StoreChoice::File(directory.file("store.redb"));
     count(&store);
-    let again = block_on(async { Store::open(&store).unwrap().increment("n", 0).await });
+    let again = block_on(async { Store::open(&store, true).unwrap().increment("n", 0).await });
     assert_eq!(
         again.unwrap(),
         CLIENTS * INCREMENTS,
@@ -109,7 +109,7 @@ fn a_redis_that_is_gone_fails_soon_and_is_used_again_when_it_is_back() {
     let port = free_port();
     let options = Options {
         store: at(port),
-        ..Options::quiet()
+        ..keylet_e2e::quiet()
     };
     let server = Server::start(application(World::Wasip3, MANIFEST), &options).unwrap();
     let agent = ureq::Agent::new_with_defaults();
@@ -212,7 +212,7 @@ fn a_killed_host_loses_no_increment_that_it_acknowledged() {
 
         let store = StoreChoice::File(directory.file("key_value.redb"));
         let sum = block_on(async {
-            let store = Store::open(&store).unwrap();
+            let store = Store::open(&store, true).unwrap();
             store.increment("n", 0).await.unwrap()
         });
         assert!(

@@ -88,15 +88,15 @@ pub enum Store {
 }
 
 impl Store {
-    /// Opens a store.
+    /// Opens a store, with time limits where it is elsewhere.
     ///
     /// # Errors
     /// A file that cannot be opened, or that another host has open; an invalid URL.
-    pub fn open(choice: &StoreChoice) -> Result<Self> {
+    pub fn open(choice: &StoreChoice, is_limited: bool) -> Result<Self> {
         Ok(match choice {
             StoreChoice::File(path) => Self::File(File::open(path)?),
             StoreChoice::Memory => Self::Memory(Memory::default()),
-            StoreChoice::Redis(url) => Self::Redis(Redis::open(url)?),
+            StoreChoice::Redis(url) => Self::Redis(Redis::open(url, is_limited)?),
         })
     }
 

@@ -14,26 +14,35 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// starts without its Redis, since most requests need none.
 pub struct Redis {
     client: redis::Client,
+    is_limited: bool,
     connection: OnceCell<ConnectionManager>,
 }
 
 impl Redis {
-    pub fn open(url: &str) -> Result<Self> {
+    /// With time limits, or with the defaults of the library as Spin has it.
+    pub fn open(url: &str, is_limited: bool) -> Result<Self> {
         // The URL may hold a password: no error repeats it.
         let client = redis::Client::open(url)
             .map_err(|error| error.kind())
             .map_err(|kind| anyhow::anyhow!("the URL of the Redis store is not one: {kind:?}"))?;
         Ok(Self {
             client,
+            is_limited,
             connection: OnceCell::new(),
         })
     }
 
     async fn connection(&self) -> Result<ConnectionManager> {
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(1)
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_response_timeout(Some(TIMEOUT));
+        let config = ConnectionManagerConfig::new();
+        let config = match self.is_limited {
+            true => config
+                .set_number_of_retries(1)
+                .set_connection_timeout(Some(TIMEOUT))
+                .set_response_timeout(Some(TIMEOUT)),
+            false => config
+                .set_connection_timeout(None)
+                .set_response_timeout(None),
+        };
         let connect = || self.client.get_connection_manager_with_config(config);
         Ok(self.connection.get_or_try_init(connect).await?.clone())
     }
