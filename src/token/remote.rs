@@ -76,8 +76,10 @@ impl RemoteKeys {
         now: u64,
     ) -> Result<(), Error> {
         let fetch = async || self.fetch(platform).await;
-        match self.cache.get(&fetch, platform, now).await?.verify(token) {
-            Err(Error::KeyUnknown) => {}
+        let (keys, is_fetched) = self.cache.get(&fetch, platform, now).await?;
+        match keys.verify(token) {
+            // There is nothing newer. On a host without a store, each request comes here.
+            Err(Error::KeyUnknown) if !is_fetched => {}
             result => return result,
         }
         // Another instance may have fetched them since.
@@ -105,7 +107,7 @@ impl RemoteKeys {
     ) -> Result<(usize, Option<String>), Error> {
         self.verify(token, platform, now).await?;
         let fetch = async || self.fetch(platform).await;
-        let keys = self.cache.get(&fetch, platform, now).await?;
+        let (keys, _) = self.cache.get(&fetch, platform, now).await?;
         let (index, kid) = keys.signer(token)?;
         Ok((index, kid.map(ToOwned::to_owned)))
     }

@@ -9,7 +9,7 @@
 //! | `{name}/{SHA-256 of the URL}` | [`Entry`], as JSON |
 //! | `{name}-attempt/{SHA-256 of the URL}/{minute}` | counter: attempts to fetch within a minute, counted from 1970 |
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use http::Response;
@@ -119,7 +119,7 @@ impl<T> Cache<T> {
         }
     }
 
-    /// The document as it is kept, or fetched when it is no longer fresh.
+    /// The document as it is kept, or fetched when it is no longer fresh; and whether it was fetched.
     ///
     /// # Errors
     /// [`Unavailable`]
@@ -128,10 +128,15 @@ impl<T> Cache<T> {
         fetch: impl AsyncFn() -> Option<Document>,
         platform: &impl Platform,
         now: u64,
-    ) -> Result<Rc<T>, Unavailable> {
+    ) -> Result<(Rc<T>, bool), Unavailable> {
+        let is_fetched = Cell::new(false);
+        let fetch = async || {
+            is_fetched.set(true);
+            fetch().await
+        };
         let known = self.known(fetch, platform, now).await?;
         self.known.replace(Some(known.clone()));
-        Ok(known.value)
+        Ok((known.value, is_fetched.get()))
     }
 
     /// A newer document that another instance has stored, for something that the known one does not hold.
@@ -143,8 +148,7 @@ impl<T> Cache<T> {
     }
 
     /// The document fetched again, for something that it does not hold. `None` within the pause after it was last
-    /// fetched for such a reason, and where it was fetched for this very request: where there is no store, that is each
-    /// request, and would be two questions to its server.
+    /// fetched for such a reason.
     ///
     /// # Errors
     /// [`Unavailable`]
@@ -155,10 +159,8 @@ impl<T> Cache<T> {
         now: u64,
     ) -> Result<Option<Rc<T>>, Unavailable> {
         let known = self.known.borrow().clone();
-        let is_too_early = known.as_ref().is_some_and(|Known { entry, .. }| {
-            now <= entry.attempted_at || now < entry.repeated_at.saturating_add(PAUSE)
-        });
-        if is_too_early {
+        let repeated_at = known.as_ref().map_or(0, |known| known.entry.repeated_at);
+        if now < repeated_at.saturating_add(PAUSE) {
             return Ok(None);
         }
         let known = self.fetched(known, fetch, platform, now).await?;
