@@ -24,11 +24,16 @@ pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
         let document = Unhealthy { status, problems };
         return Ok(json(StatusCode::SERVICE_UNAVAILABLE, &document));
     }
+    // A store that is away may take minutes to say so. Whoever asks for the configuration does not wait for it.
+    let store = match context.parameter("store") {
+        Some(_) => Some(store(licences.platform()).await),
+        None => None,
+    };
     let fairplay = licences.credentials().await.ok().flatten();
     let document = Healthy {
         status: "ok",
         test_credentials: fairplay.is_some_and(|credentials| credentials.test_credentials),
-        store: store(licences.platform()).await,
+        store,
         fairplay: fairplay.map(describe).unwrap_or_default(),
     };
     Ok(json(StatusCode::OK, &document))
@@ -42,9 +47,10 @@ pub(super) struct Healthy {
     status: &'static str,
     /// Whether the public development certificate of the FairPlay SDK is accepted.
     test_credentials: bool,
-    /// Whether the key-value store answers: `available`, `unavailable`, or `unsupported` where the host
+    /// With `?store`, whether the key-value store answers: `available`, `unavailable`, or `unsupported` where the host
     /// has none.
-    store: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<&'static str>,
     /// The FairPlay credentials.
     fairplay: Vec<CredentialDocument>,
 }
@@ -103,7 +109,7 @@ struct SettingProblem {
     message: String,
 }
 
-/// Whether the key-value store answers. The configuration loads without it, so a store that is down
+/// Whether the key-value store answers, as far as the host lets one wait for it. The configuration loads without it, so a store that is down
 /// makes no server unhealthy: only terms that need it are refused.
 async fn store(platform: &impl Platform) -> &'static str {
     match platform.get("health").await {

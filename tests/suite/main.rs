@@ -25,6 +25,7 @@ mod robustness;
 mod segments;
 mod sessions;
 mod settings;
+mod silent_store;
 mod slots;
 mod streams;
 mod support;

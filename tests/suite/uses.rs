@@ -207,7 +207,10 @@ fn a_host_without_a_store_refuses_what_needs_one() {
         (503, Some("store_unsupported"))
     );
     assert_eq!(ask(&server, &spc, "hs256").status, 200);
-    assert_eq!(get(&server, "/healthz").json()["store"], "unsupported");
+    assert_eq!(
+        get(&server, "/healthz?store").json()["store"],
+        "unsupported"
+    );
     server.stop();
 }
 
@@ -255,14 +258,17 @@ fn a_redis_that_is_not_there_refuses_what_must_be_counted_and_nothing_else() {
         (503, Some("store_unavailable"))
     );
     assert_eq!(ask(&server, &spc, "hs256").status, 200);
-    assert_eq!(get(&server, "/healthz").json()["store"], "unavailable");
+    assert_eq!(
+        get(&server, "/healthz?store").json()["store"],
+        "unavailable"
+    );
     server.stop();
 }
 
 #[test]
 fn a_store_that_fails_makes_no_server_unhealthy() {
     let service = Service::new(Native::with_broken_store(variables()));
-    let reply = run(service.handle(Request::get("/healthz").body(Vec::new()).unwrap()));
+    let reply = run(service.handle(Request::get("/healthz?store").body(Vec::new()).unwrap()));
     let health: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
     assert_eq!(
         (reply.status().as_u16(), &health["store"]),

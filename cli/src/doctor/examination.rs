@@ -205,7 +205,7 @@ impl Examination<'_> {
                 "Unset it wherever content is at stake.",
             );
         }
-        match document["store"].as_str() {
+        match self.target.store().as_deref() {
             Some("unavailable") => report.add(
                 Severity::Warning,
                 "store",
@@ -214,7 +214,14 @@ impl Examination<'_> {
                 "See that the store runs and that the server may reach it: docs/store.md.",
             ),
             Some("available") => report.ok("store", "the key-value store answers"),
-            _ => {}
+            Some(_) => {}
+            None => report.add(
+                Severity::Warning,
+                "store",
+                "the server does not say in time whether its key-value store answers",
+                "A store that is away holds up licences with terms that count: on WASI 0.2 as long as the host waits.",
+                "See that the store runs and that the server may reach it: docs/store.md.",
+            ),
         }
         let credentials = document["fairplay"].as_array().into_iter().flatten();
         credentials

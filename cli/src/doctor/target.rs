@@ -129,6 +129,13 @@ impl Target {
         Some(Health { document, problems })
     }
 
+    /// Whether the key-value store of the server answers, in its words; `None` when that is not said in time.
+    pub fn store(&self) -> Option<String> {
+        let answer = self.send(Request::get("/"), "/healthz?store", &[]).ok()?;
+        let document: Value = serde_json::from_slice(answer.body()).ok()?;
+        Some(document["store"].as_str()?.to_owned())
+    }
+
     /// Sends a request to a path below its root.
     ///
     /// # Errors
