@@ -4,26 +4,27 @@ use base64::Engine;
 use keylet::error::Code;
 use keylet_cli::device::{Licence, Secrets};
 use keylet_cli::fixtures::Case;
-use keylet_cli::host::Server;
 
-use crate::support::{Answer, fixture, fixture_path, in_every_world, manifest, request, send};
+use crate::support::{Answer, fixture, fixture_path, in_every_world, manifest, request, send_to};
 
 #[test]
 fn every_case_of_the_manifest_is_answered_as_it_says() {
-    let manifest = manifest();
-    assert!(manifest.cases.len() > 150);
     in_every_world(|server| {
-        let failures: Vec<String> = manifest
-            .cases
-            .iter()
-            .filter_map(|case| {
-                let wrong = problems(case, &answer(server, case));
-                (!wrong.is_empty())
-                    .then(|| format!("{} ({}): {}", case.name, case.comment, wrong.join("; ")))
-            })
-            .collect();
+        let failures = failures(|case| answer(&server.url(), case));
         assert!(failures.is_empty(), "{}", failures.join("\n"));
     });
+}
+
+/// The cases of the manifest that are not answered as it says, each with what is wrong.
+pub(crate) fn failures(answer: impl Fn(&Case) -> Answer) -> Vec<String> {
+    let manifest = manifest();
+    assert!(manifest.cases.len() > 150);
+    let failures = manifest.cases.iter().filter_map(|case| {
+        let wrong = problems(case, &answer(case));
+        (!wrong.is_empty())
+            .then(|| format!("{} ({}): {}", case.name, case.comment, wrong.join("; ")))
+    });
+    failures.collect()
 }
 
 #[test]
@@ -81,9 +82,10 @@ fn the_fixtures_are_what_the_command_line_writes() {
     keylet_cli::fixtures::check(&fixture_path("")).unwrap();
 }
 
-fn answer(server: &Server, case: &Case) -> Answer {
+/// What a server answers to a case, by its base URL.
+pub(crate) fn answer(url: &str, case: &Case) -> Answer {
     let (request, path, body) = request(case);
-    send(server, request, &path, &body)
+    send_to(url, request, &path, &body)
 }
 
 fn problems(case: &Case, answer: &Answer) -> Vec<String> {

@@ -32,5 +32,6 @@ mod support;
 mod upstream;
 mod uses;
 mod vectors;
+mod wasmtime_serve;
 mod wire;
 mod worlds;

@@ -125,6 +125,11 @@ impl Answer {
 
 /// Sends a request; no status is an error.
 pub fn send(server: &Server, request: http::request::Builder, path: &str, body: &[u8]) -> Answer {
+    send_to(&server.url(), request, path, body)
+}
+
+/// The same to a server by its base URL.
+pub fn send_to(url: &str, request: http::request::Builder, path: &str, body: &[u8]) -> Answer {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -132,7 +137,7 @@ pub fn send(server: &Server, request: http::request::Builder, path: &str, body: 
         .build()
         .into();
     let request = request
-        .uri(format!("{}{path}", server.url()))
+        .uri(format!("{url}{path}"))
         .body(body.to_vec())
         .unwrap();
     let (parts, mut body) = agent.run(request).unwrap().into_parts();

@@ -97,7 +97,7 @@ impl AsSpin {
         Self {
             delays_segments: true,
             waits_for_store: true,
-            variable_takes: Duration::from_millis(2),
+            variable_takes: Duration::from_millis(1),
             sends_head_at_once: true,
         }
     }
