@@ -4,13 +4,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark ends where it cannot go on")]
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use keylet_cli::fixtures::{self, variables};
+use keylet_cli::fixtures::variables;
 use keylet_cli::host::{Application, Options, Server, World};
+use keylet_e2e::kept;
 
 /// The licences that are measured.
 const LICENCES: usize = 3_000;
@@ -24,7 +25,7 @@ const PIPELINING: usize = 200;
 const PAUSE: Duration = Duration::from_millis(200);
 
 fn main() {
-    let request = request();
+    let request = kept::request();
     for world in [World::Wasip2, World::Wasip3] {
         let Ok(application) = Application::built_in(world, variables()) else {
             println!("{world:?}: not built in, see the feature `all-worlds`");
@@ -52,63 +53,18 @@ fn main() {
     }
 }
 
-/// A licence of the fixtures as it is sent.
-fn request() -> Vec<u8> {
-    let tokens: serde_json::Value = serde_json::from_str(fixtures::TOKENS).unwrap();
-    let spc = include_bytes!("../fixtures/spc/v1.bin");
-    let head = format!(
-        "POST /fairplay HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-type: \
-         application/octet-stream\r\ncontent-length: {}\r\n\r\n",
-        tokens["hs256"].as_str().unwrap(),
-        spc.len()
-    );
-    [head.as_bytes(), spc].concat()
-}
-
 fn connect(server: &Server) -> TcpStream {
-    let stream = TcpStream::connect(server.address()).expect("a descriptor: see `ulimit -n`");
-    stream.set_nodelay(true).unwrap();
-    stream
+    kept::connect(server.address())
 }
 
 /// Licences one after the other on one connection, in milliseconds, sorted.
 fn honest(server: &Server, request: &[u8]) -> Vec<f64> {
     let mut stream = connect(server);
     let mut times: Vec<f64> = (0..LICENCES)
-        .map(|_| licence(&mut stream, request))
+        .map(|_| kept::licence(&mut stream, request).as_secs_f64() * 1e3)
         .collect();
     times.sort_by(f64::total_cmp);
     times
-}
-
-/// How long a licence takes, in milliseconds.
-fn licence(stream: &mut TcpStream, request: &[u8]) -> f64 {
-    let started = Instant::now();
-    stream.write_all(request).unwrap();
-    let mut answer = Vec::new();
-    let mut piece = [0; 16 * 1024];
-    loop {
-        let read = stream.read(&mut piece).unwrap();
-        assert!(read > 0, "the host closed the connection");
-        answer.extend_from_slice(&piece[..read]);
-        if is_whole(&answer) {
-            break;
-        }
-    }
-    assert!(answer.starts_with(b"HTTP/1.1 200"), "no licence");
-    started.elapsed().as_secs_f64() * 1e3
-}
-
-/// Whether an answer has come to its end, by its length.
-fn is_whole(answer: &[u8]) -> bool {
-    let Some(head) = answer.windows(4).position(|end| end == b"\r\n\r\n") else {
-        return false;
-    };
-    let text = String::from_utf8_lossy(&answer[..head]).to_ascii_lowercase();
-    let length = text
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "));
-    answer.len() >= head + 4 + length.unwrap().parse::<usize>().unwrap()
 }
 
 /// Sends the bodies of requests byte by byte. What the host gives up begins anew.

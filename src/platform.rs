@@ -22,6 +22,9 @@ pub enum Error {
         /// Name of the variable.
         variable: String,
     },
+    /// The variable that holds all others does not load. Holds a sentence, never a value.
+    #[error("settings: {0}")]
+    Settings(String),
     /// The host has no key-value store that keeps what is written.
     #[error("the host has no key-value store that keeps what is written")]
     StoreUnsupported,
@@ -75,6 +78,9 @@ pub fn value(text: String) -> Option<Zeroizing<String>> {
 /// Keys of the key-value store are text. A counter's key has a prefix of its own and is only ever
 /// incremented: a store may stop the instance that increments anything else.
 pub trait Platform {
+    /// Whether the host reads several variables at a time, so that a licence asks for all that it needs at once.
+    const READS_AT_ONCE: bool = false;
+
     /// The value of a variable, as [`value`] has it. `None` when it is undefined or empty: empty equals
     /// unset.
     ///

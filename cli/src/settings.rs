@@ -2,6 +2,7 @@
 
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
+use keylet::configuration::{SettingError, settings};
 use keylet::platform::{self, Error, MAX_ANSWER, Platform, Timeout};
 use rand_core::Rng;
 use wasmtime_wasi_http::default_send_request;
@@ -12,6 +13,27 @@ use crate::random;
 
 /// A platform that has variables, fetches what others publish, and has nothing else.
 pub struct Settings(pub Provided);
+
+/// The variables that one may hold, where it is set; otherwise the same.
+///
+/// # Errors
+/// What is wrong with that one.
+pub fn expanded(variables: Provided) -> Result<Provided, SettingError> {
+    match variables
+        .get(settings::VARIABLE)
+        .cloned()
+        .and_then(platform::value)
+    {
+        None => Ok(variables),
+        Some(text) => {
+            let held = settings::read(&text)?;
+            Ok(held
+                .into_iter()
+                .map(|(name, value)| (name, value.to_string()))
+                .collect())
+        }
+    }
+}
 
 impl Platform for Settings {
     async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {

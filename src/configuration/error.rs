@@ -1,5 +1,6 @@
 //! What is wrong with a setting.
 
+use super::settings;
 use crate::encoding::JsonError;
 use crate::error::Code;
 use crate::platform;
@@ -154,9 +155,18 @@ impl SettingsError {
     /// The code of this error.
     pub fn code(&self) -> Code {
         match self {
-            Self::Invalid(_) => Code::CONFIGURATION_INVALID,
+            Self::Invalid(_) | Self::Platform(platform::Error::Settings(_)) => {
+                Code::CONFIGURATION_INVALID
+            }
             Self::Platform(_) => Code::PLATFORM_UNAVAILABLE,
         }
+    }
+}
+
+/// Several rooms may meet the same problem.
+fn add_once<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    if !list.contains(&item) {
+        list.push(item);
     }
 }
 
@@ -174,8 +184,17 @@ impl Problems {
     pub fn add(&mut self, result: Result<(), SettingsError>) {
         match result {
             Ok(()) => {}
-            Err(SettingsError::Invalid(found)) => self.settings.extend(found),
-            Err(SettingsError::Platform(error)) => self.platform.push(error),
+            Err(SettingsError::Invalid(found)) => {
+                for error in found {
+                    add_once(&mut self.settings, error);
+                }
+            }
+            Err(SettingsError::Platform(platform::Error::Settings(reason))) => {
+                let kind = SettingErrorKind::Malformed;
+                let error = SettingError::new(settings::VARIABLE, kind, reason);
+                add_once(&mut self.settings, error);
+            }
+            Err(SettingsError::Platform(error)) => add_once(&mut self.platform, error),
         }
     }
 

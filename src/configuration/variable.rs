@@ -14,7 +14,11 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 22] = [
+pub const VARIABLES: [Variable; 23] = [
+    secret(
+        "settings",
+        "All other variables in one JSON object, for a host that fetches each from another server. When it is set, no other one is read.",
+    ),
     public(
         "fairplay_certificate",
         None,
@@ -114,6 +118,21 @@ pub const VARIABLES: [Variable; 22] = [
         "How often in five minutes a viewer goes on with another device at once, before the lease of the last one is over: 0 to 10.",
     ),
 ];
+
+/// Their names. A component has these alone, and not the sentences.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "it is calculated by the compiler, which would end with an error"
+)]
+pub const NAMES: [&str; VARIABLES.len()] = {
+    let mut names = [""; VARIABLES.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = VARIABLES[index].name;
+        index += 1;
+    }
+    names
+};
 
 const fn public(
     name: &'static str,

@@ -48,6 +48,13 @@ impl KeySource {
             Self::Records(records) => records.check(platform).await,
         }
     }
+
+    /// Reads what [`Self::find`] will read. What is wrong is said there.
+    pub async fn read_ahead(&self, platform: &impl Platform) {
+        match self {
+            Self::Records(records) => drop(records.read_ahead(platform).await),
+        }
+    }
 }
 
 /// The sources of a deployment, in the order in which they are asked.
@@ -74,6 +81,13 @@ impl KeySources {
             }
         }
         Ok(None)
+    }
+
+    /// Reads what [`Self::find`] will read. What is wrong is said there.
+    pub async fn read_ahead(&self, platform: &impl Platform) {
+        for source in &self.0 {
+            source.read_ahead(platform).await;
+        }
     }
 
     /// Reads everything that [`Self::find`] leaves until it is needed.

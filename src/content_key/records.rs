@@ -64,6 +64,14 @@ impl Records {
         read_all(json).map(drop).map_err(SettingsError::Invalid)
     }
 
+    /// Reads the variable.
+    ///
+    /// # Errors
+    /// It is not set, or the host does not answer.
+    pub async fn read_ahead(&self, platform: &impl Platform) -> Result<(), SettingsError> {
+        self.json(platform).await.map(drop)
+    }
+
     async fn json(&self, platform: &impl Platform) -> Result<&str, SettingsError> {
         if let Some(json) = self.json.get() {
             return Ok(json);

@@ -1,6 +1,6 @@
 //! FairPlay credentials: certificate, private keys, application secret key.
 
-use futures_util::future::join3;
+use futures_util::future::join;
 use rand_core::CryptoRng;
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -9,7 +9,7 @@ use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding;
 use crate::fairplay::certificate::{ApplicationCertificate, Certificate};
 use crate::fairplay::error::Error;
-use crate::fairplay::private_key::StoredKey;
+use crate::fairplay::private_key::{self, StoredKey};
 use crate::platform::Platform;
 use crate::rsa_key::PrivateKey;
 use crate::secret::Key128;
@@ -64,8 +64,6 @@ pub enum ApplicationSecret {
 
 /// Every credential of a deployment.
 pub struct Credentials {
-    /// `fairplay_test_credentials` is on: the development certificate would be accepted.
-    pub test_credentials: bool,
     credentials: Vec<Credential>,
 }
 
@@ -75,44 +73,31 @@ impl Credentials {
     /// # Errors
     /// Every setting that is wrong, by variable.
     pub async fn load(platform: &impl Platform) -> Result<Option<Self>, SettingsError> {
-        let (certificate, list, allow_test) = join3(
+        let (certificate, list) = join(
             platform.variable(CERTIFICATE),
             platform.variable(CREDENTIALS),
-            platform.variable(TEST_CREDENTIALS),
         )
         .await;
-        let (certificate, list, allow_test) = (certificate?, list?, allow_test?);
+        let (certificate, list) = (certificate?, list?);
         if certificate.is_none() && list.is_none() {
             return Ok(None);
         }
         let mut problems = Vec::new();
-        let allow_test = match allow_test.as_deref().map(String::as_str) {
-            Some("true") => true,
-            None | Some("false") => false,
-            Some(_) => {
-                problems.push(SettingError::new(
-                    TEST_CREDENTIALS,
-                    SettingErrorKind::Malformed,
-                    "it is neither `true` nor `false`",
-                ));
-                false
-            }
-        };
-
         let mut configs = Vec::new();
         if let Some(certificate) = certificate {
-            let (private_key, private_key_password, ask) = join3(
-                platform.variable(PRIVATE_KEY),
-                platform.variable(PRIVATE_KEY_PASSWORD),
-                platform.variable(ASK),
-            )
-            .await;
+            let (private_key, ask) =
+                join(platform.variable(PRIVATE_KEY), platform.variable(ASK)).await;
+            let private_key = private_key?.unwrap_or_default();
+            let private_key_password = match private_key::is_encrypted(&private_key) {
+                true => platform.variable(PRIVATE_KEY_PASSWORD).await?,
+                false => None,
+            };
             let credential = CredentialConfig {
                 name: "default".to_owned(),
                 certificate: certificate.to_string(),
-                private_key: private_key?.unwrap_or_default(),
+                private_key,
                 private_key_2048: None,
-                private_key_password: private_key_password?,
+                private_key_password,
                 ask: ask?,
             };
             configs.push((Source::Variables, credential));
@@ -143,14 +128,34 @@ impl Credentials {
         }
 
         let mut this = Self {
-            test_credentials: allow_test,
             credentials: Vec::new(),
         };
         for (source, config) in configs {
-            match config.read(source, allow_test) {
+            match config.read(source) {
                 Ok(credential) => this.add(credential, source, &mut problems),
                 Err(found) => problems.extend(found),
             }
+        }
+        let is_for_tests = |credential: &&Credential| {
+            matches!(credential.secret, ApplicationSecret::Development(_))
+        };
+        let for_tests: Vec<&Credential> = this.iter().filter(is_for_tests).collect();
+        let allowed = match for_tests.is_empty() {
+            true => Ok(true),
+            false => test_credentials_allowed(platform).await,
+        };
+        match allowed {
+            Ok(true) => {}
+            Ok(false) => problems.extend(for_tests.iter().map(|credential| {
+                credential.source.problem(
+                    CERTIFICATE,
+                    SettingErrorKind::Refused,
+                    "this is the development certificate of the FairPlay SDK, whose private key is public; \
+                     it is refused unless `fairplay_test_credentials` is `true`",
+                )
+            })),
+            Err(SettingsError::Invalid(found)) => problems.extend(found),
+            Err(error) => return Err(error),
         }
         if problems.is_empty() {
             Ok(Some(this))
@@ -258,6 +263,24 @@ impl Credentials {
     }
 }
 
+/// Whether the development certificate is accepted: the variable `fairplay_test_credentials`.
+///
+/// # Errors
+/// A value that is neither `true` nor `false`.
+pub async fn test_credentials_allowed(platform: &impl Platform) -> Result<bool, SettingsError> {
+    let setting = platform.variable(TEST_CREDENTIALS).await?;
+    match setting.as_deref().map(String::as_str) {
+        Some("true") => Ok(true),
+        None | Some("false") => Ok(false),
+        Some(_) => Err(SettingError::new(
+            TEST_CREDENTIALS,
+            SettingErrorKind::Malformed,
+            "it is neither `true` nor `false`",
+        )
+        .into()),
+    }
+}
+
 /// The member with the name of a credential. The single credential, which has no such variable, is
 /// always called `default` and comes first: neither a malformed name nor a collision is its.
 const NAME: &str = "name";
@@ -302,7 +325,7 @@ struct CredentialConfig {
 }
 
 impl CredentialConfig {
-    fn read(self, source: Source, allow_test: bool) -> Result<Credential, Vec<SettingError>> {
+    fn read(self, source: Source) -> Result<Credential, Vec<SettingError>> {
         let mut problems = Vec::new();
         if self.name.is_empty()
             || !self
@@ -380,14 +403,6 @@ impl CredentialConfig {
                 && *c.sha256() == DEVELOPMENT_CERTIFICATE_SHA256
         });
         let secret = if is_development {
-            if !allow_test {
-                problems.push(source.problem(
-                    CERTIFICATE,
-                    SettingErrorKind::Refused,
-                    "this is the development certificate of the FairPlay SDK, whose private key is public; \
-                     it is refused unless `fairplay_test_credentials` is `true`",
-                ));
-            }
             ApplicationSecret::Development(DEVELOPMENT_DASK.into())
         } else {
             match self

@@ -130,6 +130,15 @@ impl StoredKey {
     }
 }
 
+/// Whether private keys, as text, are encrypted with a password.
+pub fn is_encrypted(text: &str) -> bool {
+    match encoding::pem_or_der(text) {
+        None => false,
+        Some(PemOrDer::Der(der)) => EncryptedPrivateKeyInfoRef::from_der(&der).is_ok(),
+        Some(PemOrDer::Pem(blocks)) => blocks.iter().any(|pem| pem.label.starts_with("ENCRYPTED")),
+    }
+}
+
 /// Whether this is a PKCS#12 `PFX`: a SEQUENCE that begins with INTEGER 3 (RFC 7292 section 4).
 pub fn is_pfx(der: &[u8]) -> bool {
     let version = || -> der::Result<u8> {

@@ -561,7 +561,8 @@ mod tests {
     fn of_several_keys_those_that_may_be_had_are_in_the_licence() {
         let server = server(&json!({}));
         assert_eq!(issue(&server, "a,b,c,d"), Ok("b".to_owned()));
-        let record: Value = serde_json::from_str(&server.platform().log.borrow()[0]).unwrap();
+        let record: Value =
+            serde_json::from_str(&server.platform().host().log.borrow()[0]).unwrap();
         assert_eq!(
             (&record["code"], &record["asset"]),
             (&json!("ok"), &json!("a"))
@@ -589,7 +590,8 @@ mod tests {
         assert_eq!(issue(&server, "c,d"), Err("key_system_not_allowed"));
         assert_eq!(issue(&server, "a,d"), Err("key_not_found"));
         assert_eq!(issue(&server, "a"), Err("device_hdcp_unsupported"));
-        let record: Value = serde_json::from_str(&server.platform().log.borrow()[2]).unwrap();
+        let record: Value =
+            serde_json::from_str(&server.platform().host().log.borrow()[2]).unwrap();
         assert_eq!(record["code"], "device_hdcp_unsupported");
         assert!(record.get("keys").is_none(), "{record}");
     }

@@ -9,6 +9,7 @@ mod stream;
 
 use std::cell::OnceCell;
 
+use futures_util::future::join3;
 use serde_json::Value;
 
 use audit::Audit;
@@ -22,7 +23,7 @@ pub use sessions::OpenSessionRequest;
 pub use sessions::{Listed, Session};
 pub use stream::SessionRequest;
 
-use crate::configuration::SettingsError;
+use crate::configuration::{Configured, SettingsError};
 use crate::content_key::{ContentKey, KeySources};
 use crate::drm::{self, DrmSystem};
 use crate::entitlement;
@@ -228,7 +229,7 @@ fn pseudonym_of(scope: &str, subject: &str, secret: &ServerSecret) -> String {
 ///
 /// Only settings that loaded are kept: after a failure the next request tries again.
 pub struct LicenceServer<P> {
-    platform: P,
+    platform: Configured<P>,
     policies: OnceCell<Policies>,
     keys: KeySources,
     modules: Modules,
@@ -241,7 +242,7 @@ impl<P: Platform> LicenceServer<P> {
     /// Nothing is read yet.
     pub fn new(platform: P) -> Self {
         Self {
-            platform,
+            platform: Configured::new(platform),
             policies: OnceCell::new(),
             keys: KeySources::new(),
             modules: Modules::default(),
@@ -251,8 +252,8 @@ impl<P: Platform> LicenceServer<P> {
         }
     }
 
-    /// The host.
-    pub fn platform(&self) -> &P {
+    /// The host, with the variables as they are configured.
+    pub fn platform(&self) -> &Configured<P> {
         &self.platform
     }
 
@@ -325,6 +326,17 @@ impl<P: Platform> LicenceServer<P> {
             .fairplay
             .inspect(spc, &self.platform, pseudonym);
         Ok(explained.await?)
+    }
+
+    /// Reads what a licence needs beside the token, where the host reads several variables at a time. What is wrong is
+    /// said where it is needed.
+    pub async fn read_ahead(&self, system: DrmSystem) {
+        if !Configured::<P>::READS_AT_ONCE {
+            return;
+        }
+        let credentials = self.modules.read_ahead(system, &self.platform);
+        let keys = self.keys.read_ahead(&self.platform);
+        drop(join3(credentials, keys, self.server_secret()).await);
     }
 
     /// Verifies the one token of a request. A refusal is written to the audit, as a decision of the

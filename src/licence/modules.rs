@@ -1,5 +1,7 @@
 //! The DRM systems of a server: one field and one arm for each.
 
+use futures_util::future::join;
+
 use crate::configuration::SettingsError;
 use crate::drm::{DrmSystem, Module};
 use crate::entitlement::Terms;
@@ -14,6 +16,23 @@ pub struct Modules {
 }
 
 impl Modules {
+    /// Reads the settings of a system. What is wrong is said where they are needed.
+    pub async fn read_ahead(&self, system: DrmSystem, platform: &impl Platform) {
+        match system {
+            FairPlay::SYSTEM => {
+                let (credentials, terms) = (
+                    self.fairplay.credentials(platform),
+                    self.fairplay.terms(platform),
+                );
+                drop(join(credentials, terms).await);
+            }
+            DrmSystem::Widevine
+            | DrmSystem::PlayReady
+            | DrmSystem::ClearKey
+            | DrmSystem::Aes128 => {}
+        }
+    }
+
     /// The terms that the deployment has for every licence of a system; `None` for a system that has no
     /// module.
     ///

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::audit::{Audit, EndedAudit, SessionAudit};
 use super::{Error, LicenceServer, pseudonym_of};
+use crate::configuration::Configured;
 use crate::content_key::KeyQuery;
 use crate::drm::DrmSystem;
 use crate::encoding;
@@ -347,7 +348,7 @@ impl<P: Platform> LicenceServer<P> {
     /// Sessions, their secret and their periods; `None` without the secret.
     pub(super) async fn sessions(
         &self,
-    ) -> Result<Option<(Sessions<'_, P>, &ServerSecret, Period)>, Error> {
+    ) -> Result<Option<(Sessions<'_, Configured<P>>, &ServerSecret, Period)>, Error> {
         let Some(secret) = self.server_secret().await? else {
             return Ok(None);
         };
@@ -362,7 +363,7 @@ impl<P: Platform> LicenceServer<P> {
         id: Option<&str>,
         token: Option<&str>,
         audit: &mut Audit<'_>,
-    ) -> Result<(Sessions<'_, P>, &ServerSecret, Ticket), Error> {
+    ) -> Result<(Sessions<'_, Configured<P>>, &ServerSecret, Ticket), Error> {
         let (sessions, secret, _) = self.sessions().await?.ok_or(Error::SessionsOff)?;
         let token = token.ok_or(Error::SessionMissing)?;
         let ticket = Ticket::read(token, secret)?;

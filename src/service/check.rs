@@ -30,6 +30,8 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
         }
         Err(error) => problems.add(Err(error)),
     }
+    let test_credentials = credentials::test_credentials_allowed(platform).await;
+    problems.add(test_credentials.map(drop));
     problems.add(licences.keys().check(platform).await);
     problems.add(licences.policies().await.and_then(Policies::check));
     let fairplay_terms = licences.modules().fairplay.terms(platform);
@@ -65,15 +67,22 @@ mod tests {
         use futures_util::FutureExt;
         let licences = LicenceServer::new(host);
         let problems = check(&licences).now_or_never().unwrap();
-        (problems, licences.platform().asked.borrow().clone())
+        (problems, licences.platform().host().asked.borrow().clone())
     }
 
     #[test]
     fn every_variable_is_read_and_has_a_row() {
         const BAD_CERTIFICATE: &[(&str, &str)] = &[("fairplay_certificate", "%")];
+        const ENCRYPTED: &[(&str, &str)] = &[
+            ("fairplay_certificate", "%"),
+            (
+                "fairplay_private_key",
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----",
+            ),
+        ];
         const POLICIES: &[(&str, &str)] = &[("policies", "[]")];
         let mut asked = BTreeSet::new();
-        for values in [BAD_CERTIFICATE, POLICIES] {
+        for values in [BAD_CERTIFICATE, ENCRYPTED, POLICIES] {
             asked.extend(checked(host(values)).1);
         }
         let rows: BTreeSet<String> = VARIABLES.iter().map(|row| row.name.to_owned()).collect();
@@ -129,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_host_that_does_not_answer_hides_nothing_else() {
-        for Variable { name, .. } in VARIABLES {
+        // Where the one that may hold all does not answer, none does.
+        for &Variable { name, .. } in &VARIABLES[1..] {
             let mut host = TestHost::default();
             host.failing = name;
             let (problems, asked) = checked(host);

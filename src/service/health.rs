@@ -10,7 +10,7 @@ use super::response::{Reply, json};
 use crate::configuration::SettingError;
 use crate::error::Code;
 use crate::fairplay::certificate::Certificate;
-use crate::fairplay::credentials::{ApplicationSecret, Credentials};
+use crate::fairplay::credentials::{ApplicationSecret, Credentials, test_credentials_allowed};
 use crate::platform::{self, Platform};
 
 pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
@@ -30,9 +30,11 @@ pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
         None => None,
     };
     let fairplay = licences.credentials().await.ok().flatten();
+    let test_credentials = test_credentials_allowed(licences.platform()).await;
+    let test_credentials = fairplay.is_some() && test_credentials.unwrap_or_default();
     let document = Healthy {
         status: "ok",
-        test_credentials: fairplay.is_some_and(|credentials| credentials.test_credentials),
+        test_credentials,
         store,
         fairplay: fairplay.map(describe).unwrap_or_default(),
     };

@@ -77,6 +77,7 @@ impl<P: Platform> Service<P> {
         let is_head = request.method() == Method::HEAD;
 
         let platform = self.licences.platform();
+        platform.read_ahead().await;
         let (reply, cors) = join(self.route(request, &id), Cors::load(&self.cors, platform)).await;
         let mut reply = match reply {
             Ok(reply) => reply,

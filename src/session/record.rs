@@ -3,11 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::period::Period;
-use super::ticket::Ticket;
+use super::ticket::{SessionName, Ticket};
 use crate::entitlement::StreamsFull;
-
-/// A session by its id and the day of its opening, counted from 1970: what the keys of its counters hold.
-pub(super) type SessionName = (String, u64);
 
 /// What the store knows of a slot's last session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -96,10 +96,9 @@ use serde::Serialize;
 use super::handover::Handovers;
 use super::period::Period;
 use super::record::{
-    Ended, Leftover, Record, SessionName, counter_key, device_key, end_key, next_key, record_key,
-    second_key,
+    Ended, Leftover, Record, counter_key, device_key, end_key, next_key, record_key, second_key,
 };
-use super::ticket::Ticket;
+use super::ticket::{SessionName, Ticket};
 use super::{Error, text};
 use crate::encoding;
 use crate::entitlement::{MAX_STREAMS, StreamsFull};

@@ -7,7 +7,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use super::record::SessionName;
 use crate::encoding;
 use crate::entitlement::StreamsFull;
 use crate::server_secret::{Label, ServerSecret};
@@ -16,6 +15,9 @@ const HEADER: &str = r#"{"alg":"HS256","kid":"keylet-session","typ":"JWT"}"#;
 
 /// The longest session token, in bytes.
 const LONGEST: usize = 2048;
+
+/// A session by its id and the day of its opening, counted from 1970: what the keys of its counters hold.
+pub(super) type SessionName = (String, u64);
 
 /// The content of a session token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

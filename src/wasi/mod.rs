@@ -22,6 +22,9 @@ pub trait Host {
     /// Its key-value store.
     type Store: Store;
 
+    /// [`Platform::READS_AT_ONCE`]
+    const READS_AT_ONCE: bool = false;
+
     /// The value of a variable; `None` when it is undefined. An empty one is taken for that too.
     ///
     /// # Errors
@@ -45,6 +48,8 @@ pub trait Host {
 pub struct Wasi<H>(pub H);
 
 impl<H: Host> Platform for Wasi<H> {
+    const READS_AT_ONCE: bool = H::READS_AT_ONCE;
+
     async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
         Ok(self.0.variable(name).await?.and_then(platform::value))
     }

@@ -111,6 +111,7 @@ fn the_manifest_declares_every_variable_for_the_component_and_marks_what_is_secr
             "secret",
             "operator",
             "policies",
+            "settings",
         ]
         .iter()
         .any(|part| name.contains(part));

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 
+pub mod kept;
 pub mod processes;
 
 use std::io::Write;

@@ -21,7 +21,7 @@ use crate::credentials::export::{self, Format};
 use crate::credentials::files::{Found, Group, Reader, wrong_ask};
 use crate::credentials::request::{Authority, Digest, NewKey, Subject};
 use crate::credentials::{Assembled, CredentialPart, Problem, assemble, to_variables};
-use crate::host::{ENVIRONMENT_PREFIX, Provided};
+use crate::host::Provided;
 use crate::progress::while_waiting;
 use crate::random;
 use crate::settings::Settings;
@@ -352,14 +352,9 @@ impl Import {
         }
         if let Some(id) = &self.trial {
             let existing = existing.as_deref().map_or("", String::as_str);
-            let kept: Vec<String> = dotenvy::from_read_iter(existing.as_bytes())
-                .flatten()
-                .filter(|(_, value)| !value.is_empty())
-                .map(|(name, _)| name)
-                .collect();
+            let kept = export::names(self.format, existing);
             for (name, value) in trial(id) {
-                let variable = format!("{ENVIRONMENT_PREFIX}{}", name.to_ascii_uppercase());
-                if kept.contains(&variable) {
+                if kept.contains(&name) {
                     eprintln!("{name}: it is there already, and stays; --force writes all anew");
                 } else {
                     variables.insert(name, value);
@@ -384,7 +379,7 @@ impl Import {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The present content of the output file. Only a `.env` file keeps it.
+    /// The present content of the output file, where the format keeps it.
     fn existing(&self) -> Result<Option<Zeroizing<String>>> {
         let Some(path) = self
             .out
@@ -394,11 +389,17 @@ impl Import {
             return Ok(None);
         };
         ensure!(
-            self.format == Format::Env,
+            self.format.keeps_others(),
             "{} is there already; --force overwrites it",
             path.display()
         );
-        text(path).map(Some)
+        let existing = text(path)?;
+        if self.format == Format::Settings {
+            // Another file is not overwritten.
+            let read = keylet::configuration::settings::read(&existing);
+            read.map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        }
+        Ok(Some(existing))
     }
 }
 

@@ -30,9 +30,9 @@ use crate::device::ApplicationKey;
 use crate::doctor::examination::Examination;
 use crate::doctor::target::Target;
 use crate::doctor::{Finding, Report, Severity, Verdict, advice};
-use crate::host::{Assignment, Provided, provided};
+use crate::host::{Assignment, Provided, fetches_variables, provided};
 use crate::progress::while_waiting;
-use crate::settings::Settings;
+use crate::settings::{Settings, expanded};
 
 /// What follows the options in the help.
 pub const HELP: &str = "\
@@ -107,7 +107,20 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 impl Arguments {
     fn examine(&self, report: &mut Report) -> Result<()> {
-        let mut settings = provided(&self.variables, self.runtime_config_file.as_deref())?;
+        let mut config = self.runtime_config_file.as_deref();
+        if let Some(path) = config
+            && fetches_variables(path)?
+        {
+            report.add(
+                Severity::Warning,
+                "settings",
+                format!("{}: each variable is fetched from another server", path.display()),
+                "On WASI 0.2, a licence fetches more than ten of them one after the other.",
+                "Put all into one, `settings`: keylet credentials import --format settings. What is there was not looked at here.",
+            );
+            config = None;
+        }
+        let mut settings = expanded(provided(&self.variables, config)?)?;
         let from_files = !self.files.paths.is_empty();
         if from_files && !self.add_files(&mut settings, report)? {
             return Ok(());

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use keylet::fairplay::credentials::{
     ASK, CERTIFICATE, CREDENTIALS, PRIVATE_KEY, PRIVATE_KEY_PASSWORD,
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::host::{ENVIRONMENT_PREFIX, Provided};
@@ -25,12 +25,20 @@ pub enum Format {
     Vault,
     /// A Kubernetes Secret
     Kubernetes,
+    /// The value of the variable `settings`, which holds all others: one JSON object. Other members of such a file
+    /// are kept
+    Settings,
 }
 
 impl Format {
     /// Whether it is for a store that encrypts what it keeps.
     pub fn is_secret_store(self) -> bool {
-        matches!(self, Self::Vault | Self::Kubernetes)
+        matches!(self, Self::Vault | Self::Kubernetes | Self::Settings)
+    }
+
+    /// Whether a file that is there is kept but for the variables that are written.
+    pub fn keeps_others(self) -> bool {
+        matches!(self, Self::Env | Self::Settings)
     }
 }
 
@@ -45,7 +53,39 @@ pub fn write(variables: &Provided, format: Format, existing: Option<&str>) -> Ze
         Format::Spin => spin(&variables),
         Format::Vault => vault(&complete(variables)),
         Format::Kubernetes => kubernetes(&complete(variables)),
+        Format::Settings => settings(&variables, existing.unwrap_or_default()),
     })
+}
+
+/// The names of the variables that a file of a format has.
+pub fn names(format: Format, existing: &str) -> Vec<String> {
+    match format {
+        Format::Settings => {
+            let members: Map<String, Value> = serde_json::from_str(existing).unwrap_or_default();
+            members.into_iter().map(|(name, _)| name).collect()
+        }
+        _ => dotenvy::from_read_iter(existing.as_bytes())
+            .flatten()
+            .filter(|(_, value)| !value.is_empty())
+            .filter_map(|(name, _)| {
+                Some(name.strip_prefix(ENVIRONMENT_PREFIX)?.to_ascii_lowercase())
+            })
+            .collect(),
+    }
+}
+
+/// What is JSON stands there as JSON.
+fn settings(variables: &BTreeMap<&str, &str>, existing: &str) -> String {
+    let mut members: Map<String, Value> = serde_json::from_str(existing).unwrap_or_default();
+    members.retain(|name, _| !OF_CREDENTIALS.contains(&name.as_str()));
+    for (name, value) in variables {
+        let json = serde_json::from_str(value);
+        let json = json
+            .ok()
+            .filter(|json: &Value| json.is_array() || json.is_object());
+        members.insert((*name).to_owned(), json.unwrap_or_else(|| json!(value)));
+    }
+    format!("{:#}\n", Value::Object(members))
 }
 
 /// With what an earlier import may have left: empty, it is as if it were not there.

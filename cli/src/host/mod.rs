@@ -28,7 +28,9 @@ pub use manifest::Manifest;
 pub use metrics::Metrics;
 pub use server::{AsSpin, Options, Server};
 pub use store::{NotACounter, Store, StoreChoice};
-pub use variables::{Assignment, ENVIRONMENT_PREFIX, Provided, Resolved, provided};
+pub use variables::{
+    Assignment, ENVIRONMENT_PREFIX, Provided, Resolved, fetches_variables, provided,
+};
 pub use world::{Reuse, World};
 
 /// An application ready to be served: a component, and what it is given.

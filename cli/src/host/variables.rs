@@ -64,13 +64,29 @@ enum Provider {
     Elsewhere,
 }
 
+impl RuntimeConfig {
+    fn read(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        // The parser's message quotes the line, which may be a secret.
+        toml::from_str(&text)
+            .map_err(|_| anyhow::anyhow!("{} is not a runtime configuration", path.display()))
+    }
+}
+
+/// Whether a runtime configuration file has Spin fetch each variable from another server, such as a Vault.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn fetches_variables(path: &Path) -> Result<bool> {
+    let providers = RuntimeConfig::read(path)?.variables_provider;
+    let is_elsewhere = |provider: &Provider| matches!(provider, Provider::Elsewhere);
+    Ok(providers.iter().any(is_elsewhere))
+}
+
 /// The variables of a runtime configuration file: of two providers the first one holds.
 fn from_runtime_config(path: &Path) -> Result<Provided> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    // The parser's message quotes the line, which may be a secret.
-    let config: RuntimeConfig = toml::from_str(&text)
-        .map_err(|_| anyhow::anyhow!("{} is not a runtime configuration", path.display()))?;
+    let config = RuntimeConfig::read(path)?;
     let mut provided = Provided::new();
     for provider in config.variables_provider.into_iter().rev() {
         provided.extend(match provider {

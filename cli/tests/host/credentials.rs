@@ -726,4 +726,61 @@ fn three_commands_lead_from_files_to_a_licence() {
         !keylet(here, &["doctor"], &[]).status.success(),
         "nothing is configured here"
     );
+
+    // All in one variable. What another hand put there is kept.
+    std::fs::write(
+        here.join("settings.json"),
+        r#"{"cors_origins": "https://tv.example.com", "fairplay_ask": "old"}"#,
+    )
+    .unwrap();
+    let import = [
+        "credentials",
+        "import",
+        "dev",
+        "--trial",
+        "movie-42",
+        "--format",
+        "settings",
+        "--out",
+        "settings.json",
+    ];
+    assert!(keylet(here, &import, &[]).status.success());
+    let settings: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(here.join("settings.json")).unwrap()).unwrap();
+    assert_eq!(settings["cors_origins"], "https://tv.example.com");
+    assert!(settings["content_keys"].is_array() && settings["fairplay_ask"] != "old");
+    let doctor = ["doctor", "--variable", "settings=@settings.json"];
+    let doctor = keylet(here, &doctor, &[]);
+    assert!(
+        doctor.status.success(),
+        "{}",
+        String::from_utf8_lossy(&doctor.stdout)
+    );
+    std::fs::write(here.join("other.json"), r#"{"name": "another file"}"#).unwrap();
+    let other = keylet(
+        here,
+        &[&import[..7], &["--out", "other.json"]].concat(),
+        &[],
+    );
+    assert!(!other.status.success());
+
+    // A Vault is asked for each variable, and the doctor says so.
+    std::fs::write(
+        here.join("vault.toml"),
+        "[[variables_provider]]\ntype = \"vault\"\nurl = \"https://vault.example\"\n",
+    )
+    .unwrap();
+    let doctor = [
+        "doctor",
+        "--runtime-config-file",
+        "vault.toml",
+        "--variable",
+        "settings=@settings.json",
+    ];
+    let doctor = keylet(here, &doctor, &[]);
+    let said = String::from_utf8_lossy(&doctor.stdout);
+    assert!(
+        said.contains("each variable is fetched from another server"),
+        "{said}"
+    );
 }

@@ -19,6 +19,8 @@ pub struct Spin;
 impl Host for Spin {
     type Store = AsyncStore;
 
+    const READS_AT_ONCE: bool = true;
+
     async fn variable(&self, name: &str) -> Result<Option<String>, Error> {
         match variables::get(name).await {
             Ok(value) => Ok(Some(value)),

@@ -7,6 +7,7 @@ mod negotiation;
 pub(super) mod reply;
 mod spc_request;
 
+use futures_util::future::join;
 use http::HeaderMap;
 
 use self::reply::Outcome;
@@ -44,7 +45,8 @@ pub async fn answer<P: Platform>(
     let format = negotiation::reply_format(query, headers, tokens.vendor(), &request)?;
 
     let principal = licences.authenticate(DrmSystem::FairPlay, context.id, &tokens);
-    let principal = principal.await?;
+    let (principal, ()) = join(principal, licences.read_ahead(DrmSystem::FairPlay)).await;
+    let principal = principal?;
     let origin = async || {
         let trusted = TrustedHeaders::load(licences.platform()).await?;
         Ok(trusted.origin(headers))

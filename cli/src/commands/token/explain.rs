@@ -304,7 +304,7 @@ impl<'a> Message<'a> {
         &self,
         policies: &'p Policies,
         admitted: &Result<Principal<'_>, licence::Error>,
-        platform: &Settings,
+        platform: &impl Platform,
         now: u64,
     ) -> SignedBy<'p> {
         let jwt = match &self.jwt {
@@ -503,7 +503,7 @@ fn applies(viewer: &Principal<'_>) -> Value {
 async fn refused_by(
     policies: &Policies,
     found: &Found,
-    platform: &Settings,
+    platform: &impl Platform,
     now: u64,
 ) -> Result<Value, SettingsError> {
     let verdicts = policies.judge(found, SYSTEM, platform, now).await?;
