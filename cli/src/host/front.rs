@@ -28,9 +28,6 @@ const BODY_HEAD_START: Duration = Duration::from_secs(5);
 /// The fewest bytes of a body in a second.
 const SLOWEST_BODY: u64 = 1024;
 
-/// How many requests are begun at a moment for each thread.
-const TURNS: usize = 1;
-
 /// How long a request has its turn at most: one that takes longer waits for a store, perhaps, and the processor is
 /// free.
 const LONGEST_TURN: Duration = Duration::from_millis(2);
@@ -57,7 +54,7 @@ enum Unserved {
 }
 
 impl Front {
-    /// Before these instances, which calculate on so many threads.
+    /// Before these instances, which calculate on so many threads: each thread begins one request at a moment.
     pub fn new(
         instances: Instances,
         threads: usize,
@@ -67,7 +64,7 @@ impl Front {
         let slots = usize::try_from(INSTANCES).unwrap_or(usize::MAX);
         Self {
             instances,
-            turns: Turns::new(threads * TURNS),
+            turns: Turns::new(threads),
             slots: Arc::new(Semaphore::new(slots)),
             metrics,
             longest_body: options.longest_body,
