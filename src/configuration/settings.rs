@@ -158,10 +158,11 @@ mod tests {
             r#"{"token_issuer":"me\n","content_keys":[{"id":"a"}],"policies":null,"cors_origins":"","session_period":60}"#,
         );
         let variables = variables.unwrap();
-        let found: Vec<(&str, &str)> = variables
+        let mut found: Vec<(&str, &str)> = variables
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
+        found.sort_unstable();
         let expected = [
             ("content_keys", r#"[{"id":"a"}]"#),
             ("session_period", "60"),

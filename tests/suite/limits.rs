@@ -7,11 +7,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keylet::fairplay::tag::Tag;
 use keylet_cli::device::{Duration, SpcOptions};
+use keylet_cli::host::{Application, Options, Server, StoreChoice};
 use keylet_cli::jwt::Signer;
 use serde_json::{Value, json};
 
 use crate::support::spc;
-use crate::upstream::{Deployment, KID, Reply, claims, code, jwks, policies, signed, variables};
+use crate::upstream::{
+    Deployment, KID, Reply, SPINS, Upstream, claims, code, jwks, licence, minted, policies, signed,
+    variables,
+};
+use keylet_e2e::processes::{Directory, redis};
 
 const ISSUER: Signer = Signer::EdDsa([1; 32]);
 const SECRET: &str = "what this server and the back end share";
@@ -66,6 +71,124 @@ fn without_back_end(changes: &[(&str, &str)]) -> Deployment {
 
 fn once() -> Value {
     json!([{"keys": "*", "max_uses": 1}])
+}
+
+/// Holds a promise against a server with options for four issuers, in both worlds with a store, on each kind of it.
+fn on_every_store(promise: impl Fn(&Server)) {
+    let directory = Directory::new("limits");
+    let redis = redis("limits");
+    let upstream = Upstream::start(|request| {
+        let question: Value = serde_json::from_slice(request.body()).unwrap();
+        match question["keys"] == json!(["movie"]) {
+            true => Reply::json(&json!({"terms": {
+                "max_uses": 2, "persist": true, "storage_seconds": 3600, "playback_seconds": 600,
+            }})),
+            false => Reply::json(&json!({"refuse": "not this one"})),
+        }
+    });
+    let option = |name: &str, more: Value| {
+        let mut option = json!({
+            "name": name,
+            "restriction": {"issuer": format!("https://{name}.example"), "audience": "keylet",
+                "jwks": jwks(&[("issuer", &ISSUER)])},
+        });
+        let more = more.as_object().unwrap().clone();
+        option.as_object_mut().unwrap().extend(more);
+        option
+    };
+    let options = json!([
+        option("issuer", json!({})),
+        option(
+            "back-end",
+            json!({"callback": {"url": upstream.url("/"), "secret": SECRET}})
+        ),
+        option("one", json!({"terms": {"max_streams": 1}})),
+        option("two", json!({"terms": {"max_streams": 1}})),
+    ]);
+    let mut variables = policies(&options);
+    variables.insert(
+        "server_secret".to_owned(),
+        "what nobody but this server knows".to_owned(),
+    );
+    for world in SPINS {
+        let file = StoreChoice::File(directory.file(&format!("{world:?}")));
+        let redis = redis.as_ref().map(|(_, store)| store.clone());
+        for store in std::iter::once(file).chain(redis) {
+            println!("{world:?} {store:?}");
+            let mut application = Application::built_in(world, variables.clone()).unwrap();
+            application.manifest.component.allowed_outbound_hosts = vec![upstream.origin()];
+            let options = Options {
+                store,
+                ..keylet_e2e::quiet()
+            };
+            let server = Server::start(application, &options).unwrap();
+            promise(&server);
+            server.stop();
+        }
+    }
+}
+
+#[test]
+fn attacks_on_what_is_counted_fail_through_the_component() {
+    // The Redis is one for both worlds.
+    let run = std::cell::Cell::new(0);
+    on_every_store(|server| {
+        run.set(run.get() + 1);
+        let run = run.get();
+        let play = |token: &str, number| code(licence(server, Some(token), &first(number)));
+        // One id with several ends, as text and as a number, is good for one licence.
+        for id in [json!(format!("id-{run}")), json!(1000 + run)] {
+            let of_a_day = |day: u64| {
+                let end = 4_000_000_000 + day * 86_400;
+                token(json!({"jti": id, "exp": end, "entitlements": once()}))
+            };
+            let played = [0, 1, 30].map(of_a_day);
+            let played = played.iter().zip(1..).map(|(token, n)| play(token, n));
+            let played: Vec<String> = played.collect();
+            assert_eq!(played, ["ok", "uses_spent", "uses_spent"], "{id}");
+        }
+        // Tokens that are made for one login have its two licences together.
+        let login =
+            token(json!({"iss": "https://back-end.example", "jti": format!("login-{run}")}));
+        let wanted = json!({"keys": ["film"], "use": "streaming"});
+        let mint = || minted(server, Some(&login), &wanted).unwrap();
+        let played: Vec<String> = (1..5).map(|number| play(&mint(), number)).collect();
+        assert_eq!(played, ["ok", "ok", "uses_spent", "uses_spent"]);
+        // What a back end lets be stored ends as a stream too.
+        let login = token(json!({"iss": "https://back-end.example", "jti": format!("end-{run}")}));
+        let streaming = minted(server, Some(&login), &wanted).unwrap();
+        for state in STATES {
+            let licence = licence(server, Some(&streaming), &device(9, "movie", state));
+            if let Ok(licence) = licence {
+                let is_stream = matches!(
+                    licence.duration,
+                    Some(
+                        Duration::Lease {
+                            lease_seconds: 1..=600
+                        } | Duration::LeaseAndRental {
+                            lease_seconds: 1..=600,
+                            ..
+                        }
+                    )
+                );
+                assert!(is_stream, "{:?}", licence.duration);
+            }
+        }
+        let other = json!({"keys": ["other"]});
+        assert_eq!(
+            code(minted(server, Some(&login), &other)),
+            "callback_refused"
+        );
+        // Two viewers of one name do not fill each other's streams.
+        let of = |issuer: &str| {
+            token(
+                json!({"iss": format!("https://{issuer}.example"), "sub": format!("viewer-{run}")}),
+            )
+        };
+        assert_eq!(play(&of("one"), 21), "ok");
+        assert_eq!(play(&of("one"), 22), "streams_exceeded");
+        assert_eq!(play(&of("two"), 23), "ok");
+    });
 }
 
 #[test]
