@@ -118,6 +118,10 @@ fn is_stored(licence: &Licence) -> bool {
     )
 }
 
+fn lease(licence: &Licence) -> Option<u32> {
+    licence.duration.as_ref().and_then(Duration::lease_seconds)
+}
+
 fn restrictions(now: u64) -> Vec<Restriction> {
     let of = |terms: Value, holds| Restriction {
         terms,
@@ -160,12 +164,7 @@ fn restrictions(now: u64) -> Vec<Restriction> {
             },
         },
         of(json!({"lease_seconds": END}), |licence, _| {
-            let is_lease = matches!(
-                licence.duration,
-                Some(Duration::Lease { lease_seconds } | Duration::LeaseAndRental { lease_seconds, .. })
-                    if lease_seconds <= END
-            );
-            is_lease && !is_stored(licence)
+            lease(licence).is_some_and(|lease| lease <= END)
         }),
         // It limits when playback starts. What was begun goes on with its lease.
         of(json!({"rental_seconds": END}), |licence, state| {
@@ -192,17 +191,7 @@ fn restrictions(now: u64) -> Vec<Restriction> {
         of(json!({"ip_allow": ["192.0.2.0/24"]}), never),
         of(json!({"tracks": nothing}), never),
         of(json!({"max_streams": 1}), |licence, _| {
-            matches!(
-                licence.duration,
-                Some(
-                    Duration::Lease {
-                        lease_seconds: 1..=120
-                    } | Duration::LeaseAndRental {
-                        lease_seconds: 1..=120,
-                        ..
-                    }
-                )
-            )
+            lease(licence).is_some_and(|lease| (1..=120).contains(&lease))
         }),
     ]
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use keylet_cli::host::{Application, AsSpin, Options, Server, StoreChoice, World};
 
-use crate::support::{Answer, fixture, get, send, token, variables_with};
+use crate::support::{Answer, fixture, get, post_spc_with, variables_with};
 use keylet_e2e::processes::redis;
 
 /// More than a request without a store takes on a busy machine, and less than any wait for a store.
@@ -101,10 +101,8 @@ fn serve(world: World, gate: &Gate, store_failure: &str) -> Server {
 
 /// A licence with a fixture token, and how long it takes.
 fn licence(server: &Server, name: &str) -> (Answer, Duration) {
-    let request =
-        http::Request::post("/").header("authorization", format!("Bearer {}", token(name)));
     let started = Instant::now();
-    let answer = send(server, request, "/fairplay", &fixture("spc/v1.bin"));
+    let answer = post_spc_with(server, &fixture("spc/v1.bin"), name);
     (answer, started.elapsed())
 }
 

@@ -170,8 +170,13 @@ pub fn spc(options: &SpcOptions) -> (Vec<u8>, Secrets) {
 
 /// Posts an SPC with the fixture token for every key.
 pub fn post_spc(server: &Server, spc: &[u8]) -> Answer {
+    post_spc_with(server, spc, "hs256")
+}
+
+/// Posts an SPC with a fixture token by its name.
+pub fn post_spc_with(server: &Server, spc: &[u8], name: &str) -> Answer {
     let request = http::Request::post("/")
-        .header("authorization", format!("Bearer {}", token("hs256")))
+        .header("authorization", format!("Bearer {}", token(name)))
         .header("content-type", "application/octet-stream");
     send(server, request, "/fairplay", spc)
 }

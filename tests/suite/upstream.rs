@@ -11,7 +11,7 @@ use http::{Request, Response};
 use keylet::platform::Error;
 use keylet::service::Service;
 use keylet_cli::device::{Licence, SpcOptions};
-use keylet_cli::host::{Application, Provided, Server, World};
+use keylet_cli::host::{Application, Options, Provided, Server, StoreChoice, World};
 use keylet_cli::jwt::Signer;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -198,9 +198,23 @@ fn read(stream: &mut TcpStream) -> Option<Request<Vec<u8>>> {
 
 /// Starts a server on the component for a world, which may send requests to these origins.
 pub fn serve_beside(world: World, variables: &Provided, origins: &[String]) -> Server {
+    serve_on(world, variables, StoreChoice::Memory, origins)
+}
+
+/// The same on a store.
+pub fn serve_on(
+    world: World,
+    variables: &Provided,
+    store: StoreChoice,
+    origins: &[String],
+) -> Server {
     let mut application = Application::built_in(world, variables.clone()).unwrap();
     application.manifest.component.allowed_outbound_hosts = origins.to_vec();
-    Server::start(application, &keylet_e2e::quiet()).unwrap()
+    let options = Options {
+        store,
+        ..keylet_e2e::quiet()
+    };
+    Server::start(application, &options).unwrap()
 }
 
 /// The fixture variables with these keys, `movie`, `other`, and `hd` of that track, and with changes.

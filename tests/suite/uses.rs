@@ -12,18 +12,13 @@ use keylet_cli::fixtures::variables;
 use keylet_cli::host::{Application, Options, Server, StoreChoice, World};
 
 use crate::support::{
-    Answer, Native, fixture, get, run, send, serve, serve_in, spc, token, variables_with,
+    Answer, Native, fixture, get, post_spc_with, run, serve, serve_in, spc, token, variables_with,
 };
 use keylet_e2e::processes::{Directory, redis};
 
 /// An SPC from a device that is like no other.
 fn another_device() -> Vec<u8> {
     spc(&SpcOptions::new("skd://movie-1")).0
-}
-
-fn ask(server: &Server, spc: &[u8], name: &str) -> Answer {
-    let request = Request::post("/").header("authorization", format!("Bearer {}", token(name)));
-    send(server, request, "/fairplay", spc)
 }
 
 fn code(answer: &Answer) -> (u16, Option<&str>) {
@@ -48,14 +43,17 @@ fn a_token_gives_as_many_licences_as_it_is_good_for() {
     for world in [World::Wasip2, World::Wasip3] {
         let server = serve_in(world, &variables());
         for _ in 0..3 {
-            assert_eq!(ask(&server, &another_device(), "three-uses").status, 200);
+            assert_eq!(
+                post_spc_with(&server, &another_device(), "three-uses").status,
+                200
+            );
         }
         assert_eq!(
-            code(&ask(&server, &another_device(), "three-uses")),
+            code(&post_spc_with(&server, &another_device(), "three-uses")),
             (403, Some("uses_spent"))
         );
         assert_eq!(
-            ask(&server, &another_device(), "three-uses-too").status,
+            post_spc_with(&server, &another_device(), "three-uses-too").status,
             200,
             "another token has its own count"
         );
@@ -70,11 +68,15 @@ fn a_device_may_repeat_its_licence_three_times_and_each_further_one_is_counted()
     // One use and its repeats, three times over: by then the token is spent.
     let licences = 3 * (1 + usize::try_from(REPEATS).unwrap());
     for number in 0..licences {
-        assert_eq!(ask(&server, &device, "three-uses").status, 200, "{number}");
+        assert_eq!(
+            post_spc_with(&server, &device, "three-uses").status,
+            200,
+            "{number}"
+        );
     }
     for spc in [device, another_device()] {
         assert_eq!(
-            code(&ask(&server, &spc, "three-uses")),
+            code(&post_spc_with(&server, &spc, "three-uses")),
             (403, Some("uses_spent"))
         );
     }
@@ -127,7 +129,7 @@ fn what_is_refused_for_another_reason_uses_nothing_up() {
     let server = serve(&variables());
     for _ in 0..4 {
         assert_eq!(
-            code(&ask(
+            code(&post_spc_with(
                 &server,
                 &fixture("spc/refused-no-key.bin"),
                 "three-uses"
@@ -135,12 +137,19 @@ fn what_is_refused_for_another_reason_uses_nothing_up() {
             (404, Some("key_not_found"))
         );
         assert_eq!(
-            code(&ask(&server, &fixture("spc/bad-ask.bin"), "three-uses")),
+            code(&post_spc_with(
+                &server,
+                &fixture("spc/bad-ask.bin"),
+                "three-uses"
+            )),
             (400, Some("spc_integrity"))
         );
     }
     for _ in 0..3 {
-        assert_eq!(ask(&server, &another_device(), "three-uses").status, 200);
+        assert_eq!(
+            post_spc_with(&server, &another_device(), "three-uses").status,
+            200
+        );
     }
     server.stop();
 }
@@ -159,7 +168,7 @@ fn race(world: World, store: &StoreChoice) {
         for _ in 0..64 {
             scope.spawn(|| {
                 let device = another_device();
-                match code(&ask(&server, &device, "five-uses")) {
+                match code(&post_spc_with(&server, &device, "five-uses")) {
                     (200, None) => granted.lock().unwrap().push(device),
                     (403, Some("uses_spent")) => drop(spent.fetch_add(1, Ordering::Relaxed)),
                     other => panic!("{other:?}"),
@@ -171,9 +180,9 @@ fn race(world: World, store: &StoreChoice) {
     assert_eq!((granted.len(), spent.into_inner()), (5, 59), "{world:?}");
     for device in granted {
         for _ in 0..REPEATS {
-            assert_eq!(ask(&server, &device, "five-uses").status, 200);
+            assert_eq!(post_spc_with(&server, &device, "five-uses").status, 200);
         }
-        let answer = ask(&server, &device, "five-uses");
+        let answer = post_spc_with(&server, &device, "five-uses");
         assert_eq!(code(&answer), (403, Some("uses_spent")));
     }
     server.stop();
@@ -203,10 +212,10 @@ fn a_host_without_a_store_refuses_what_needs_one() {
     let server = serve_in(World::Wasi, &variables_with(&[("store_failure", "allow")]));
     let spc = fixture("spc/v1.bin");
     assert_eq!(
-        code(&ask(&server, &spc, "three-uses")),
+        code(&post_spc_with(&server, &spc, "three-uses")),
         (503, Some("store_unsupported"))
     );
-    assert_eq!(ask(&server, &spc, "hs256").status, 200);
+    assert_eq!(post_spc_with(&server, &spc, "hs256").status, 200);
     assert_eq!(
         get(&server, "/healthz?store").json()["store"],
         "unsupported"
@@ -218,7 +227,7 @@ fn a_host_without_a_store_refuses_what_needs_one() {
 fn no_number_of_licences_is_no_limit_of_zero() {
     let server = serve(&variables());
     assert_eq!(
-        code(&ask(&server, &fixture("spc/v1.bin"), "no-uses")),
+        code(&post_spc_with(&server, &fixture("spc/v1.bin"), "no-uses")),
         (403, Some("terms_invalid"))
     );
     server.stop();
@@ -254,10 +263,10 @@ fn a_redis_that_is_not_there_refuses_what_must_be_counted_and_nothing_else() {
     let server = Server::start(application, &options).unwrap();
     let spc = fixture("spc/v1.bin");
     assert_eq!(
-        code(&ask(&server, &spc, "three-uses")),
+        code(&post_spc_with(&server, &spc, "three-uses")),
         (503, Some("store_unavailable"))
     );
-    assert_eq!(ask(&server, &spc, "hs256").status, 200);
+    assert_eq!(post_spc_with(&server, &spc, "hs256").status, 200);
     assert_eq!(
         get(&server, "/healthz?store").json()["store"],
         "unavailable"

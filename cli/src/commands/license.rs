@@ -21,6 +21,7 @@ use crate::client::{Client, Exchange, Failure, Played, Refusal, certificate_url}
 use crate::configured;
 use crate::device::{self, ApplicationKey};
 use crate::host::{Provided, provided};
+use crate::settings::expanded;
 use crate::wire::{self, Profile, TOKEN, TokenLocation};
 
 /// What to ask, how, and what must come back.
@@ -269,7 +270,7 @@ impl Question {
         let roots = arguments.cacert.as_deref().map(read).transpose()?;
         let client = Client::new(arguments.timeout, roots.as_deref());
         let configured = match arguments.configured {
-            true => Some(provided(&[], None)?),
+            true => Some(expanded(provided(&[], None)?)?),
             false => None,
         };
         let token = match (&arguments.token_file, &arguments.token) {

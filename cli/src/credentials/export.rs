@@ -64,13 +64,15 @@ pub fn names(format: Format, existing: &str) -> Vec<String> {
             let members: Map<String, Value> = serde_json::from_str(existing).unwrap_or_default();
             members.into_iter().map(|(name, _)| name).collect()
         }
-        _ => dotenvy::from_read_iter(existing.as_bytes())
+        Format::Env => dotenvy::from_read_iter(existing.as_bytes())
             .flatten()
             .filter(|(_, value)| !value.is_empty())
             .filter_map(|(name, _)| {
                 Some(name.strip_prefix(ENVIRONMENT_PREFIX)?.to_ascii_lowercase())
             })
             .collect(),
+        // Their files are written anew.
+        Format::Spin | Format::Vault | Format::Kubernetes => Vec::new(),
     }
 }
 

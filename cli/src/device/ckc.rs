@@ -167,6 +167,19 @@ impl Licence {
 }
 
 impl Duration {
+    /// When playback of a stream stops, in seconds; `None` without a lease.
+    pub fn lease_seconds(&self) -> Option<u32> {
+        match self {
+            Self::Lease { lease_seconds } | Self::LeaseAndRental { lease_seconds, .. } => {
+                Some(*lease_seconds)
+            }
+            Self::Rental { .. }
+            | Self::Persistence
+            | Self::PersistenceLimited { .. }
+            | Self::OfflineKey { .. } => None,
+        }
+    }
+
     fn from_key_duration(value: &[u8]) -> Result<Self> {
         let words = words(value);
         let [lease_seconds, rental_seconds, key_type, _reserved] = words[..] else {

@@ -646,6 +646,37 @@ fn what_is_imported_is_written_for_every_place_that_spin_reads_variables_from() 
     assert_eq!(kept, "{\"value\":\"\"}\n");
 }
 
+/// A server that is started with some arguments gives a licence to a device that has its settings.
+fn assert_served(here: &Path, arguments: &[&str], environment: &[(&str, &str)]) {
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let serve = Command::new(env!("CARGO_BIN_EXE_keylet"))
+        .args(["serve", "--listen", &listen])
+        .args(arguments)
+        .current_dir(here)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let _server = Process(serve.unwrap());
+    wait_for(|| std::net::TcpStream::connect(&listen).is_ok());
+    let url = format!("http://{listen}/fairplay");
+    let license = [
+        "license",
+        &url,
+        "--asset-id",
+        "skd://movie-42",
+        "--configured",
+    ];
+    let licence = keylet(here, &license, environment);
+    let printed = String::from_utf8_lossy(&licence.stdout).into_owned();
+    assert!(
+        licence.status.success(),
+        "{printed}{}",
+        String::from_utf8_lossy(&licence.stderr)
+    );
+    assert!(printed.contains("as_expected"), "{printed}");
+}
+
 #[test]
 fn three_commands_lead_from_files_to_a_licence() {
     let directory = Directory::new("credentials-three");
@@ -671,46 +702,24 @@ fn three_commands_lead_from_files_to_a_licence() {
             .status
             .success()
     );
-    let port = free_port();
-    let listen = format!("127.0.0.1:{port}");
-    let serve = Command::new(env!("CARGO_BIN_EXE_keylet"))
-        .args(["serve", "--listen", &listen])
-        .current_dir(here)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let _server = Process(serve.unwrap());
-    wait_for(|| std::net::TcpStream::connect(&listen).is_ok());
-    let url = format!("http://{listen}/fairplay");
-    let license = [
-        "license",
-        &url,
-        "--asset-id",
-        "skd://movie-42",
-        "--configured",
-    ];
-    let licence = keylet(here, &license, &[]);
-    let printed = String::from_utf8_lossy(&licence.stdout).into_owned();
-    assert!(
-        licence.status.success(),
-        "{printed}{}",
-        String::from_utf8_lossy(&licence.stderr)
-    );
-    assert!(printed.contains("as_expected"), "{printed}");
+    assert_served(here, &[], &[]);
 
     // The same variables as a runtime configuration.
-    let import = [
-        "credentials",
-        "import",
-        "dev",
-        "--trial",
-        "movie-42",
-        "--format",
-        "spin",
-        "--out",
-        "runtime-config.toml",
-    ];
-    assert!(keylet(here, &import, &[]).status.success());
+    let import = |format: &str, out: &str| {
+        let arguments = [
+            "credentials",
+            "import",
+            "dev",
+            "--trial",
+            "movie-42",
+            "--format",
+            format,
+            "--out",
+            out,
+        ];
+        keylet(here, &arguments, &[]).status.success()
+    };
+    assert!(import("spin", "runtime-config.toml"));
     std::fs::remove_file(here.join(".env")).unwrap();
     let doctor = keylet(
         here,
@@ -733,18 +742,7 @@ fn three_commands_lead_from_files_to_a_licence() {
         r#"{"cors_origins": "https://tv.example.com", "fairplay_ask": "old"}"#,
     )
     .unwrap();
-    let import = [
-        "credentials",
-        "import",
-        "dev",
-        "--trial",
-        "movie-42",
-        "--format",
-        "settings",
-        "--out",
-        "settings.json",
-    ];
-    assert!(keylet(here, &import, &[]).status.success());
+    assert!(import("settings", "settings.json"));
     let settings: serde_json::Value =
         serde_json::from_slice(&std::fs::read(here.join("settings.json")).unwrap()).unwrap();
     assert_eq!(settings["cors_origins"], "https://tv.example.com");
@@ -757,12 +755,13 @@ fn three_commands_lead_from_files_to_a_licence() {
         String::from_utf8_lossy(&doctor.stdout)
     );
     std::fs::write(here.join("other.json"), r#"{"name": "another file"}"#).unwrap();
-    let other = keylet(
+    assert!(!import("settings", "other.json"));
+    // A server and the commands that stand in for its operator read it.
+    assert_served(
         here,
-        &[&import[..7], &["--out", "other.json"]].concat(),
-        &[],
+        &["--in-memory", "--variable", "settings=@settings.json"],
+        &[("SPIN_VARIABLE_SETTINGS", &settings.to_string())],
     );
-    assert!(!other.status.success());
 
     // A Vault is asked for each variable, and the doctor says so.
     std::fs::write(

@@ -796,7 +796,7 @@ fn what_is_wrong_around_a_server_is_named() {
 }
 
 #[test]
-fn a_key_that_every_cold_start_decrypts_is_told_with_its_cost() {
+fn the_cost_of_a_key_that_every_cold_start_decrypts_is_reported() {
     let deployment = Deployment::new("doctor-rounds");
     let here = deployment.here();
     for (rounds, cost) in [
