@@ -9,9 +9,10 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use keylet_cli::built_in;
 use keylet_cli::fixtures::variables;
-use keylet_cli::host::{Application, Options, Server, World};
 use keylet_e2e::kept;
+use keylet_host::{Options, Server, World};
 
 /// The licences that are measured.
 const LICENCES: usize = 3_000;
@@ -27,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 fn main() {
     let request = kept::request();
     for world in [World::Wasip2, World::Wasip3] {
-        let Ok(application) = Application::built_in(world, variables()) else {
+        let Ok(application) = built_in(world, variables()) else {
             println!("{world:?}: not built in, see the feature `all-worlds`");
             continue;
         };

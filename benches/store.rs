@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use keylet_cli::host::{Options, Reuse, Server, StoreChoice, World};
+use keylet_host::{Options, Reuse, Server, StoreChoice, World};
 use keylet_probe::{MANIFEST, application};
 
 const ROUNDS: usize = 1_000;

@@ -18,13 +18,14 @@ use keylet::service::Service;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::built_in;
 use crate::client::Client;
 use crate::configured;
 use crate::device::{SpcOptions, Wrapping};
 use crate::fixtures;
-use crate::host::{Application, Options, Reuse, Server, World};
 use crate::random;
 use crate::settings::Settings;
+use keylet_host::{Options, Reuse, Server, World};
 
 /// Whoever does not answer within this ends the measurement.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -85,10 +86,7 @@ impl Setup {
             metrics: is_timed.then_some((Ipv4Addr::LOCALHOST, 0).into()),
             ..Options::quiet()
         };
-        Server::start(
-            Application::built_in(self.world, fixtures::variables())?,
-            &options,
-        )
+        Server::start(built_in(self.world, fixtures::variables())?, &options)
     }
 }
 

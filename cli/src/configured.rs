@@ -1,17 +1,17 @@
 //! The roles that an operator can play with the variables of a deployment: a device that has the
 //! provider's credentials, and a viewer whose token the deployment's own keys sign.
 
-use keylet::fairplay::credentials::{ApplicationSecret, Credentials};
+use keylet::fairplay::credentials::{ApplicationSecret, Credential, Credentials};
 use keylet::platform;
 use keylet::token::POLICIES;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::device::ApplicationKey;
-use crate::host::Provided;
 use crate::random;
 use crate::settings::Settings;
 use crate::signing_key::SigningKey;
+use keylet_host::Provided;
 
 /// How long a token holds, in seconds.
 const TOKEN_SECONDS: u64 = 300;
@@ -24,28 +24,31 @@ const ANYBODY: &str = "keylet";
 
 /// The credentials of settings whose application secret key is known.
 pub async fn application_keys(settings: &Provided) -> Vec<ApplicationKey> {
-    let Ok(Some(credentials)) = Credentials::load(&Settings(settings.clone())).await else {
-        return Vec::new();
-    };
-    let keys = credentials.iter().filter_map(|credential| {
-        let (ask, is_dask) = match &credential.secret {
-            ApplicationSecret::Ask(ask) => (ask.clone(), false),
-            ApplicationSecret::Development(dask) => (dask.clone(), true),
-            ApplicationSecret::Missing => return None,
-        };
-        Some(ApplicationKey {
-            certificate: credential.certificate.der.clone(),
-            ask,
-            is_dask,
-        })
-    });
+    let credentials = Credentials::default();
+    let all = credentials.all(&Settings(settings.clone())).await;
+    let keys = all
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|credential| {
+            let (ask, is_dask) = match &credential.secret {
+                ApplicationSecret::Ask(ask) => (ask.clone(), false),
+                ApplicationSecret::Development(dask) => (dask.clone(), true),
+                ApplicationSecret::Missing => return None,
+            };
+            Some(ApplicationKey {
+                certificate: credential.certificate.der.clone(),
+                ask,
+                is_dask,
+            })
+        });
     keys.collect()
 }
 
 /// What it costs each cold start to decrypt the private keys, where that is more than a licence; in a sentence.
 pub async fn decryption(settings: &Provided) -> Option<String> {
-    let credentials = Credentials::load(&Settings(settings.clone())).await;
-    let rounds = credentials.ok()??.rounds();
+    let credentials = Credentials::default();
+    let all = credentials.all(&Settings(settings.clone())).await.ok()?;
+    let rounds: u64 = all.into_iter().map(Credential::rounds).sum();
     let milliseconds = rounds * ROUND_NANOSECONDS / 1_000_000;
     (milliseconds > 0).then(|| {
         format!(

@@ -1,15 +1,13 @@
 //! The licence server's library in this process, for commands that need its settings and no host.
 
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
 use keylet::configuration::{SettingError, settings};
 use keylet::platform::{self, Error, MAX_ANSWER, Platform, Timeout};
 use rand_core::Rng;
-use wasmtime_wasi_http::default_send_request;
 use zeroize::Zeroizing;
 
-use crate::host::Provided;
 use crate::random;
+use keylet_host::{Provided, fetch};
 
 /// A platform that has variables, fetches what others publish, and has nothing else.
 pub struct Settings(pub Provided);
@@ -86,27 +84,11 @@ impl Platform for Settings {
             return Err(Error::OutboundDenied(authority));
         }
         let longest = Timeout::from_request(&request);
-        let reason = match tokio::time::timeout(longest, fetch(request)).await {
+        let reason = match tokio::time::timeout(longest, fetch(request, MAX_ANSWER)).await {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it takes too long".to_owned(),
         };
         Err(Error::Outbound { authority, reason })
     }
-}
-
-async fn fetch(mut request: Request<Vec<u8>>) -> anyhow::Result<Response<Vec<u8>>> {
-    let host = request.uri().authority().map(ToString::to_string);
-    if let Some(host) = host {
-        request
-            .headers_mut()
-            .insert(http::header::HOST, host.parse()?);
-    }
-    let request = request.map(|body| Full::new(body.into()).map_err(|never| match never {}));
-    let (response, connection) = default_send_request(request, None).await?;
-    tokio::spawn(connection);
-    let (parts, body) = response.into_parts();
-    let body = Limited::new(body, MAX_ANSWER).collect().await;
-    let body = body.map_err(|error| anyhow::anyhow!("{error}"))?;
-    Ok(Response::from_parts(parts, body.to_bytes().to_vec()))
 }

@@ -1,16 +1,20 @@
 //! FairPlay credentials: certificate, private keys, application secret key.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use futures_util::future::join;
 use rand_core::CryptoRng;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
+use crate::drm;
 use crate::encoding;
-use crate::fairplay::certificate::{ApplicationCertificate, Certificate};
-use crate::fairplay::error::Error;
-use crate::fairplay::private_key::{self, StoredKey};
-use crate::platform::Platform;
+use crate::fairplay::certificate::{self, ApplicationCertificate};
+use crate::fairplay::error::{self, Error};
+use crate::fairplay::private_key::{EncodedKeys, StoredKey, Unreadable};
+use crate::platform::{Platform, once};
 use crate::rsa_key::PrivateKey;
 use crate::secret::Key128;
 
@@ -44,12 +48,25 @@ pub struct Credential {
     /// Its name: `default`, or the one in `fairplay_credentials`.
     pub name: String,
     /// What players get.
-    pub certificate: ApplicationCertificate,
+    pub certificate: Rc<ApplicationCertificate>,
     /// What opens \[SK..R1\].
     pub secret: ApplicationSecret,
     /// One for each certificate, in the same order.
     private_keys: Vec<StoredKey>,
-    source: Source,
+}
+
+impl Credential {
+    /// How many rounds of PBKDF2 it takes to decrypt the private keys, which each cold start does anew.
+    pub fn rounds(&self) -> u64 {
+        let rounds = self.private_keys.iter().map(|key| u64::from(key.rounds));
+        rounds.sum()
+    }
+
+    /// Does the work that is otherwise left until a key is used. Whether every key is sound.
+    fn is_sound(&self, rng: &mut dyn CryptoRng) -> bool {
+        let mut keys = self.private_keys.iter();
+        keys.all(|key| key.get().and_then(|key| key.check(rng)).is_ok())
+    }
 }
 
 /// Where the DASk of a credential comes from.
@@ -62,204 +79,219 @@ pub enum ApplicationSecret {
     Missing,
 }
 
-/// Every credential of a deployment.
+/// Every credential of a deployment. Variables are read, and credentials decoded, when a request needs them: what is
+/// wrong with one credential refuses the licences of its own certificate.
+#[derive(Default)]
 pub struct Credentials {
-    credentials: Vec<Credential>,
+    /// The one that has variables of its own.
+    single: OnceCell<Option<Entry>>,
+    /// Those of [`CREDENTIALS`].
+    list: OnceCell<Option<List>>,
+}
+
+/// The value of [`CREDENTIALS`].
+#[derive(Default)]
+struct List {
+    entries: Vec<Entry>,
+    /// What is no credential at all.
+    problems: Vec<SettingError>,
 }
 
 impl Credentials {
-    /// Reads the credentials from the variable store. `None` when FairPlay is off.
-    ///
-    /// # Errors
-    /// Every setting that is wrong, by variable.
-    pub async fn load(platform: &impl Platform) -> Result<Option<Self>, SettingsError> {
-        let (certificate, list) = join(
-            platform.variable(CERTIFICATE),
-            platform.variable(CREDENTIALS),
-        )
-        .await;
-        let (certificate, list) = (certificate?, list?);
-        if certificate.is_none() && list.is_none() {
-            return Ok(None);
-        }
-        let mut problems = Vec::new();
-        let mut configs = Vec::new();
-        if let Some(certificate) = certificate {
-            let (private_key, ask) =
-                join(platform.variable(PRIVATE_KEY), platform.variable(ASK)).await;
-            let private_key = private_key?.unwrap_or_default();
-            let private_key_password = match private_key::is_encrypted(&private_key) {
-                true => platform.variable(PRIVATE_KEY_PASSWORD).await?,
-                false => None,
-            };
-            let credential = CredentialConfig {
-                name: "default".to_owned(),
-                certificate: certificate.to_string(),
-                private_key,
-                private_key_2048: None,
-                private_key_password,
-                ask: ask?,
-            };
-            configs.push((Source::Variables, credential));
-        }
-        if let Some(list) = list {
-            match encoding::json_list(list.as_bytes()) {
-                Ok(list) if list.is_empty() && configs.is_empty() => {
-                    let reason = "the list is empty, so there is nothing to serve";
-                    problems.push(SettingError::new(
-                        CREDENTIALS,
-                        SettingErrorKind::Malformed,
-                        reason,
-                    ));
-                }
-                Ok(list) => {
-                    for (index, entry) in list.into_iter().enumerate() {
-                        match encoding::from_value(entry) {
-                            Ok(credential) => configs.push((Source::List(index), credential)),
-                            Err(error) => {
-                                let error = SettingError::from_json_error(CREDENTIALS, &error);
-                                problems.push(error.at(index));
-                            }
-                        }
-                    }
-                }
-                Err(error) => problems.push(SettingError::from_json_error(CREDENTIALS, &error)),
-            }
-        }
+    async fn single(&self, platform: &impl Platform) -> Result<Option<&Entry>, SettingsError> {
+        let read = async {
+            let certificate = platform.variable(CERTIFICATE).await?;
+            Ok::<_, SettingsError>(certificate.map(Entry::single))
+        };
+        Ok(once(&self.single, read).await?.as_ref())
+    }
 
-        let mut this = Self {
-            credentials: Vec::new(),
+    async fn list(&self, platform: &impl Platform) -> Result<Option<&List>, SettingsError> {
+        let read = async {
+            let list = platform.variable(CREDENTIALS).await?;
+            Ok::<_, SettingsError>(list.map(|text| List::read(&text)))
         };
-        for (source, config) in configs {
-            match config.read(source) {
-                Ok(credential) => this.add(credential, source, &mut problems),
-                Err(found) => problems.extend(found),
-            }
-        }
-        let is_for_tests = |credential: &&Credential| {
-            matches!(credential.secret, ApplicationSecret::Development(_))
-        };
-        let for_tests: Vec<&Credential> = this.iter().filter(is_for_tests).collect();
-        let allowed = match for_tests.is_empty() {
-            true => Ok(true),
-            false => test_credentials_allowed(platform).await,
-        };
-        match allowed {
-            Ok(true) => {}
-            Ok(false) => problems.extend(for_tests.iter().map(|credential| {
-                credential.source.problem(
-                    CERTIFICATE,
-                    SettingErrorKind::Refused,
-                    "this is the development certificate of the FairPlay SDK, whose private key is public; \
-                     it is refused unless `fairplay_test_credentials` is `true`",
-                )
-            })),
-            Err(SettingsError::Invalid(found)) => problems.extend(found),
-            Err(error) => return Err(error),
-        }
-        if problems.is_empty() {
-            Ok(Some(this))
-        } else {
-            Err(SettingsError::Invalid(problems))
+        Ok(once(&self.list, read).await?.as_ref())
+    }
+
+    /// Reads the variables. What is wrong is said where they are needed.
+    pub async fn read_ahead(&self, platform: &impl Platform) {
+        let (single, list) = join(self.single(platform), self.list(platform)).await;
+        drop(list);
+        if let Ok(Some(single)) = single {
+            drop(single.secrets(platform).await);
         }
     }
 
-    fn add(&mut self, credential: Credential, source: Source, problems: &mut Vec<SettingError>) {
-        if self.named(Some(&credential.name)).is_some() {
-            problems.push(source.problem(
-                NAME,
-                SettingErrorKind::Collision,
-                "another credential has the same name",
-            ));
-        }
-        let is_taken = self.certificates().any(|(_, taken, _)| {
-            let mut own = credential.certificate.certificates.iter();
-            own.any(|own| own.der == taken.der)
-        });
-        if is_taken {
-            problems.push(source.problem(
-                CERTIFICATE,
-                SettingErrorKind::Collision,
-                "another credential has the same certificate",
-            ));
-        }
-        self.credentials.push(credential);
+    /// Whether a credential is configured. Nothing of it is read: anybody may ask.
+    ///
+    /// # Errors
+    /// The host does not answer.
+    pub async fn are_configured(&self, platform: &impl Platform) -> Result<bool, SettingsError> {
+        Ok(self.single(platform).await?.is_some() || self.list(platform).await?.is_some())
     }
 
     /// The credential that an SPC names by hash, and the private key that opens it.
     ///
     /// # Errors
     /// [`Error::UnknownCertificate`] names the hash and those that are known; both are public.
-    /// [`Error::SpcKey`] when the private key is not sound.
-    pub fn find(&self, hash: &[u8]) -> Result<(&Credential, &PrivateKey), Error> {
-        let (credential, key) = self
-            .certificates()
-            .find(|(_, certificate, _)| certificate.hash(hash.len()) == Some(hash))
-            .map(|(credential, _, key)| (credential, key))
-            .or_else(|| {
-                let credential = self.iter().find(|c| c.certificate.has_bundle_hash(hash))?;
-                Some((credential, credential.private_keys.first()?))
-            })
-            .ok_or_else(|| Error::UnknownCertificate {
+    /// [`Error::SpcKey`] when the private key is not sound. What is wrong with the credential, or, when none has the
+    /// hash, with any. `fairplay_off` when there is none.
+    pub async fn find(
+        &self,
+        hash: &[u8],
+        platform: &impl Platform,
+    ) -> Result<(&Credential, &PrivateKey), drm::Error> {
+        let mut found = None;
+        let single = self.single(platform).await?;
+        if let Some(single) = single {
+            found = single.position(hash).map(|index| (single, index));
+        }
+        if found.is_none() {
+            let list = self.list(platform).await?;
+            let entries = || {
+                single
+                    .into_iter()
+                    .chain(list.iter().flat_map(|list| &list.entries))
+            };
+            found = entries()
+                .find_map(|entry| Some((entry, entry.position(hash)?)))
+                .or_else(|| {
+                    let entry = entries().find(|entry| entry.has_bundle_hash(hash))?;
+                    Some((entry, 0))
+                });
+        }
+        let Some((entry, index)) = found else {
+            let all = self.all(platform).await?;
+            if all.is_empty() {
+                return Err(error::off());
+            }
+            let certificates = all.iter().flat_map(|one| &one.certificate.certificates);
+            let known = certificates.filter_map(|certificate| certificate.hash(hash.len()));
+            return Err(Error::UnknownCertificate {
                 requested: hex::encode(hash),
-                known: self
-                    .certificates()
-                    .filter_map(|(_, certificate, _)| certificate.hash(hash.len()))
-                    .map(hex::encode)
-                    .collect(),
-            })?;
-        Ok((credential, key.get().map_err(|_| Error::SpcKey)?))
-    }
-
-    /// Every certificate, with its credential and its private key.
-    fn certificates(&self) -> impl Iterator<Item = (&Credential, &Certificate, &StoredKey)> {
-        self.iter().flat_map(|credential| {
-            let certificates = credential.certificate.certificates.iter();
-            certificates
-                .zip(&credential.private_keys)
-                .map(move |(certificate, key)| (credential, certificate, key))
-        })
+                known: known.map(hex::encode).collect(),
+            }
+            .into());
+        };
+        let credential = entry.credential(platform).await?;
+        let key = credential.private_keys.get(index);
+        let key = key.and_then(|key| key.get().ok()).ok_or(Error::SpcKey)?;
+        Ok((credential, key))
     }
 
     /// The credential with this name, or the first.
-    pub fn named(&self, name: Option<&str>) -> Option<&Credential> {
-        self.iter()
-            .find(|credential| name.is_none_or(|name| credential.name == name))
-    }
-
-    /// Every credential, in the order of the configuration.
-    pub fn iter(&self) -> impl Iterator<Item = &Credential> {
-        self.credentials.iter()
-    }
-
-    /// How many rounds of PBKDF2 it takes to decrypt the private keys, which each cold start does anew.
-    pub fn rounds(&self) -> u64 {
-        let keys = self.iter().flat_map(|credential| &credential.private_keys);
-        keys.map(|key| u64::from(key.rounds)).sum()
-    }
-
-    /// Does the work that is otherwise left until a key is used.
     ///
     /// # Errors
-    /// Each credential with a private key whose parts do not belong together.
-    pub fn check(&self, rng: &mut dyn CryptoRng) -> Result<(), SettingsError> {
-        let problems: Vec<SettingError> = self
-            .iter()
-            .filter(|credential| {
-                let mut keys = credential.private_keys.iter();
-                keys.any(|key| key.get().and_then(|key| key.check(rng)).is_err())
-            })
-            .map(|credential| {
-                let reason = "it is not a sound RSA key";
-                let kind = SettingErrorKind::Malformed;
-                credential.source.problem(PRIVATE_KEY, kind, reason)
-            })
-            .collect();
+    /// What is wrong with it, or, when none has the name, with any. `fairplay_off` when there is none.
+    pub async fn named(
+        &self,
+        name: Option<&str>,
+        platform: &impl Platform,
+    ) -> Result<Option<&Credential>, drm::Error> {
+        let has_name = |entry: &&Entry| name.is_none_or(|name| entry.name == name);
+        let mut found = self.single(platform).await?.filter(has_name);
+        if found.is_none() {
+            let list = self.list(platform).await?;
+            found = list.and_then(|list| list.entries.iter().find(has_name));
+        }
+        match found {
+            Some(entry) => Ok(Some(entry.credential(platform).await?)),
+            None if self.all(platform).await?.is_empty() => Err(error::off()),
+            None => Ok(None),
+        }
+    }
+
+    /// Every credential, in the order of the configuration. None when FairPlay is off.
+    ///
+    /// # Errors
+    /// Every setting that is wrong, by variable.
+    pub async fn all(&self, platform: &impl Platform) -> Result<Vec<&Credential>, SettingsError> {
+        let (single, list) = join(self.single(platform), self.list(platform)).await;
+        let (single, list) = (single?, list?);
+        let mut problems = list.map(|list| list.problems.clone()).unwrap_or_default();
+        if single.is_none()
+            && list.is_some_and(|list| list.entries.is_empty() && problems.is_empty())
+        {
+            problems.push(SettingError::new(
+                CREDENTIALS,
+                SettingErrorKind::Malformed,
+                "the list is empty, so there is nothing to serve",
+            ));
+        }
+        let mut all: Vec<&Credential> = Vec::new();
+        for entry in single
+            .into_iter()
+            .chain(list.iter().flat_map(|list| &list.entries))
+        {
+            match entry.credential(platform).await {
+                Ok(credential) => {
+                    problems.extend(entry.collisions(credential, &all));
+                    all.push(credential);
+                }
+                Err(SettingsError::Invalid(found)) => problems.extend(found),
+                Err(error) => return Err(error),
+            }
+        }
         if problems.is_empty() {
-            Ok(())
+            Ok(all)
         } else {
             Err(SettingsError::Invalid(problems))
         }
+    }
+
+    /// Does all the work that is otherwise left until a credential is used. Returns every credential, as
+    /// [`all`](Self::all) does.
+    ///
+    /// # Errors
+    /// Every setting that is wrong, private keys whose parts do not belong together among them.
+    pub async fn check(
+        &self,
+        platform: &impl Platform,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<&Credential>, SettingsError> {
+        let all = self.all(platform).await?;
+        let single = self.single(platform).await?;
+        let list = self.list(platform).await?;
+        let mut problems = Vec::new();
+        for entry in single
+            .into_iter()
+            .chain(list.iter().flat_map(|list| &list.entries))
+        {
+            if !entry.credential(platform).await?.is_sound(rng) {
+                let kind = SettingErrorKind::Malformed;
+                let reason = "it is not a sound RSA key";
+                problems.push(entry.problem(PRIVATE_KEY, kind, reason));
+            }
+        }
+        if problems.is_empty() {
+            Ok(all)
+        } else {
+            Err(SettingsError::Invalid(problems))
+        }
+    }
+}
+
+impl List {
+    fn read(text: &str) -> Self {
+        let mut this = Self::default();
+        match encoding::json_list(text.as_bytes()) {
+            Ok(list) => {
+                for (index, entry) in list.into_iter().enumerate() {
+                    match encoding::from_value(entry) {
+                        Ok(config) => this.entries.push(Entry::from_list(index, config)),
+                        Err(error) => {
+                            let error = SettingError::from_json_error(CREDENTIALS, &error);
+                            this.problems.push(error.at(index));
+                        }
+                    }
+                }
+            }
+            Err(error) => this
+                .problems
+                .push(SettingError::from_json_error(CREDENTIALS, &error)),
+        }
+        this
     }
 }
 
@@ -311,7 +343,7 @@ impl Source {
     }
 }
 
-/// A credential as it is configured, in variables or in the list.
+/// A credential as the list has it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CredentialConfig {
@@ -324,16 +356,112 @@ struct CredentialConfig {
     ask: Option<Zeroizing<String>>,
 }
 
-impl CredentialConfig {
-    fn read(self, source: Source) -> Result<Credential, Vec<SettingError>> {
+/// The secrets of a credential as they are configured.
+struct Secrets {
+    private_keys: Zeroizing<String>,
+    private_key_2048: Option<Zeroizing<String>>,
+    /// `None` where it is a variable of its own, which is read when a key is encrypted.
+    password: Option<Zeroizing<String>>,
+    ask: Option<Zeroizing<String>>,
+}
+
+/// A credential as it is configured, decoded part by part.
+struct Entry {
+    source: Source,
+    name: String,
+    certificate_text: String,
+    certificate: OnceCell<Result<Rc<ApplicationCertificate>, certificate::Error>>,
+    secrets: OnceCell<Secrets>,
+    credential: OnceCell<Credential>,
+}
+
+impl Entry {
+    /// The credential that has variables of its own: all but the certificate is read when it is needed.
+    fn single(certificate: Zeroizing<String>) -> Self {
+        Self {
+            source: Source::Variables,
+            name: "default".to_owned(),
+            certificate_text: certificate.to_string(),
+            certificate: OnceCell::new(),
+            secrets: OnceCell::new(),
+            credential: OnceCell::new(),
+        }
+    }
+
+    fn from_list(index: usize, config: CredentialConfig) -> Self {
+        let secrets = Secrets {
+            private_keys: config.private_key,
+            private_key_2048: config.private_key_2048,
+            password: config.private_key_password,
+            ask: config.ask,
+        };
+        Self {
+            source: Source::List(index),
+            name: config.name,
+            certificate_text: config.certificate,
+            certificate: OnceCell::new(),
+            secrets: OnceCell::from(secrets),
+            credential: OnceCell::new(),
+        }
+    }
+
+    fn certificate(&self) -> &Result<Rc<ApplicationCertificate>, certificate::Error> {
+        self.certificate
+            .get_or_init(|| ApplicationCertificate::from_text(&self.certificate_text).map(Rc::new))
+    }
+
+    /// Which of its certificates has this hash.
+    fn position(&self, hash: &[u8]) -> Option<usize> {
+        let mut certificates = self.certificate().as_ref().ok()?.certificates.iter();
+        certificates.position(|certificate| certificate.hash(hash.len()) == Some(hash))
+    }
+
+    fn has_bundle_hash(&self, hash: &[u8]) -> bool {
+        let certificate = self.certificate().as_ref();
+        certificate.is_ok_and(|certificate| certificate.has_bundle_hash(hash))
+    }
+
+    async fn secrets(&self, platform: &impl Platform) -> Result<&Secrets, SettingsError> {
+        let read = async {
+            let (private_keys, ask) =
+                join(platform.variable(PRIVATE_KEY), platform.variable(ASK)).await;
+            Ok::<_, SettingsError>(Secrets {
+                private_keys: private_keys?.unwrap_or_default(),
+                private_key_2048: None,
+                password: None,
+                ask: ask?,
+            })
+        };
+        once(&self.secrets, read).await
+    }
+
+    async fn credential(&self, platform: &impl Platform) -> Result<&Credential, SettingsError> {
+        once(&self.credential, self.decode(platform)).await
+    }
+
+    fn problem(
+        &self,
+        variable: &'static str,
+        kind: SettingErrorKind,
+        message: impl Into<String>,
+    ) -> SettingError {
+        self.source.problem(variable, kind, message)
+    }
+
+    fn unreadable(&self, error: Unreadable) -> SettingError {
+        let variable = match error.is_password {
+            true => PRIVATE_KEY_PASSWORD,
+            false => PRIVATE_KEY,
+        };
+        self.problem(variable, error.kind, error.reason)
+    }
+
+    async fn decode(&self, platform: &impl Platform) -> Result<Credential, SettingsError> {
+        let secrets = self.secrets(platform).await?;
         let mut problems = Vec::new();
-        if self.name.is_empty()
-            || !self
-                .name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        {
-            problems.push(source.problem(
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if self.name.is_empty() || !self.name.bytes().all(is_plain) {
+            problems.push(self.problem(
                 NAME,
                 SettingErrorKind::Malformed,
                 "the name is not made of letters, digits, `-`, `_` and `.`",
@@ -341,33 +469,37 @@ impl CredentialConfig {
         }
 
         let mut keys = Vec::new();
-        let password = self.private_key_password.as_deref().map(String::as_str);
-        for text in [Some(&self.private_key), self.private_key_2048.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            match StoredKey::read_all(text, password) {
-                Ok(found) => keys.extend(found),
-                Err(error) => {
-                    let variable = match error.is_password {
-                        true => PRIVATE_KEY_PASSWORD,
-                        false => PRIVATE_KEY,
+        let texts = [
+            Some(&secrets.private_keys),
+            secrets.private_key_2048.as_ref(),
+        ];
+        for text in texts.into_iter().flatten() {
+            match EncodedKeys::read(text) {
+                Ok(encoded) => {
+                    let own;
+                    let password = match (self.source, encoded.are_encrypted()) {
+                        (Source::Variables, true) => {
+                            own = platform.variable(PRIVATE_KEY_PASSWORD).await?;
+                            own.as_ref()
+                        }
+                        _ => secrets.password.as_ref(),
                     };
-                    problems.push(source.problem(variable, error.kind, error.reason));
+                    match encoded.decode(password.map(|password| password.as_str())) {
+                        Ok(found) => keys.extend(found),
+                        Err(error) => problems.push(self.unreadable(error)),
+                    }
                 }
+                Err(error) => problems.push(self.unreadable(error)),
             }
         }
         let keys_are_readable = problems.is_empty();
 
-        let certificate = match ApplicationCertificate::from_text(&self.certificate) {
+        let certificate = match self.certificate() {
             Ok(certificate) => certificate,
-            Err(e) => {
-                problems.push(source.problem(
-                    CERTIFICATE,
-                    SettingErrorKind::Malformed,
-                    e.to_string(),
-                ));
-                return Err(problems);
+            Err(error) => {
+                let kind = SettingErrorKind::Malformed;
+                problems.push(self.problem(CERTIFICATE, kind, error.to_string()));
+                return Err(SettingsError::Invalid(problems));
             }
         };
         let mut private_keys = Vec::new();
@@ -378,7 +510,7 @@ impl CredentialConfig {
                     // What stands there twice is one key.
                     keys.retain(|key| key.modulus != wanted.modulus);
                 }
-                None if keys_are_readable => problems.push(source.problem(
+                None if keys_are_readable => problems.push(self.problem(
                     PRIVATE_KEY,
                     SettingErrorKind::Mismatch,
                     format!(
@@ -390,7 +522,7 @@ impl CredentialConfig {
             }
         }
         if !keys.is_empty() {
-            problems.push(source.problem(
+            problems.push(self.problem(
                 PRIVATE_KEY,
                 SettingErrorKind::Mismatch,
                 "a private key belongs to no certificate of this credential",
@@ -405,7 +537,7 @@ impl CredentialConfig {
         let secret = if is_development {
             ApplicationSecret::Development(DEVELOPMENT_DASK.into())
         } else {
-            match self
+            match secrets
                 .ask
                 .as_deref()
                 .filter(|ask| !ask.is_empty())
@@ -413,7 +545,7 @@ impl CredentialConfig {
             {
                 Some(Some(ask)) => ApplicationSecret::Ask(ask.into()),
                 Some(None) => {
-                    problems.push(source.problem(
+                    problems.push(self.problem(
                         ASK,
                         SettingErrorKind::Malformed,
                         "it is not 16 bytes in hex or base64",
@@ -424,15 +556,51 @@ impl CredentialConfig {
             }
         };
 
+        if is_development {
+            match test_credentials_allowed(platform).await {
+                Ok(true) => {}
+                Ok(false) => problems.push(self.problem(
+                    CERTIFICATE,
+                    SettingErrorKind::Refused,
+                    "this is the development certificate of the FairPlay SDK, whose private key is public; \
+                     it is refused unless `fairplay_test_credentials` is `true`",
+                )),
+                Err(SettingsError::Invalid(found)) => problems.extend(found),
+                Err(error) => return Err(error),
+            }
+        }
         if !problems.is_empty() {
-            return Err(problems);
+            return Err(SettingsError::Invalid(problems));
         }
         Ok(Credential {
-            name: self.name,
-            certificate,
+            name: self.name.clone(),
+            certificate: Rc::clone(certificate),
             secret,
             private_keys,
-            source,
         })
+    }
+
+    /// What it has in common with those before it, and may not.
+    fn collisions(&self, credential: &Credential, before: &[&Credential]) -> Vec<SettingError> {
+        let mut problems = Vec::new();
+        if before.iter().any(|other| other.name == credential.name) {
+            problems.push(self.problem(
+                NAME,
+                SettingErrorKind::Collision,
+                "another credential has the same name",
+            ));
+        }
+        let mut taken = before
+            .iter()
+            .flat_map(|other| &other.certificate.certificates);
+        let own = &credential.certificate.certificates;
+        if taken.any(|taken| own.iter().any(|own| own.der == taken.der)) {
+            problems.push(self.problem(
+                CERTIFICATE,
+                SettingErrorKind::Collision,
+                "another credential has the same certificate",
+            ));
+        }
+        problems
     }
 }

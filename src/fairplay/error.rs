@@ -34,6 +34,16 @@ pub mod status {
 /// The member of audit records and problem documents with the status number.
 pub const FPS_STATUS: &str = "fps_status";
 
+/// That no credential is configured.
+pub fn off() -> drm::Error {
+    drm::Error::Refused {
+        code: Code::FAIRPLAY_OFF,
+        reason: "no FairPlay credential is configured".to_owned(),
+        is_public: false,
+        details: drm::Details::new(),
+    }
+}
+
 /// Why an SPC gets no CKC. Offsets count bytes from the start of the message, or of the decrypted
 /// payload for what was found there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use rand_core::CryptoRng;
 
 use crate::content_key::ContentKey;
+use crate::drm;
 use crate::entitlement::Granted;
 use crate::fairplay::ckc;
 use crate::fairplay::credentials::Credentials;
@@ -12,8 +13,9 @@ use crate::fairplay::duration::Duration;
 use crate::fairplay::enforce;
 use crate::fairplay::error::Error;
 use crate::fairplay::output_protection;
-use crate::fairplay::spc::{SpcContainer, VerifiedSpc};
+use crate::fairplay::spc::{OpenedSpc, SpcContainer, VerifiedSpc};
 use crate::fairplay::tag::Tag;
+use crate::platform::{Platform, Random};
 
 /// Steps 1 to 5: from the message to an SPC whose integrity is confirmed.
 ///
@@ -24,15 +26,29 @@ use crate::fairplay::tag::Tag;
 /// 5. Derive the DASk, decrypt \[SK..R1\], compare integrity.
 ///
 /// # Errors
-/// [`Error`] says which step failed, and where.
-pub fn open<'c>(
+/// Which step failed, and where; that FairPlay is off; what is wrong with the credential.
+pub async fn open<'c>(
     message: &[u8],
     credentials: &'c Credentials,
-    rng: &mut dyn CryptoRng,
-) -> Result<VerifiedSpc<'c>, Error> {
-    SpcContainer::parse(message)?
-        .open(credentials, rng)?
-        .verify()
+    platform: &impl Platform,
+) -> Result<VerifiedSpc<'c>, drm::Error> {
+    let opened = open_container(message, credentials, platform).await?;
+    Ok(opened.verify()?)
+}
+
+/// Steps 1 to 3.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_container<'c>(
+    message: &[u8],
+    credentials: &'c Credentials,
+    platform: &impl Platform,
+) -> Result<OpenedSpc<'c>, drm::Error> {
+    let container = SpcContainer::parse(message)?;
+    let found = credentials.find(container.certificate_hash, platform);
+    let (credential, private_key) = found.await?;
+    Ok(container.open(credential, private_key, &mut Random(platform))?)
 }
 
 /// A CKC, and the duration that it carries.

@@ -11,16 +11,15 @@ use crate::drm::{
     Sealed,
 };
 use crate::entitlement::Terms;
-use crate::error::Code;
 use crate::fairplay::check_in::Report;
 use crate::fairplay::client::{Capabilities, Client, PlaybackState, Streaming};
-use crate::fairplay::credentials::{CERTIFICATE, CREDENTIALS, Credentials};
+use crate::fairplay::credentials::Credentials;
 use crate::fairplay::duration::Duration;
 use crate::fairplay::error::Error;
 use crate::fairplay::inspect;
 use crate::fairplay::ksm;
 use crate::fairplay::rules::Rules;
-use crate::fairplay::spc::{SpcContainer, VerifiedSpc};
+use crate::fairplay::spc::VerifiedSpc;
 use crate::id::Id;
 use crate::platform::{Platform, Random, once};
 use crate::rsa_key::Arithmetic;
@@ -28,47 +27,14 @@ use crate::rsa_key::Arithmetic;
 /// FairPlay: its credentials and its rules, each read on first use and kept for the life of the instance.
 #[derive(Default)]
 pub struct FairPlay {
-    credentials: OnceCell<Option<Credentials>>,
+    credentials: Credentials,
     rules: OnceCell<Rules>,
 }
 
 impl FairPlay {
-    /// The credentials; `None` when FairPlay is off.
-    ///
-    /// # Errors
-    /// What is wrong with the `fairplay_…` variables.
-    pub async fn credentials(
-        &self,
-        platform: &impl Platform,
-    ) -> Result<Option<&Credentials>, SettingsError> {
-        let credentials = once(&self.credentials, Credentials::load(platform)).await?;
-        Ok(credentials.as_ref())
-    }
-
-    /// Whether a credential is configured. Nothing of it is read: anybody may ask.
-    ///
-    /// # Errors
-    /// The host does not answer.
-    pub async fn is_configured(&self, platform: &impl Platform) -> Result<bool, SettingsError> {
-        let certificate = platform.variable(CERTIFICATE).await?;
-        Ok(certificate.is_some() || platform.variable(CREDENTIALS).await?.is_some())
-    }
-
-    /// The credentials, which must be there.
-    ///
-    /// # Errors
-    /// `fairplay_off`, or what is wrong with the `fairplay_…` variables.
-    pub async fn require_credentials(
-        &self,
-        platform: &impl Platform,
-    ) -> Result<&Credentials, drm::Error> {
-        let credentials = self.credentials(platform).await?;
-        credentials.ok_or_else(|| drm::Error::Refused {
-            code: Code::FAIRPLAY_OFF,
-            reason: "no FairPlay credential is configured".to_owned(),
-            is_public: false,
-            details: Details::new(),
-        })
+    /// The credentials.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// Explains an SPC: every block, and what it states about the device. Of what \[SK..R1\] protects it
@@ -82,8 +48,7 @@ impl FairPlay {
         platform: &impl Platform,
         pseudonym: impl FnOnce(&[u8]) -> Option<String>,
     ) -> Result<Value, drm::Error> {
-        let credentials = self.require_credentials(platform).await?;
-        let opened = SpcContainer::parse(spc)?.open(credentials, &mut Random(platform))?;
+        let opened = ksm::open_container(spc, &self.credentials, platform).await?;
         let explained = inspect::explain(&opened);
         let (integrity, device_id) = match opened.verify() {
             Ok(verified) => {
@@ -113,8 +78,7 @@ impl Module for FairPlay {
         message: &[u8],
         platform: &impl Platform,
     ) -> Result<VerifiedSpc<'m>, drm::Error> {
-        let credentials = self.require_credentials(platform).await?;
-        Ok(ksm::open(message, credentials, &mut Random(platform))?)
+        ksm::open(message, &self.credentials, platform).await
     }
 
     fn audit_details(&self, spc: &VerifiedSpc<'_>) -> AuditDetails {

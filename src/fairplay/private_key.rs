@@ -41,39 +41,58 @@ impl Unreadable {
     }
 }
 
-impl StoredKey {
-    /// Reads private keys: PEM blocks in any number, or base64 of one in DER. Empty text has none.
+/// Private keys in DER, taken out of the text of a setting. None is decrypted or read yet.
+pub struct EncodedKeys(Vec<Zeroizing<Vec<u8>>>);
+
+impl EncodedKeys {
+    /// Takes apart PEM blocks in any number, or base64 of one key in DER. Empty text has none.
     ///
     /// # Errors
-    /// [`Unreadable`] for the first that is not an RSA key in PKCS#1, PKCS#8, or PKCS#8 encrypted
-    /// with PBES2.
-    pub fn read_all(text: &str, password: Option<&str>) -> Result<Vec<Self>, Unreadable> {
+    /// [`Unreadable`] when it is neither, and for OpenSSL's traditional encryption.
+    pub fn read(text: &str) -> Result<Self, Unreadable> {
         if text.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Self(Vec::new()));
         }
         match encoding::pem_or_der(text) {
             None => Err(Unreadable::key(
                 SettingErrorKind::Malformed,
                 "it is neither whole PEM blocks nor base64",
             )),
-            Some(PemOrDer::Der(der)) => Ok(vec![Self::from_der(&der, password)?]),
+            Some(PemOrDer::Der(der)) => Ok(Self(vec![der])),
             Some(PemOrDer::Pem(blocks)) => blocks
-                .iter()
+                .into_iter()
                 .filter(|pem| pem.label.ends_with("PRIVATE KEY"))
-                .map(|pem| {
-                    if pem.with_headers.is_some() {
-                        return Err(Unreadable::key(
-                            SettingErrorKind::Unsupported,
-                            "it has the traditional encryption of OpenSSL (`DEK-Info`), which is not \
-                             read here; convert it with `openssl pkcs8 -topk8`",
-                        ));
-                    }
-                    Self::from_der(&pem.der, password)
+                .map(|pem| match pem.with_headers {
+                    Some(_) => Err(Unreadable::key(
+                        SettingErrorKind::Unsupported,
+                        "it has the traditional encryption of OpenSSL (`DEK-Info`), which is not \
+                         read here; convert it with `openssl pkcs8 -topk8`",
+                    )),
+                    None => Ok(pem.der),
                 })
-                .collect(),
+                .collect::<Result<_, _>>()
+                .map(Self),
         }
     }
 
+    /// Whether one is encrypted with a password.
+    pub fn are_encrypted(&self) -> bool {
+        let mut keys = self.0.iter();
+        keys.any(|der| EncryptedPrivateKeyInfoRef::from_der(der).is_ok())
+    }
+
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for the first that is not an RSA key in PKCS#1, PKCS#8, or PKCS#8 encrypted
+    /// with PBES2.
+    pub fn decode(&self, password: Option<&str>) -> Result<Vec<StoredKey>, Unreadable> {
+        let keys = self.0.iter();
+        keys.map(|der| StoredKey::from_der(der, password)).collect()
+    }
+}
+
+impl StoredKey {
     fn from_der(der: &[u8], password: Option<&str>) -> Result<Self, Unreadable> {
         if is_pfx(der) {
             return Err(Unreadable::key(
@@ -127,15 +146,6 @@ impl StoredKey {
         }
         let key = PrivateKey::from_pkcs1_der(&self.pkcs1)?;
         Ok(self.ready.get_or_init(|| key))
-    }
-}
-
-/// Whether private keys, as text, are encrypted with a password.
-pub fn is_encrypted(text: &str) -> bool {
-    match encoding::pem_or_der(text) {
-        None => false,
-        Some(PemOrDer::Der(der)) => EncryptedPrivateKeyInfoRef::from_der(&der).is_ok(),
-        Some(PemOrDer::Pem(blocks)) => blocks.iter().any(|pem| pem.label.starts_with("ENCRYPTED")),
     }
 }
 

@@ -4,7 +4,7 @@ use rand_core::CryptoRng;
 
 use crate::fairplay::cipher;
 use crate::fairplay::client::Client;
-use crate::fairplay::credentials::{ApplicationSecret, Credential, Credentials};
+use crate::fairplay::credentials::{ApplicationSecret, Credential};
 use crate::fairplay::d_function;
 use crate::fairplay::error::Error;
 use crate::fairplay::error::status::{PARAM, PARSER};
@@ -13,7 +13,7 @@ use crate::fairplay::reader::Reader;
 use crate::fairplay::session_key::{self, SessionKeyR1};
 use crate::fairplay::tag::Tag;
 use crate::fairplay::tllv::{Tllv, Tllvs};
-use crate::rsa_key::{Arithmetic, OaepHash};
+use crate::rsa_key::{Arithmetic, OaepHash, PrivateKey};
 use crate::secret::Key128;
 
 /// The one protocol version whose meaning is public.
@@ -147,17 +147,18 @@ impl<'a> SpcContainer<'a> {
         })
     }
 
-    /// Decrypts the payload with the credential that the certificate hash names, and reads it.
+    /// Decrypts the payload with the credential and the private key that the certificate hash names
+    /// ([`Credentials::find`](crate::fairplay::credentials::Credentials::find)), and reads it.
     ///
     /// # Errors
-    /// [`Error::UnknownCertificate`]; [`Error::SpcKey`], one answer for every failure of the RSA
+    /// [`Error::SpcKey`], one answer for every failure of the RSA
     /// decryption; [`Error::ContainerIntegrity`]; and what [`OpenedSpc`] finds wrong in the payload.
     pub fn open<'c>(
         &self,
-        credentials: &'c Credentials,
+        credential: &'c Credential,
+        private_key: &PrivateKey,
         rng: &mut dyn CryptoRng,
     ) -> Result<OpenedSpc<'c>, Error> {
-        let (credential, private_key) = credentials.find(self.certificate_hash)?;
         let hash = match self.version {
             Version::V1 => OaepHash::Sha1,
             Version::V2 | Version::V3 => OaepHash::Sha256,

@@ -270,12 +270,9 @@ impl<P: Platform> LicenceServer<P> {
         &self.modules
     }
 
-    /// The FairPlay credentials; `None` when FairPlay is off.
-    ///
-    /// # Errors
-    /// What is wrong with the `fairplay_…` variables.
-    pub async fn credentials(&self) -> Result<Option<&Credentials>, SettingsError> {
-        self.modules.fairplay.credentials(&self.platform).await
+    /// The FairPlay credentials.
+    pub fn credentials(&self) -> &Credentials {
+        self.modules.fairplay.credentials()
     }
 
     /// The sources of keys.

@@ -21,7 +21,7 @@ impl Modules {
         match system {
             FairPlay::SYSTEM => {
                 let (credentials, terms) = (
-                    self.fairplay.credentials(platform),
+                    self.fairplay.credentials().read_ahead(platform),
                     self.fairplay.terms(platform),
                 );
                 drop(join(credentials, terms).await);

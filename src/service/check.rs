@@ -17,9 +17,10 @@ use crate::token;
 pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
     let platform = licences.platform();
     let mut problems = Problems::default();
-    match licences.credentials().await {
-        Ok(Some(credentials)) => problems.add(credentials.check(&mut Random(platform))),
-        Ok(None) => {
+    let credentials = licences.credentials();
+    match credentials.check(platform, &mut Random(platform)).await {
+        Ok(credentials) if !credentials.is_empty() => {}
+        Ok(_) => {
             let reason = "no DRM system is configured, so there is nothing to serve";
             problems.add(Err(SettingError::new(
                 credentials::CERTIFICATE,

@@ -10,7 +10,7 @@ use super::response::{Reply, json};
 use crate::configuration::SettingError;
 use crate::error::Code;
 use crate::fairplay::certificate::Certificate;
-use crate::fairplay::credentials::{ApplicationSecret, Credentials, test_credentials_allowed};
+use crate::fairplay::credentials::{ApplicationSecret, Credential, test_credentials_allowed};
 use crate::platform::{self, Platform};
 
 pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
@@ -29,14 +29,15 @@ pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
         Some(_) => Some(store(licences.platform()).await),
         None => None,
     };
-    let fairplay = licences.credentials().await.ok().flatten();
+    let fairplay = licences.credentials().all(licences.platform()).await;
+    let fairplay = fairplay.unwrap_or_default();
     let test_credentials = test_credentials_allowed(licences.platform()).await;
-    let test_credentials = fairplay.is_some() && test_credentials.unwrap_or_default();
+    let test_credentials = !fairplay.is_empty() && test_credentials.unwrap_or_default();
     let document = Healthy {
         status: "ok",
         test_credentials,
         store,
-        fairplay: fairplay.map(describe).unwrap_or_default(),
+        fairplay: fairplay.into_iter().map(describe).collect(),
     };
     Ok(json(StatusCode::OK, &document))
 }
@@ -122,18 +123,17 @@ async fn store(platform: &impl Platform) -> &'static str {
 }
 
 /// What a player's SPC can be made for: public, and what a support team asks for first.
-fn describe(credentials: &Credentials) -> Vec<CredentialDocument> {
+fn describe(credential: &Credential) -> CredentialDocument {
     let describe = |certificate: &Certificate| CertificateDocument {
         bits: certificate.bits(),
         sha1: hex::encode(certificate.sha1()),
         sha256: hex::encode(certificate.sha256()),
     };
-    let credentials = credentials.iter().map(|credential| CredentialDocument {
+    CredentialDocument {
         name: credential.name.clone(),
         certificates: (credential.certificate.certificates.iter().map(describe)).collect(),
         licences: !matches!(credential.secret, ApplicationSecret::Missing),
-    });
-    credentials.collect()
+    }
 }
 
 impl From<SettingError> for SettingProblem {

@@ -38,8 +38,8 @@ struct Links {
 
 pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
     let licences = context.licences;
-    let fairplay = &licences.modules().fairplay;
-    let has_fairplay = fairplay.is_configured(licences.platform()).await;
+    let credentials = licences.credentials();
+    let has_fairplay = credentials.are_configured(licences.platform()).await;
     let document = ServiceDocument {
         name: "keylet",
         version: env!("CARGO_PKG_VERSION"),

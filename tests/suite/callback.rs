@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use http::Request;
 use keylet::fairplay::tag::Tag;
 use keylet::platform::Timeout;
+use keylet_cli::built_in;
 use keylet_cli::device::{self, SpcOptions};
-use keylet_cli::host::{Application, Options, Provided, Server, World};
 use keylet_cli::jwt::Signer;
+use keylet_host::{Options, Provided, Server, World};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -1508,7 +1509,7 @@ fn a_request_for_which_no_instance_is_free_is_told_when_to_come_again() {
     });
     let mut variables = policies(&json!([option]));
     variables.insert("server_secret".to_owned(), SERVER_SECRET.to_owned());
-    let mut application = Application::built_in(World::Wasip2, variables).unwrap();
+    let mut application = built_in(World::Wasip2, variables).unwrap();
     application.manifest.component.allowed_outbound_hosts = vec![back_end.origin()];
     let options = Options {
         longest_wait: Duration::from_millis(200),

@@ -1,6 +1,6 @@
 //! What the built component asks of its host.
 
-use keylet_cli::host::World;
+use keylet_host::World;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -94,7 +94,7 @@ fn the_component_for_plain_hosts_imports_nothing_of_spin() {
 
 #[test]
 fn the_manifest_declares_every_variable_for_the_component_and_marks_what_is_secret() {
-    let manifest = keylet_cli::host::Manifest::parse(keylet_cli::MANIFEST).unwrap();
+    let manifest = keylet_host::Manifest::parse(keylet_cli::MANIFEST).unwrap();
     for (name, variable) in &manifest.variables {
         assert!(
             !variable.required,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keylet_cli::host::Manifest;
+use keylet_host::Manifest;
 
 const PAGES: [(&str, &str); 6] = [
     ("README.md", include_str!("../../docs/deploy/README.md")),

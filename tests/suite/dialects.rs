@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{Request, Response};
 use keylet::service::Service;
 use keylet_cli::device::{Licence, SpcOptions};
-use keylet_cli::host::{Provided, World};
+use keylet_host::{Provided, World};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 

@@ -7,7 +7,7 @@ use keylet::fairplay::tag::Tag;
 use keylet::service::Service;
 use keylet_cli::device::SpcOptions;
 use keylet_cli::fixtures::variables;
-use keylet_cli::host::Server;
+use keylet_host::Server;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Native, fixture, run, send, serve, spc, token, variables_with};

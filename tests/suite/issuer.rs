@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use http::Request;
 use keylet_cli::device::SpcOptions;
-use keylet_cli::host::{Provided, Server, World};
 use keylet_cli::jwt::Signer;
+use keylet_host::{Provided, Server, World};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use rsa::PrivateKey as RsaPrivateKey;

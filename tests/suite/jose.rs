@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use keylet::encoding;
 use keylet::service::Service;
-use keylet_cli::host::Provided;
+use keylet_host::Provided;
 use serde::Deserialize;
 use serde_json::Value;
 

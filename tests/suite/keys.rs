@@ -1,14 +1,14 @@
 //! Key records: how one of a list is found, and which of its members refuse.
 
 use keylet_cli::device::{Licence, SpcOptions};
-use keylet_cli::host::Server;
+use keylet_host::Server;
 use serde_json::{Value, json};
 
 use crate::support::{WORLDS, post_spc, serve, serve_in, spc, variables_with};
 
 const IV: &str = "0f0e0d0c0b0a09080706050403020100";
 
-fn with_records(records: &[Value]) -> keylet_cli::host::Provided {
+fn with_records(records: &[Value]) -> keylet_host::Provided {
     variables_with(&[("content_keys", &json!(records).to_string())])
 }
 

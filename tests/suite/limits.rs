@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keylet::fairplay::tag::Tag;
 use keylet_cli::device::{Duration, SpcOptions};
-use keylet_cli::host::{Server, StoreChoice};
 use keylet_cli::jwt::Signer;
+use keylet_host::{Server, StoreChoice};
 use serde_json::{Value, json};
 
 use crate::support::spc;

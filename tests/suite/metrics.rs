@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use keylet_cli::built_in;
 use keylet_cli::fixtures::variables;
-use keylet_cli::host::{Application, Options, Reuse, Server, World};
+use keylet_host::{Options, Reuse, Server, World};
 
 use crate::support::{fixture, get, post_spc};
 
@@ -13,7 +14,7 @@ fn start(world: World, reuse: Option<Reuse>) -> Server {
         reuse,
         ..keylet_e2e::quiet()
     };
-    Server::start(Application::built_in(world, variables()).unwrap(), &options).unwrap()
+    Server::start(built_in(world, variables()).unwrap(), &options).unwrap()
 }
 
 /// The samples by name and labels, as they appear in the text.

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use keylet_cli::host::{Server, World};
+use keylet_host::{Server, World};
 use keylet_probe::{MANIFEST, application};
 
 use crate::support::{Answer, WORLDS, get, send};

@@ -1,8 +1,8 @@
 //! Content key policies: which viewers are accepted, and on what terms.
 
 use keylet_cli::device::{Duration, SpcOptions};
-use keylet_cli::host::World;
 use keylet_cli::jwt::Signer;
+use keylet_host::World;
 use rsa::PrivateKey as RsaPrivateKey;
 use rsa::pkcs8::DecodePrivateKey;
 use serde_json::{Value, json};

@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use keylet_cli::built_in;
 use keylet_cli::fixtures::variables;
-use keylet_cli::host::{Application, AsSpin, Options, Server};
+use keylet_host::{AsSpin, Options, Server};
 
 use crate::support::WORLDS;
 use keylet_e2e::kept;
@@ -34,7 +35,7 @@ fn an_answer_leaves_in_one_segment_in_every_world() {
     for world in WORLDS {
         let measure = || {
             [false, true].map(|delays_segments| {
-                let application = Application::built_in(world, variables()).unwrap();
+                let application = built_in(world, variables()).unwrap();
                 let options = Options {
                     as_spin: AsSpin {
                         delays_segments,

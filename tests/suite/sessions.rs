@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use keylet::fairplay::tag::Tag;
 use keylet::platform::{Error, system_time};
+use keylet_cli::built_in;
 use keylet_cli::device::{self, Licence, SpcOptions};
-use keylet_cli::host::{Application, Options, Provided, Server, StoreChoice, World};
 use keylet_cli::jwt::Signer;
+use keylet_host::{Options, Provided, Server, StoreChoice, World};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, send, spc};
@@ -232,11 +233,7 @@ pub(crate) fn serve(world: World, store: &StoreChoice, changes: &[(&str, &str)])
         store: store.clone(),
         ..keylet_e2e::quiet()
     };
-    Server::start(
-        Application::built_in(world, sessions(changes)).unwrap(),
-        &options,
-    )
-    .unwrap()
+    Server::start(built_in(world, sessions(changes)).unwrap(), &options).unwrap()
 }
 
 /// How long a lease is, in seconds.

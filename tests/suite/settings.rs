@@ -2,7 +2,7 @@
 
 use keylet::service::Service;
 use keylet_cli::fixtures::variables;
-use keylet_cli::host::Provided;
+use keylet_host::Provided;
 
 use crate::support::{Native, fixture, get, post_spc, run, send, serve, token, variables_with};
 

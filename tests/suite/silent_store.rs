@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use keylet_cli::host::{Application, AsSpin, Options, Server, StoreChoice, World};
+use keylet_cli::built_in;
+use keylet_host::{AsSpin, Options, Server, StoreChoice, World};
 
 use crate::support::{Answer, fixture, get, post_spc_with, variables_with};
 use keylet_e2e::processes::redis;
@@ -95,7 +96,7 @@ fn serve(world: World, gate: &Gate, store_failure: &str) -> Server {
         },
         ..Options::quiet()
     };
-    let application = Application::built_in(world, variables).unwrap();
+    let application = built_in(world, variables).unwrap();
     Server::start(application, &options).unwrap()
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use keylet::fairplay::tag::Tag;
 use keylet_cli::device::SpcOptions;
-use keylet_cli::host::{Server, StoreChoice};
 use keylet_e2e::processes::{Directory, redis};
+use keylet_host::{Server, StoreChoice};
 use serde_json::json;
 
 use crate::sessions::{

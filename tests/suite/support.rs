@@ -11,9 +11,10 @@ use std::task::{Context, Poll, Waker};
 
 use keylet::fairplay::spc::Version;
 use keylet::platform::{Error, Platform};
+use keylet_cli::built_in;
 use keylet_cli::device::{ApplicationKey, Secrets, SpcOptions, Wrapping};
 use keylet_cli::fixtures::{self, Case, Manifest};
-use keylet_cli::host::{Application, Provided, Server, World};
+use keylet_host::{Provided, Server, World};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng, UnwrapErr};
 use zeroize::Zeroizing;
@@ -44,7 +45,7 @@ pub fn serve(variables: &Provided) -> Server {
 
 /// Starts a server on the component for a world.
 pub fn serve_in(world: World, variables: &Provided) -> Server {
-    let application = Application::built_in(world, variables.clone()).unwrap();
+    let application = built_in(world, variables.clone()).unwrap();
     Server::start(application, &keylet_e2e::quiet()).unwrap()
 }
 

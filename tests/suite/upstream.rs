@@ -10,9 +10,10 @@ use std::time::Duration;
 use http::{Request, Response};
 use keylet::platform::Error;
 use keylet::service::Service;
+use keylet_cli::built_in;
 use keylet_cli::device::{Licence, SpcOptions};
-use keylet_cli::host::{Application, Options, Provided, Server, StoreChoice, World};
 use keylet_cli::jwt::Signer;
+use keylet_host::{Options, Provided, Server, StoreChoice, World};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use serde_json::{Value, json};
@@ -208,7 +209,7 @@ pub fn serve_on(
     store: StoreChoice,
     origins: &[String],
 ) -> Server {
-    let mut application = Application::built_in(world, variables.clone()).unwrap();
+    let mut application = built_in(world, variables.clone()).unwrap();
     application.manifest.component.allowed_outbound_hosts = origins.to_vec();
     let options = Options {
         store,

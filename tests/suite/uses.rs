@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use http::{HeaderValue, Request};
 use keylet::service::Service;
 use keylet::session::{REPEAT_SECONDS, REPEATS};
+use keylet_cli::built_in;
 use keylet_cli::device::SpcOptions;
 use keylet_cli::fixtures::variables;
-use keylet_cli::host::{Application, Options, Server, StoreChoice, World};
+use keylet_host::{Options, Server, StoreChoice, World};
 
 use crate::support::{
     Answer, Native, fixture, get, post_spc_with, run, serve, serve_in, spc, token, variables_with,
@@ -160,7 +161,7 @@ fn race(world: World, store: &StoreChoice) {
         store: store.clone(),
         ..keylet_e2e::quiet()
     };
-    let application = Application::built_in(world, variables()).unwrap();
+    let application = built_in(world, variables()).unwrap();
     let server = Server::start(application, &options).unwrap();
     let granted = Mutex::new(Vec::new());
     let spent = AtomicUsize::new(0);
@@ -259,7 +260,7 @@ fn a_redis_that_is_not_there_refuses_what_must_be_counted_and_nothing_else() {
         store: StoreChoice::Redis(format!("redis://{address}")),
         ..keylet_e2e::quiet()
     };
-    let application = Application::built_in(World::Wasip2, variables()).unwrap();
+    let application = built_in(World::Wasip2, variables()).unwrap();
     let server = Server::start(application, &options).unwrap();
     let spc = fixture("spc/v1.bin");
     assert_eq!(

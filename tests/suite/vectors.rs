@@ -8,12 +8,13 @@ use keylet::encoding::BASE64;
 use keylet::fairplay::client::PlaybackState;
 use keylet::fairplay::credentials::Credentials;
 use keylet::fairplay::d_function;
+use keylet::fairplay::ksm;
 use keylet::fairplay::spc::SpcContainer;
 use keylet::fairplay::tag::Tag;
 use keylet::rsa_key::{OaepHash, PrivateKey};
 use keylet_cli::device::{Duration, Licence, Secrets};
-use keylet_cli::host::{Provided, Server};
 use keylet_cli::random;
+use keylet_host::{Provided, Server};
 use serde_json::{Value, json};
 
 use crate::support::{Native, WORLDS, get, post_spc, run, serve, serve_in, variables_with};
@@ -107,9 +108,8 @@ fn every_published_spc_is_answered_by_the_component_and_every_value_in_it_is_as_
     let Some(folder) = folder(test) else { return };
     for group in index(&folder, "INDEX.json")["groups"].as_array().unwrap() {
         let variables = variables(&folder, group);
-        let credentials = run(Credentials::load(&Native::new(variables.clone())))
-            .unwrap()
-            .unwrap();
+        let platform = Native::new(variables.clone());
+        let credentials = Credentials::default();
         let servers = WORLDS.map(|world| serve_in(world, &variables));
         for server in &servers {
             assert_eq!(get(server, "/healthz").json()["test_credentials"], true);
@@ -119,11 +119,7 @@ fn every_published_spc_is_answered_by_the_component_and_every_value_in_it_is_as_
         for vector in vectors {
             let message = std::fs::read(folder.join(text(vector, "spc"))).unwrap();
             check_container(&folder, group, vector, &message);
-            let spc = SpcContainer::parse(&message)
-                .unwrap()
-                .open(&credentials, &mut random::system())
-                .unwrap();
-            let spc = spc.verify().unwrap();
+            let spc = run(ksm::open(&message, &credentials, &platform)).unwrap();
             check_contents(vector, &spc);
 
             let secrets = secrets(vector, &spc);

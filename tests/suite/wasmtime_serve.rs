@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use keylet_cli::fixtures::variables;
-use keylet_cli::host::World;
+use keylet_host::World;
 
 use crate::fixtures::{answer, failures};
 use crate::segments::p95;

@@ -5,9 +5,10 @@ use std::net::TcpStream;
 use std::time::{self, Instant};
 
 use http::Request;
+use keylet_cli::built_in;
 use keylet_cli::device::{Duration, Licence, Secrets};
 use keylet_cli::fixtures::variables;
-use keylet_cli::host::{Application, Options, Provided, Reuse, Server, World};
+use keylet_host::{Options, Provided, Reuse, Server, World};
 
 use crate::support::{
     WORLDS, fixture, get, in_every_world, post_spc, send, serve, serve_in, token, variables_with,
@@ -62,7 +63,7 @@ fn requests_at_one_time_do_not_disturb_each_other() {
 
 #[test]
 fn an_instance_of_wasi_0_3_serves_as_many_requests_as_it_may_and_then_another_does() {
-    let application = Application::built_in(World::Wasip3, variables()).unwrap();
+    let application = built_in(World::Wasip3, variables()).unwrap();
     let reuse = Reuse {
         total: 3,
         concurrent: 1,
@@ -93,7 +94,7 @@ fn a_variable_that_changed_is_seen_by_the_next_instance() {
     for (world, answers_with_the_old_one) in
         [(World::Wasip2, 0), (World::Wasip3, 2), (World::Wasi, 0)]
     {
-        let application = Application::built_in(world, variables()).unwrap();
+        let application = built_in(world, variables()).unwrap();
         let options = Options {
             reuse: (world == World::Wasip3).then_some(Reuse {
                 total: 3,
@@ -123,7 +124,7 @@ fn a_variable_that_changed_is_seen_by_the_next_instance() {
 
 #[test]
 fn on_a_plain_host_the_environment_has_what_its_configuration_has_not() {
-    let mut application = Application::built_in(World::Wasi, Provided::new()).unwrap();
+    let mut application = built_in(World::Wasi, Provided::new()).unwrap();
     application.environment = variables()
         .into_iter()
         .map(|(name, value)| (format!("SPIN_VARIABLE_{}", name.to_uppercase()), value))
@@ -160,7 +161,7 @@ fn a_request_says_for_which_host_it_is() {
 fn bodies_that_do_not_come_keep_nobody_waiting() {
     const LONGEST: time::Duration = time::Duration::from_secs(3);
     for world in [World::Wasip2, World::Wasip3, World::Wasi] {
-        let application = Application::built_in(world, variables()).unwrap();
+        let application = built_in(world, variables()).unwrap();
         let options = Options {
             longest_body: LONGEST,
             ..keylet_e2e::quiet()
@@ -194,7 +195,7 @@ fn bodies_that_do_not_come_keep_nobody_waiting() {
 
 #[test]
 fn an_address_has_as_many_connections_as_it_may_have() {
-    let application = Application::built_in(World::Wasip2, variables()).unwrap();
+    let application = built_in(World::Wasip2, variables()).unwrap();
     let options = Options {
         most_connections: 3,
         ..keylet_e2e::quiet()
@@ -226,7 +227,7 @@ fn an_address_has_as_many_connections_as_it_may_have() {
 
 #[test]
 fn a_client_that_does_not_read_is_given_up() {
-    let application = Application::built_in(World::Wasip2, variables()).unwrap();
+    let application = built_in(World::Wasip2, variables()).unwrap();
     let options = Options {
         longest_write: time::Duration::from_secs(1),
         ..keylet_e2e::quiet()

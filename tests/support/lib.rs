@@ -7,7 +7,7 @@ pub mod processes;
 
 use std::io::Write;
 
-use keylet_cli::host::{AsSpin, Options};
+use keylet_host::{AsSpin, Options};
 
 /// The environment variable with the tools that must be there: names separated by commas. A test
 /// that would skip one of them fails.

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use keylet_cli::host::StoreChoice;
+use keylet_host::StoreChoice;
 
 /// A directory that is removed at the end.
 pub struct Directory(pub PathBuf);

@@ -9,8 +9,8 @@ use clap::Args;
 use super::device::print;
 use super::serve::duration;
 use crate::bench::{Plan, Report, SETUPS};
-use crate::host::World;
 use crate::progress::while_waiting;
+use keylet_host::World;
 
 /// What follows the options in the help.
 pub const EXAMPLES: &str = "\

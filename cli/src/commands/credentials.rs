@@ -21,10 +21,10 @@ use crate::credentials::export::{self, Format};
 use crate::credentials::files::{Found, Group, Reader, wrong_ask};
 use crate::credentials::request::{Authority, Digest, NewKey, Subject};
 use crate::credentials::{Assembled, CredentialPart, Problem, assemble, to_variables};
-use crate::host::Provided;
 use crate::progress::while_waiting;
 use crate::random;
 use crate::settings::Settings;
+use keylet_host::Provided;
 
 /// The environment variable with the password of keys.
 const PASSWORD: &str = "KEYLET_PASSWORD";
@@ -419,13 +419,15 @@ fn check(variables: &Provided) -> Result<Option<String>> {
     // The doctor and the server report the development certificate; this does not.
     let mut variables = variables.clone();
     variables.insert("fairplay_test_credentials".to_owned(), "true".to_owned());
-    let loaded = runtime.block_on(Credentials::load(&Settings(variables)));
-    let checked = match loaded {
-        Ok(Some(credentials)) => credentials.check(&mut random::system()),
-        Ok(None) => bail!("there is no credential"),
-        Err(error) => Err(error),
+    let credentials = Credentials::default();
+    let settings = Settings(variables);
+    let mut rng = random::system();
+    let error = match runtime.block_on(credentials.check(&settings, &mut rng)) {
+        Ok(all) if all.is_empty() => bail!("there is no credential"),
+        Ok(_) => return Ok(None),
+        Err(error) => error,
     };
-    Ok(checked.err().map(|error| match error {
+    Ok(Some(match error {
         SettingsError::Invalid(problems) => problems
             .iter()
             .map(ToString::to_string)

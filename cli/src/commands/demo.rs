@@ -8,11 +8,12 @@ use anyhow::{Context, Result, ensure};
 use keylet::encoding;
 use keylet::fairplay::spc::Version;
 
+use crate::built_in;
 use crate::client::{Client, Exchange, Played};
 use crate::device::{ApplicationKey, SpcOptions, Wrapping, read_certificate};
 use crate::fixtures::{self, Manifest};
-use crate::host::{Application, Options, Server, World};
 use crate::wire::Profile;
+use keylet_host::{Options, Server, World};
 
 const MANIFEST: &str = include_str!("../../../fixtures/manifest.json");
 
@@ -35,10 +36,7 @@ pub fn run() -> Result<()> {
             show_output: true,
             ..Options::quiet()
         };
-        Server::start(
-            Application::built_in(World::Wasip2, variables.clone())?,
-            &options,
-        )
+        Server::start(built_in(World::Wasip2, variables.clone())?, &options)
     };
     // The usual port of Spin, or any that is free.
     let server = start(3000).or_else(|_| start(0))?;

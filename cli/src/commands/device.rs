@@ -20,9 +20,9 @@ use crate::client::{Client, Failure};
 use crate::device::{
     ApplicationKey, Licence, Secrets, SpcOptions, Wrapping, oldest_version, read_certificate,
 };
-use crate::host::{Assignment, provided};
 use crate::random;
 use crate::settings::Settings;
+use keylet_host::{Assignment, provided};
 
 /// The environment variable with the application secret key, where no file is named.
 const ASK: &str = "KEYLET_ASK";

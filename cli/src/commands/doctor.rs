@@ -30,9 +30,9 @@ use crate::device::ApplicationKey;
 use crate::doctor::examination::Examination;
 use crate::doctor::target::Target;
 use crate::doctor::{Finding, Report, Severity, Verdict, advice};
-use crate::host::{Assignment, Provided, fetches_variables, provided};
 use crate::progress::while_waiting;
 use crate::settings::{Settings, expanded};
+use keylet_host::{Assignment, Provided, fetches_variables, provided};
 
 /// What follows the options in the help.
 pub const HELP: &str = "\

@@ -20,9 +20,9 @@ use super::serve::duration;
 use crate::client::{Client, Exchange, Failure, Played, Refusal, certificate_url};
 use crate::configured;
 use crate::device::{self, ApplicationKey};
-use crate::host::{Provided, provided};
 use crate::settings::expanded;
 use crate::wire::{self, Profile, TOKEN, TokenLocation};
+use keylet_host::{Provided, provided};
 
 /// What to ask, how, and what must come back.
 #[derive(Args)]

@@ -14,8 +14,8 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::device::{read, write_secret};
-use crate::host::Provided;
 use crate::settings::Settings;
+use keylet_host::Provided;
 
 const IMPORT: &str = "\
 Examples:

@@ -9,12 +9,13 @@ use clap::Args;
 use futures_util::FutureExt;
 use keylet::service::Service;
 
-use crate::host::{
+use crate::built_in;
+use crate::progress::while_waiting;
+use crate::settings::Settings;
+use keylet_host::{
     Application, Assignment, Options, Provided, Resolved, Reuse, Server, StoreChoice, World,
     most_of_a_network, provided,
 };
-use crate::progress::while_waiting;
-use crate::settings::Settings;
 
 /// The default path of the key-value store, below the state directory.
 const STORE: &str = "key_value.redb";
@@ -79,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut application = match &arguments.from {
         Some(path) => Application::from_manifest(path, arguments.world, arguments.provided()?)?,
-        None => Application::built_in(arguments.world, arguments.provided()?)?,
+        None => built_in(arguments.world, arguments.provided()?)?,
     };
     application.environment.clone_from(&arguments.environment);
     let options = Options {

@@ -10,7 +10,7 @@ use keylet::fairplay::credentials::{
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::host::{ENVIRONMENT_PREFIX, Provided};
+use keylet_host::{ENVIRONMENT_PREFIX, Provided};
 
 /// Where variables go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

@@ -21,8 +21,8 @@ use pkcs8::PrivateKeyInfoRef;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::host::Provided;
 use crate::random;
+use keylet_host::Provided;
 
 /// Rounds of PBKDF2 for a key that this program encrypts for a store. OpenSSL's own default: the
 /// password lies beside the key there, and every cold start of the server pays for the rounds.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use keylet_cli::host::Provided;
+use keylet_host::Provided;
 
 use crate::support::{Directory, Process, free_port, wait_for};
 

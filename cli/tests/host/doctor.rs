@@ -6,7 +6,7 @@ use std::path::Path;
 
 use base64::Engine;
 use keylet::encoding::BASE64;
-use keylet_cli::host::Provided;
+use keylet_host::Provided;
 use serde_json::{Value, json};
 
 use crate::credentials::{configured, dotenv, keylet, make_development, openssl};

@@ -7,11 +7,12 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use keylet_cli::built_in;
 use keylet_cli::client::{Client, Exchange};
 use keylet_cli::device::{ApplicationKey, SpcOptions, oldest_version, read_certificate};
 use keylet_cli::fixtures::variables;
-use keylet_cli::host::{Application, Server, World};
 use keylet_cli::wire::{self, Form};
+use keylet_host::{Server, World};
 use serde_json::{Value, json};
 
 use crate::support::{Directory, free_port};
@@ -19,7 +20,7 @@ use crate::support::{Directory, free_port};
 const KEY: &str = "00112233445566778899aabbccddeeff";
 
 static SERVER: LazyLock<Server> = LazyLock::new(|| {
-    let application = Application::built_in(World::Wasip2, variables()).unwrap();
+    let application = built_in(World::Wasip2, variables()).unwrap();
     Server::start(application, &keylet_e2e::quiet()).unwrap()
 });
 

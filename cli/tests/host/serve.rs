@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use keylet_cli::fixtures::{self, variables};
-use keylet_cli::host::Provided;
+use keylet_host::Provided;
 
 use crate::support::{Directory, Process, free_port, serve, serve_to, wait_for};
 

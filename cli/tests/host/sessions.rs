@@ -7,8 +7,8 @@ use keylet::encoding::BASE64_URL;
 use keylet::fairplay::client::PlaybackState;
 use keylet_cli::device::{ApplicationKey, Licence, SpcOptions, Wrapping};
 use keylet_cli::fixtures::variables;
-use keylet_cli::host::Provided;
 use keylet_cli::random;
+use keylet_host::Provided;
 use serde_json::{Value, json};
 
 use crate::support::{Directory, Process, free_port, serve};

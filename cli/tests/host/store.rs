@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use keylet_cli::host::{NotACounter, Options, Provided, Server, Store, StoreChoice, World};
+use keylet_host::{NotACounter, Options, Provided, Server, Store, StoreChoice, World};
 use keylet_probe::{MANIFEST, application, component};
 
 use crate::support::{Directory, at, free_port, redis, redis_at, serve, wait_for};

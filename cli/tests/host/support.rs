@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use keylet_cli::host::Provided;
+use keylet_host::Provided;
 
 pub use keylet_e2e::processes::{Directory, Process, at, free_port, redis, redis_at, wait_for};
 

@@ -21,10 +21,11 @@ use crate::service::response::{Reply, empty, reply};
 pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
     let licences = context.licences;
     let fairplay = &licences.modules().fairplay;
-    let credentials = fairplay.require_credentials(licences.platform()).await;
-    let credentials = credentials.map_err(Error::from)?;
-    let credential = credentials
-        .named(context.name)
+    let credential = fairplay
+        .credentials()
+        .named(context.name, licences.platform());
+    let credential = credential.await.map_err(Error::from)?;
+    let credential = credential
         .ok_or_else(|| Problem::new(Code::ROUTE_NOT_FOUND, "no credential has this name"))?;
     let format = context.parameter(format::PARAMETER);
     let (content_type, body) = write(&credential.certificate, format.as_deref())?;

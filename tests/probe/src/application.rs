@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use keylet_cli::host::{Application, Manifest, Provided, World};
+use keylet_host::{Application, Manifest, Provided, World};
 
 /// The application: one variable, the store, and requests to this machine.
 pub const MANIFEST: &str = r#"

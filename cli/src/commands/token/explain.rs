@@ -27,9 +27,9 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::commands::device::{explain_settings, print, secret};
-use crate::host::{Assignment, Provided, provided};
 use crate::settings::Settings;
 use crate::wire::percent_encoded;
+use keylet_host::{Assignment, Provided, provided};
 
 /// The DRM system that a token is explained for.
 const SYSTEM: DrmSystem = DrmSystem::FairPlay;
@@ -631,9 +631,9 @@ mod tests {
 
     use super::*;
     use crate::commands::policies;
-    use crate::host::Provided;
     use crate::jwt::Signer;
     use crate::random;
+    use keylet_host::Provided;
 
     const KEY_ID: &str = "339c45b5-fb6d-4bd9-994c-eabd9d41c95b";
 

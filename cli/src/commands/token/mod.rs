@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
-use crate::host::Provided;
+use keylet_host::Provided;
 
 const MINT: &str = "\
 Examples:

@@ -26,6 +26,7 @@ use anyhow::{Context, Result};
 pub use connections::most_of_a_network;
 pub use manifest::Manifest;
 pub use metrics::Metrics;
+pub use outbound::{AllowedHosts, fetch};
 pub use server::{AsSpin, Options, Server};
 pub use store::{NotACounter, Store, StoreChoice};
 pub use variables::{
@@ -48,20 +49,6 @@ pub struct Application {
 }
 
 impl Application {
-    /// The application that was built with this program, for a world.
-    ///
-    /// # Errors
-    /// A world whose component this program does not carry.
-    pub fn built_in(world: World, provided: Provided) -> Result<Self> {
-        Ok(Self {
-            world,
-            component: crate::component(world)?.to_vec(),
-            manifest: Manifest::parse(crate::MANIFEST).context("the built-in spin.toml")?,
-            provided,
-            environment: Vec::new(),
-        })
-    }
-
     /// The application of a `spin.toml`, whose component was built before for a world.
     ///
     /// # Errors

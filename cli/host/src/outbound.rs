@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use http::Uri;
-use http_body_util::BodyExt;
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt, Full, Limited};
 use ipnet::IpNet;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
 
@@ -184,10 +184,10 @@ type Boxed<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
 impl WasiHttpHooks for Outbound {
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _sent: Boxed<()>,
-    ) -> Boxed<(http::Response<WasiBody>, Boxed<()>)> {
+    ) -> Boxed<(Response<WasiBody>, Boxed<()>)> {
         if !self.0.allow(request.uri()) {
             return Box::new(async { Err(Error::HttpRequestDenied) });
         }
@@ -204,6 +204,26 @@ impl WasiHttpHooks for Outbound {
             Ok((response.map(BodyExt::boxed_unsync), io))
         })
     }
+}
+
+/// Sends a request as a component's are sent, for a program that has none. Returns the whole answer.
+///
+/// # Errors
+/// A server that cannot be reached, and an answer with more than `max_answer` bytes.
+pub async fn fetch(mut request: Request<Vec<u8>>, max_answer: usize) -> Result<Response<Vec<u8>>> {
+    let host = request.uri().authority().map(ToString::to_string);
+    if let Some(host) = host {
+        request
+            .headers_mut()
+            .insert(http::header::HOST, host.parse()?);
+    }
+    let request = request.map(|body| Full::new(body.into()).map_err(|never| match never {}));
+    let (response, connection) = default_send_request(request, None).await?;
+    tokio::spawn(connection);
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, max_answer).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!("{error}"))?;
+    Ok(Response::from_parts(parts, body.to_bytes().to_vec()))
 }
 
 #[cfg(test)]
