@@ -10,7 +10,7 @@
 //! | 3 | [`fairplay`]; [`policy`] |
 //! | 2 | [`token`], [`session`] |
 //! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses it; [`server_secret`], [`operator`] |
-//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], `x509`, [`error`] |
+//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
 #![cfg_attr(
@@ -28,6 +28,7 @@ pub mod configuration;
 pub mod content_key;
 pub mod drm;
 pub mod drm_system;
+pub mod ecdsa_key;
 pub mod encoding;
 pub mod entitlement;
 pub mod error;

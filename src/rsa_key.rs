@@ -8,7 +8,7 @@ use ::rsa::{
     BoxedUint, Oaep, Pkcs1v15Sign, PrivateKey as RsaPrivateKey, Pss, PublicKey as RsaPublicKey,
 };
 use der::Decode;
-use keylet_rsa_kernel::{CrtParts, DecryptError, Kernel, KeyError, oaep};
+use keylet_kernel::{CrtParts, DecryptError, Kernel, KeyError, oaep};
 use rand_core::CryptoRng;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
@@ -75,7 +75,7 @@ impl Arithmetic {
 /// vouches for no result, and in a program for a machine, the `rsa` crate does.
 pub struct PrivateKey {
     pkcs1: Zeroizing<Vec<u8>>,
-    kernel: Option<keylet_rsa_kernel::PrivateKey>,
+    kernel: Option<keylet_kernel::PrivateKey>,
     reference: OnceCell<RsaPrivateKey>,
 }
 
@@ -89,7 +89,7 @@ impl PrivateKey {
     pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, InvalidKey> {
         let key = parts(der)?;
         let kernel = if USE_KERNEL {
-            let kernel = keylet_rsa_kernel::PrivateKey::new(&CrtParts {
+            let kernel = keylet_kernel::PrivateKey::new(&CrtParts {
                 n: key.modulus.as_bytes(),
                 e: key.public_exponent.as_bytes(),
                 p: key.prime1.as_bytes(),
@@ -204,7 +204,7 @@ fn parts(der: &[u8]) -> Result<pkcs1::RsaPrivateKeyRef<'_>, InvalidKey> {
 pub struct PublicKey {
     modulus: Vec<u8>,
     exponent: Vec<u8>,
-    kernel: Option<keylet_rsa_kernel::PublicKey>,
+    kernel: Option<keylet_kernel::PublicKey>,
     reference: OnceCell<RsaPublicKey>,
 }
 
@@ -217,7 +217,7 @@ impl PublicKey {
     pub fn from_components(modulus: &[u8], exponent: &[u8]) -> Result<Self, InvalidKey> {
         let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
         let kernel = match modulus.len() - zeros {
-            256 if USE_KERNEL => keylet_rsa_kernel::PublicKey::new(modulus, exponent).ok(),
+            256 if USE_KERNEL => keylet_kernel::PublicKey::new(modulus, exponent).ok(),
             _ => None,
         };
         let this = Self {

@@ -6,14 +6,15 @@ use std::fmt::{self, Display};
 
 use base64::Engine;
 use der::asn1::UintRef;
+use ed25519_dalek::Verifier as _;
 use hmac::digest::block_api::EagerHash;
 use hmac::{Hmac, KeyInit, Mac};
-use p256::ecdsa::signature::Verifier as _;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
+use crate::ecdsa_key;
 use crate::encoding::{self, BASE64, JsonError, Pem, PemOrDer};
 use crate::rsa_key::{PublicKey, SignatureHash};
 use crate::token::Error;
@@ -310,7 +311,7 @@ enum Verifier {
     /// RSASSA-PSS with SHA-256.
     Pss(PublicKey),
     /// ECDSA with P-256 and SHA-256.
-    Ecdsa(p256::ecdsa::VerifyingKey),
+    Ecdsa(ecdsa_key::PublicKey),
     /// Ed25519.
     EdDsa(ed25519_dalek::VerifyingKey),
 }
@@ -329,9 +330,7 @@ impl Verifier {
             Self::Hmac(SignatureHash::Sha512, key) => hmac::<Sha512>(key, message, signature),
             Self::Rsa(hash, key) => key.verify_pkcs1v15(*hash, message, signature),
             Self::Pss(key) => key.verify_pss_sha256(message, signature),
-            Self::Ecdsa(key) => p256::ecdsa::Signature::from_slice(signature)
-                .and_then(|signature| key.verify(message, &signature))
-                .is_ok(),
+            Self::Ecdsa(key) => key.verify_sha256(message, signature),
             Self::EdDsa(key) => ed25519_dalek::Signature::from_slice(signature)
                 .and_then(|signature| key.verify(message, &signature))
                 .is_ok(),
@@ -489,15 +488,13 @@ impl Jwk {
 
     /// A point in full-length coordinates (RFC 7518 sections 6.2.1.2 and 6.2.1.3).
     fn elliptic_curve(&self) -> Result<Verifier, String> {
-        const UNCOMPRESSED: u8 = 4;
         let none = || "it is not a point on P-256".to_owned();
         let coordinate = |name, value: &Option<String>| {
             let bytes = member(name, value.as_deref())?;
             <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| none())
         };
         let (x, y) = (coordinate("x", &self.x)?, coordinate("y", &self.y)?);
-        let point = [&[UNCOMPRESSED][..], &x, &y].concat();
-        p256::ecdsa::VerifyingKey::from_sec1_bytes(&point)
+        ecdsa_key::PublicKey::from_coordinates(x, y)
             .map(Verifier::Ecdsa)
             .map_err(|_| none())
     }

@@ -5,7 +5,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use keylet_rsa_kernel::{Kernel, PublicKey};
+use keylet_kernel::{Kernel, PublicKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use rsa::PrivateKey as RsaPrivateKey;
@@ -24,7 +24,7 @@ const UNTIL_BASE: usize = 16;
 struct Key {
     parts: Parts,
     judge: RsaPrivateKey,
-    kernel: keylet_rsa_kernel::PrivateKey,
+    kernel: keylet_kernel::PrivateKey,
     public: PublicKey,
 }
 

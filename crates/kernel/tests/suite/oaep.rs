@@ -1,6 +1,6 @@
 //! OAEP: vectors in the manner of Wycheproof, and blocks that the `rsa` crate made.
 
-use keylet_rsa_kernel::oaep::{self, InvalidPadding};
+use keylet_kernel::oaep::{self, InvalidPadding};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use rsa::{Oaep, PrivateKey as RsaPrivateKey};

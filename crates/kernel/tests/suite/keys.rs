@@ -1,6 +1,6 @@
 //! Which keys are accepted, and what happens to keys that are wrong.
 
-use keylet_rsa_kernel::{DecryptError, Kernel, KeyError, OutOfRange, PrivateKey, PublicKey};
+use keylet_kernel::{DecryptError, Kernel, KeyError, OutOfRange, PrivateKey, PublicKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng, TryCryptoRng, TryRng};
 use rsa::PrivateKey as RsaPrivateKey;

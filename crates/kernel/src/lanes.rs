@@ -22,6 +22,18 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// [`crate::arithmetic::Whole`] is exact with any.
     fn times_plus(self, factor: Self, addend: Self) -> Self;
 
+    /// The first lane of each.
+    fn firsts(self, other: Self) -> Self;
+
+    /// The second lane of each.
+    fn seconds(self, other: Self) -> Self;
+
+    /// The first lane of this one, and the second of the other.
+    fn first_second(self, other: Self) -> Self;
+
+    /// The lanes the other way round.
+    fn swapped(self) -> Self;
+
     /// Runs `work` where the compiler may use the instructions of this type.
     fn run<R>(work: impl FnOnce() -> R) -> R {
         work()
@@ -47,7 +59,9 @@ pub use native::{Fused, Plain};
 
 #[cfg(target_arch = "wasm32")]
 mod wasm {
-    use core::arch::wasm32::{f64x2, f64x2_add, f64x2_extract_lane, f64x2_mul, f64x2_sub, v128};
+    use core::arch::wasm32::{
+        f64x2, f64x2_add, f64x2_extract_lane, f64x2_mul, f64x2_sub, i64x2_shuffle, v128,
+    };
 
     use super::Lanes;
 
@@ -85,6 +99,26 @@ mod wasm {
                 #[inline(always)]
                 fn times_plus(self, factor: Self, addend: Self) -> Self {
                     Self($times_plus(self.0, factor.0, addend.0))
+                }
+
+                #[inline(always)]
+                fn firsts(self, other: Self) -> Self {
+                    Self(i64x2_shuffle::<0, 2>(self.0, other.0))
+                }
+
+                #[inline(always)]
+                fn seconds(self, other: Self) -> Self {
+                    Self(i64x2_shuffle::<1, 3>(self.0, other.0))
+                }
+
+                #[inline(always)]
+                fn first_second(self, other: Self) -> Self {
+                    Self(i64x2_shuffle::<0, 3>(self.0, other.0))
+                }
+
+                #[inline(always)]
+                fn swapped(self) -> Self {
+                    Self(i64x2_shuffle::<1, 0>(self.0, self.0))
                 }
             }
         };
@@ -146,6 +180,27 @@ mod native {
                 fn times_plus(self, Self([c, d]): Self, Self([e, f]): Self) -> Self {
                     let Self([a, b]) = self;
                     Self([$times_plus(a, c, e), $times_plus(b, d, f)])
+                }
+
+                #[inline(always)]
+                fn firsts(self, Self([c, _]): Self) -> Self {
+                    Self([self.0[0], c])
+                }
+
+                #[inline(always)]
+                fn seconds(self, Self([_, d]): Self) -> Self {
+                    Self([self.0[1], d])
+                }
+
+                #[inline(always)]
+                fn first_second(self, Self([_, d]): Self) -> Self {
+                    Self([self.0[0], d])
+                }
+
+                #[inline(always)]
+                fn swapped(self) -> Self {
+                    let Self([a, b]) = self;
+                    Self([b, a])
                 }
 
                 $(#[inline(always)]

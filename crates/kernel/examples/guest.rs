@@ -12,7 +12,9 @@
 
 use std::sync::{LazyLock, Mutex};
 
-use keylet_rsa_kernel::{CrtParts, Kernel, PrivateKey, PublicKey};
+use keylet_kernel::{CrtParts, Kernel, PrivateKey, PublicKey, p256 as kernel_p256};
+use p256::ecdsa::signature::hazmat::PrehashVerifier;
+use p256::ecdsa::{Signature, VerifyingKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use rsa::hazmat::rsa_decrypt_and_check;
@@ -141,6 +143,37 @@ extern "C" fn decrypt_other(rounds: u32) {
         buffer[..c_len(bits)].fill(0);
         buffer[c_len(bits) - bytes.len()..c_len(bits)].copy_from_slice(&bytes);
     }
+}
+
+/// Reads `u1`, `u2`, `x`, `y` and `r`, and asks the kernel, as often as asked. Gives 1 when `r` is `x` of the sum,
+/// 2 when it is not, 0 when that is not known.
+#[unsafe(no_mangle)]
+extern "C" fn has_x(rounds: u32) -> u32 {
+    let buffer = BUFFER.lock().unwrap();
+    let [u1, u2, x, y, r] = numbers(&buffer[..]).map(|number| number.try_into().unwrap());
+    let mut answer = None;
+    for _ in 0..rounds {
+        answer = kernel_p256::has_x([u1, u2], [x, y], r);
+    }
+    match answer {
+        Some(true) => 1,
+        Some(false) => 2,
+        None => 0,
+    }
+}
+
+/// Reads a point, a hash and a signature, and asks the `p256` crate, as often as asked: 1 when the signature holds.
+#[unsafe(no_mangle)]
+extern "C" fn verify_other(rounds: u32) -> u32 {
+    let buffer = BUFFER.lock().unwrap();
+    let [point, hash, signature] = numbers(&buffer[..]);
+    let mut holds = false;
+    for _ in 0..rounds {
+        let key = VerifyingKey::from_sec1_bytes(point).unwrap();
+        let signature = Signature::from_slice(signature).unwrap();
+        holds = key.verify_prehash(hash, &signature).is_ok();
+    }
+    u32::from(holds)
 }
 
 fn c_len(bits: u32) -> usize {

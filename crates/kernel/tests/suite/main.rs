@@ -6,4 +6,5 @@ mod differential;
 mod hosts;
 mod keys;
 mod oaep;
+mod p256;
 mod support;

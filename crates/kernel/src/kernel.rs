@@ -105,7 +105,7 @@ fn split_public<V: Lanes>(size: Size, modulus: &[u32]) -> Box<dyn PublicOperatio
 /// Whether a vector type leaves the product of a multiply-add unrounded, in both lanes.
 ///
 /// The products have bits that a rounded one loses, and what is added leaves nothing else.
-fn fuses<V: Lanes>() -> bool {
+pub fn fuses<V: Lanes>() -> bool {
     // (2^b + 1) · (2^b - 1) = 2^2b - 1, and (2^b + 1)^2 = 2^2b + 2^(b+1) + 1.
     [27_u64, 30, 46].into_iter().all(|bits| {
         let power = f64::from_bits((1023 + bits) << 52);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use keylet_rsa_kernel::{CrtParts, PrivateKey};
+use keylet_kernel::{CrtParts, PrivateKey};
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
 use rsa::{BoxedUint, PrivateKey as RsaPrivateKey};
 use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, Store, TypedFunc};
@@ -153,6 +153,13 @@ impl Guest {
         self.read(x.len())
     }
 
+    /// Calls a function that reads the numbers and gives one.
+    pub fn ask(&mut self, name: &str, numbers: &[&[u8]], rounds: u32) -> u32 {
+        self.write(numbers);
+        let function = self.function::<u32, u32>(name);
+        function.call(&mut self.store, rounds).unwrap()
+    }
+
     fn function<P: wasmtime::WasmParams, R: wasmtime::WasmResults>(
         &mut self,
         name: &str,
@@ -166,7 +173,7 @@ pub fn module(relaxed: bool) -> Vec<u8> {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guest");
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["rustc", "--quiet", "--package", "keylet-rsa-kernel"])
+        .args(["rustc", "--quiet", "--package", "keylet-kernel"])
         .args(["--example", "guest", "--release"])
         .args(["--target", "wasm32-wasip2", "--target-dir"])
         .arg(&target);

@@ -47,6 +47,18 @@ pub fn add_product(sum: &mut [u32], a: &[u32], b: &[u32]) {
     }
 }
 
+/// `a + b`, for operands of one length; `None` when it has more words.
+pub fn plus(a: &[u32], b: &[u32]) -> Option<Zeroizing<Vec<u32>>> {
+    let mut carry = 0;
+    let words = a.iter().zip(b).map(|(a, b)| {
+        let total = u64::from(*a) + u64::from(*b) + carry;
+        carry = total >> 32;
+        low(total)
+    });
+    let sum = Zeroizing::new(words.collect());
+    (carry == 0).then_some(sum)
+}
+
 /// `2^(32·words) - number`.
 pub fn negative(number: &[u32]) -> Zeroizing<Vec<u32>> {
     let mut carry = 1;

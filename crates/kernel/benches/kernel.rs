@@ -1,4 +1,4 @@
-//! `cargo bench -p keylet-rsa-kernel`: what an operation costs in a host, beside the `rsa` crate
+//! `cargo bench -p keylet-kernel`: what an operation costs in a host, beside the `rsa` crate
 //! there and OpenSSL outside.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark ends where it cannot go on")]
@@ -9,6 +9,11 @@ mod support;
 
 use std::process::Command;
 
+use p256::ecdsa::signature::hazmat::PrehashSigner;
+use p256::ecdsa::{Signature, SigningKey};
+use p256::elliptic_curve::Generate;
+use p256::elliptic_curve::ops::{Invert, Reduce};
+use p256::{FieldBytes, NonZeroScalar, Scalar};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use rsa::PrivateKey as RsaPrivateKey;
@@ -73,6 +78,36 @@ fn main() {
         );
         println!("  public key taken   {load_public:>9.1}\n");
     }
+    signature(&module);
+}
+
+/// A signature of ECDSA on P-256: what the kernel does of it, and the whole by the `p256` crate.
+fn signature(module: &[u8]) {
+    let mut guest = Guest::new(module, Host::Fuses).unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(7);
+    let key = SigningKey::from(NonZeroScalar::generate_from_rng(&mut rng));
+    let hash = [9; 32];
+    let signature: Signature = key.sign_prehash(&hash).unwrap();
+    let (r, s) = signature.split_scalars();
+    let inverse = s.invert_vartime();
+    let u1 = <Scalar as Reduce<FieldBytes>>::reduce(&hash.into()) * *inverse;
+    let [u1, u2, r] = [u1, *r * *inverse, *r].map(|scalar| scalar.to_bytes());
+    let point = key.verifying_key().to_sec1_point(false);
+    let (x, y) = (point.x().unwrap(), point.y().unwrap());
+    let kernel = mean(10, |rounds| {
+        let holds = guest.ask("has_x", &[&u1, &u2, x, y, &r], rounds);
+        assert_eq!(holds, 1);
+    });
+    let other = mean(4, |rounds| {
+        let numbers: [&[u8]; 3] = [point.as_bytes(), &hash, &signature.to_bytes()];
+        assert_eq!(guest.ask("verify_other", &numbers, rounds), 1);
+    });
+    println!("ECDSA on P-256");
+    println!(
+        "  sum of multiples   {kernel:>9.1}  {:>6.2}",
+        kernel / other
+    );
+    println!("  p256 crate         {other:>9.1}");
 }
 
 /// Microseconds for a round, of the time that this thread was given.

@@ -7,6 +7,7 @@ use rand_core::SeedableRng;
 use rsa::PrivateKey as RsaPrivateKey;
 use rsa::hazmat::rsa_decrypt;
 
+use crate::p256;
 use crate::support::{Guest, Host, Parts, module};
 
 const ANY: u32 = 0;
@@ -81,6 +82,25 @@ fn the_public_operation_is_right_wherever_it_runs() {
             let mut guest = Guest::new(&RELAXED, host).unwrap();
             guest.load("load_public", &parts, 1);
             assert_eq!(guest.apply("apply", &expected, 1), input);
+        }
+    }
+}
+
+#[test]
+fn a_signature_on_p256_is_verified_where_the_host_fuses_and_not_known_elsewhere() {
+    let mut rng = ChaCha20Rng::seed_from_u64(12);
+    for (module, host, answers) in [
+        (&RELAXED, Host::Fuses, [1, 2]),
+        (&RELAXED, Host::Rounds, [0, 0]),
+        (&PLAIN, Host::Refuses, [0, 0]),
+    ] {
+        let mut guest = Guest::new(module, host).unwrap();
+        for _ in 0..20 {
+            let [u1, u2, x, y, r] = p256::random(&mut rng);
+            let other = [7; 32];
+            let right = guest.ask("has_x", &[&u1, &u2, &x, &y, &r], 1);
+            let wrong = guest.ask("has_x", &[&u1, &u2, &x, &y, &other], 1);
+            assert_eq!([right, wrong], answers, "{host:?}");
         }
     }
 }

@@ -19,6 +19,7 @@ mod lanes;
 mod limbs;
 mod montgomery;
 pub mod oaep;
+pub mod p256;
 mod private;
 mod public;
 mod simd;
