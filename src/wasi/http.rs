@@ -149,11 +149,18 @@ fn options(timeout: Option<u64>) -> RequestOptions {
 }
 
 fn fields(headers: &::http::HeaderMap) -> Fields {
-    let fields = Fields::new();
-    for (name, value) in headers {
-        let _ = fields.append(&name.as_str().to_owned(), &value.as_bytes().to_vec());
-    }
-    fields
+    let entries: Vec<(String, Vec<u8>)> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect();
+    Fields::from_list(&entries).unwrap_or_else(|_| {
+        // A host that refuses one header gets the others.
+        let fields = Fields::new();
+        for (name, value) in &entries {
+            let _ = fields.append(name, value);
+        }
+        fields
+    })
 }
 
 /// Hands over a body piece by piece until it ends or is not wanted any more.

@@ -31,15 +31,20 @@ pub fn heads_at_once(linker: &mut Linker<State>) -> Result<()> {
     Ok(())
 }
 
-/// Variables on every Spin since 2.0.
-pub fn variables_v2(linker: &mut Linker<State>) -> Result<()> {
-    linker
-        .instance("fermyon:spin/variables@2.0.0")?
-        .func_wrap_async("get", |store, (name,): (String,)| {
+/// Variables on every Spin since 2.0. They wait only where `is_slow`.
+pub fn variables_v2(linker: &mut Linker<State>, is_slow: bool) -> Result<()> {
+    let mut variables = linker.instance("fermyon:spin/variables@2.0.0")?;
+    if !is_slow {
+        return variables.func_wrap("get", |store, (name,): (String,)| {
             let state: &State = store.data();
-            let shared = Arc::clone(&state.shared);
-            Box::new(async move { Ok((variable(&shared, name).await,)) })
-        })
+            Ok((variable(&state.shared, name),))
+        });
+    }
+    variables.func_wrap_async("get", |store, (name,): (String,)| {
+        let state: &State = store.data();
+        let shared = Arc::clone(&state.shared);
+        Box::new(async move { Ok((slow_variable(&shared, name).await,)) })
+    })
 }
 
 /// Variables on Spin 4.1 and later, for components of WASI 0.3.
@@ -48,7 +53,7 @@ pub fn variables_v3(linker: &mut Linker<State>) -> Result<()> {
         .instance("spin:variables/variables@3.0.0")?
         .func_wrap_concurrent("get", |accessor, (name,): (String,)| {
             let shared = accessor.with(|mut access| Arc::clone(&access.get().shared));
-            Box::pin(async move { Ok((variable(&shared, name).await,)) })
+            Box::pin(async move { Ok((slow_variable(&shared, name).await,)) })
         })
 }
 
@@ -212,11 +217,15 @@ fn failed_v3<T>(result: anyhow::Result<T>) -> Result<T, StoreErrorV3> {
     result.map_err(|error| StoreErrorV3::Other(format!("{error:#}")))
 }
 
-async fn variable(shared: &Shared, name: String) -> Result<String, VariableError> {
-    shared.metrics.variable_read();
+async fn slow_variable(shared: &Shared, name: String) -> Result<String, VariableError> {
     if !shared.variable_takes.is_zero() {
         tokio::time::sleep(shared.variable_takes).await;
     }
+    variable(shared, name)
+}
+
+fn variable(shared: &Shared, name: String) -> Result<String, VariableError> {
+    shared.metrics.variable_read();
     let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if name.is_empty() || !name.chars().all(is_name) {
         return Err(VariableError::InvalidName(name));

@@ -7,16 +7,19 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use http::{Request, Response};
+use tokio::sync::oneshot;
 use wasmtime::component::{Component, GuestTaskId, Linker};
 use wasmtime::{
     Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy,
-    PoolingAllocationConfig, Result, Store, StoreContextMut,
+    PoolingAllocationConfig, Result, Store, StoreContextMut, format_err,
 };
 use wasmtime_wasi_http::handler::{
     HandlerState, Instance, ProxyHandler, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState,
     WorkerStatus,
 };
-use wasmtime_wasi_http::{WasiHttpView, p2, p3};
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::{WasiBody, WasiHttpView, p2, p3};
 
 use super::imports;
 use super::metrics::MOST_MEMORY;
@@ -45,12 +48,12 @@ pub enum World {
 
 impl World {
     /// The variables and the store of this world, beside WASI and WASI HTTP.
-    fn link(self, linker: &mut Linker<State>) -> Result<()> {
+    fn link(self, linker: &mut Linker<State>, shared: &Shared) -> Result<()> {
         wasmtime_wasi::p2::add_to_linker_async(linker)?;
         match self {
             Self::Wasip2 => {
                 p2::add_only_http_to_linker_async(linker)?;
-                imports::variables_v2(linker)?;
+                imports::variables_v2(linker, !shared.variable_takes.is_zero())?;
                 imports::key_value(linker)
             }
             Self::Wasip3 => {
@@ -102,13 +105,13 @@ pub struct Reuse {
 }
 
 /// A compiled component and its instances.
-pub struct Instances(ProxyHandler<Handler>);
+pub struct Instances(Kind);
 
-struct Handler {
-    engine: Engine,
-    component: ProxyPre<State>,
-    shared: Arc<Shared>,
-    reuse: Reuse,
+enum Kind {
+    /// WASI 0.2: each answers one request.
+    Once(Arc<Once>),
+    /// WASI 0.3: each answers as many as its limits allow.
+    Kept(ProxyHandler<Handler>),
 }
 
 impl Instances {
@@ -117,42 +120,122 @@ impl Instances {
     /// # Errors
     /// A component that does not compile, or that asks for what the world has not.
     pub fn new(world: World, component: &[u8], shared: Arc<Shared>, reuse: Reuse) -> Result<Self> {
-        let engine = Engine::new(&config(pooling())?).or_else(|error| {
+        let is_kept = world == World::Wasip3;
+        let engine = Engine::new(&config(pooling(), is_kept)?).or_else(|error| {
             // A pool wants some address space, a terabyte of it.
             tracing::warn!(%error, "memory is not reserved ahead");
-            Engine::new(&config(InstanceAllocationStrategy::OnDemand)?)
+            Engine::new(&config(InstanceAllocationStrategy::OnDemand, is_kept)?)
         })?;
         let component = Component::new(&engine, component)?;
         let mut linker = Linker::new(&engine);
-        world.link(&mut linker)?;
-        if shared.sends_head_at_once && world != World::Wasip3 {
+        world.link(&mut linker, &shared)?;
+        if shared.sends_head_at_once && !is_kept {
             imports::heads_at_once(&mut linker)?;
         }
         let instance = linker
             .instantiate_pre(&component)
             .map_err(|error| error.context("it is for another world: see --world"))?;
-        let component = match world {
-            World::Wasip2 | World::Wasi => ProxyPre::P2(p2::bindings::ProxyPre::new(instance)?),
-            World::Wasip3 => ProxyPre::P3(p3::bindings::ServicePre::new(instance)?),
-        };
-        Ok(Self(ProxyHandler::new(Handler {
+        if is_kept {
+            return Ok(Self(Kind::Kept(ProxyHandler::new(Handler {
+                engine,
+                component: ProxyPre::P3(p3::bindings::ServicePre::new(instance)?),
+                shared,
+                reuse,
+            }))));
+        }
+        Ok(Self(Kind::Once(Arc::new(Once {
             engine,
-            component,
+            component: p2::bindings::ProxyPre::new(instance)?,
             shared,
-            reuse,
-        })))
+        }))))
     }
 
     /// Hands a request to an instance.
     ///
     /// # Errors
     /// A trap, or an instance that ends without an answer.
-    pub async fn handle(
-        &self,
-        request: wasmtime_wasi_http::handler::Request,
-    ) -> Result<wasmtime_wasi_http::handler::Response> {
-        self.0.handle((), request).await
+    pub async fn handle(&self, request: Request<WasiBody>) -> Result<Response<WasiBody>> {
+        match &self.0 {
+            Kind::Once(instances) => instances.handle(request).await,
+            Kind::Kept(instances) => instances.handle((), request).await,
+        }
     }
+}
+
+/// A store with what every instance has.
+fn store(engine: &Engine, shared: &Arc<Shared>) -> Store<State> {
+    let mut store = Store::new(engine, State::new(shared));
+    store.limiter(|state| &mut state.memory);
+    if shared.is_timed {
+        store.call_hook(|mut context, hook| {
+            let state = context.data_mut();
+            state.stopwatch.turn(hook, &state.shared.metrics);
+            Ok(())
+        });
+    }
+    store
+}
+
+/// Reports an instance that failed, unless the host is stopping.
+fn report(shared: &Shared, error: &wasmtime::Error) {
+    if !shared.is_stopping.load(Ordering::Relaxed) {
+        tracing::error!(error = format!("{error:#}"), "an instance failed");
+    }
+}
+
+/// Instances that answer one request each.
+struct Once {
+    engine: Engine,
+    component: p2::bindings::ProxyPre<State>,
+    shared: Arc<Shared>,
+}
+
+impl Once {
+    async fn handle(self: &Arc<Self>, request: Request<WasiBody>) -> Result<Response<WasiBody>> {
+        let (sender, receiver) = oneshot::channel();
+        let this = Arc::clone(self);
+        // A task of its own: it goes on once the head of its answer is sent, and when the client is gone.
+        let running = tokio::spawn(async move {
+            let mut store = store(&this.engine, &this.shared);
+            let result = this.run(&mut store, request, sender).await;
+            if let Err(error) = &result {
+                report(&this.shared, error);
+            }
+            // The answer leaves before the instance's memory is cleaned.
+            tokio::task::yield_now().await;
+            result
+        });
+        match receiver.await {
+            Ok(answer) => Ok(answer.map_err(|code| format_err!("{code}"))?),
+            Err(_) => {
+                running.await??;
+                Err(format_err!("the instance gave no answer"))
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        store: &mut Store<State>,
+        request: Request<WasiBody>,
+        answer: oneshot::Sender<Result<Response<WasiBody>, ErrorCode>>,
+    ) -> Result<()> {
+        let mut http = store.data_mut().http();
+        let request = http.new_incoming_request(Scheme::Http, request)?;
+        let answer = http.new_response_outparam(answer)?;
+        let proxy = self.component.instantiate_async(&mut *store).await?;
+        store.data_mut().requests += 1;
+        let handler = proxy.wasi_http_incoming_handler();
+        handler.call_handle(store, request, answer).await
+    }
+}
+
+/// Makes instances that answer several requests.
+struct Handler {
+    engine: Engine,
+    component: ProxyPre<State>,
+    shared: Arc<Shared>,
+    reuse: Reuse,
 }
 
 impl HandlerState for Handler {
@@ -161,15 +244,7 @@ impl HandlerState for Handler {
     type WorkerState = Limits;
 
     async fn instantiate(&self) -> Result<Instance<State, Expiration, Limits>> {
-        let mut store = Store::new(&self.engine, State::new(&self.shared));
-        store.limiter(|state| &mut state.memory);
-        if self.shared.is_timed {
-            store.call_hook(|mut context, hook| {
-                let state = context.data_mut();
-                state.stopwatch.turn(hook, &state.shared.metrics);
-                Ok(())
-            });
-        }
+        let mut store = store(&self.engine, &self.shared);
         let proxy = self.component.instantiate_async(&mut store).await?;
         Ok(Instance {
             store,
@@ -244,11 +319,8 @@ impl WorkerState for Limits {
     }
 
     fn drop(&self, store: Store<State>, result: Result<()>) {
-        let is_stopping = store.data().shared.is_stopping.load(Ordering::Relaxed);
-        if let Err(error) = result
-            && !is_stopping
-        {
-            tracing::error!(error = format!("{error:#}"), "an instance failed");
+        if let Err(error) = result {
+            report(&store.data().shared, &error);
         }
     }
 }
@@ -270,9 +342,12 @@ fn pooling() -> InstanceAllocationStrategy {
     InstanceAllocationStrategy::Pooling(pool)
 }
 
-fn config(allocation: InstanceAllocationStrategy) -> Result<Config> {
+/// Where instances answer one request each, nothing is kept of which call is under way: that takes a tenth of a
+/// licence's time.
+fn config(allocation: InstanceAllocationStrategy, is_concurrent: bool) -> Result<Config> {
     let mut config = Config::new();
     config.allocation_strategy(allocation);
+    config.concurrency_support(is_concurrent);
     // A machine without a home directory has no cache, and compiles each time.
     match Cache::new(CacheConfig::new()) {
         Ok(cache) => {
