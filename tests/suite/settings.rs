@@ -346,6 +346,43 @@ fn a_broken_configuration_refuses_licences_and_points_to_the_health_page() {
 }
 
 #[test]
+fn a_credential_that_is_wrong_refuses_the_licences_of_its_own_certificate() {
+    let mut list: serde_json::Value =
+        serde_json::from_str(&variables()["fairplay_credentials"]).unwrap();
+    for credential in list.as_array_mut().unwrap() {
+        credential["private_key"] = "%%%".into();
+    }
+    let list = list.to_string();
+    let invalid = (503, Some("configuration_invalid".to_owned()));
+    for (variable, value, [of_single, of_list]) in [
+        (
+            "fairplay_private_key",
+            "%%%",
+            [invalid.clone(), (200, None)],
+        ),
+        (
+            "fairplay_credentials",
+            list.as_str(),
+            [(200, None), invalid.clone()],
+        ),
+        ("fairplay_credentials", "[{", [(200, None), invalid.clone()]),
+    ] {
+        let server = serve(&variables_with(&[(variable, value)]));
+        let ask = |name: &str| {
+            let answer = post_spc(&server, &fixture(&format!("spc/{name}.bin")));
+            let code = answer.header("x-keylet-code").map(ToOwned::to_owned);
+            (answer.status, code)
+        };
+        assert_eq!(ask("v1"), of_single, "{variable}");
+        assert_eq!(ask("bundle-v1"), of_list, "{variable}");
+        // Nobody knows whose it is.
+        assert_eq!(ask("bad-certificate"), invalid, "{variable}");
+        assert_eq!(get(&server, "/healthz").status, 503, "{variable}");
+        server.stop();
+    }
+}
+
+#[test]
 fn without_a_certificate_fairplay_is_off() {
     let server = serve(&variables_with(&[
         ("fairplay_certificate", ""),

@@ -8,7 +8,7 @@ use http::Request;
 use keylet_cli::built_in;
 use keylet_cli::device::{Duration, Licence, Secrets};
 use keylet_cli::fixtures::variables;
-use keylet_host::{Options, Provided, Reuse, Server, World};
+use keylet_host::{AsSpin, Options, Provided, Reuse, Server, World};
 
 use crate::support::{
     WORLDS, fixture, get, in_every_world, post_spc, send, serve, serve_in, token, variables_with,
@@ -257,15 +257,17 @@ fn a_client_that_does_not_read_is_given_up() {
 
 #[test]
 fn a_licence_reads_what_it_needs_and_one_variable_where_that_holds_all() {
-    let count = |variables: &Provided| {
+    let count = |variables: &Provided, spc: &str| {
         let server = serve(variables);
-        let answer = post_spc(&server, &fixture("spc/v1.bin"));
+        let answer = post_spc(&server, &fixture(&format!("spc/{spc}.bin")));
         assert_eq!(answer.status, 200);
         let read = server.metrics().variables_read();
         server.stop();
         read
     };
-    assert_eq!(count(&variables()), 14);
+    assert_eq!(count(&variables(), "v1"), 13);
+    // Of another credential, the list in place of what the first one's secrets are in.
+    assert_eq!(count(&variables(), "bundle-v1"), 12);
     let all: serde_json::Map<String, serde_json::Value> = variables()
         .into_iter()
         .map(|(name, value)| {
@@ -276,7 +278,33 @@ fn a_licence_reads_what_it_needs_and_one_variable_where_that_holds_all() {
         .collect();
     let settings = serde_json::Value::Object(all).to_string();
     let one: Provided = [("settings".to_owned(), settings)].into_iter().collect();
-    assert_eq!(count(&one), 1);
+    assert_eq!(count(&one, "v1"), 1);
+}
+
+#[test]
+fn an_instance_of_wasi_0_3_asks_for_variables_at_the_same_time() {
+    let each = time::Duration::from_millis(100);
+    let licence = |world| {
+        let application = built_in(world, variables()).unwrap();
+        let options = Options {
+            as_spin: AsSpin {
+                variable_takes: each,
+                ..keylet_e2e::quiet().as_spin
+            },
+            ..keylet_e2e::quiet()
+        };
+        let server = Server::start(application, &options).unwrap();
+        let started = Instant::now();
+        assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
+        let took = started.elapsed();
+        server.stop();
+        took
+    };
+    // One after the other, thirteen of them.
+    assert!(licence(World::Wasip2) > each * 12);
+    // `settings`, then all that need no other, then what these say is needed.
+    let took = licence(World::Wasip3);
+    assert!(took < each * 7, "{took:?}");
 }
 
 #[test]
