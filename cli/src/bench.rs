@@ -234,6 +234,16 @@ pub struct Environment {
     pub openssl: String,
 }
 
+impl Environment {
+    fn here(openssl: String) -> Self {
+        Self {
+            keylet: env!("CARGO_PKG_VERSION"),
+            processors: std::thread::available_parallelism().ok().map(Into::into),
+            openssl,
+        }
+    }
+}
+
 /// Everything that was measured.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
@@ -265,6 +275,8 @@ pub struct Plan {
     pub seconds: Duration,
     /// How many licences at the end, of instances that are used again.
     pub soak: u64,
+    /// A server elsewhere that has the fixtures' settings: it alone is measured, with connections at once.
+    pub url: Option<String>,
 }
 
 impl Plan {
@@ -278,14 +290,15 @@ impl Plan {
             "no world that is measured uses an instance again"
         );
         let requests = Requests::new()?;
+        if let Some(url) = &self.url {
+            return self.measure_elsewhere(url, &requests);
+        }
         let openssl_version = openssl_version();
         let has_openssl = openssl_version.is_ok();
         let mut report = Report {
-            environment: Environment {
-                keylet: env!("CARGO_PKG_VERSION"),
-                processors: std::thread::available_parallelism().ok().map(Into::into),
-                openssl: openssl_version.unwrap_or_else(|reason| format!("none: {reason}")),
-            },
+            environment: Environment::here(
+                openssl_version.unwrap_or_else(|reason| format!("none: {reason}")),
+            ),
             ..Report::default()
         };
         let mut openssl = Vec::new();
@@ -310,6 +323,22 @@ impl Plan {
                     .cloned()
             })
             .collect();
+        Ok(report)
+    }
+
+    /// A host that runs already.
+    fn measure_elsewhere(&self, url: &str, requests: &Requests) -> Result<Report> {
+        let mut report = Report {
+            environment: Environment::here("not asked".to_owned()),
+            ..Report::default()
+        };
+        Player::new(url)?
+            .ask(requests.request(CASES[0])?, 200)
+            .context("the server has to have the settings of fixtures/variables.env")?;
+        for connections in &self.connections {
+            let measured = self.at_once("url", *connections, url, requests)?;
+            report.throughput.push(measured);
+        }
         Ok(report)
     }
 
@@ -363,7 +392,7 @@ impl Plan {
         let began = Instant::now();
         let server = setup.start(true)?;
         let ready = began.elapsed();
-        let player = Player::new(&server)?;
+        let player = Player::new(&server.url())?;
         let began = Instant::now();
         player.ask(requests.request(CASES[0])?, 200)?;
         let first = microseconds(began);
@@ -381,10 +410,10 @@ impl Plan {
             // In turns, so that all of them see the same minutes.
             for _ in 0..self.batches() {
                 for (case, samples) in &mut cases {
-                    player.ask_batch(200, || requests.request(*case), samples)?;
+                    player.ask_batch(&server, 200, || requests.request(*case), samples)?;
                 }
                 for (_, (_, status, request), samples) in &mut stages {
-                    player.ask_batch(*status, || Ok(request.clone()), samples)?;
+                    player.ask_batch(&server, *status, || Ok(request.clone()), samples)?;
                 }
             }
             ask_openssl();
@@ -414,11 +443,14 @@ impl Plan {
         server.stop();
 
         let server = setup.start(false)?;
-        Player::new(&server)?.ask(requests.request(CASES[0])?, 200)?;
+        Player::new(&server.url())?.ask(requests.request(CASES[0])?, 200)?;
         for connections in &self.connections {
-            report
-                .throughput
-                .push(self.at_once(setup, *connections, &server, requests)?);
+            report.throughput.push(self.at_once(
+                setup.name,
+                *connections,
+                &server.url(),
+                requests,
+            )?);
         }
         report.hosts.push(Host {
             setup: setup.name,
@@ -437,9 +469,9 @@ impl Plan {
     /// As many licences as come in the time, on connections of their own.
     fn at_once(
         &self,
-        setup: Setup,
+        setup: &'static str,
         connections: usize,
-        server: &Server,
+        server: &str,
         requests: &Requests,
     ) -> Result<Throughput> {
         let is_over = AtomicBool::new(false);
@@ -465,7 +497,7 @@ impl Plan {
         let elapsed = began.elapsed().as_secs_f64();
         let times = times.concat();
         Ok(Throughput {
-            setup: setup.name,
+            setup,
             connections,
             per_second: f64::from(u32::try_from(times.len())?) / elapsed,
             microseconds: Times::from_samples(times)?,
@@ -479,7 +511,7 @@ impl Plan {
             let asked = AtomicU64::new(0);
             std::thread::scope(|scope| {
                 let workers = scoped(scope, SOAKING, || {
-                    let player = Player::new(&server)?;
+                    let player = Player::new(&server.url())?;
                     while asked.fetch_add(1, Ordering::Relaxed) < number {
                         player.ask(requests.request(CASES[0])?, 200)?;
                     }
@@ -531,18 +563,16 @@ struct Samples {
 }
 
 /// A client, on a connection of its own.
-struct Player<'s> {
+struct Player {
     client: Client,
     url: String,
-    server: &'s Server,
 }
 
-impl<'s> Player<'s> {
-    fn new(server: &'s Server) -> Result<Self> {
+impl Player {
+    fn new(server: &str) -> Result<Self> {
         Ok(Self {
             client: Client::new(LONGEST, None)?,
-            url: format!("{}/fairplay", server.url()),
-            server,
+            url: format!("{}/fairplay", server.trim_end_matches('/')),
         })
     }
 
@@ -559,11 +589,12 @@ impl<'s> Player<'s> {
     /// Some requests, one after the other.
     fn ask_batch(
         &self,
+        server: &Server,
         expected: u16,
         request: impl Fn() -> Result<Request<Vec<u8>>>,
         samples: &mut Samples,
     ) -> Result<()> {
-        let before = self.server.metrics().guest_seconds();
+        let before = server.metrics().guest_seconds();
         for _ in 0..BATCH {
             let request = request()?;
             let began = Instant::now();
@@ -571,7 +602,7 @@ impl<'s> Player<'s> {
             samples.whole.push(microseconds(began));
         }
         let batch = f64::from(u32::try_from(BATCH)?);
-        let guest = self.server.metrics().guest_seconds() - before;
+        let guest = server.metrics().guest_seconds() - before;
         samples.guest.push(guest * 1e6 / batch);
         Ok(())
     }

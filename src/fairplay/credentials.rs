@@ -79,7 +79,7 @@ pub enum ApplicationSecret {
     Missing,
 }
 
-/// Every credential of a deployment. Variables are read, and credentials decoded, when a request needs them: what is
+/// All credentials of a deployment. Variables are read, and credentials decoded, when a request needs them: what is
 /// wrong with one credential refuses the licences of its own certificate.
 #[derive(Default)]
 pub struct Credentials {
@@ -149,16 +149,11 @@ impl Credentials {
         }
         if found.is_none() {
             let list = self.list(platform).await?;
-            let entries = || {
-                single
-                    .into_iter()
-                    .chain(list.iter().flat_map(|list| &list.entries))
-            };
-            found = entries()
+            found = entries(single, list)
                 .find_map(|entry| Some((entry, entry.position(hash)?)))
                 .or_else(|| {
-                    let entry = entries().find(|entry| entry.has_bundle_hash(hash))?;
-                    Some((entry, 0))
+                    let mut entries = entries(single, list);
+                    Some((entries.find(|entry| entry.has_bundle_hash(hash))?, 0))
                 });
         }
         let Some((entry, index)) = found else {
@@ -220,10 +215,7 @@ impl Credentials {
             ));
         }
         let mut all: Vec<&Credential> = Vec::new();
-        for entry in single
-            .into_iter()
-            .chain(list.iter().flat_map(|list| &list.entries))
-        {
+        for entry in entries(single, list) {
             match entry.credential(platform).await {
                 Ok(credential) => {
                     problems.extend(entry.collisions(credential, &all));
@@ -254,10 +246,7 @@ impl Credentials {
         let single = self.single(platform).await?;
         let list = self.list(platform).await?;
         let mut problems = Vec::new();
-        for entry in single
-            .into_iter()
-            .chain(list.iter().flat_map(|list| &list.entries))
-        {
+        for entry in entries(single, list) {
             if !entry.credential(platform).await?.is_sound(rng) {
                 let kind = SettingErrorKind::Malformed;
                 let reason = "it is not a sound RSA key";
@@ -270,6 +259,15 @@ impl Credentials {
             Err(SettingsError::Invalid(problems))
         }
     }
+}
+
+/// In the order of the configuration.
+fn entries<'c>(
+    single: Option<&'c Entry>,
+    list: Option<&'c List>,
+) -> impl Iterator<Item = &'c Entry> {
+    let listed = list.into_iter().flat_map(|list| &list.entries);
+    single.into_iter().chain(listed)
 }
 
 impl List {

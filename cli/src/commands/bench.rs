@@ -18,6 +18,7 @@ Examples:
   keylet bench
   keylet bench --world wasip3 --rounds 2000 --connections 1,8
   keylet bench --world wasip3 --soak 1000000
+  keylet bench --url http://127.0.0.1:3000 --connections 1,8
   keylet bench --json
 ";
 
@@ -45,6 +46,9 @@ pub struct Arguments {
     /// Licences at the end, of an instance that is used again, to see what becomes of its memory
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     soak: u32,
+    /// A server elsewhere, with the settings of fixtures/variables.env: licences on several connections at once
+    #[arg(long, value_name = "URL", conflicts_with_all = ["worlds", "rounds", "soak"])]
+    url: Option<String>,
     /// The results as JSON
     #[arg(long)]
     json: bool,
@@ -64,13 +68,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         connections: connections.map(usize::try_from).collect::<Result<_, _>>()?,
         seconds: arguments.seconds,
         soak: arguments.soak.into(),
+        url: arguments.url.clone(),
     };
     let report = while_waiting("measuring", || plan.run())?;
     if arguments.json {
         return print(&report);
     }
     // Whoever reads may stop reading.
-    let _ = show(&report);
+    let _ = match &arguments.url {
+        Some(_) => show_at_once(&report, "the clients are on this machine"),
+        None => show(&report),
+    };
     Ok(())
 }
 
@@ -142,18 +150,12 @@ fn show(report: &Report) -> std::io::Result<()> {
             to_openssl(one.spc, one.step_microseconds),
         )?;
     }
-    writeln!(
-        out,
-        "\nLicences at once, SPC v1, HS256; the host has one thread, and the clients are on the same machine\n\n{:<14}{:>12}{:>12}{:>12}{:>12}",
-        "", "connections", "a second", "p50, us", "p99, us"
+    drop(out);
+    show_at_once(
+        report,
+        "the host has one thread, and the clients are on the same machine",
     )?;
-    for one in &report.throughput {
-        writeln!(
-            out,
-            "{:<14}{:>12}{:>12.0}{:>12.0}{:>12.0}",
-            one.setup, one.connections, one.per_second, one.microseconds.p50, one.microseconds.p99
-        )?;
-    }
+    let mut out = std::io::stdout().lock();
     writeln!(
         out,
         "\n{:<14}{:>15}{:>16}{:>20}{:>24}",
@@ -179,6 +181,23 @@ fn show(report: &Report) -> std::io::Result<()> {
             out,
             "\n{}: {} licences, {:.0} a second; after the first thousand and at the end, an instance had at most {early} and {late} bytes{process}",
             one.setup, one.licences, one.per_second
+        )?;
+    }
+    Ok(())
+}
+
+fn show_at_once(report: &Report, remark: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "\nLicences at once, SPC v1, HS256; {remark}\n\n{:<14}{:>12}{:>12}{:>12}{:>12}",
+        "", "connections", "a second", "p50, us", "p99, us"
+    )?;
+    for one in &report.throughput {
+        writeln!(
+            out,
+            "{:<14}{:>12}{:>12.0}{:>12.0}{:>12.0}",
+            one.setup, one.connections, one.per_second, one.microseconds.p50, one.microseconds.p99
         )?;
     }
     Ok(())
