@@ -78,7 +78,7 @@ mod tests {
             ("fairplay_certificate", "%"),
             (
                 "fairplay_private_key",
-                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----",
+                include_str!("../../fixtures/credentials/sdk4-encrypted.pem"),
             ),
         ];
         const POLICIES: &[(&str, &str)] = &[("policies", "[]")];
