@@ -15,7 +15,7 @@ use rand_core::Rng;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::device::{read, secret, write_secret};
+use super::device::{back_up, read, secret, write_secret};
 use crate::configured;
 use crate::credentials::export::{self, Format};
 use crate::credentials::files::{Found, Group, Reader, wrong_ask};
@@ -128,7 +128,8 @@ pub struct Import {
     /// File to write to, for its owner only; without it, standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Overwrite the file
+    /// Overwrite a file whose other content is not kept. A copy of it stays, as of every file that is changed, with
+    /// `.bak` at the end of its name
     #[arg(long)]
     force: bool,
     /// Store private keys decrypted: deriving a key from a password costs every cold start of the server. Vault and
@@ -355,7 +356,7 @@ impl Import {
             let kept = export::names(self.format, existing);
             for (name, value) in trial(id) {
                 if kept.contains(&name) {
-                    eprintln!("{name}: it is there already, and stays; --force writes all anew");
+                    eprintln!("{name}: it is there already, and stays");
                 } else {
                     variables.insert(name, value);
                 }
@@ -366,8 +367,13 @@ impl Import {
             self.format,
             existing.as_deref().map(String::as_str),
         );
+        let place = self.out.as_deref().unwrap_or(Path::new("standard output"));
+        let text = text.with_context(|| place.display().to_string())?;
         match &self.out {
             Some(path) => {
+                if let Some(copy) = back_up(path)? {
+                    eprintln!("{}: the file as it was", copy.display());
+                }
                 write_secret(path, text.as_bytes())?;
                 eprintln!("{}: {} variables", path.display(), variables.len());
             }
@@ -381,18 +387,17 @@ impl Import {
 
     /// The present content of the output file, where the format keeps it.
     fn existing(&self) -> Result<Option<Zeroizing<String>>> {
-        let Some(path) = self
-            .out
-            .as_deref()
-            .filter(|path| path.exists() && !self.force)
-        else {
+        let Some(path) = self.out.as_deref().filter(|path| path.exists()) else {
             return Ok(None);
         };
-        ensure!(
-            self.format.keeps_others(),
-            "{} is there already; --force overwrites it",
-            path.display()
-        );
+        if !self.format.keeps_others() {
+            ensure!(
+                self.force,
+                "{} is there already; --force overwrites it, and leaves a copy",
+                path.display()
+            );
+            return Ok(None);
+        }
         let existing = text(path)?;
         if self.format == Format::Settings {
             // Another file is not overwritten.

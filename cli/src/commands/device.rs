@@ -14,6 +14,7 @@ use keylet::fairplay::client::PlaybackState;
 use keylet::fairplay::spc::Version;
 use keylet::fairplay::tag::Tag;
 use keylet::licence::{self, LicenceServer};
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::client::{Client, Failure};
@@ -318,24 +319,44 @@ fn write(path: &Path, content: &[u8]) -> Result<()> {
     fs::write(path, content).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Writes a file that only its owner reads; `-` is standard output.
+/// Writes a file that only its owner reads, whole or not at all; `-` is standard output.
 pub fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
     if path == Path::new(STANDARD) {
         return write(path, content);
     }
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(path)
+    let writing = || format!("writing {}", path.display());
+    // Where it leads, if it is a link.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if path.exists() && !path.is_file() {
+        return fs::write(&path, content).with_context(writing);
+    }
+    // The file is there whole, or as it was: a new one takes its place.
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    NamedTempFile::new_in(directory)
         .and_then(|mut file| {
-            // One that was there keeps its mode.
-            #[cfg(unix)]
-            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-            file.write_all(content)
+            file.write_all(content)?;
+            file.as_file().sync_all()?;
+            Ok(file.persist(&path)?)
         })
-        .with_context(|| format!("writing {}", path.display()))
+        .with_context(writing)?;
+    Ok(())
+}
+
+/// Copies a file that is about to be changed, for its owner only. Returns the copy's path; `None` where there is no
+/// file.
+pub fn back_up(path: &Path) -> Result<Option<PathBuf>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut copy = path.as_os_str().to_owned();
+    copy.push(".bak");
+    let copy = PathBuf::from(copy);
+    let content = Zeroizing::new(fs::read(path).with_context(|| path.display().to_string())?);
+    write_secret(&copy, &content)?;
+    Ok(Some(copy))
 }
 
 pub fn print(document: &impl serde::Serialize) -> Result<()> {

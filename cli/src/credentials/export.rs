@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use keylet::fairplay::credentials::{
     ASK, CERTIFICATE, CREDENTIALS, PRIVATE_KEY, PRIVATE_KEY_PASSWORD,
@@ -10,7 +11,9 @@ use keylet::fairplay::credentials::{
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use keylet_host::{ENVIRONMENT_PREFIX, Provided};
+use keylet_host::Provided;
+
+use super::env_file::{self, EnvFile};
 
 /// Where variables go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -43,18 +46,25 @@ impl Format {
 }
 
 /// The variables in a format. `existing` is the present content of the output file.
-pub fn write(variables: &Provided, format: Format, existing: Option<&str>) -> Zeroizing<String> {
+///
+/// # Errors
+/// A file that its reader does not read, a value that it would not read back.
+pub fn write(
+    variables: &Provided,
+    format: Format,
+    existing: Option<&str>,
+) -> Result<Zeroizing<String>> {
     let variables: BTreeMap<&str, &str> = variables
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
-    Zeroizing::new(match format {
-        Format::Env => env(&variables, existing.unwrap_or_default()),
+    Ok(Zeroizing::new(match format {
+        Format::Env => return env(&variables, existing.unwrap_or_default()),
         Format::Spin => spin(&variables),
         Format::Vault => vault(&complete(variables)),
         Format::Kubernetes => kubernetes(&complete(variables)),
         Format::Settings => settings(&variables, existing.unwrap_or_default()),
-    })
+    }))
 }
 
 /// The names of the variables that a file of a format has.
@@ -64,13 +74,12 @@ pub fn names(format: Format, existing: &str) -> Vec<String> {
             let members: Map<String, Value> = serde_json::from_str(existing).unwrap_or_default();
             members.into_iter().map(|(name, _)| name).collect()
         }
-        Format::Env => dotenvy::from_read_iter(existing.as_bytes())
-            .flatten()
-            .filter(|(_, value)| !value.is_empty())
-            .filter_map(|(name, _)| {
-                Some(name.strip_prefix(ENVIRONMENT_PREFIX)?.to_ascii_lowercase())
-            })
-            .collect(),
+        Format::Env => {
+            let file = EnvFile::parse(existing);
+            let file = file.iter().flat_map(EnvFile::variables);
+            let set = file.filter(|(_, value)| !value.is_empty());
+            set.map(|(name, _)| name).collect()
+        }
         // Their files are written anew.
         Format::Spin | Format::Vault | Format::Kubernetes => Vec::new(),
     }
@@ -107,33 +116,24 @@ const OF_CREDENTIALS: [&str; 5] = [
     CREDENTIALS,
 ];
 
-/// The variable that a line of a `.env` file sets.
-fn variable(line: &str) -> Option<String> {
-    let (name, _) = (line.trim_start().strip_prefix(ENVIRONMENT_PREFIX)?).split_once('=')?;
-    Some(name.to_ascii_lowercase())
-}
-
-fn env(variables: &BTreeMap<&str, &str>, existing: &str) -> String {
-    let mut text = String::new();
-    for line in existing.lines() {
-        let is_ours = |name: String| {
-            variables.contains_key(name.as_str()) || OF_CREDENTIALS.contains(&name.as_str())
-        };
-        if !variable(line).is_some_and(is_ours) {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
+fn env(variables: &BTreeMap<&str, &str>, existing: &str) -> Result<Zeroizing<String>> {
+    let mut file = EnvFile::parse(existing)?;
+    let is_replaced = |name: &str| variables.contains_key(name) || OF_CREDENTIALS.contains(&name);
+    file.remove(is_replaced);
     for (name, value) in variables {
-        // Both a shell and the reader of such files go on after a quote that is escaped outside.
-        let value = value.replace('\'', r"'\''");
-        let _ = writeln!(
-            text,
-            "{ENVIRONMENT_PREFIX}{}='{value}'",
-            name.to_ascii_uppercase()
-        );
+        file.push(name, value)?;
     }
-    text
+    let text = file.text();
+    let others = |text: &str| -> Result<Vec<(String, String)>> {
+        let mut all = env_file::read_all(text)?;
+        all.retain(|(name, _)| !env_file::variable(name).is_some_and(|name| is_replaced(&name)));
+        Ok(all)
+    };
+    ensure!(
+        others(existing)? == others(&text)?,
+        "another variable of the file would be read as something else"
+    );
+    Ok(text)
 }
 
 fn spin(variables: &BTreeMap<&str, &str>) -> String {

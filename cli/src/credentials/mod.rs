@@ -5,6 +5,7 @@
 //! the portal asks for.
 
 pub mod decrypt;
+mod env_file;
 pub mod export;
 pub mod files;
 pub mod request;

@@ -783,3 +783,188 @@ fn three_commands_lead_from_files_to_a_licence() {
         "{said}"
     );
 }
+
+/// Passwords that quoting may get wrong.
+const ODD_PASSWORDS: [&str; 30] = [
+    "\\",
+    "a\\",
+    "a\\\\",
+    "\\'",
+    "'\\'",
+    "'",
+    "''",
+    "it's",
+    "\"",
+    "\"\"",
+    "a\"b'c",
+    "$HOME",
+    "${A}",
+    "$(id)",
+    "`id`",
+    "a b",
+    " a",
+    "a ",
+    "#",
+    "a #b",
+    "!",
+    "\\n",
+    "\\$",
+    "\\\"",
+    "%s",
+    "a=b",
+    "~",
+    "ü",
+    "a;b",
+    "&&|<>*?[]{}()",
+];
+
+#[test]
+fn an_import_leaves_the_rest_of_a_file_as_it_was() {
+    let directory = Directory::new("credentials-env");
+    let here = directory.0.as_path();
+    make_development(here, "4", "dev", &[]);
+    let file = |name: &str| std::fs::read_to_string(here.join("dev").join(name)).unwrap();
+    let before = format!(
+        "# mine\nSPIN_VARIABLE_FAIRPLAY_PRIVATE_KEY=\"{}\"\nOTHER='two\nlines' # a remark\n\
+         export SPIN_VARIABLE_TOKEN_ISSUER=me\nSPIN_VARIABLE_CONTENT_KEYS='[1]'\nSPIN_VARIABLE_SERVER_SECRET=\"s\"",
+        file("privatekey.pem")
+    );
+    let out = here.join(".env");
+    for force in [&[][..], &["--force"]] {
+        std::fs::write(&out, &before).unwrap();
+        let arguments = [&["dev", "--trial", "movie", "--out", ".env"], force].concat();
+        let imported = import(here, &arguments, "");
+        let said = String::from_utf8_lossy(&imported.stderr).into_owned();
+        assert!(imported.status.success(), "{said}");
+        assert!(said.contains(".env.bak"), "{said}");
+        assert_eq!(
+            std::fs::read_to_string(here.join(".env.bak")).unwrap(),
+            before
+        );
+        let text = std::fs::read_to_string(&out).unwrap();
+        assert!(
+            text.starts_with("# mine\nOTHER='two\nlines' # a remark\nexport SPIN_"),
+            "{text}"
+        );
+        let read: Vec<(String, String)> = dotenvy::from_path_iter(&out)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        let value = |name: &str| {
+            let mut found = read.iter().filter(|(known, _)| known == name);
+            let (_, value) = found.next().unwrap();
+            assert!(found.next().is_none(), "{name} is there twice");
+            value.as_str()
+        };
+        assert_eq!(value("OTHER"), "two\nlines");
+        assert_eq!(value("SPIN_VARIABLE_TOKEN_ISSUER"), "me");
+        assert_eq!(value("SPIN_VARIABLE_CONTENT_KEYS"), "[1]");
+        assert_eq!(value("SPIN_VARIABLE_SERVER_SECRET"), "s");
+        assert!(!value("SPIN_VARIABLE_FAIRPLAY_PRIVATE_KEY").is_empty());
+        #[cfg(unix)]
+        for name in [".env", ".env.bak"] {
+            let mode = std::fs::metadata(here.join(name)).unwrap().permissions();
+            let mode = std::os::unix::fs::PermissionsExt::mode(&mode);
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+    }
+
+    // What Spin does not read is not touched.
+    let broken = "SPIN_VARIABLE_TOKEN_ISSUER=me\nMIICdQIBADANBgkq hkiG\n";
+    std::fs::write(&out, broken).unwrap();
+    let imported = import(here, &["dev", "--out", ".env", "--force"], "");
+    let said = String::from_utf8_lossy(&imported.stderr).into_owned();
+    assert!(!imported.status.success());
+    assert!(said.contains(".env: line 2 "), "{said}");
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), broken);
+}
+
+#[test]
+fn odd_passwords_come_back_from_a_file_as_they_went_in() {
+    let directory = Directory::new("credentials-passwords");
+    let here = directory.0.as_path();
+    for (index, password) in ODD_PASSWORDS.into_iter().enumerate() {
+        let folder = format!("dev{index}");
+        make_development(here, "4", &folder, &[("KEYLET_PASSWORD", password)]);
+        let imported = import(here, &[&folder, "--out", ".env"], password);
+        let said = String::from_utf8_lossy(&imported.stderr);
+        assert!(imported.status.success(), "{password}: {said}");
+        assert_eq!(
+            dotenv(&here.join(".env"))["fairplay_private_key_password"],
+            password
+        );
+        let sourced = Command::new("sh")
+            .args([
+                "-c",
+                "set -a; . ./.env; printf %s \"$SPIN_VARIABLE_FAIRPLAY_PRIVATE_KEY_PASSWORD\"",
+            ])
+            .current_dir(here)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8(sourced.stdout).unwrap(), password);
+    }
+}
+
+/// A folder of inputs that broke something, beside the published vectors.
+fn fault(name: &str, test: &str) -> Option<std::path::PathBuf> {
+    let vectors = std::env::var_os("FPS_SDK_VECTORS").map(std::path::PathBuf::from);
+    let folder = vectors.map(|vectors| vectors.join("../faults").join(name));
+    let folder = folder.filter(|folder| folder.is_dir());
+    if folder.is_none() {
+        keylet_e2e::skip("vectors", test, "there is no folder of faults");
+    }
+    folder
+}
+
+#[test]
+fn files_that_an_import_once_broke_are_read_after_it() {
+    let test = "files_that_an_import_once_broke_are_read_after_it";
+    for (name, arguments, before) in [
+        (
+            "01-dotenv-overwritten-multiline",
+            &["fairplay.cer", "key.pem"][..],
+            Some("dotenv.before"),
+        ),
+        (
+            "02-dotenv-password-backslash",
+            &["fairplay.cer", "k.pem", "--password-file", "pw"],
+            None,
+        ),
+    ] {
+        let Some(folder) = fault(name, test) else {
+            return;
+        };
+        let directory = Directory::new(name);
+        let here = directory.0.as_path();
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, here.join(path.file_name().unwrap())).unwrap();
+        }
+        if let Some(before) = before {
+            std::fs::copy(here.join(before), here.join(".env")).unwrap();
+        }
+        let more = ["--ask-file", "ask.txt", "--out", ".env"];
+        let arguments = [&["credentials", "import"], arguments, &more].concat();
+        let imported = keylet(here, &arguments, &[]);
+        let said = String::from_utf8_lossy(&imported.stderr);
+        assert!(imported.status.success(), "{name}: {said}");
+        let variables = dotenv(&here.join(".env"));
+        assert_eq!(
+            variables["fairplay_ask"],
+            std::fs::read_to_string(here.join("ask.txt"))
+                .unwrap()
+                .trim()
+        );
+        assert!(works(&variables), "{name}");
+        if before.is_some() {
+            let text = std::fs::read_to_string(here.join(".env")).unwrap();
+            let private = std::fs::read_to_string(here.join("key.pem")).unwrap();
+            let line = private.lines().nth(2).unwrap();
+            assert!(
+                !text.lines().any(|kept| kept == line),
+                "a stray line of the key"
+            );
+            assert_eq!(variables["token_issuer"], "*");
+        }
+    }
+}
