@@ -26,7 +26,7 @@ use anyhow::{Context, Result};
 pub use connections::most_of_a_network;
 pub use manifest::Manifest;
 pub use metrics::Metrics;
-pub use outbound::{AllowedHosts, fetch};
+pub use outbound::fetch;
 pub use server::{AsSpin, Options, Server};
 pub use store::{NotACounter, Store, StoreChoice};
 pub use variables::{

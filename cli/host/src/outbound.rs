@@ -206,7 +206,8 @@ impl WasiHttpHooks for Outbound {
     }
 }
 
-/// Sends a request as a component's are sent, for a program that has none. Returns the whole answer.
+/// Sends a request of this program itself, over the connections that requests of components use, and reads the whole
+/// answer.
 ///
 /// # Errors
 /// A server that cannot be reached, and an answer with more than `max_answer` bytes.

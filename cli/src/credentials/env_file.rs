@@ -104,11 +104,15 @@ impl EnvFile {
 ///
 /// # Errors
 /// A file that it does not read.
-pub fn read_all(text: &str) -> Result<Vec<(String, String)>> {
+pub fn read_all(text: &str) -> Result<Vec<(String, Zeroizing<String>)>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let all = dotenvy::from_read_iter(text.as_bytes());
-    all.map(|assignment| assignment.map_err(|_| anyhow::anyhow!("Spin does not read the file")))
-        .collect()
+    all.map(|assignment| match assignment {
+        Ok((name, value)) => Ok((name, Zeroizing::new(value))),
+        // Its error quotes the line.
+        Err(_) => anyhow::bail!("Spin does not read the file"),
+    })
+    .collect()
 }
 
 /// What one statement assigns. `None` when it is not whole, or not read.

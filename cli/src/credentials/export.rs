@@ -124,7 +124,7 @@ fn env(variables: &BTreeMap<&str, &str>, existing: &str) -> Result<Zeroizing<Str
         file.push(name, value)?;
     }
     let text = file.text();
-    let others = |text: &str| -> Result<Vec<(String, String)>> {
+    let others = |text: &str| -> Result<Vec<(String, Zeroizing<String>)>> {
         let mut all = env_file::read_all(text)?;
         all.retain(|(name, _)| !env_file::variable(name).is_some_and(|name| is_replaced(&name)));
         Ok(all)

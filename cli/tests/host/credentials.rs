@@ -86,6 +86,19 @@ pub fn dotenv(path: &Path) -> Provided {
         .collect()
 }
 
+/// The password of the private keys in the `.env` of a directory, read as a shell reads it.
+fn sourced_password(directory: &Path) -> String {
+    let sourced = Command::new("sh")
+        .args([
+            "-c",
+            "set -a; . ./.env; printf %s \"$SPIN_VARIABLE_FAIRPLAY_PRIVATE_KEY_PASSWORD\"",
+        ])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    String::from_utf8(sourced.stdout).unwrap()
+}
+
 /// Whether variables make a server that answers a device: the doctor plays one.
 fn works(variables: &Provided) -> bool {
     let directory = Directory::new("works");
@@ -569,15 +582,7 @@ fn what_is_imported_is_written_for_every_place_that_spin_reads_variables_from() 
     let variables = dotenv(&here.join(".env"));
     assert_eq!(variables["token_issuer"], "me");
     assert_eq!(variables["fairplay_private_key_password"], PASSWORD);
-    let sourced = Command::new("sh")
-        .args([
-            "-c",
-            "set -a; . ./.env; printf %s \"$SPIN_VARIABLE_FAIRPLAY_PRIVATE_KEY_PASSWORD\"",
-        ])
-        .current_dir(here)
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8(sourced.stdout).unwrap(), PASSWORD);
+    assert_eq!(sourced_password(here), PASSWORD);
 
     let spin: toml::Value = toml::from_str(&import(&["--format", "spin"])).unwrap();
     let values = &spin["variables_provider"][0]["values"];
@@ -893,15 +898,7 @@ fn odd_passwords_come_back_from_a_file_as_they_went_in() {
             dotenv(&here.join(".env"))["fairplay_private_key_password"],
             password
         );
-        let sourced = Command::new("sh")
-            .args([
-                "-c",
-                "set -a; . ./.env; printf %s \"$SPIN_VARIABLE_FAIRPLAY_PRIVATE_KEY_PASSWORD\"",
-            ])
-            .current_dir(here)
-            .output()
-            .unwrap();
-        assert_eq!(String::from_utf8(sourced.stdout).unwrap(), password);
+        assert_eq!(sourced_password(here), password);
     }
 }
 
