@@ -3,6 +3,7 @@
 
 mod json;
 mod json_error;
+mod text;
 mod value;
 
 use base64::Engine;
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 
 pub use json::{from_json, from_value, json, json_list, json_object, members};
 pub use json_error::{JsonError, JsonErrorKind, PathStep, TextErrorKind};
+pub use text::text;
 
 /// Base64 (RFC 4648 section 4) as this server writes it: padded.
 pub use base64::engine::general_purpose::STANDARD as BASE64;
@@ -57,10 +59,31 @@ pub fn hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     hex::decode(digits).ok().map(Zeroizing::new)
 }
 
-/// Decodes exactly `N` bytes from hex or base64. Hex is tried first: 32 hex digits are base64 too.
+/// Decodes exactly `N` bytes from hex or base64, in quotes or not. Hex is tried first: 32 hex digits are base64 too.
+/// There may be spaces, colons and dashes between its digits.
 pub fn fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
     let decode = |bytes: Option<Zeroizing<Vec<u8>>>| <[u8; N]>::try_from(bytes?.as_slice()).ok();
-    decode(hex(text)).or_else(|| decode(base64(text)))
+    let text = unquoted(text);
+    decode(hex(text))
+        .or_else(|| decode(base64(text)))
+        .or_else(|| decode(hex(&without_separators(text))))
+}
+
+/// Text without the white space and the pair of quotes around it.
+pub fn unquoted(text: &str) -> &str {
+    let text = text.trim();
+    ['"', '\'']
+        .into_iter()
+        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(text)
+}
+
+/// Hexadecimal text without what stands between its digits: white space, colons, dashes.
+pub fn without_separators(text: &str) -> Zeroizing<String> {
+    let is_separator = |c: &char| c.is_whitespace() || [':', '-'].contains(c);
+    let mut digits = Zeroizing::new(String::with_capacity(text.len()));
+    digits.extend(text.chars().filter(|c| !is_separator(c)));
+    digits
 }
 
 /// One PEM block (RFC 7468).
@@ -182,6 +205,15 @@ mod tests {
         );
         assert_eq!(fixed::<16>("AAECAwQFBgcICQoLDA0ODw==").unwrap()[15], 15);
         assert!(fixed::<16>("0001").is_none());
+        let expected = fixed::<16>("000102030405060708090a0b0c0d0e0f");
+        for text in [
+            "00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F",
+            "00010203-0405-0607-0809-0a0b0c0d0e0f",
+            " '0001020304050607 08090a0b0c0d0e0f' \n",
+            "\"AAECAwQFBgcICQoLDA0ODw==\"",
+        ] {
+            assert_eq!(fixed::<16>(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl SettingError {
         self
     }
 
-    /// Where it is and what is wrong, in a sentence: ``record 3, `key`: it is not 16 bytes``.
+    /// Where it is and what is wrong, in a sentence: ``record 3: `key`: it is not 16 bytes``, counted from 1.
     pub fn message(&self) -> String {
         let entry = self.index.map(|index| {
             let noun = match self.variable {
@@ -112,7 +112,8 @@ impl SettingError {
                 "token_keys" => "key",
                 _ => "entry",
             };
-            format!("{noun} {index}")
+            // People count from 1.
+            format!("{noun} {}", index.saturating_add(1))
         });
         let member = self.member.as_ref().map(|name| format!("`{name}`"));
         match (entry, member) {

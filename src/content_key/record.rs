@@ -317,10 +317,10 @@ mod tests {
         );
         let problems = problems(&json);
         for member in [
-            "record 1: `key`",
-            "record 2: one of its ids",
-            "record 3: `kid`",
-            "record 4: `stream`",
+            "record 2: `key`",
+            "record 3: one of its ids",
+            "record 4: `kid`",
+            "record 5: `stream`",
         ] {
             assert!(problems.contains(member), "{problems}");
         }
@@ -341,7 +341,7 @@ mod tests {
         }
         let track = problems(&format!(r#"[{{"id":"a","track":"4k",{KEY}}}]"#));
         assert!(
-            track.contains("record 0: `track`: a value is not one of `audio`, `sd`"),
+            track.contains("record 1: `track`: a value is not one of `audio`, `sd`"),
             "{track}"
         );
     }

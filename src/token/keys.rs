@@ -28,6 +28,10 @@ pub const ALGORITHMS: [&str; 9] = [
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA",
 ];
 
+const PEM_BEGIN: &str = "-----BEGIN ";
+
+const PEM_INSTEAD: &str = "it is PEM, and should be a JWKS: `keylet token jwks FILE` turns a public key or a certificate into one";
+
 /// How many keys are tried for a token that names none.
 const MOST_TRIED: usize = 8;
 
@@ -58,7 +62,8 @@ impl KeyError {
 impl Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.index {
-            Some(index) => write!(f, "key {index}: {}", self.reason),
+            // People count from 1.
+            Some(index) => write!(f, "key {}: {}", index.saturating_add(1), self.reason),
             None => f.write_str(&self.reason),
         }
     }
@@ -75,14 +80,26 @@ pub struct VerificationKeys {
 }
 
 impl VerificationKeys {
-    /// Reads a JWKS. Keys with `"use": "enc"` are skipped.
+    /// Reads a JWKS, or one JWK. Keys with `"use": "enc"` are skipped.
     ///
     /// # Errors
     /// What is wrong with the set, or with each of its keys; never its content.
     pub fn from_json(json: &str) -> Result<Self, Vec<KeyError>> {
-        let set: JwkSet = encoding::from_json(json.as_bytes())
-            .map_err(|error| vec![KeyError::of_set(error.to_string())])?;
-        let keys = Jwk::read_each(set.keys).map_err(|error| vec![error])?;
+        let of_set = |reason: String| vec![KeyError::of_set(reason)];
+        if json.contains(PEM_BEGIN) {
+            return Err(of_set(PEM_INSTEAD.to_owned()));
+        }
+        let document = encoding::json_object(json.as_bytes());
+        let document = document.map_err(|error| of_set(error.to_string()))?;
+        let keys = match document.contains_key("kty") {
+            // One key, without the set around it.
+            true => vec![Value::Object(document)],
+            false => {
+                let set = encoding::from_value::<JwkSet>(Value::Object(document));
+                set.map_err(|error| of_set(error.to_string()))?.keys
+            }
+        };
+        let keys = Jwk::read_each(keys).map_err(|error| vec![error])?;
         let this = Self::from_jwks(keys)?;
         if this.is_empty() {
             let reason = "the set has no key for signatures".to_owned();

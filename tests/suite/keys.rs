@@ -81,7 +81,7 @@ fn a_mistake_in_a_list_refuses_the_keys_that_it_concerns() {
         json!({"id": "twin", "aliases": ["movie-1"], "key": IV, "iv": IV}),
         json!({"id": "b", "key": IV, "systems": ["fairplay", "secret"]}),
     ]));
-    for expected in ["record 1: `key`", "record 2", "record 3: `systems`"] {
+    for expected in ["record 2: `key`", "record 3", "record 4: `systems`"] {
         let mut named = problems.iter();
         assert!(
             named.any(|problem| problem.contains(expected)),

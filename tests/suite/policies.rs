@@ -917,287 +917,287 @@ fn every_mistake_in_policies_is_named_and_no_value_is() {
         (json!([]), "the list is empty"),
         (json!({}), no_list),
         (json!("hidden"), no_list),
-        (json!([5]), "option 0: it is no object"),
-        (json!([{}]), "option 0: the member `name` is missing"),
+        (json!([5]), "option 1: it is no object"),
+        (json!([{}]), "option 1: the member `name` is missing"),
         (
             json!([{"name": "hidden"}]),
-            "option 0: the member `restriction` is missing",
+            "option 1: the member `restriction` is missing",
         ),
         (
             with(json!({"hidden": secret})),
-            "option 0: a member is not known; there are `name`, `restriction`",
+            "option 1: a member is not known; there are `name`, `restriction`",
         ),
         (
             with(json!({"name": 5})),
-            "option 0: a value is not a string",
+            "option 1: a value is not a string",
         ),
         (
             with(json!({"name": null})),
-            "option 0: a value is not a string",
+            "option 1: a value is not a string",
         ),
         // The restriction.
         (
             with(json!({"restriction": "hidden"})),
-            "option 0: `restriction`",
+            "option 1: `restriction`",
         ),
         (
             with(json!({"restriction": null})),
-            "option 0: `restriction`",
+            "option 1: `restriction`",
         ),
-        (with(json!({"restriction": {}})), "option 0: `restriction`"),
-        (without("issuer"), "option 0: `restriction`"),
-        (without("audience"), "option 0: `restriction`"),
-        (without("jwks"), "option 0: there is no key"),
+        (with(json!({"restriction": {}})), "option 1: `restriction`"),
+        (without("issuer"), "option 1: `restriction`"),
+        (without("audience"), "option 1: `restriction`"),
+        (without("jwks"), "option 1: there is no key"),
         (
             restriction(json!({"hidden": secret})),
-            "option 0: `restriction`",
+            "option 1: `restriction`",
         ),
-        (restriction(json!({"issuer": null})), "option 0: `issuer`"),
-        (restriction(json!({"issuer": 5})), "option 0: `issuer`"),
+        (restriction(json!({"issuer": null})), "option 1: `issuer`"),
+        (restriction(json!({"issuer": 5})), "option 1: `issuer`"),
         (
             restriction(json!({"issuer": {"hidden": 1}})),
-            "option 0: `issuer`",
+            "option 1: `issuer`",
         ),
-        (restriction(json!({"issuer": []})), "option 0: `issuer`"),
+        (restriction(json!({"issuer": []})), "option 1: `issuer`"),
         (
             restriction(json!({"issuer": ["hidden", 5]})),
-            "option 0: `issuer`",
+            "option 1: `issuer`",
         ),
         (
             restriction(json!({"audience": ["hidden", "*"]})),
-            "option 0: `audience`",
+            "option 1: `audience`",
         ),
         (
             restriction(json!({"audience": false})),
-            "option 0: `audience`",
+            "option 1: `audience`",
         ),
         (
             restriction(json!({"restrictionTokenType": "Swt"})),
-            "option 0: `restrictionTokenType`",
+            "option 1: `restrictionTokenType`",
         ),
         (
             restriction(json!({"requiredClaims": {"hidden": 1}})),
-            "option 0: `restriction`",
+            "option 1: `restriction`",
         ),
         (
             restriction(json!({"requiredClaims": [{"claimValue": secret}]})),
-            "option 0: `restriction`",
+            "option 1: `restriction`",
         ),
         (
             restriction(json!({"requiredClaims": [{"claimType": "a", "claimValue": 5}]})),
-            "option 0: `restriction`",
+            "option 1: `restriction`",
         ),
         (
             json!([{"name": "a", "restriction": {
                 "@odata.type": "#Microsoft.Media.ContentKeyPolicyOpenRestriction",
                 "issuer": "hidden",
             }}]),
-            "option 0: `restriction`",
+            "option 1: `restriction`",
         ),
         (
             json!([{"name": "a", "restriction": {
                 "@odata.type": "#Microsoft.Media.ContentKeyPolicyUnknownRestriction",
             }}]),
-            "option 0: `restriction`",
+            "option 1: `restriction`",
         ),
         // Its keys.
         (
             primary(json!({})),
-            "option 0: a verification key is none of",
+            "option 1: a verification key is none of",
         ),
         (
             primary(json!({"keyValue": secret, "rawBody": secret})),
-            "option 0: a verification key",
+            "option 1: a verification key",
         ),
         (
             primary(json!({"exponent": "AQAB"})),
-            "option 0: a verification key is none of",
+            "option 1: a verification key is none of",
         ),
         (
             primary(json!({"keyValue": "aGlkZGVu"})),
-            "option 0: key 0: `k` has 6 bytes",
+            "option 1: key 1: `k` has 6 bytes",
         ),
         (
             primary(json!({"keyValue": "hidden!"})),
-            "option 0: key 0: `k` is missing",
+            "option 1: key 1: `k` is missing",
         ),
-        (primary(json!({"keyValue": 5})), "option 0: `restriction`"),
+        (primary(json!({"keyValue": 5})), "option 1: `restriction`"),
         (
             primary(json!({"rawBody": "hidden!"})),
-            "option 0: `rawBody` is no X.509",
+            "option 1: `rawBody` is no X.509",
         ),
         (
             primary(json!({"rawBody": ec})),
-            "option 0: `rawBody` is no X.509",
+            "option 1: `rawBody` is no X.509",
         ),
         (
             primary(json!({"hidden": secret})),
-            "option 0: `restriction`",
+            "option 1: `restriction`",
         ),
         (
             primary(json!({"exponent": "AQAB", "modulus": "aGlkZGVu"})),
-            "key 0: it is not an RSA key",
+            "key 1: it is not an RSA key",
         ),
         (
             restriction(json!({"alternateVerificationKeys": [{}]})),
-            "option 0: a verification key is none of",
+            "option 1: a verification key is none of",
         ),
         (
             restriction(json!({"alternateVerificationKeys": {}})),
-            "option 0: `restriction`",
+            "option 1: `restriction`",
         ),
-        (restriction(json!({"jwks": secret})), "option 0: `jwks`"),
+        (restriction(json!({"jwks": secret})), "option 1: `jwks`"),
         (
             restriction(json!({"jwks": {"hidden": 1}})),
-            "option 0: `jwks`",
+            "option 1: `jwks`",
         ),
         (
             restriction(json!({"jwks": {"keys": []}})),
-            "option 0: there is no key",
+            "option 1: there is no key",
         ),
         (
             restriction(json!({"jwks": [{"kty": "hidden"}]})),
-            "option 0: key 0: `kty`",
+            "option 1: key 1: `kty`",
         ),
         (
             restriction(json!({"jwks": [{"kty": "oct", "k": "aGlkZGVu"}]})),
-            "option 0: key 0: `k`",
+            "option 1: key 1: `k`",
         ),
         (
             restriction(json!({"jwks": [{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}]})),
-            "key 0: it is not a point",
+            "key 1: it is not a point",
         ),
         (
             restriction(json!({"jwks_uri": "http://hidden.example/keys"})),
-            "option 0: a URL of keys is neither https",
+            "option 1: a URL of keys is neither https",
         ),
         (
             restriction(json!({"openIdConnectDiscoveryDocument": "hidden"})),
-            "option 0: a URL of keys is neither https",
+            "option 1: a URL of keys is neither https",
         ),
         (
             restriction(json!({
                 "jwks_uri": "https://a.example/hidden",
                 "openIdConnectDiscoveryDocument": "https://a.example/hidden",
             })),
-            "option 0: `jwks_uri` and `openIdConnectDiscoveryDocument`",
+            "option 1: `jwks_uri` and `openIdConnectDiscoveryDocument`",
         ),
         // Its terms.
         (
             with(json!({"terms": []})),
-            "option 0: `terms` is not an object",
+            "option 1: `terms` is not an object",
         ),
         (
             with(json!({"terms": {"max_screens": 2}})),
-            "option 0: `terms`: the member `max_screens`",
+            "option 1: `terms`: the member `max_screens`",
         ),
         (
             with(json!({"terms": {"lease_seconds": 0}})),
-            "option 0: `terms`: `lease_seconds`",
+            "option 1: `terms`: `lease_seconds`",
         ),
         (
             with(json!({"terms": {"hdcp": "hidden"}})),
-            "option 0: `terms`: `hdcp`",
+            "option 1: `terms`: `hdcp`",
         ),
         (
             with(json!({"terms": {"persist": true, "lease_seconds": 5}})),
-            "option 0: `terms`: `lease_seconds`",
+            "option 1: `terms`: `lease_seconds`",
         ),
         (
             open(json!({"terms": {"max_uses": 5}})),
-            "option 0: `max_uses` counts tokens",
+            "option 1: `max_uses` counts tokens",
         ),
         // Its DRM systems.
-        (with(json!({"drm": []})), "option 0: `drm` is not an object"),
+        (with(json!({"drm": []})), "option 1: `drm` is not an object"),
         (
             with(json!({"drm": {"hidden": {}}})),
-            "option 0: `drm` names a system",
+            "option 1: `drm` names a system",
         ),
         (
             with(json!({"drm": {"widevine": {"widevineTemplate": "hidden"}}})),
-            "option 0: `drm.widevine` has members",
+            "option 1: `drm.widevine` has members",
         ),
         (
             with(json!({"drm": {"clearkey": "hidden"}})),
-            "option 0: `drm.clearkey` is not an object",
+            "option 1: `drm.clearkey` is not an object",
         ),
         (
             with(json!({"drm": {"fairplay": 5}})),
-            "option 0: `drm.fairplay`",
+            "option 1: `drm.fairplay`",
         ),
         (
             with(json!({"drm": {"fairplay": {"hidden": 5}}})),
-            "option 0: `drm.fairplay`",
+            "option 1: `drm.fairplay`",
         ),
         (
             with(json!({"drm": {"fairplay": {"rentalAndLeaseKeyType": "hidden"}}})),
-            "option 0: `rentalAndLeaseKeyType` is none of",
+            "option 1: `rentalAndLeaseKeyType` is none of",
         ),
         (
             with(json!({"drm": {"fairplay": {
                 "rentalAndLeaseKeyType": "PersistentLimited", "rentalDuration": 4_294_967_296_u64,
             }}})),
-            "option 0: `drm.fairplay`: `rentalDuration`",
+            "option 1: `drm.fairplay`: `rentalDuration`",
         ),
         (
             with(json!({"drm": {"fairplay": {"rentalDuration": -1}}})),
-            "option 0: `drm.fairplay`",
+            "option 1: `drm.fairplay`",
         ),
         (
             with(json!({"drm": {"fairplay": {"offlineRentalConfiguration": {"hidden": 1}}}})),
-            "option 0: `drm.fairplay`",
+            "option 1: `drm.fairplay`",
         ),
         (
             with(json!({
                 "drm": {"fairplay": {"rentalAndLeaseKeyType": "PersistentUnlimited"}},
                 "terms": {"persist": true, "rental_seconds": 5},
             })),
-            "option 0: `terms`: `rental_seconds`",
+            "option 1: `terms`: `rental_seconds`",
         ),
         // Its back end.
         (
             callback(json!({"url": "http://hidden.example/"})),
-            "option 0: `callback.url`",
+            "option 1: `callback.url`",
         ),
         (
             callback(json!({"url": "hidden"})),
-            "option 0: `callback.url`",
+            "option 1: `callback.url`",
         ),
         (
             callback(json!({"url": null})),
-            "option 0: the member `url` is missing",
+            "option 1: the member `url` is missing",
         ),
         (
             callback(json!({"secret": "hidden"})),
-            "option 0: `callback.secret`",
+            "option 1: `callback.secret`",
         ),
         (
             callback(json!({"secret": null})),
-            "option 0: the member `secret` is missing",
+            "option 1: the member `secret` is missing",
         ),
         (
             callback(json!({"timeout_seconds": 0})),
-            "option 0: `callback` takes",
+            "option 1: `callback` takes",
         ),
         (
             callback(json!({"timeout_seconds": 6})),
-            "option 0: `callback` takes",
+            "option 1: `callback` takes",
         ),
         (
             callback(json!({"timeout_seconds": "3"})),
-            "option 0: a value is not a whole number",
+            "option 1: a value is not a whole number",
         ),
         (
             callback(json!({"retries": 4})),
-            "option 0: `callback` takes",
+            "option 1: `callback` takes",
         ),
         (
             callback(json!({"retries": -1})),
-            "option 0: a value is not a whole number",
+            "option 1: a value is not a whole number",
         ),
         (
             callback(json!({"hidden": secret})),
-            "option 0: a member is not known; there are `url`",
+            "option 1: a member is not known; there are `url`",
         ),
     ];
     for (options, expected) in cases {
@@ -1238,8 +1238,8 @@ fn every_option_that_is_wrong_is_named_at_once() {
     assert_eq!(
         found,
         [
-            "setting_malformed policies: option 0: `terms` is not an object",
-            "setting_malformed policies: option 2: `drm` is not an object",
+            "setting_malformed policies: option 1: `terms` is not an object",
+            "setting_malformed policies: option 3: `drm` is not an object",
         ]
     );
 }
