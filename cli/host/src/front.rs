@@ -12,7 +12,7 @@ use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
-use keylet::service::{CODE_HEADER, IncomingBody, PROBLEM_TYPES};
+use keylet::service::{CODE_HEADER, IncomingBody, PROBLEM_TYPES, REQUEST_ID_HEADER};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::WasiBody;
 
@@ -145,8 +145,8 @@ impl Front {
         }
     }
 
-    /// Answers a request and logs it: method, path, status, time. The query may hold a token, so
-    /// it is not logged.
+    /// Answers a request and logs it: method, path, status, time, and of the answer the id of the request and the code
+    /// of a refusal, by which its audit record is found. The query may hold a token, so it is not logged.
     pub async fn respond(
         &self,
         request: Request<Incoming>,
@@ -158,7 +158,19 @@ impl Front {
         let response = self.serve(request, client).await;
         let response = response.unwrap_or_else(Unserved::into_response);
         in_flight.end(&path, &response, started.elapsed());
-        tracing::info!(%method, path, status = response.status().as_u16(), ms = super::millis(started), "request");
+        let header = |name| {
+            let value: Option<&HeaderValue> = response.headers().get(name);
+            value.and_then(|value| value.to_str().ok())
+        };
+        tracing::info!(
+            %method,
+            path,
+            status = response.status().as_u16(),
+            code = header(CODE_HEADER),
+            request_id = header(REQUEST_ID_HEADER),
+            ms = super::millis(started),
+            "request"
+        );
         response
     }
 }

@@ -5,6 +5,7 @@
 //! allows. Beside Spin's two worlds it has that of plain hosts.
 
 mod connections;
+pub mod env_file;
 mod front;
 mod imports;
 mod manifest;
@@ -74,6 +75,16 @@ impl Application {
             provided,
             environment: Vec::new(),
         })
+    }
+}
+
+impl Application {
+    /// The variables that its component sees.
+    ///
+    /// # Errors
+    /// A required variable without a value, a template that names no variable.
+    pub fn resolved(&self) -> Result<Resolved> {
+        variables::resolve(&self.manifest, &self.provided)
     }
 }
 

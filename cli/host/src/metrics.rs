@@ -47,6 +47,7 @@ pub struct Metrics {
     guest: Counter<f64, AtomicU64>,
     lost: Counter,
     variables: Counter,
+    store_failures: Counter,
 }
 
 /// `code` is the code of a refusal, or `ok`.
@@ -77,6 +78,7 @@ impl Default for Metrics {
             guest: Counter::default(),
             lost: Counter::default(),
             variables: Counter::default(),
+            store_failures: Counter::default(),
         };
         let registry = &mut this.registry;
         registry.register(
@@ -130,6 +132,11 @@ impl Default for Metrics {
             "Variables that instances have read",
             this.variables.clone(),
         );
+        registry.register(
+            "store_failures",
+            "Operations of the key-value store that failed",
+            this.store_failures.clone(),
+        );
         this
     }
 }
@@ -159,6 +166,11 @@ impl Metrics {
     /// Lines of instances that could not be written to the output.
     pub fn lost_lines(&self) -> Counter {
         self.lost.clone()
+    }
+
+    /// Operations of the key-value store that failed.
+    pub fn store_failures(&self) -> Counter {
+        self.store_failures.clone()
     }
 
     /// The most linear memory that one instance has had, in bytes.

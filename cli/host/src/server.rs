@@ -157,11 +157,12 @@ impl Server {
             provided,
             environment,
         } = application;
+        let metrics = Arc::new(Metrics::default());
         let store = match world.is_spin() && manifest.opens_store() {
-            true => Some(Store::open(
-                &options.store,
-                !options.as_spin.waits_for_store,
-            )?),
+            true => {
+                let store = Store::open(&options.store, !options.as_spin.waits_for_store)?;
+                Some(store.counting(metrics.store_failures()))
+            }
             false => None,
         };
         let outbound = match world.is_spin() {
@@ -172,7 +173,6 @@ impl Server {
             )?,
             false => AllowedHosts::any(),
         };
-        let metrics = Arc::new(Metrics::default());
         let shared = Arc::new(Shared {
             variables: RwLock::new(resolve(&manifest, &provided)?),
             environment,

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use keylet::encoding;
 use serde::Deserialize;
 
-use super::Manifest;
+use super::{Manifest, env_file};
 
 /// Values of application variables from `--variable` and the environment.
 pub type Provided = HashMap<String, String>;
@@ -30,11 +31,15 @@ fn from_environment() -> Result<Provided> {
 fn environment(prefix: &str, dotenv: Option<&Path>) -> Result<Provided> {
     let mut found = Vec::new();
     if let Some(path) = dotenv.filter(|path| path.exists()) {
-        let unreadable = || format!("{} is not a file of variables", path.display());
-        for line in dotenvy::from_path_iter(path).with_context(unreadable)? {
-            // The error quotes the line, which may be a secret.
-            found.push(line.map_err(|_| anyhow::anyhow!(unreadable()))?);
-        }
+        let name = || path.display().to_string();
+        let content = std::fs::read(path).with_context(name)?;
+        let text = std::str::from_utf8(&content).map_err(|_| match encoding::text(&content) {
+            Some(_) => anyhow!("it is UTF-16, which Spin does not read: save it as UTF-8"),
+            None => anyhow!("it is not text"),
+        });
+        let assignments = text.and_then(env_file::assignments).with_context(name)?;
+        let assignments = assignments.into_iter();
+        found.extend(assignments.map(|(name, value)| (name, value.to_string())));
     }
     found.extend(std::env::vars());
     let own = found
@@ -129,8 +134,12 @@ impl Assignment {
     pub fn read(&self) -> Result<(String, String)> {
         let value = match &self.source {
             Source::Value(value) => value.clone(),
-            Source::File(path) => std::fs::read_to_string(path)
-                .with_context(|| format!("variable {}: reading {}", self.name, path.display()))?,
+            Source::File(path) => {
+                let reading = || format!("variable {}: reading {}", self.name, path.display());
+                let content = std::fs::read(path).with_context(reading)?;
+                let text = encoding::text(&content).context("it is not text");
+                text.with_context(reading)?.to_string()
+            }
         };
         Ok((self.name.clone(), value))
     }

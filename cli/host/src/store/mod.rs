@@ -5,8 +5,10 @@ mod memory;
 mod redis;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
+use prometheus_client::metrics::counter::Counter;
 use serde::Deserialize;
 
 use file::File;
@@ -78,13 +80,11 @@ struct StoreConfig {
 }
 
 /// An open store.
-pub enum Store {
-    /// In a file.
-    File(File),
-    /// In memory.
-    Memory(Memory),
-    /// In Redis.
-    Redis(Redis),
+pub struct Store {
+    backend: Backend,
+    failures: Counter,
+    /// Whether the last operation failed.
+    is_away: AtomicBool,
 }
 
 impl Store {
@@ -93,11 +93,17 @@ impl Store {
     /// # Errors
     /// A file that cannot be opened, or that another host has open; an invalid URL.
     pub fn open(choice: &StoreChoice, is_limited: bool) -> Result<Self> {
-        Ok(match choice {
-            StoreChoice::File(path) => Self::File(File::open(path)?),
-            StoreChoice::Memory => Self::Memory(Memory::default()),
-            StoreChoice::Redis(url) => Self::Redis(Redis::open(url, is_limited)?),
+        Ok(Self {
+            backend: Backend::open(choice, is_limited)?,
+            failures: Counter::default(),
+            is_away: AtomicBool::new(false),
         })
+    }
+
+    /// The same, whose operations that fail are counted here.
+    #[must_use]
+    pub(crate) fn counting(self, failures: Counter) -> Self {
+        Self { failures, ..self }
     }
 
     /// The value of a key.
@@ -105,11 +111,7 @@ impl Store {
     /// # Errors
     /// A store that fails.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        match self {
-            Self::File(file) => file.get(key),
-            Self::Memory(memory) => Ok(memory.get(key)),
-            Self::Redis(redis) => redis.get(key).await,
-        }
+        self.seen(self.backend.get(key).await)
     }
 
     /// Sets a key.
@@ -117,6 +119,87 @@ impl Store {
     /// # Errors
     /// A store that fails.
     pub async fn set(&self, key: &str, value: Vec<u8>) -> Result<()> {
+        self.seen(self.backend.set(key, value).await)
+    }
+
+    /// Deletes a key, whether or not it is there.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        self.seen(self.backend.delete(key).await)
+    }
+
+    /// Every key.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn keys(&self) -> Result<Vec<String>> {
+        self.seen(self.backend.keys().await)
+    }
+
+    /// Adds to a counter, which begins at 0, and returns the new value.
+    ///
+    /// # Errors
+    /// A store that fails; [`NotACounter`].
+    pub async fn increment(&self, key: &str, delta: i64) -> Result<i64> {
+        self.seen(self.backend.increment(key, delta).await)
+    }
+
+    /// Counts a failure. The log has the first one, and when the store answers again.
+    fn seen<T>(&self, result: Result<T>) -> Result<T> {
+        match &result {
+            // The store is there, and says what it has.
+            Err(error) if error.is::<NotACounter>() => {}
+            Err(error) => {
+                self.failures.inc();
+                if !self.is_away.swap(true, Ordering::Relaxed) {
+                    tracing::error!(error = format!("{error:#}"), "the key-value store fails");
+                }
+            }
+            Ok(_) => {
+                if self.is_away.load(Ordering::Relaxed)
+                    && self.is_away.swap(false, Ordering::Relaxed)
+                {
+                    tracing::info!(
+                        failures = self.failures.get(),
+                        "the key-value store answers again"
+                    );
+                }
+            }
+        }
+        result
+    }
+}
+
+/// Where an open store is.
+enum Backend {
+    /// In a file.
+    File(File),
+    /// In memory.
+    Memory(Memory),
+    /// In Redis.
+    Redis(Redis),
+}
+
+impl Backend {
+    fn open(choice: &StoreChoice, is_limited: bool) -> Result<Self> {
+        Ok(match choice {
+            StoreChoice::File(path) => Self::File(File::open(path)?),
+            StoreChoice::Memory => Self::Memory(Memory::default()),
+            StoreChoice::Redis(url) => Self::Redis(Redis::open(url, is_limited)?),
+        })
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        match self {
+            Self::File(file) => file.get(key),
+            Self::Memory(memory) => Ok(memory.get(key)),
+            Self::Redis(redis) => redis.get(key).await,
+        }
+    }
+
+    async fn set(&self, key: &str, value: Vec<u8>) -> Result<()> {
         match self {
             Self::File(file) => file.set(key, value).await,
             Self::Memory(memory) => {
@@ -127,11 +210,7 @@ impl Store {
         }
     }
 
-    /// Deletes a key, whether or not it is there.
-    ///
-    /// # Errors
-    /// A store that fails.
-    pub async fn delete(&self, key: &str) -> Result<()> {
+    async fn delete(&self, key: &str) -> Result<()> {
         match self {
             Self::File(file) => file.delete(key).await,
             Self::Memory(memory) => {
@@ -142,11 +221,7 @@ impl Store {
         }
     }
 
-    /// Every key.
-    ///
-    /// # Errors
-    /// A store that fails.
-    pub async fn keys(&self) -> Result<Vec<String>> {
+    async fn keys(&self) -> Result<Vec<String>> {
         match self {
             Self::File(file) => file.keys(),
             Self::Memory(memory) => Ok(memory.keys()),
@@ -154,11 +229,7 @@ impl Store {
         }
     }
 
-    /// Adds to a counter, which begins at 0, and returns the new value.
-    ///
-    /// # Errors
-    /// A store that fails; [`NotACounter`].
-    pub async fn increment(&self, key: &str, delta: i64) -> Result<i64> {
+    async fn increment(&self, key: &str, delta: i64) -> Result<i64> {
         match self {
             Self::File(file) => file.increment(key, delta).await,
             Self::Memory(memory) => memory.increment(key, delta),
