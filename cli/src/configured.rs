@@ -1,9 +1,11 @@
 //! The roles that an operator can play with the variables of a deployment: a device that has the
 //! provider's credentials, and a viewer whose token the deployment's own keys sign.
 
+use anyhow::{Context, Result, anyhow};
+use keylet::encoding;
 use keylet::fairplay::credentials::{ApplicationSecret, Credential, Credentials};
 use keylet::platform;
-use keylet::token::POLICIES;
+use keylet::token::{self, POLICIES};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -57,32 +59,88 @@ pub async fn decryption(settings: &Provided) -> Option<String> {
     })
 }
 
-/// A token signed by a symmetric key of the settings, for every key, as their issuer would make it.
-pub fn token(settings: &Provided) -> Option<Zeroizing<String>> {
+/// Who signs tokens in the place of their issuer.
+pub struct Issuer {
+    /// A symmetric key that the deployment verifies with.
+    pub key: SigningKey,
+    /// What it takes as `iss`.
+    pub issuer: String,
+    /// What it takes as `aud`.
+    pub audience: String,
+}
+
+/// The issuer whose tokens the settings take, if a symmetric key is among its keys: of a policy option, or else of
+/// `token_keys`.
+///
+/// # Errors
+/// A sentence that says what is missing.
+pub fn issuer(settings: &Provided) -> Result<Issuer> {
     let setting = |name: &str| settings.get(name).cloned().and_then(platform::value);
-    if setting(POLICIES).is_some() {
-        return None;
-    }
-    let keys: Value = serde_json::from_str(&setting("token_keys")?).ok()?;
-    let mut keys = keys["keys"].as_array()?.iter();
-    let key = keys.find(|key| key["kty"] == "oct")?;
-    let signing = SigningKey::read(key.to_string().as_bytes(), None, None, None).ok()?;
-    let first = |name: &str| {
-        let text = setting(name)?;
-        match serde_json::from_str::<Vec<String>>(&text) {
-            Ok(list) => list.into_iter().next(),
-            Err(_) => Some(text.replace('*', ANYBODY)),
+    let restrictions = match setting(POLICIES) {
+        Some(policies) => {
+            let options: Value = encoding::json(policies.as_bytes())
+                .map_err(|error| anyhow!("{POLICIES}: {error}"))?;
+            let options = options.as_array().cloned().unwrap_or_default();
+            options
+                .into_iter()
+                .map(|mut option| option["restriction"].take())
+                .collect()
+        }
+        None => {
+            let keys = setting(token::KEYS).context(
+                "there are no keys for tokens yet: `keylet policies add NAME` makes a policy with a key",
+            )?;
+            let parties = |name: &str| {
+                let text = setting(name).unwrap_or_default();
+                serde_json::from_str(&text).unwrap_or_else(|_| json!(text.as_str()))
+            };
+            let keys = encoding::json(keys.as_bytes());
+            vec![json!({
+                "jwks": keys.unwrap_or_default(),
+                "issuer": parties(token::ISSUER),
+                "audience": parties(token::AUDIENCE),
+            })]
         }
     };
+    restrictions.iter().find_map(of_restriction).context(
+        "no key for tokens here is symmetric, so only their issuer can sign them: give its private key with --key",
+    )
+}
+
+/// An issuer by the restriction of a policy option.
+fn of_restriction(restriction: &Value) -> Option<Issuer> {
+    let set = restriction.get("jwks").unwrap_or(&Value::Null);
+    let set = set.get("keys").unwrap_or(set);
+    let azure = restriction.get("primaryVerificationKey");
+    let azure = azure.and_then(|key| key["keyValue"].as_str());
+    let azure = azure.map(|key| json!({"kty": "oct", "k": key}));
+    let mut keys = set.as_array().into_iter().flatten().chain(&azure);
+    let key = keys.find(|key| key["kty"] == "oct" && key["use"] != "enc")?;
+    let first = |name: &str| match &restriction[name] {
+        Value::Array(list) => list.first()?.as_str().map(ToOwned::to_owned),
+        party => Some(party.as_str()?.replace('*', ANYBODY)),
+    };
+    Some(Issuer {
+        key: SigningKey::read(key.to_string().as_bytes(), None, None, None).ok()?,
+        issuer: first("issuer")?,
+        audience: first("audience")?,
+    })
+}
+
+/// A token signed by a symmetric key of the settings, for every key, as their issuer would make it. `None` where there
+/// is no such key.
+pub fn token(settings: &Provided) -> Option<Zeroizing<String>> {
+    let issuer = issuer(settings).ok()?;
     let claims = json!({
-        "iss": first("token_issuer")?,
-        "aud": first("token_audience")?,
+        "iss": issuer.issuer,
+        "aud": issuer.audience,
         "exp": platform::system_time() + TOKEN_SECONDS,
         "entitlements": [{"keys": ["*"]}],
     });
-    signing
+    issuer
+        .key
         .signer
-        .token(signing.kid.as_deref(), &claims, &mut random::system())
+        .token(issuer.key.kid.as_deref(), &claims, &mut random::system())
         .map(Zeroizing::new)
         .ok()
 }

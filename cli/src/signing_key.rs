@@ -12,10 +12,11 @@ use zeroize::Zeroizing;
 
 use crate::jwt::Signer;
 
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+pub(crate) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+pub(crate) const ELLIPTIC_CURVE: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+pub(crate) const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+pub(crate) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 /// The form of a secret that is neither a JWK nor PEM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -53,12 +54,13 @@ impl SigningKey {
             return Ok(Self { signer, kid: None });
         }
         const NONE: &str = "the key is neither a JWK nor PEM; a secret is given with --hmac";
-        let text = std::str::from_utf8(content).ok().context(NONE)?;
+        let text = encoding::text(content).context(NONE)?;
+        let text = text.trim();
         if text.contains("-----BEGIN ") {
             let signer = of_pem(text)?.signer(algorithm)?;
             return Ok(Self { signer, kid: None });
         }
-        ensure!(text.trim_start().starts_with('{'), NONE);
+        ensure!(text.starts_with('{'), NONE);
         let key = JsonWebKey::choose(text, kid)?;
         let algorithm = algorithm.or(key.alg.as_deref());
         Ok(Self {

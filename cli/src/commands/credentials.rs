@@ -9,18 +9,21 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use clap::{Args, Subcommand, ValueEnum};
 use keylet::configuration::SettingsError;
-use keylet::encoding::{self, BASE64_URL};
+use keylet::content_key;
+use keylet::encoding::BASE64_URL;
 use keylet::fairplay::credentials::Credentials;
+use keylet::token::{self, POLICIES};
 use rand_core::Rng;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::device::{back_up, read, secret, write_secret};
 use crate::configured;
-use crate::credentials::export::{self, Format};
-use crate::credentials::files::{Found, Group, Reader, wrong_ask};
+use crate::credentials::ask::{self, Ask};
+use crate::credentials::export::{self, Format, OF_CREDENTIALS};
+use crate::credentials::files::{Found, Group, Reader};
 use crate::credentials::request::{Authority, Digest, NewKey, Subject};
 use crate::credentials::{Assembled, CredentialPart, Problem, assemble, to_variables};
+use crate::file::{self, secret, write_secret};
 use crate::progress::while_waiting;
 use crate::random;
 use crate::settings::Settings;
@@ -128,8 +131,9 @@ pub struct Import {
     /// File to write to, for its owner only; without it, standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Overwrite a file whose other content is not kept. A copy of it stays, as of every file that is changed, with
-    /// `.bak` at the end of its name
+    /// Change a file of the formats spin, vault or kubernetes that is there. As in the others, the credentials in it
+    /// are replaced, and its other variables stay. A copy of the file as it was stays beside it, with `.bak` at the end
+    /// of its name
     #[arg(long)]
     force: bool,
     /// Store private keys decrypted: deriving a key from a password costs every cold start of the server. Vault and
@@ -155,7 +159,10 @@ pub fn run(command: &Command) -> Result<ExitCode> {
 
 impl New {
     fn run(&self) -> Result<()> {
-        let password = password(self.password_file.as_deref())?;
+        let password = match &self.password_file {
+            Some(path) => Some(secret(path)?),
+            None => file::environment(PASSWORD),
+        };
         let password = password.as_deref().map(String::as_str);
         ensure!(
             !self.subject.common_name.is_empty(),
@@ -198,8 +205,19 @@ impl New {
                 )?;
             }
         }
+        let out = self.out_dir.display();
         if self.development {
             self.development(&keys)?;
+            eprintln!("\nNext: turn them into variables, with a content key and a key for tokens");
+            eprintln!("  keylet credentials import {out} --trial movie-42 --out .env");
+        } else {
+            eprintln!(
+                "\nNext: back the private key up. Upload the request at Apple's portal, which shows the ASk once."
+            );
+            eprintln!(
+                "Put the certificate that it answers with into {out}, and the ASk into {out}/ask.txt; then"
+            );
+            eprintln!("  keylet credentials import {out} --out .env");
         }
         Ok(())
     }
@@ -253,17 +271,22 @@ impl Files {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn ask(&self) -> Result<Option<Zeroizing<[u8; 16]>>> {
-        let ask = self.ask_and_source()?;
-        let ask = ask.and_then(|(_, text)| encoding::fixed(&text));
-        Ok(ask.map(Zeroizing::new))
+    pub fn ask(&self) -> Result<Option<Ask>> {
+        let given = self.given_ask()?;
+        Ok(given.and_then(|given| ask::read(&given.value).ok()))
     }
 
-    /// The ASk that is given apart, and where.
-    fn ask_and_source(&self) -> Result<Option<(String, Zeroizing<String>)>> {
+    /// The ASk that is given apart, as text.
+    fn given_ask(&self) -> Result<Option<Found<Zeroizing<String>>>> {
         Ok(match &self.ask_file {
-            Some(path) => Some((path.display().to_string(), secret(path)?)),
-            None => environment(ASK).map(|ask| (ASK.to_owned(), ask)),
+            Some(path) => Some(Found {
+                value: secret(path)?,
+                file: path.display().to_string(),
+            }),
+            None => file::environment(ASK).map(|value| Found {
+                value,
+                file: ASK.to_owned(),
+            }),
         })
     }
 
@@ -274,50 +297,147 @@ impl Files {
     pub fn groups(&self) -> Result<Vec<Group>> {
         let mut passwords = Vec::new();
         for path in &self.password_files {
-            passwords.extend(password(Some(path))?);
+            passwords.push(secret(path)?);
         }
-        passwords.extend(password(None)?);
+        passwords.extend(file::environment(PASSWORD));
         let mut reader = Reader {
             passwords,
             prompt: &|question| prompt(question),
         };
         let mut groups = reader.read(&self.paths)?;
-        let mut lacking: Vec<&mut Group> = groups
-            .iter_mut()
-            .filter(|group| group.asks.is_empty() && !group.certificates.is_empty())
+        self.add_ask(&mut groups)?;
+        Ok(groups)
+    }
+
+    /// Gives the ASk that came apart to the certificate that has none.
+    fn add_ask(&self, groups: &mut [Group]) -> Result<()> {
+        // One of the environment may be there for something else.
+        let is_meant = self.ask_file.is_some();
+        let lacking = |group: &&mut Group| group.asks.is_empty() && !group.certificates.is_empty();
+        let mut certificates: Vec<&[u8]> = groups
+            .iter()
+            .filter(|group| group.asks.is_empty())
+            .flat_map(|group| &group.certificates)
+            .map(|certificate| certificate.value.der.as_slice())
             .collect();
-        let ask = match &self.ask_file {
-            Some(_) => self.ask_and_source()?,
-            // One of the environment may be there for something else.
-            None if lacking.len() != 1 => None,
-            None => self.ask_and_source()?.or_else(|| {
-                let ask = prompt("ASk, 32 hexadecimal digits (nothing: there is none): ")?;
-                Some(("the ASk".to_owned(), ask)).filter(|(_, ask)| !ask.trim().is_empty())
-            }),
-        };
-        if let Some((file, ask)) = ask {
-            let [group] = lacking.as_mut_slice() else {
-                bail!(
-                    "{file}: it is for a certificate that has no ASk yet, and there are {}",
-                    lacking.len()
+        certificates.sort_unstable();
+        certificates.dedup();
+        let count = certificates.len();
+        let lacking_groups = groups.iter_mut().filter(lacking).count();
+        match (count, lacking_groups) {
+            // Nothing needs it. If it is another one than the files have, that is wrong.
+            (0, _) if is_meant => {
+                let is_whole = groups.iter().all(|group| group.problems.is_empty());
+                let with_certificate = groups
+                    .iter_mut()
+                    .find(|group| !group.certificates.is_empty());
+                if let (true, Some(group), Some(given)) =
+                    (is_whole, with_certificate, self.given_ask()?)
+                {
+                    add(group, &given);
+                }
+                return Ok(());
+            }
+            (0, _) => return Ok(()),
+            (1, _) | (_, 1) => {}
+            _ if is_meant => {
+                let file = self
+                    .given_ask()?
+                    .map(|given| given.file)
+                    .unwrap_or_default();
+                let text = format!(
+                    "{file}: {count} certificates have no ASk, and nothing says whose this is. Give each credential a \
+                     directory of its own with its ASk in it"
                 );
-            };
-            match encoding::fixed::<16>(&ask) {
-                Some(ask) => group.asks.push(Found {
-                    value: Zeroizing::new(ask),
-                    file,
-                }),
-                None => {
-                    let text = format!("{file}: {}", wrong_ask(&ask));
+                if let Some(group) = groups.first_mut() {
                     group.problems.push(Problem::new(CredentialPart::Ask, text));
                 }
+                return Ok(());
             }
+            _ => return Ok(()),
         }
-        Ok(groups)
+        let given = self.given_ask()?.or_else(|| {
+            let value = prompt_for_ask()?;
+            Some(Found {
+                value,
+                file: "the ASk".to_owned(),
+            })
+        });
+        if let Some(given) = given {
+            groups
+                .iter_mut()
+                .filter(lacking)
+                .for_each(|group| add(group, &given));
+        }
+        Ok(())
     }
 }
 
+/// Adds an ASk to a group, or what is wrong with it.
+fn add(group: &mut Group, given: &Found<Zeroizing<String>>) {
+    let file = given.file.clone();
+    match ask::read(&given.value) {
+        Ok(value) => group.asks.push(Found { value, file }),
+        Err(reason) => {
+            let text = format!("{file}: {reason}");
+            let problem = Problem::new(CredentialPart::Ask, text);
+            if !group.problems.contains(&problem) {
+                group.problems.push(problem);
+            }
+        }
+    }
+}
+
+/// Asks for an ASk until what is typed is one. `None` without a terminal, or when nothing is typed.
+fn prompt_for_ask() -> Option<Zeroizing<String>> {
+    for _ in 0..3 {
+        let text = prompt("ASk, 32 hexadecimal digits (nothing: there is none): ")?;
+        if text.trim().is_empty() {
+            return None;
+        }
+        match ask::read(&text) {
+            Ok(_) => return Some(text),
+            Err(reason) => eprintln!("{reason}"),
+        }
+    }
+    None
+}
+
 impl Import {
+    /// What is missing for a licence, and the commands that bring it.
+    fn tell_next(&self, path: &Path, variables: &Provided) {
+        let has = |name: &str| variables.get(name).is_some_and(|value| !value.is_empty());
+        let file = match path == Path::new(".env") {
+            true => String::new(),
+            false => format!(" --file {}", path.display()),
+        };
+        let mut steps = Vec::new();
+        if self.format != Format::Vault {
+            if !has(content_key::VARIABLE) {
+                steps.push(format!(
+                    "keylet keys add movie-42{file}      # a content key"
+                ));
+            }
+            if !has(token::KEYS) && !has(POLICIES) {
+                steps.push(format!(
+                    "keylet policies add viewers{file}   # whose tokens are taken, and on which terms"
+                ));
+            }
+        }
+        let path = path.display();
+        steps.push(match self.format {
+            Format::Env => "keylet doctor                      # what is still missing".to_owned(),
+            Format::Spin => format!("keylet doctor --runtime-config-file {path}"),
+            Format::Settings => format!("keylet doctor --variable settings=@{path}"),
+            Format::Vault => format!("sh {path}    # with VAULT_ADDR and VAULT_TOKEN"),
+            Format::Kubernetes => format!("kubectl apply -f {path}"),
+        });
+        eprintln!("\nNext:");
+        for step in steps {
+            eprintln!("  {step}");
+        }
+    }
+
     /// Whether private keys are stored decrypted.
     fn decrypts(&self) -> bool {
         self.decrypt || !self.encrypted && self.format.is_secret_store()
@@ -353,29 +473,24 @@ impl Import {
         }
         if let Some(id) = &self.trial {
             let existing = existing.as_deref().map_or("", String::as_str);
-            let kept = export::names(self.format, existing);
+            let kept = export::read(self.format, existing)?;
             for (name, value) in trial(id) {
-                if kept.contains(&name) {
+                if kept.get(&name).is_some_and(|value| !value.is_empty()) {
                     eprintln!("{name}: it is there already, and stays");
                 } else {
                     variables.insert(name, value);
                 }
             }
         }
-        let text = export::write(
-            &variables,
-            self.format,
-            existing.as_deref().map(String::as_str),
-        );
+        let existing = existing.as_deref().map(String::as_str);
+        let text = export::write(&variables, &OF_CREDENTIALS, self.format, existing);
         let place = self.out.as_deref().unwrap_or(Path::new("standard output"));
         let text = text.with_context(|| place.display().to_string())?;
         match &self.out {
             Some(path) => {
-                if let Some(copy) = back_up(path)? {
-                    eprintln!("{}: the file as it was", copy.display());
-                }
-                write_secret(path, text.as_bytes())?;
+                export::replace(path, &text)?;
                 eprintln!("{}: {} variables", path.display(), variables.len());
+                self.tell_next(path, &export::read(self.format, &text)?);
             }
             // Whoever reads may stop reading.
             None => {
@@ -385,25 +500,20 @@ impl Import {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The present content of the output file, where the format keeps it.
+    /// The present content of the output file.
     fn existing(&self) -> Result<Option<Zeroizing<String>>> {
         let Some(path) = self.out.as_deref().filter(|path| path.exists()) else {
             return Ok(None);
         };
-        if !self.format.keeps_others() {
-            ensure!(
-                self.force,
-                "{} is there already; --force overwrites it, and leaves a copy",
-                path.display()
-            );
-            return Ok(None);
-        }
-        let existing = text(path)?;
-        if self.format == Format::Settings {
-            // Another file is not overwritten.
-            let read = keylet::configuration::settings::read(&existing);
-            read.map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-        }
+        ensure!(
+            self.force || self.format.is_edited_by_hand(),
+            "{} is there already. --force replaces the credentials in it, keeps the rest, and leaves a copy",
+            path.display()
+        );
+        let existing = file::text(path)?;
+        // A file of another kind is not overwritten.
+        let read = export::read(self.format, &existing);
+        read.with_context(|| path.display().to_string())?;
         Ok(Some(existing))
     }
 }
@@ -460,33 +570,6 @@ pub fn trial(id: &str) -> Provided {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
-}
-
-/// A password from a file, without the line break at its end, or else from the environment.
-fn password(file: Option<&Path>) -> Result<Option<Zeroizing<String>>> {
-    match file {
-        Some(path) => {
-            let text = text(path)?;
-            Ok(Some(Zeroizing::new(
-                text.trim_end_matches(['\r', '\n']).to_owned(),
-            )))
-        }
-        None => Ok(environment(PASSWORD)),
-    }
-}
-
-fn environment(name: &str) -> Option<Zeroizing<String>> {
-    std::env::var(name)
-        .ok()
-        .filter(|value| !value.is_empty())
-        .map(Zeroizing::new)
-}
-
-fn text(path: &Path) -> Result<Zeroizing<String>> {
-    let content = read(path)?;
-    let text = String::from_utf8(content)
-        .map_err(|_| anyhow::anyhow!("{} is not text", path.display()))?;
-    Ok(Zeroizing::new(text))
 }
 
 /// Asks on the terminal, without showing what is typed.

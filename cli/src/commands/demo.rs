@@ -12,6 +12,7 @@ use crate::built_in;
 use crate::client::{Client, Exchange, Played};
 use crate::device::{ApplicationKey, SpcOptions, Wrapping, read_certificate};
 use crate::fixtures::{self, Manifest};
+use crate::log;
 use crate::wire::Profile;
 use keylet_host::{Options, Server, World};
 
@@ -27,7 +28,7 @@ Examples:
 ";
 
 pub fn run() -> Result<()> {
-    super::log_to_stderr();
+    log::to_stderr(None);
     let variables = fixtures::variables();
     let start = |port| {
         let listen = (Ipv4Addr::LOCALHOST, port).into();

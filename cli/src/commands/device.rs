@@ -1,35 +1,30 @@
 //! `keylet device`
 
-use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use keylet::configuration::SettingsError;
-use keylet::encoding;
 use keylet::fairplay::certificate::ApplicationCertificate;
 use keylet::fairplay::client::PlaybackState;
 use keylet::fairplay::spc::Version;
 use keylet::fairplay::tag::Tag;
 use keylet::licence::{self, LicenceServer};
-use tempfile::NamedTempFile;
-use zeroize::Zeroizing;
 
 use crate::client::{Client, Failure};
+use crate::credentials::ask;
 use crate::device::{
     ApplicationKey, Licence, Secrets, SpcOptions, Wrapping, oldest_version, read_certificate,
 };
+use crate::file::{self, read, secret, write, write_secret};
 use crate::random;
 use crate::settings::Settings;
 use keylet_host::{Assignment, provided};
 
 /// The environment variable with the application secret key, where no file is named.
 const ASK: &str = "KEYLET_ASK";
-
-/// The name that stands for standard input and standard output.
-const STANDARD: &str = "-";
 
 /// How long a server may take for its certificate.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -184,7 +179,7 @@ pub fn certificate(source: &str, client: &Client) -> Result<ApplicationCertifica
 fn explain(error: &licence::Error) -> anyhow::Error {
     match error {
         licence::Error::Settings(error) => explain_settings(error),
-        error => anyhow::anyhow!("{error}"),
+        error => anyhow!("{error}"),
     }
 }
 
@@ -193,9 +188,9 @@ pub fn explain_settings(error: &SettingsError) -> anyhow::Error {
     match error {
         SettingsError::Invalid(problems) => {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            anyhow::anyhow!(lines.join("\n"))
+            anyhow!(lines.join("\n"))
         }
-        error => anyhow::anyhow!("{error}"),
+        error => anyhow!("{error}"),
     }
 }
 
@@ -207,18 +202,14 @@ impl SpcArguments {
     pub fn key(&self, certificate: ApplicationCertificate) -> Result<ApplicationKey> {
         let ask = match &self.ask_file {
             Some(path) => secret(path)?,
-            None => {
-                let ask = std::env::var(ASK).ok().filter(|ask| !ask.is_empty());
-                Zeroizing::new(ask.with_context(|| {
-                    format!("the application secret key is given with --ask-file or in {ASK}")
-                })?)
-            }
+            None => file::environment(ASK).with_context(|| {
+                format!("no application secret key: give --ask-file FILE, or set {ASK}")
+            })?,
         };
-        let ask: [u8; 16] =
-            encoding::fixed(&ask).context("the application secret key is not 16 bytes")?;
+        let ask = ask::read(&ask).map_err(|reason| anyhow!(reason))?;
         Ok(ApplicationKey {
             certificate: certificate.der,
-            ask: ask.into(),
+            ask: (*ask).into(),
             is_dask: self.dask,
         })
     }
@@ -288,75 +279,6 @@ fn tag(text: &str) -> Result<Tag> {
 fn tllv(text: &str) -> Result<(Tag, Vec<u8>)> {
     let (name, value) = text.split_once('=').context("a TLLV is given as TAG=HEX")?;
     Ok((tag(name)?, hex::decode(value)?))
-}
-
-/// Reads a file; `-` is standard input.
-pub fn read(path: &Path) -> Result<Vec<u8>> {
-    if path == Path::new(STANDARD) {
-        let mut content = Vec::new();
-        let read = std::io::stdin().read_to_end(&mut content);
-        return read.map(|_| content).context("reading standard input");
-    }
-    fs::read(path).with_context(|| format!("reading {}", path.display()))
-}
-
-/// Reads a file with a secret in one line; `-` is standard input.
-pub fn secret(path: &Path) -> Result<Zeroizing<String>> {
-    let content = Zeroizing::new(read(path)?);
-    // Not the error of the conversion, which has the bytes.
-    let text = std::str::from_utf8(&content).ok();
-    let text = text.with_context(|| format!("{} is not text", path.display()))?;
-    Ok(Zeroizing::new(text.trim().to_owned()))
-}
-
-/// Writes a file; `-` is standard output.
-fn write(path: &Path, content: &[u8]) -> Result<()> {
-    if path == Path::new(STANDARD) {
-        return std::io::stdout()
-            .write_all(content)
-            .context("writing to standard output");
-    }
-    fs::write(path, content).with_context(|| format!("writing {}", path.display()))
-}
-
-/// Writes a file that only its owner reads, whole or not at all; `-` is standard output.
-pub fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
-    if path == Path::new(STANDARD) {
-        return write(path, content);
-    }
-    let writing = || format!("writing {}", path.display());
-    // Where it leads, if it is a link.
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if path.exists() && !path.is_file() {
-        return fs::write(&path, content).with_context(writing);
-    }
-    // The file is there whole, or as it was: a new one takes its place.
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    NamedTempFile::new_in(directory)
-        .and_then(|mut file| {
-            file.write_all(content)?;
-            file.as_file().sync_all()?;
-            Ok(file.persist(&path)?)
-        })
-        .with_context(writing)?;
-    Ok(())
-}
-
-/// Copies a file that is about to be changed, for its owner only. Returns the copy's path; `None` where there is no
-/// file.
-pub fn back_up(path: &Path) -> Result<Option<PathBuf>> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let mut copy = path.as_os_str().to_owned();
-    copy.push(".bak");
-    let copy = PathBuf::from(copy);
-    let content = Zeroizing::new(fs::read(path).with_context(|| path.display().to_string())?);
-    write_secret(&copy, &content)?;
-    Ok(Some(copy))
 }
 
 pub fn print(document: &impl serde::Serialize) -> Result<()> {

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::credentials::{Files, trial};
-use super::device::{print, read, secret};
+use super::device::print;
 use super::serve::duration;
 use super::token::{self, Explained};
 use crate::client::Client;
@@ -30,6 +30,7 @@ use crate::device::ApplicationKey;
 use crate::doctor::examination::Examination;
 use crate::doctor::target::Target;
 use crate::doctor::{Finding, Report, Severity, Verdict, advice};
+use crate::file::{read, secret};
 use crate::progress::while_waiting;
 use crate::settings::{Settings, expanded};
 use keylet_host::{Assignment, Provided, fetches_variables, provided};

@@ -15,11 +15,12 @@ use keylet::token::KEYS;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::device::{SpcArguments, certificate, print, read, secret};
+use super::device::{SpcArguments, certificate, print};
 use super::serve::duration;
 use crate::client::{Client, Exchange, Failure, Played, Refusal, certificate_url};
 use crate::configured;
 use crate::device::{self, ApplicationKey};
+use crate::file::{read, secret};
 use crate::settings::expanded;
 use crate::wire::{self, Profile, TOKEN, TokenLocation};
 use keylet_host::{Provided, provided};

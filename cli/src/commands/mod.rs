@@ -7,10 +7,13 @@ mod demo;
 mod device;
 mod doctor;
 mod fixtures;
+mod keys;
 mod license;
 mod policies;
+mod recipe;
 mod serve;
 mod token;
+mod variables_file;
 
 use std::process::ExitCode;
 
@@ -54,9 +57,15 @@ pub enum Command {
     /// and plays a device against it.
     #[command(after_help = doctor::HELP)]
     Doctor(Box<doctor::Arguments>),
-    /// Take over content key policies of other services
+    /// Keep content keys: add, list, show, delete
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Make content key policies, and take over those of other services
     #[command(subcommand)]
     Policies(policies::Command),
+    /// Print the recipe of a player: the code that plays with this server, and what to know
+    #[command(after_help = recipe::EXAMPLES)]
+    Recipe(recipe::Arguments),
     /// Make tokens, and explain them
     #[command(subcommand)]
     Token(token::Command),
@@ -84,7 +93,9 @@ impl Command {
             Self::Doctor(arguments) => return doctor::run(&arguments),
             Self::License(arguments) => return license::run(&arguments),
             Self::Device(command) => device::run(command)?,
+            Self::Keys(command) => keys::run(&command)?,
             Self::Policies(command) => return policies::run(&command),
+            Self::Recipe(arguments) => recipe::run(&arguments)?,
             Self::Token(command) => return token::run(command),
             Self::Bench(arguments) => bench::run(&arguments)?,
             Self::Fixtures(command) => fixtures::run(&command)?,
@@ -92,16 +103,6 @@ impl Command {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Structured log lines, JSON, on standard error.
-fn log_to_stderr() {
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_target(false)
-        .with_writer(std::io::stderr)
-        .init();
 }
 
 #[cfg(test)]

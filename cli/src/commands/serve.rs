@@ -1,15 +1,18 @@
 //! `keylet serve`
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use futures_util::FutureExt;
+use keylet::fairplay::credentials::CERTIFICATE;
 use keylet::service::Service;
 
 use crate::built_in;
+use crate::log::{self, LogFormat};
 use crate::progress::while_waiting;
 use crate::settings::Settings;
 use keylet_host::{
@@ -31,8 +34,8 @@ Examples:
 /// Serve an application in the embedded host.
 #[derive(Args)]
 pub struct Arguments {
-    /// Address to listen at
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
+    /// Address to listen at: `127.0.0.1:3000`, `localhost:3000`, `3000` (on loopback), `:3000` (on every interface)
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000", value_parser = address)]
     listen: SocketAddr,
     /// What the host provides to the component
     #[arg(long, value_enum, default_value_t)]
@@ -60,8 +63,11 @@ pub struct Arguments {
     #[arg(long, conflicts_with_all = ["runtime_config_file", "state_dir"])]
     in_memory: bool,
     /// Address of the metrics for Prometheus, at /metrics. No password is asked for there
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     metrics: Option<SocketAddr>,
+    /// How the log on standard error is written [default: text on a terminal, else json]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
     /// Requests that an instance answers in all [default: 128 on WASI 0.3, else 1]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     max_instance_reuse_count: Option<u32>,
@@ -74,7 +80,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    super::log_to_stderr();
+    log::to_stderr(arguments.log_format);
     if !arguments.environment.is_empty() && arguments.world != World::Wasi {
         bail!("Spin gives a component no environment: use --variable");
     }
@@ -83,6 +89,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None => built_in(arguments.world, arguments.provided()?)?,
     };
     application.environment.clone_from(&arguments.environment);
+    let readiness = Readiness::of(&application)?;
+    readiness.log();
     let options = Options {
         listen: arguments.listen,
         show_output: true,
@@ -93,26 +101,129 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ..Options::quiet()
     };
     let start = || Server::start(application, &options);
-    let server = while_waiting("compiling the component", start)?;
+    let server = while_waiting("compiling the component", start);
+    let server = server.map_err(|error| arguments.explain(error))?;
+    match readiness.problems.len() {
+        0 => tracing::info!("ready"),
+        1 => tracing::error!("not ready: every licence will be refused until this is mended"),
+        problems => tracing::error!(
+            problems,
+            "not ready: every licence will be refused until these are mended"
+        ),
+    }
     server.run_until_interrupted(
         || arguments.provided(),
         |old, new| match problems(new) {
-            Some(problems) if self::problems(old).is_none() => bail!("{problems}"),
+            problems if !problems.is_empty() && self::problems(old).is_empty() => {
+                bail!("{}", problems.join("; "))
+            }
             _ => Ok(()),
         },
     )
 }
 
-/// What keeps Keylet from serving with these variables.
-fn problems(variables: &Resolved) -> Option<String> {
+/// What was read before a server starts, and what is wrong with it.
+struct Readiness {
+    /// The variables that are set, by name.
+    read: Vec<String>,
+    /// Variables that the application does not know, each with a known one of nearly the same name.
+    unknown: Vec<(String, Option<String>)>,
+    /// What is wrong, each problem by its variable.
+    problems: Vec<String>,
+}
+
+impl Readiness {
+    fn of(application: &Application) -> Result<Self> {
+        let known = &application.manifest.variables;
+        let mut unknown: Vec<(String, Option<String>)> = application
+            .provided
+            .keys()
+            .filter(|name| !known.contains_key(*name))
+            .map(|name| (name.clone(), nearest(name, known.keys()).cloned()))
+            .collect();
+        unknown.sort();
+        let resolved = application.resolved()?;
+        let mut read: Vec<String> = resolved
+            .iter()
+            .filter(|(name, value)| !value.is_empty() && application.provided.contains_key(*name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        read.sort();
+        // Another component has variables of its own, or none.
+        let is_keylet = known.contains_key(CERTIFICATE);
+        let problems = match is_keylet && application.environment.is_empty() {
+            true => problems(&resolved),
+            false => Vec::new(),
+        };
+        Ok(Self {
+            read,
+            unknown,
+            problems,
+        })
+    }
+
+    fn log(&self) {
+        match self.read.as_slice() {
+            [] => tracing::warn!(
+                "no variable is set: neither by --variable, nor in the environment, nor in .env"
+            ),
+            read => tracing::info!(variables = read.join(", "), "read"),
+        }
+        for (name, nearest) in &self.unknown {
+            match nearest {
+                Some(nearest) => {
+                    tracing::warn!("there is no variable {name}; perhaps {nearest} is meant")
+                }
+                None => tracing::warn!("there is no variable {name}"),
+            }
+        }
+        for problem in &self.problems {
+            tracing::error!("{problem}");
+        }
+    }
+}
+
+/// The known name that is most like another one.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+    let like = known.map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
+    let nearest = like.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    Some(nearest.1).filter(|_| nearest.0 > 0.6)
+}
+
+/// What keeps Keylet from serving with these variables, each problem in a sentence.
+fn problems(variables: &Resolved) -> Vec<String> {
     let service = Service::new(Settings(variables.clone()));
     // The check does not wait: variables are at hand, and no other server is asked.
-    let problems = service.check().now_or_never()?;
-    let messages: Vec<String> = problems.messages().collect();
-    (!messages.is_empty()).then(|| messages.join("; "))
+    let problems = service.check().now_or_never();
+    problems.map_or(Vec::new(), |problems| problems.messages().collect())
 }
 
 impl Arguments {
+    /// An error at the start, with the flag that it is about.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let kind = error.root_cause().downcast_ref::<std::io::Error>();
+        let Some(kind) = kind.map(std::io::Error::kind) else {
+            return error;
+        };
+        let is_metrics = |address: SocketAddr| format!("{error}").contains(&address.to_string());
+        let flag = match self.metrics {
+            Some(address) if address != self.listen && is_metrics(address) => "--metrics",
+            _ => "--listen",
+        };
+        match kind {
+            ErrorKind::AddrInUse => error.context(format!(
+                "another program listens there already: stop it, or give another port with {flag}"
+            )),
+            ErrorKind::AddrNotAvailable => error.context(format!(
+                "this machine has no such address: give another one with {flag}"
+            )),
+            ErrorKind::PermissionDenied => error.context(format!(
+                "this user may not listen there: give a port from 1024 on with {flag}"
+            )),
+            _ => error,
+        }
+    }
+
     fn provided(&self) -> Result<Provided> {
         provided(&self.variables, self.runtime_config_file.as_deref())
     }
@@ -141,6 +252,19 @@ impl Arguments {
         }
         Ok(reuse)
     }
+}
+
+/// Reads an address to listen at. A port alone is on loopback, a colon and a port on every interface.
+fn address(text: &str) -> Result<SocketAddr> {
+    let address = match text.strip_prefix(':') {
+        Some(port) => format!("0.0.0.0:{port}"),
+        None if text.bytes().all(|byte| byte.is_ascii_digit()) => format!("127.0.0.1:{text}"),
+        None => text.to_owned(),
+    };
+    let mut addresses = address
+        .to_socket_addrs()
+        .context("an address is a host and a port, such as 127.0.0.1:3000")?;
+    addresses.next().context("the name has no address")
 }
 
 /// Reads the argument of `--env`.

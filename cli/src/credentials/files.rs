@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use der::Decode;
+use der::asn1::AnyRef as Any;
 use keylet::encoding::{self, Pem, PemOrDer};
 use keylet::fairplay::certificate::{self, ApplicationCertificate};
 use keylet::fairplay::private_key::is_pfx;
-use p12_keystore::Pkcs12Archive;
 use serde_json::Value;
 use x509_cert::Certificate;
 use x509_cert::ext::pkix::BasicConstraints;
 use zeroize::Zeroizing;
 
-use super::{CredentialPart, PrivateKey, Problem, decrypt};
+use super::ask::{self, Ask};
+use super::{CredentialPart, PrivateKey, Problem, ber, decrypt, pkcs12};
+use crate::file;
+
+const PEM_BEGIN: &str = "-----BEGIN ";
 
 /// Files are not larger than this: a credential has some kilobytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -40,7 +44,7 @@ pub struct Group {
     /// Private keys.
     pub keys: Vec<Found<PrivateKey>>,
     /// Application secret keys.
-    pub asks: Vec<Found<Zeroizing<[u8; 16]>>>,
+    pub asks: Vec<Found<Ask>>,
     /// Lines for a person.
     pub notes: Vec<String>,
     /// What cannot be used though it should.
@@ -64,7 +68,9 @@ impl Reader<'_> {
     pub fn read(&mut self, paths: &[PathBuf]) -> Result<Vec<Group>> {
         let mut together = Group::named("default");
         let mut groups = Vec::new();
-        for path in paths {
+        let mut paths = paths.to_vec();
+        paths.sort_by_key(|path| !has_password(path));
+        for path in &paths {
             if path.is_dir() {
                 groups.extend(self.directory(path)?);
             } else {
@@ -88,7 +94,7 @@ impl Reader<'_> {
             })
             .with_context(|| format!("reading {}", path.display()))?;
         paths.retain(|path| path.is_file());
-        paths.sort();
+        paths.sort_by_key(|path| (!has_password(path), path.clone()));
         let name = path.canonicalize().ok();
         let name = name.as_deref().unwrap_or(path).file_name();
         let mut own = Group::named(&name.unwrap_or_default().to_string_lossy());
@@ -124,12 +130,16 @@ impl Reader<'_> {
         group: &mut Group,
         groups: &mut Vec<Group>,
     ) {
-        let text = std::str::from_utf8(content)
-            .ok()
-            .map(|text| text.trim_start_matches('\u{feff}').trim());
+        let text = encoding::text(content);
+        let text = text.as_deref().map(|text| text.trim());
         let read = match text {
+            _ if let Some(what) = other_kind(content) => Err(anyhow!(what)),
             Some(text) if text.starts_with(['{', '[']) => self.json(name, path, text, groups),
-            _ => self.one(name, content, group),
+            Some(text) => self.text(name, text, group),
+            None if content.len() == 16 && is_named(name, "ask") => ask_of(content).map(|ask| {
+                group.asks.push(found(name, ask));
+            }),
+            None => self.der(name, content, group),
         };
         if let Err(reason) = read {
             let part = reason.downcast_ref().map(|problem: &Problem| problem.part);
@@ -139,34 +149,35 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads what is no JSON.
-    fn one(&mut self, name: &str, content: &[u8], group: &mut Group) -> Result<()> {
-        let is_ask = |name: &str| {
-            let name = Path::new(name).file_name().unwrap_or_default();
-            name.to_string_lossy().to_ascii_lowercase().contains("ask")
-        };
-        let Ok(text) = std::str::from_utf8(content) else {
-            if content.len() == 16 && is_ask(name) {
-                return ask_of(content).map(|ask| group.asks.push(found(name, ask)));
-            }
-            return self.der(name, content, group);
-        };
-        let text = text.trim_start_matches('\u{feff}').trim();
-        if let Some(ask) = encoding::fixed::<16>(text) {
-            group.asks.push(found(name, Zeroizing::new(ask)));
+    /// Reads text that is not JSON.
+    fn text(&mut self, name: &str, text: &str, group: &mut Group) -> Result<()> {
+        let decoded = encoding::pem_or_der(text);
+        let is_der = matches!(&decoded, Some(PemOrDer::Der(der)) if der.first() == Some(&0x30));
+        if has_password(Path::new(name))
+            && text.lines().count() == 1
+            && !(is_der || text.contains(PEM_BEGIN))
+        {
+            self.passwords.push(file::trimmed(text));
+            let note = format!("{name}: taken as a password of private keys");
+            group.notes.push(note);
             return Ok(());
         }
-        if is_ask(name) {
-            bail!(Problem::new(CredentialPart::Ask, wrong_ask(text)));
+        match ask::read(text) {
+            Ok(ask) => {
+                group.asks.push(found(name, ask));
+                return Ok(());
+            }
+            Err(reason) if is_named(name, "ask") => {
+                bail!(Problem::new(CredentialPart::Ask, reason))
+            }
+            Err(_) => {}
         }
-        match encoding::pem_or_der(text) {
+        match decoded {
             Some(PemOrDer::Pem(blocks)) => self.pem(name, &blocks, group),
-            Some(PemOrDer::Der(der)) if der.first() == Some(&0x30) => self.der(name, &der, group),
-            _ if text.contains("-----BEGIN ") => bail!("a PEM block is cut off, or is not base64"),
+            Some(PemOrDer::Der(der)) if is_der => self.der(name, &der, group),
+            _ if text.contains(PEM_BEGIN) => bail!("a PEM block is cut off, or is not base64"),
             _ => {
-                group.notes.push(format!(
-                    "{name}: left out, nothing of a credential is in it"
-                ));
+                group.leave_out(name, "nothing of a credential is in it");
                 Ok(())
             }
         }
@@ -204,7 +215,7 @@ impl Reader<'_> {
                 "PKCS7" | "CMS" => bail!(
                     "it is PKCS#7; take the certificate out with `openssl pkcs7 -print_certs`"
                 ),
-                label => group.notes.push(format!("{name}: left out, {label}")),
+                label => group.leave_out(name, label),
             }
         }
         if !certificates.is_empty() {
@@ -214,7 +225,13 @@ impl Reader<'_> {
     }
 
     fn der(&mut self, name: &str, der: &[u8], group: &mut Group) -> Result<()> {
-        if is_pfx(der) {
+        let der = without_padding(der);
+        // BER of an indefinite length, as NSS writes it, is read as DER.
+        let definite = match der {
+            [_, 0x80, ..] => ber::to_der(der),
+            _ => None,
+        };
+        if is_pfx(definite.as_deref().map_or(der, Vec::as_slice)) {
             return self.pfx(name, der, group);
         }
         if Certificate::from_der_partial(der).is_ok() {
@@ -229,7 +246,7 @@ impl Reader<'_> {
                         .unwrap_or_default()
                         .to_vec(),
                 );
-                rest = after;
+                rest = without_padding(after);
             }
             return group.add_certificates(name, certificates);
         }
@@ -245,9 +262,7 @@ impl Reader<'_> {
             group.keys.push(found(name, key));
             return Ok(());
         }
-        group.notes.push(format!(
-            "{name}: left out, nothing of a credential is in it"
-        ));
+        group.leave_out(name, "nothing of a credential is in it");
         Ok(())
     }
 
@@ -267,14 +282,7 @@ impl Reader<'_> {
 
     /// A PKCS#12 container: its keys, and certificates that a key in it belongs to.
     fn pfx(&mut self, name: &str, der: &[u8], group: &mut Group) -> Result<()> {
-        let (archive, password) = self.decrypted(name, |password| {
-            Pkcs12Archive::from_pkcs12(der, password).map_err(|error| match error {
-                p12_keystore::error::Error::MacError(_) | p12_keystore::error::Error::UnpadError => {
-                    anyhow!(decrypt::WRONG_PASSWORD)
-                }
-                error => anyhow!("it is a PKCS#12 container that is not read here ({error}); take certificate and key out with `openssl pkcs12`"),
-            })
-        })?;
+        let (archive, password) = self.decrypted(name, |password| pkcs12::open(der, password))?;
         let mut certificates = Vec::new();
         for key in &archive.keys {
             let mut key = PrivateKey::from_der(key.key.as_der())
@@ -393,13 +401,8 @@ impl Reader<'_> {
             );
         }
         if let Some(ask) = text("ask") {
-            let ask = encoding::fixed::<16>(ask).ok_or_else(|| {
-                let reason = "`ask` is not 16 bytes in hexadecimal or base64";
-                Problem::new(CredentialPart::Ask, reason)
-            })?;
-            group
-                .asks
-                .push(found(&list.display().to_string(), Zeroizing::new(ask)));
+            let ask = member_ask(ask)?;
+            group.asks.push(found(&list.display().to_string(), ask));
         } else if text("provisioning-data").is_some() {
             group.notes.push(format!(
                 "{file}: its provisioning data is left out, only Apple's own library reads it. Without an ASk \
@@ -424,6 +427,15 @@ impl Reader<'_> {
                         .filter(|text| !text.is_empty())
                 };
                 let Some(pfx) = text("fairPlayPfx") else {
+                    let has_member = members
+                        .keys()
+                        .any(|name| name.eq_ignore_ascii_case("fairPlayPfx"));
+                    ensure!(
+                        !has_member,
+                        "this Azure policy was exported without its secrets (`fairPlayPfx` is empty). Export it with \
+                         `az ams content-key-policy show --with-secrets`, or with getPolicyPropertiesWithSecrets of \
+                         the REST API; or import the PFX file and the ASk that it was made from"
+                    );
                     return members
                         .values()
                         .try_for_each(|value| self.azure(name, value, groups));
@@ -440,10 +452,7 @@ impl Reader<'_> {
                 };
                 reader.pfx(name, &pfx, &mut group)?;
                 if let Some(ask) = text("ask") {
-                    let ask = encoding::fixed::<16>(ask).ok_or_else(|| {
-                        Problem::new(CredentialPart::Ask, "`ask` is not 16 bytes")
-                    })?;
-                    group.asks.push(found(name, Zeroizing::new(ask)));
+                    group.asks.push(found(name, member_ask(ask)?));
                 }
                 groups.push(group);
                 Ok(())
@@ -475,11 +484,15 @@ impl Group {
             && self.problems.is_empty()
     }
 
-    /// A signing request is nothing that a server needs.
+    /// A file that no credential needs.
+    fn leave_out(&mut self, name: &str, what: &str) {
+        self.notes.push(format!("{name}: left out, {what}"));
+    }
+
     fn leave_out_request(&mut self, name: &str) {
-        self.notes.push(format!(
-            "{name}: left out, a signing request: it goes to Apple's portal, which answers with the certificate"
-        ));
+        let what =
+            "a signing request: it goes to Apple's portal, which answers with the certificate";
+        self.leave_out(name, what);
     }
 
     /// Certificates of one file: an application certificate or a bundle, either with those of authorities.
@@ -526,18 +539,62 @@ fn found<T>(file: &str, value: T) -> Found<T> {
     }
 }
 
-/// Why a text is no ASk, without the text.
-pub fn wrong_ask(text: &str) -> String {
-    match encoding::hex(text).or_else(|| encoding::base64(text)) {
-        Some(bytes) => format!(
-            "an ASk has 16 bytes, which are 32 hexadecimal digits, and this has {}",
-            bytes.len()
-        ),
-        None => "an ASk is 32 hexadecimal digits or base64, and this is neither".to_owned(),
+/// Whether the name of a file says what is in it.
+fn is_named(name: &str, what: &str) -> bool {
+    let name = Path::new(name).file_name().unwrap_or_default();
+    name.to_string_lossy().to_ascii_lowercase().contains(what)
+}
+
+/// Whether a file is called as one with a password, such as Azure's `privatekey-pem-pass.txt`.
+fn has_password(path: &Path) -> bool {
+    is_named(&path.to_string_lossy(), "pass")
+}
+
+/// DER without what editors, `echo` and secret stores leave behind it: line breaks, other white space, NULs. What is
+/// inside the value stays, whatever it ends in.
+fn without_padding(der: &[u8]) -> &[u8] {
+    let is_padding = |octet: &u8| *octet == 0 || octet.is_ascii_whitespace();
+    let (value, rest) = match Any::from_der_partial(der) {
+        Ok((_, rest)) => der.split_at(der.len() - rest.len()),
+        // An indefinite length, or no DER.
+        Err(_) => (der, &[][..]),
+    };
+    match rest.iter().all(is_padding) {
+        true => value,
+        false => der,
     }
 }
 
-fn ask_of(bytes: &[u8]) -> Result<Zeroizing<[u8; 16]>> {
+/// What a file is that people take for a certificate or a key and that is neither, and what to do with it.
+fn other_kind(content: &[u8]) -> Option<&'static str> {
+    match content {
+        [0xfe, 0xed, 0xfe, 0xed, ..] | [0xce, 0xce, 0xce, 0xce, ..] => Some(
+            "it is a Java keystore (JKS or JCEKS). Turn it into PKCS#12 with \
+             `keytool -importkeystore -srckeystore FILE -destkeystore fairplay.p12 -deststoretype pkcs12`",
+        ),
+        [b'P', b'K', 3, 4, ..] => Some("it is a ZIP archive. Unpack it, and name the directory"),
+        _ if content.get(..64).is_some_and(has_signed_data) => Some(
+            "it is PKCS#7; take the certificate out with `openssl pkcs7 -inform der -print_certs`",
+        ),
+        _ => None,
+    }
+}
+
+/// Whether this begins with the content type `signedData` (RFC 2315 section 14).
+fn has_signed_data(start: &[u8]) -> bool {
+    const SIGNED_DATA: [u8; 11] = [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
+    let place = start
+        .windows(SIGNED_DATA.len())
+        .position(|window| window == SIGNED_DATA);
+    place.is_some_and(|place| place <= 6)
+}
+
+fn member_ask(text: &str) -> Result<Ask> {
+    ask::read(text)
+        .map_err(|reason| Problem::new(CredentialPart::Ask, format!("`ask`: {reason}")).into())
+}
+
+fn ask_of(bytes: &[u8]) -> Result<Ask> {
     Ok(Zeroizing::new(bytes.try_into().map_err(|_| {
         Problem::new(CredentialPart::Ask, "an ASk has 16 bytes")
     })?))

@@ -4,13 +4,15 @@
 //! here, and written for the places that Spin reads variables from by [`export`]. [`request`] makes what
 //! the portal asks for.
 
+pub mod ask;
+mod ber;
 pub mod decrypt;
-mod env_file;
 pub mod export;
 pub mod files;
+mod pkcs12;
 pub mod request;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use base64::Engine;
@@ -280,6 +282,7 @@ pub fn assemble(groups: &[files::Group]) -> Assembled {
     for group in groups {
         assembled.add(group);
     }
+    assembled.join_equal();
     let mut names: Vec<String> = Vec::new();
     for credential in &mut assembled.credentials {
         let mut name = credential.name.clone();
@@ -311,14 +314,24 @@ impl Assembled {
                 None => keys.push(key),
             }
         }
-        let fits = |certificate: &files::Found<ApplicationCertificate>| {
+        let certificates = self.distinct(&group.certificates);
+        let fits = |certificate: &&files::Found<ApplicationCertificate>| {
             let mut each = certificate.value.certificates.iter();
             each.any(|one| keys.iter().any(|key| key.value.modulus == one.modulus))
         };
-        let some_fit = group.certificates.iter().any(fits);
+        let some_fit = certificates.iter().any(fits);
+        // What a file that could not be read may have held is not told to be missing.
+        let is_whole = |parts: &[CredentialPart]| {
+            !group
+                .problems
+                .iter()
+                .any(|problem| parts.contains(&problem.part))
+        };
+        let has_every_key = is_whole(&[CredentialPart::PrivateKey, CredentialPart::Password]);
+        let has_every_file = has_every_key && is_whole(&[CredentialPart::Certificate]);
         let mut used = BTreeSet::new();
         let mut found = Vec::new();
-        for certificate in &group.certificates {
+        for certificate in &certificates {
             let mut own = Vec::new();
             let mut missing = Vec::new();
             for one in &certificate.value.certificates {
@@ -334,7 +347,7 @@ impl Assembled {
                 ));
                 continue;
             }
-            for bits in &missing {
+            for bits in missing.iter().filter(|_| has_every_key) {
                 let text = match keys.is_empty() {
                     true => format!(
                         "{}: there is no private key for the {bits}-bit certificate",
@@ -351,10 +364,11 @@ impl Assembled {
             }
             used.extend(own.iter().copied());
             if missing.is_empty() {
-                found.push((certificate, own));
+                found.push((*certificate, own));
             }
         }
-        if group.certificates.is_empty() && !(keys.is_empty() && group.asks.is_empty()) {
+        if certificates.is_empty() && has_every_file && !(keys.is_empty() && group.asks.is_empty())
+        {
             let text = format!("{}: there is no certificate", group.name);
             self.problems
                 .push(Problem::new(CredentialPart::Certificate, text));
@@ -409,6 +423,70 @@ impl Assembled {
                 .push(describe(&credential, &certificate.value, &certificate.file));
             self.credentials.push(credential);
         }
+    }
+}
+
+impl Assembled {
+    /// Of certificates that are there several times, in DER, PEM and PKCS#12, the first one. One that a bundle holds is
+    /// left to the bundle, by which the server knows it too.
+    fn distinct<'a>(
+        &mut self,
+        all: &'a [files::Found<ApplicationCertificate>],
+    ) -> Vec<&'a files::Found<ApplicationCertificate>> {
+        let mut distinct: Vec<&files::Found<ApplicationCertificate>> = Vec::new();
+        for (index, certificate) in all.iter().enumerate() {
+            let der = &certificate.value.der;
+            let equal = all.iter().take(index).find(|other| other.value.der == *der);
+            let bundle = all.iter().find(|other| {
+                let mut parts = other.value.certificates.iter();
+                other.value.der.len() > der.len() && parts.any(|part| part.der == *der)
+            });
+            match (equal, bundle) {
+                (Some(other), _) => self.report.push(format!(
+                    "{}: the same certificate as in {}",
+                    certificate.file, other.file
+                )),
+                (None, Some(bundle)) => self.report.push(format!(
+                    "{}: this certificate is in the bundle {}",
+                    certificate.file, bundle.file
+                )),
+                (None, None) => distinct.push(certificate),
+            }
+        }
+        distinct
+    }
+
+    /// Makes one credential of those with the same certificate.
+    fn join_equal(&mut self) {
+        let mut distinct: Vec<Credential> = Vec::new();
+        // The names of those that have another ASk than the first one.
+        let mut others: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for credential in std::mem::take(&mut self.credentials) {
+            let mut before = distinct.iter_mut();
+            let Some(first) = before.find(|one| one.certificate == credential.certificate) else {
+                distinct.push(credential);
+                continue;
+            };
+            match (&first.ask, &credential.ask) {
+                (Some(one), Some(other)) if one != other => {
+                    let others = others.entry(first.name.clone()).or_default();
+                    others.push(credential.name);
+                    continue;
+                }
+                (None, Some(_)) => first.ask = credential.ask,
+                _ => {}
+            }
+            let text = format!("{}: the same credential as {}", credential.name, first.name);
+            self.report.push(text);
+        }
+        for (first, others) in others {
+            let text = format!(
+                "{first} and {}: two different ASks for one certificate. Apple issues one ASk with a certificate",
+                others.join(", ")
+            );
+            self.problems.push(Problem::new(CredentialPart::Ask, text));
+        }
+        self.credentials = distinct;
     }
 }
 

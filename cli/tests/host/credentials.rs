@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use keylet_host::Provided;
 
+use crate::faults::copy_of;
 use crate::support::{Directory, Process, free_port, wait_for};
 
 const ASK: &str = "000102030405060708090a0b0c0d0e0f";
@@ -97,6 +98,24 @@ fn sourced_password(directory: &Path) -> String {
         .output()
         .unwrap();
     String::from_utf8(sourced.stdout).unwrap()
+}
+
+/// Runs a script with a program that stands in for Vault's: it keeps what comes over standard input, and its arguments.
+fn run_with_vault(here: &Path, script: &str) {
+    let bin = here.join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let program = "#!/bin/sh\ncat >\"kept-$4\"\necho \"$@\" >>arguments\n";
+    std::fs::write(bin.join("vault"), program).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bin.join("vault"), executable).unwrap();
+    std::fs::write(here.join("vault.sh"), script).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let ran = Command::new("sh")
+        .arg("vault.sh")
+        .env("PATH", path)
+        .current_dir(here)
+        .status();
+    assert!(ran.unwrap().success());
 }
 
 /// Whether variables make a server that answers a device: the doctor plays one.
@@ -591,33 +610,7 @@ fn what_is_imported_is_written_for_every_place_that_spin_reads_variables_from() 
     assert!(!decrypted.contains(PASSWORD) && !decrypted.contains("ENCRYPTED"));
     let kubernetes = import(&["--format", "kubernetes", "--encrypted"]);
     let vault = import(&["--format", "vault", "--encrypted"]);
-    // A program that stands in for Vault's: it keeps what comes over standard input.
-    let bin = here.join("bin");
-    std::fs::create_dir(&bin).unwrap();
-    std::fs::write(
-        bin.join("vault"),
-        "#!/bin/sh\ncat >\"kept-$4\"\necho \"$@\" >>arguments\n",
-    )
-    .unwrap();
-    assert!(
-        Command::new("chmod")
-            .arg("+x")
-            .arg(bin.join("vault"))
-            .status()
-            .unwrap()
-            .success()
-    );
-    std::fs::write(here.join("vault.sh"), vault).unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    assert!(
-        Command::new("sh")
-            .arg("vault.sh")
-            .env("PATH", path)
-            .current_dir(here)
-            .status()
-            .unwrap()
-            .success()
-    );
+    run_with_vault(here, &vault);
     assert!(
         !std::fs::read_to_string(here.join("arguments"))
             .unwrap()
@@ -899,18 +892,34 @@ fn odd_passwords_come_back_from_a_file_as_they_went_in() {
             password
         );
         assert_eq!(sourced_password(here), password);
-    }
-}
 
-/// A folder of inputs that broke something, beside the published vectors.
-fn fault(name: &str, test: &str) -> Option<std::path::PathBuf> {
-    let vectors = std::env::var_os("FPS_SDK_VECTORS").map(std::path::PathBuf::from);
-    let folder = vectors.map(|vectors| vectors.join("../faults").join(name));
-    let folder = folder.filter(|folder| folder.is_dir());
-    if folder.is_none() {
-        keylet_e2e::skip("vectors", test, "there is no folder of faults");
+        let written = |format: &str| {
+            let imported = import(
+                here,
+                &[&folder, "--format", format, "--encrypted"],
+                password,
+            );
+            String::from_utf8(imported.stdout).unwrap()
+        };
+        let spin: toml::Value = toml::from_str(&written("spin")).unwrap();
+        let values = &spin["variables_provider"][0]["values"];
+        assert_eq!(
+            values["fairplay_private_key_password"].as_str(),
+            Some(password)
+        );
+        let secret: serde_yaml_ng::Value = serde_yaml_ng::from_str(&written("kubernetes")).unwrap();
+        let data = &secret["stringData"];
+        assert_eq!(
+            data["fairplay-private-key-password"].as_str(),
+            Some(password)
+        );
+        let settings: serde_json::Value = serde_json::from_str(&written("settings")).unwrap();
+        assert_eq!(settings["fairplay_private_key_password"], password);
+        run_with_vault(here, &written("vault"));
+        let kept = std::fs::read(here.join("kept-fairplay_private_key_password")).unwrap();
+        let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+        assert_eq!(kept["value"], password);
     }
-    folder
 }
 
 #[test]
@@ -928,15 +937,10 @@ fn files_that_an_import_once_broke_are_read_after_it() {
             None,
         ),
     ] {
-        let Some(folder) = fault(name, test) else {
+        let Some(directory) = copy_of(name, test) else {
             return;
         };
-        let directory = Directory::new(name);
         let here = directory.0.as_path();
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            std::fs::copy(&path, here.join(path.file_name().unwrap())).unwrap();
-        }
         if let Some(before) = before {
             std::fs::copy(here.join(before), here.join(".env")).unwrap();
         }

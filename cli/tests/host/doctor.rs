@@ -561,7 +561,7 @@ fn what_is_wrong_with_keys_and_tokens_is_named() {
             "a content key of 15 bytes",
             vec![("content_keys", json!([record("a", &key[2..])]).to_string())],
             "content_keys",
-            "record 0",
+            "record 1",
         ),
         (
             "one id for two records",

@@ -4,6 +4,8 @@
 
 mod credentials;
 mod doctor;
+mod faults;
+mod first_hour;
 mod license;
 mod serve;
 mod sessions;

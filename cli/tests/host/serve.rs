@@ -127,3 +127,205 @@ fn an_output_that_is_not_read_or_was_closed_loses_no_licence() {
         assert_eq!(licence(), 200, "{number}, after it was closed");
     }
 }
+
+/// `keylet serve` with its log, read line by line until one is found.
+struct Logged {
+    server: Process,
+    lines: std::io::Lines<std::io::BufReader<std::process::ChildStderr>>,
+}
+
+impl Logged {
+    fn start(directory: &Directory, arguments: &[&str], variables: &Provided) -> Self {
+        let names = variables
+            .iter()
+            .map(|(name, value)| (format!("SPIN_VARIABLE_{}", name.to_uppercase()), value));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_keylet"))
+            .arg("serve")
+            .args(arguments)
+            .current_dir(&directory.0)
+            .env_clear()
+            .envs(names)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = std::io::BufReader::new(child.stderr.take().unwrap());
+        Self {
+            server: Process(child),
+            lines: std::io::BufRead::lines(log),
+        }
+    }
+
+    /// The lines up to the first one that holds a text.
+    fn until(&mut self, text: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        for line in self.lines.by_ref() {
+            lines.push(line.unwrap());
+            if lines.last().unwrap().contains(text) {
+                return lines;
+            }
+        }
+        panic!("{text:?} is not in the log: {lines:#?}");
+    }
+}
+
+#[test]
+fn a_server_says_what_it_read_and_what_keeps_it_from_serving() {
+    let directory = Directory::new("serve-says");
+    let listen = ["--listen", "127.0.0.1:0", "--in-memory"];
+    let mut nothing = Logged::start(&directory, &listen, &Provided::new());
+    let lines = nothing.until("not ready: every licence will be refused");
+    let holds = |lines: &[String], text: &str| lines.iter().any(|line| line.contains(text));
+    assert!(holds(&lines, "no variable is set"), "{lines:#?}");
+    assert!(holds(&lines, "fairplay_certificate"), "{lines:#?}");
+    for line in &lines {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+
+    let mut variables = variables();
+    let issuer = variables.remove("token_issuer").unwrap();
+    variables.insert("token_isuer".to_owned(), issuer.clone());
+    variables.insert("something_else".to_owned(), "a secret".to_owned());
+    let text = [&listen[..], &["--log-format", "text"]].concat();
+    let mut typo = Logged::start(&directory, &text, &variables);
+    let lines = typo.until("not ready");
+    assert!(
+        holds(&lines, "token_isuer; perhaps token_issuer is meant"),
+        "{lines:#?}"
+    );
+    assert!(
+        holds(&lines, "there is no variable something_else"),
+        "{lines:#?}"
+    );
+    assert!(
+        holds(&lines, " ERROR ") && holds(&lines, "token_issuer"),
+        "{lines:#?}"
+    );
+    assert!(
+        !holds(&lines, "a secret") && !lines[0].starts_with('{'),
+        "{lines:#?}"
+    );
+
+    variables.remove("token_isuer");
+    variables.remove("something_else");
+    variables.insert("token_issuer".to_owned(), issuer);
+    let mut ready = Logged::start(&directory, &listen, &variables);
+    let lines = ready.until("\"message\":\"ready\"");
+    assert!(
+        holds(&lines, "content_keys") && !holds(&lines, "ERROR"),
+        "{lines:#?}"
+    );
+
+    // A file of variables that Spin does not read, by its line.
+    std::fs::write(
+        directory.file(".env"),
+        "A=1\n\nSPIN_VARIABLE_TOKEN_ISSUER='open\n",
+    )
+    .unwrap();
+    let mut broken = Logged::start(&directory, &listen, &Provided::new());
+    broken.until(".env: line 3 ");
+    let utf16: Vec<u8> = "\u{feff}A=1\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    std::fs::write(directory.file(".env"), utf16).unwrap();
+    Logged::start(&directory, &listen, &Provided::new()).until("UTF-16");
+}
+
+#[test]
+fn an_address_is_read_as_people_write_it_and_a_port_in_use_is_told() {
+    let directory = Directory::new("serve-listens");
+    let port = free_port();
+    for listen in [
+        format!("{port}"),
+        format!(":{port}"),
+        format!("localhost:{port}"),
+    ] {
+        let arguments = ["--listen", &listen, "--in-memory"];
+        let mut server = Logged::start(&directory, &arguments, &variables());
+        server.until("\"message\":\"listening\"");
+        assert!(
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok(),
+            "{listen}"
+        );
+        let own = ["--listen", &format!("127.0.0.1:{port}"), "--in-memory"];
+        if !listen.starts_with(':') {
+            Logged::start(&directory, &own, &variables()).until("another port with --listen");
+        }
+        let other = format!("127.0.0.1:{port}");
+        let metrics = ["--listen", "0", "--metrics", &other, "--in-memory"];
+        if !listen.starts_with(':') {
+            Logged::start(&directory, &metrics, &variables()).until("another port with --metrics");
+        }
+        drop(server);
+    }
+    for wrong in ["", "localhost", "70000", "a b:1"] {
+        let arguments = ["--listen", wrong, "--in-memory"];
+        Logged::start(&directory, &arguments, &variables()).until("--listen");
+    }
+}
+
+#[test]
+fn a_line_of_the_log_names_request_and_code_and_a_store_that_is_away() {
+    let directory = Directory::new("serve-logs");
+    let closed = free_port();
+    let config = directory.file("runtime.toml");
+    let redis = format!(
+        "[key_value_store.default]\ntype = \"redis\"\nurl = \"redis://127.0.0.1:{closed}\"\n"
+    );
+    std::fs::write(&config, redis).unwrap();
+    let (port, metrics) = (free_port(), free_port());
+    let arguments = [
+        "--listen",
+        &port.to_string(),
+        "--metrics",
+        &metrics.to_string(),
+        "--runtime-config-file",
+        config.to_str().unwrap(),
+    ];
+    let mut server = Logged::start(&directory, &arguments, &variables());
+    server.until("\"message\":\"ready\"");
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(std::time::Duration::from_secs(30)))
+        .build()
+        .into();
+    let refused = agent
+        .post(format!("http://127.0.0.1:{port}/fairplay"))
+        .header("x-request-id", "my-request-1")
+        .send(&b"spc"[..])
+        .unwrap();
+    let code = refused.headers()["x-keylet-code"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let lines = server.until("my-request-1");
+    let line: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+    assert_eq!(line["code"], code.as_str());
+    assert_eq!(line["request_id"], "my-request-1");
+
+    for _ in 0..2 {
+        let health = agent
+            .get(format!("http://127.0.0.1:{port}/healthz?store"))
+            .call();
+        let health = health.unwrap().body_mut().read_to_string().unwrap();
+        assert!(health.contains("unavailable"), "{health}");
+    }
+    let lines = server.until("the key-value store fails");
+    assert!(lines.last().unwrap().contains("ERROR"), "{lines:#?}");
+    let counted = agent
+        .get(format!("http://127.0.0.1:{metrics}/metrics"))
+        .call();
+    let counted = counted.unwrap().body_mut().read_to_string().unwrap();
+    assert!(
+        counted.contains("keylet_store_failures_total 2"),
+        "{counted}"
+    );
+    drop(server.server);
+    // It is told once.
+    let rest: Vec<String> = server.lines.map(Result::unwrap).collect();
+    assert!(
+        !rest.iter().any(|line| line.contains("store fails")),
+        "{rest:#?}"
+    );
+}

@@ -1,40 +1,17 @@
-//! `keylet policies`
+//! `keylet policies import`
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::{Args, Subcommand};
-use keylet::configuration::SettingsError;
+use clap::Args;
 use keylet::encoding;
-use keylet::policy::Policies;
-use keylet::token::POLICIES;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::device::{read, write_secret};
-use crate::settings::Settings;
-use keylet_host::Provided;
-
-const IMPORT: &str = "\
-Examples:
-  keylet policies import policies.json --out policies.keylet.json
-  keylet policies import - --policy movies --partial
-";
-
-/// Take over content key policies of other services.
-#[derive(Subcommand)]
-pub enum Command {
-    /// Turn content key policies of Azure Media Services into the variable `policies`
-    ///
-    /// It reads what the REST API exports (2022-08-01: one policy, a list of them, or the answer of
-    /// getPolicyPropertiesWithSecrets), and what `az ams content-key-policy show --with-secrets` prints.
-    /// Standard error says what was taken and what was not. The exit code is 2 when an option is
-    /// left out.
-    #[command(after_help = IMPORT)]
-    Import(Import),
-}
+use super::validate;
+use crate::file::{read, write_secret};
 
 /// What is taken over, and where to.
 #[derive(Args)]
@@ -53,8 +30,7 @@ pub struct Import {
     partial: bool,
 }
 
-pub fn run(command: &Command) -> Result<ExitCode> {
-    let Command::Import(arguments) = command;
+pub fn run(arguments: &Import) -> Result<ExitCode> {
     let document = Zeroizing::new(read(&arguments.document)?);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let imported = runtime.block_on(import(&document, &arguments.policies))?;
@@ -65,12 +41,36 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         let mut json = Zeroizing::new(serde_json::to_vec_pretty(&imported.options)?);
         json.push(b'\n');
         write_secret(&arguments.out, &json)?;
+        arguments.tell_next(has_fairplay_credentials(&document));
     }
     let is_whole = imported.left_out == 0 || arguments.partial;
     Ok(match is_whole && !imported.options.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(2),
     })
+}
+
+impl Import {
+    /// How the policies reach the server.
+    fn tell_next(&self, has_credentials: bool) {
+        let (out, document) = (self.out.display(), self.document.display());
+        if self.out.as_os_str() != "-" {
+            eprintln!("\nNext: give the server these policies as its variable `policies`, such as");
+            eprintln!("  keylet serve --variable policies=@{out}");
+        }
+        if has_credentials && self.document.as_os_str() != "-" {
+            eprintln!(
+                "The FairPlay certificate, key and ASk of this document are not policies. For these:"
+            );
+            eprintln!("  keylet credentials import {document} --out .env");
+        }
+    }
+}
+
+/// Whether a document has a certificate beside the policies.
+fn has_fairplay_credentials(document: &[u8]) -> bool {
+    let text = encoding::text(document).map(|text| text.to_ascii_lowercase());
+    text.is_some_and(|text| text.contains("\"fairplaypfx\""))
 }
 
 /// The result of an import.
@@ -88,7 +88,7 @@ pub struct Imported {
 /// # Errors
 /// A document that is invalid, or has no such policy.
 pub async fn import(document: &[u8], named: &[String]) -> Result<Imported> {
-    let document = Zeroizing::new(text(document)?);
+    let document = encoding::text(document).context("the document is not text")?;
     let document = encoding::json(document.as_bytes());
     let document = document.map_err(|reason| anyhow!("the document: {reason}"))?;
     let exported = Exported::parse(&document)?;
@@ -161,23 +161,6 @@ pub async fn import(document: &[u8], named: &[String]) -> Result<Imported> {
     Ok(imported)
 }
 
-/// What the library itself says of options.
-async fn validate(options: &[Value]) -> Result<(), String> {
-    let json = json!(options).to_string();
-    let settings = Settings(Provided::from([(POLICIES.to_owned(), json)]));
-    let checked = match Policies::load(&settings).await {
-        Ok(policies) => policies.check(),
-        Err(error) => Err(error),
-    };
-    checked.map_err(|error| match error {
-        SettingsError::Invalid(problems) => {
-            let reasons: Vec<String> = problems.into_iter().map(|problem| problem.reason).collect();
-            reasons.join("; ")
-        }
-        error => error.to_string(),
-    })
-}
-
 /// The name of an option: its own where no other has it, else one of its policy's.
 fn free_name(own: Option<&str>, policy: &str, index: usize, names: &[String]) -> String {
     let numbered = format!("{policy}-{}", index + 1);
@@ -191,23 +174,6 @@ fn free_name(own: Option<&str>, policy: &str, index: usize, names: &[String]) ->
         .into_iter()
         .find(|name| !names.contains(name))
         .unwrap_or_else(|| format!("{policy}-{}-{}", index + 1, names.len()))
-}
-
-/// The text of a document. What PowerShell writes to a file is UTF-16, little endian with its mark.
-fn text(document: &[u8]) -> Result<String> {
-    const NONE: &str = "the document is not text";
-    match document {
-        [0xff, 0xfe, units @ ..] => {
-            let units = units.chunks_exact(2).map(|unit| match unit {
-                [low, high] => u16::from_le_bytes([*low, *high]),
-                _ => 0,
-            });
-            String::from_utf16(&units.collect::<Vec<_>>()).context(NONE)
-        }
-        [0xef, 0xbb, 0xbf, text @ ..] | text => Ok(std::str::from_utf8(text)
-            .map_err(|_| anyhow!(NONE))?
-            .to_owned()),
-    }
 }
 
 /// What a document has.
@@ -641,7 +607,7 @@ mod tests {
     use super::*;
 
     /// A policy as the API exports it, made up, with an option for everything that is taken or not.
-    const EXPORTED: &str = include_str!("../../tests/fixtures/content_key_policy.json");
+    const EXPORTED: &str = include_str!("../../../tests/fixtures/content_key_policy.json");
 
     async fn imported(document: &Value) -> Imported {
         import(document.to_string().as_bytes(), &[]).await.unwrap()

@@ -26,7 +26,8 @@ use keylet::token::{
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::commands::device::{explain_settings, print, secret};
+use crate::commands::device::{explain_settings, print};
+use crate::file::secret;
 use crate::settings::Settings;
 use crate::wire::percent_encoded;
 use keylet_host::{Assignment, Provided, provided};
@@ -868,7 +869,7 @@ mod tests {
     #[tokio::test]
     async fn imported_policies_accept_what_the_command_line_mints() {
         let exported = include_bytes!("../../../tests/fixtures/content_key_policy.json");
-        let imported = policies::import(exported, &[]).await.unwrap();
+        let imported = policies::import::import(exported, &[]).await.unwrap();
         let json = json!(imported.options).to_string();
         let licences = deployment(&[("policies", &json)]);
         let secret =

@@ -14,9 +14,12 @@ use rand_core::Rng;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::commands::device::read;
+use crate::configured;
+use crate::file::{self, read};
 use crate::random;
+use crate::settings::expanded;
 use crate::signing_key::{Secret, SigningKey};
+use keylet_host::provided;
 
 /// The environment variable with the key, where no file is named.
 const KEY: &str = "KEYLET_TOKEN_KEY";
@@ -28,6 +31,10 @@ pub struct Arguments {
     /// a secret; `-` is standard input. Without it, the key itself is in the environment, `KEYLET_TOKEN_KEY`
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Sign with a symmetric key of the deployment, its `token_keys` or a policy, for its issuer and audience: the
+    /// variables of the environment, `SPIN_VARIABLE_…`, and of `.env`
+    #[arg(long, conflicts_with_all = ["key", "hmac", "alg"])]
+    configured: bool,
     /// The key is a secret, in this form
     #[arg(
         long,
@@ -87,28 +94,56 @@ struct ClaimsOptions {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let key = match &arguments.key {
-        Some(path) => Zeroizing::new(read(path)?),
-        None => {
-            let key = std::env::var(KEY).ok().filter(|key| !key.is_empty());
-            let key = key.with_context(|| format!("the key is given with --key or in {KEY}"))?;
-            Zeroizing::new(key.into_bytes())
+    let options = &arguments.options;
+    let now = platform::system_time();
+    let token = match arguments.configured {
+        true => {
+            let settings = expanded(provided(&[], None)?).map_err(|error| anyhow!("{error}"))?;
+            let configured = configured::issuer(&settings)?;
+            let mut claims = options.claims(now)?;
+            for (name, value) in [("iss", &configured.issuer), ("aud", &configured.audience)] {
+                if claims.get(name).is_none() {
+                    claims[name] = json!(value);
+                }
+            }
+            mint(&configured.key, options.kid.as_deref(), &claims)?
+        }
+        false => {
+            let key = arguments.signing_key()?;
+            mint(&key, options.kid.as_deref(), &options.claims(now)?)?
         }
     };
-    let options = &arguments.options;
-    let alg = arguments.alg.as_deref();
-    let key = SigningKey::read(&key, arguments.hmac, alg, options.kid.as_deref())?;
-    let token = mint(&key, options, platform::system_time())?;
+    if !options.entitles() {
+        eprintln!(
+            "warning: this token entitles to no key. `--keys ID,…` names keys, `--keys '*'` is for all of them"
+        );
+    }
     // Whoever reads may stop reading.
     let _ = writeln!(std::io::stdout(), "{token}");
     Ok(())
 }
 
+impl Arguments {
+    fn signing_key(&self) -> Result<SigningKey> {
+        let key = match &self.key {
+            Some(path) => Zeroizing::new(read(path)?),
+            None => {
+                let key = file::environment(KEY);
+                let key = key.with_context(|| {
+                    format!("no signing key: give --key FILE or --configured, or set {KEY}")
+                })?;
+                Zeroizing::new(key.as_bytes().to_vec())
+            }
+        };
+        let alg = self.alg.as_deref();
+        SigningKey::read(&key, self.hmac, alg, self.options.kid.as_deref())
+    }
+}
+
 /// Makes a token.
-fn mint(key: &SigningKey, options: &ClaimsOptions, now: u64) -> Result<String> {
-    let kid = options.kid.as_deref().or(key.kid.as_deref());
-    let claims = options.claims(now)?;
-    let token = key.signer.token(kid, &claims, &mut random::system())?;
+fn mint(key: &SigningKey, kid: Option<&str>, claims: &Value) -> Result<String> {
+    let kid = kid.or(key.kid.as_deref());
+    let token = key.signer.token(kid, claims, &mut random::system())?;
     ensure!(
         token.len() <= MAX_TOKEN,
         "the token has {} bytes, and servers take {MAX_TOKEN}",
@@ -118,6 +153,14 @@ fn mint(key: &SigningKey, options: &ClaimsOptions, now: u64) -> Result<String> {
 }
 
 impl ClaimsOptions {
+    /// Whether it names keys, or a claim by which another dialect than the native one may.
+    fn entitles(&self) -> bool {
+        self.azure
+            || !self.keys.is_empty()
+            || self.entitlements.is_some()
+            || !self.claims.is_empty()
+    }
+
     fn claims(&self, now: u64) -> Result<Value> {
         let mut claims = Map::new();
         let mut say = |name: &str, value: Value| claims.insert(name.to_owned(), value);
@@ -253,14 +296,20 @@ pub mod tests {
 
     fn token(arguments: &[&str]) -> Result<String> {
         let line = Line::try_parse_from([&["mint"], arguments].concat())?;
-        mint(&key(), &line.arguments.options, 1_700_000_000)
+        let options = &line.arguments.options;
+        mint(
+            &key(),
+            options.kid.as_deref(),
+            &options.claims(1_700_000_000)?,
+        )
     }
 
     /// A token of now, signed with a secret in base64.
     pub fn token_of(secret: &[u8], arguments: &[&str]) -> String {
         let line = Line::parse_from([&["mint"], arguments].concat());
         let key = SigningKey::read(secret, Some(Secret::Base64), None, None).unwrap();
-        mint(&key, &line.arguments.options, platform::system_time()).unwrap()
+        let claims = line.arguments.options.claims(platform::system_time());
+        mint(&key, None, &claims.unwrap()).unwrap()
     }
 
     fn part(token: &str, index: usize) -> Value {

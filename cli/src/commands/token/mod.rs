@@ -1,6 +1,7 @@
 //! `keylet token`
 
 mod explain;
+pub(super) mod jwks;
 mod mint;
 
 use std::process::ExitCode;
@@ -12,9 +13,16 @@ use keylet_host::Provided;
 
 const MINT: &str = "\
 Examples:
+  keylet token mint --configured --keys movie-42
   keylet token mint --key private.pem --issuer https://login.example.com --audience keylet --keys movie-42
   keylet token mint --key secret.txt --hmac=base64 --keys movie-42,movie-43 --terms '{\"lease_seconds\":300}' --expires-in 1h
   keylet token mint --key jwk.json --azure --content-key-id 339c45b5-fb6d-4bd9-994c-eabd9d41c95b
+";
+
+const JWKS: &str = "\
+Examples:
+  keylet token jwks login.pem
+  keylet token jwks old.crt new.crt > jwks.json
 ";
 
 const EXPLAIN: &str = "\
@@ -29,6 +37,9 @@ pub enum Command {
     /// Make a token, native or as Azure Media Services took them, and print it
     #[command(after_help = MINT)]
     Mint(Box<mint::Arguments>),
+    /// Turn the public keys that verify tokens into a JWKS, the value of `token_keys`
+    #[command(after_help = JWKS)]
+    Jwks(jwks::Arguments),
     /// Explain a token as JSON: who signed it, whether it is valid now, and what it allows, with the
     /// variables that the server would use: those of the environment, `SPIN_VARIABLE_…`
     ///
@@ -56,6 +67,7 @@ pub async fn explain(
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Mint(arguments) => mint::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Jwks(arguments) => jwks::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Explain(arguments) => explain::run(&arguments),
     }
 }

@@ -3,17 +3,11 @@
 
 use anyhow::{Result, ensure};
 use keylet_host::ENVIRONMENT_PREFIX;
+use keylet_host::env_file::{Statement, statements};
 use zeroize::Zeroizing;
 
 /// A file, statement by statement. What is not changed stays as it is, comments and empty lines too.
 pub struct EnvFile(Vec<Statement>);
-
-struct Statement {
-    /// The lines, with the break that ends them.
-    text: Zeroizing<String>,
-    /// What it assigns; `None` for a comment or an empty line.
-    assignment: Option<(String, Zeroizing<String>)>,
-}
 
 impl EnvFile {
     /// Reads a file. A value in quotes may have several lines.
@@ -21,27 +15,7 @@ impl EnvFile {
     /// # Errors
     /// The number of the first line that Spin's parser does not read.
     pub fn parse(text: &str) -> Result<Self> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let lines: Vec<&str> = text.split_inclusive('\n').collect();
-        let mut statements = Vec::new();
-        let mut rest = lines.as_slice();
-        while !rest.is_empty() {
-            let statement = (1..=rest.len()).find_map(|count| {
-                let text = Zeroizing::new(rest.get(..count)?.concat());
-                let assignment = read(&text)?;
-                Some((count, Statement { text, assignment }))
-            });
-            let line = lines.len() - rest.len() + 1;
-            let Some((count, statement)) = statement else {
-                anyhow::bail!(
-                    "line {line} is no assignment `NAME=value` that Spin reads: a quote that is not closed, a \
-                     value with spaces and without quotes, or a line of something else"
-                );
-            };
-            statements.push(statement);
-            rest = rest.get(count..).unwrap_or_default();
-        }
-        Ok(Self(statements))
+        statements(text).map(Self)
     }
 
     /// The application's variables that it sets: names as in the manifest, and values.
@@ -74,18 +48,15 @@ impl EnvFile {
             last.text.push('\n');
         }
         let name = format!("{ENVIRONMENT_PREFIX}{}", name.to_ascii_uppercase());
-        let text = [plain(value), escaped(value)]
+        let statement = [plain(value), escaped(value)]
             .into_iter()
             .map(|quoted| Zeroizing::new(format!("{name}={}\n", quoted.as_str())))
-            .find(|text| both_read(text, &name, value));
+            .find_map(|text| both_read(&text, &name, value));
         ensure!(
-            text.is_some(),
+            statement.is_some(),
             "the value of {name} cannot be written so that Spin and a shell both read it"
         );
-        self.0.extend(text.map(|text| Statement {
-            text,
-            assignment: Some((name, Zeroizing::new(value.to_owned()))),
-        }));
+        self.0.extend(statement);
         Ok(())
     }
 
@@ -97,33 +68,6 @@ impl EnvFile {
                 .map(|statement| statement.text.as_str())
                 .collect(),
         )
-    }
-}
-
-/// What Spin reads in a whole file: names and values.
-///
-/// # Errors
-/// A file that it does not read.
-pub fn read_all(text: &str) -> Result<Vec<(String, Zeroizing<String>)>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let all = dotenvy::from_read_iter(text.as_bytes());
-    all.map(|assignment| match assignment {
-        Ok((name, value)) => Ok((name, Zeroizing::new(value))),
-        // Its error quotes the line.
-        Err(_) => anyhow::bail!("Spin does not read the file"),
-    })
-    .collect()
-}
-
-/// What one statement assigns. `None` when it is not whole, or not read.
-fn read(text: &str) -> Option<Option<(String, Zeroizing<String>)>> {
-    let mut assignments = dotenvy::from_read_iter(text.as_bytes());
-    match assignments.next() {
-        None => Some(None),
-        Some(assignment) => {
-            let (name, value) = assignment.ok()?;
-            Some(Some((name, Zeroizing::new(value))))
-        }
     }
 }
 
@@ -147,13 +91,17 @@ fn escaped(value: &str) -> Zeroizing<String> {
     Zeroizing::new(format!("'{}'", parts.join(r"'\\'")))
 }
 
-/// Whether both readers find this assignment, and nothing else.
-fn both_read(text: &str, name: &str, value: &str) -> bool {
-    let by_spin = read(text).flatten();
-    let words = shlex::split(text).map(Zeroizing::new);
-    let by_shell = words.as_deref().map(Vec::as_slice);
-    by_spin.is_some_and(|(read, found)| read == name && *found == value)
-        && matches!(by_shell, Some([word]) if word.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) == Some(value))
+/// The statement, if both readers find this assignment in it and nothing else.
+fn both_read(text: &str, name: &str, value: &str) -> Option<Statement> {
+    let statement = Statement::parse(text)?;
+    let (by_spin, found) = statement.assignment.as_ref()?;
+    let words = shlex::split(text).map(Zeroizing::new)?;
+    let [word] = words.as_slice() else {
+        return None;
+    };
+    let by_shell = word.strip_prefix(name)?.strip_prefix('=')?;
+    let is_same = by_spin == name && **found == value && by_shell == value;
+    is_same.then_some(statement)
 }
 
 #[cfg(test)]

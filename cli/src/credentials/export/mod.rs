@@ -1,25 +1,34 @@
 //! Variables as the places want them that Spin reads them from.
+//!
+//! A file that is there is changed, and not written anew: what stands in it beside the variables that are replaced stays
+//! as it is. What comes out is read back, by the rules of the file's own reader, before it takes the old one's place.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+mod env;
+mod env_file;
+mod kubernetes;
+mod settings;
+mod spin;
+mod vault;
+
+use std::ffi::OsStr;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use keylet::fairplay::credentials::{
     ASK, CERTIFICATE, CREDENTIALS, PRIVATE_KEY, PRIVATE_KEY_PASSWORD,
 };
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::file::{back_up, write_secret};
 use keylet_host::Provided;
-
-use super::env_file::{self, EnvFile};
 
 /// Where variables go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
     /// Lines of a `.env` file, which `spin up` and `keylet serve` read in the directory where they start,
-    /// and which a shell can source. Other variables of such a file are kept
+    /// and which a shell can source
     #[default]
     Env,
     /// A runtime configuration, for `--runtime-config-file`
@@ -28,87 +37,36 @@ pub enum Format {
     Vault,
     /// A Kubernetes Secret
     Kubernetes,
-    /// The value of the variable `settings`, which holds all others: one JSON object. Other members of such a file
-    /// are kept
+    /// The value of the variable `settings`, which holds all others: one JSON object
     Settings,
 }
 
 impl Format {
+    /// The format of a file by the end of its name.
+    pub fn of(path: &Path) -> Self {
+        let end = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+        match end {
+            "json" => Self::Settings,
+            "toml" => Self::Spin,
+            "yaml" | "yml" => Self::Kubernetes,
+            "sh" => Self::Vault,
+            _ => Self::Env,
+        }
+    }
+
     /// Whether it is for a store that encrypts what it keeps.
     pub fn is_secret_store(self) -> bool {
         matches!(self, Self::Vault | Self::Kubernetes | Self::Settings)
     }
 
-    /// Whether a file that is there is kept but for the variables that are written.
-    pub fn keeps_others(self) -> bool {
+    /// Whether it is of files that people keep and change, and not made to be applied once.
+    pub fn is_edited_by_hand(self) -> bool {
         matches!(self, Self::Env | Self::Settings)
     }
 }
 
-/// The variables in a format. `existing` is the present content of the output file.
-///
-/// # Errors
-/// A file that its reader does not read, a value that it would not read back.
-pub fn write(
-    variables: &Provided,
-    format: Format,
-    existing: Option<&str>,
-) -> Result<Zeroizing<String>> {
-    let variables: BTreeMap<&str, &str> = variables
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    Ok(Zeroizing::new(match format {
-        Format::Env => return env(&variables, existing.unwrap_or_default()),
-        Format::Spin => spin(&variables),
-        Format::Vault => vault(&complete(variables)),
-        Format::Kubernetes => kubernetes(&complete(variables)),
-        Format::Settings => settings(&variables, existing.unwrap_or_default()),
-    }))
-}
-
-/// The names of the variables that a file of a format has.
-pub fn names(format: Format, existing: &str) -> Vec<String> {
-    match format {
-        Format::Settings => {
-            let members: Map<String, Value> = serde_json::from_str(existing).unwrap_or_default();
-            members.into_iter().map(|(name, _)| name).collect()
-        }
-        Format::Env => {
-            let file = EnvFile::parse(existing);
-            let file = file.iter().flat_map(EnvFile::variables);
-            let set = file.filter(|(_, value)| !value.is_empty());
-            set.map(|(name, _)| name).collect()
-        }
-        // Their files are written anew.
-        Format::Spin | Format::Vault | Format::Kubernetes => Vec::new(),
-    }
-}
-
-/// What is JSON stands there as JSON.
-fn settings(variables: &BTreeMap<&str, &str>, existing: &str) -> String {
-    let mut members: Map<String, Value> = serde_json::from_str(existing).unwrap_or_default();
-    members.retain(|name, _| !OF_CREDENTIALS.contains(&name.as_str()));
-    for (name, value) in variables {
-        let json = serde_json::from_str(value);
-        let json = json
-            .ok()
-            .filter(|json: &Value| json.is_array() || json.is_object());
-        members.insert((*name).to_owned(), json.unwrap_or_else(|| json!(value)));
-    }
-    format!("{:#}\n", Value::Object(members))
-}
-
-/// With what an earlier import may have left: empty, it is as if it were not there.
-fn complete<'a>(mut variables: BTreeMap<&'a str, &'a str>) -> BTreeMap<&'a str, &'a str> {
-    for name in OF_CREDENTIALS {
-        variables.entry(name).or_insert("");
-    }
-    variables
-}
-
 /// The names under which a credential may have been written before.
-const OF_CREDENTIALS: [&str; 5] = [
+pub const OF_CREDENTIALS: [&str; 5] = [
     CERTIFICATE,
     PRIVATE_KEY,
     PRIVATE_KEY_PASSWORD,
@@ -116,67 +74,109 @@ const OF_CREDENTIALS: [&str; 5] = [
     CREDENTIALS,
 ];
 
-fn env(variables: &BTreeMap<&str, &str>, existing: &str) -> Result<Zeroizing<String>> {
-    let mut file = EnvFile::parse(existing)?;
-    let is_replaced = |name: &str| variables.contains_key(name) || OF_CREDENTIALS.contains(&name);
-    file.remove(is_replaced);
-    for (name, value) in variables {
-        file.push(name, value)?;
+/// What is to change in a file.
+struct Change<'a> {
+    /// The variables to write, by name.
+    variables: Vec<(&'a str, &'a str)>,
+    /// Others to take out.
+    removed: &'a [&'a str],
+}
+
+impl Change<'_> {
+    /// Whether what the file has of a variable goes.
+    fn concerns(&self, name: &str) -> bool {
+        self.removed.contains(&name) || self.variables.iter().any(|(own, _)| *own == name)
     }
-    let text = file.text();
-    let others = |text: &str| -> Result<Vec<(String, Zeroizing<String>)>> {
-        let mut all = env_file::read_all(text)?;
-        all.retain(|(name, _)| !env_file::variable(name).is_some_and(|name| is_replaced(&name)));
-        Ok(all)
+}
+
+/// The variables of a file; an empty text has none.
+///
+/// # Errors
+/// A text that is not of this format.
+pub fn read(format: Format, text: &str) -> Result<Provided> {
+    if text.trim().is_empty() {
+        return Ok(Provided::new());
+    }
+    match format {
+        Format::Env => env::read(text),
+        Format::Spin => spin::read(text),
+        Format::Vault => vault::read(text),
+        Format::Kubernetes => kubernetes::read(text),
+        Format::Settings => settings::read(text),
+    }
+}
+
+/// The text of a file with these variables, and without the others of `removed`. `existing` is its present text.
+///
+/// # Errors
+/// A file that its reader does not read, a value that it would not read back.
+pub fn write(
+    variables: &Provided,
+    removed: &[&str],
+    format: Format,
+    existing: Option<&str>,
+) -> Result<Zeroizing<String>> {
+    let mut change = Change {
+        variables: variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect(),
+        removed,
+    };
+    if !format.is_edited_by_hand() && format != Format::Spin {
+        // A store keeps what an earlier import has put there: empty, it is as if it were not there.
+        let left = removed
+            .iter()
+            .filter(|name| !variables.contains_key(**name));
+        change.variables.extend(left.map(|name| (*name, "")));
+    }
+    change.variables.sort_unstable();
+    let existing = existing.filter(|text| !text.trim().is_empty());
+    let text = match format {
+        Format::Env => env::write(&change, existing),
+        Format::Spin => spin::write(&change, existing),
+        Format::Vault => vault::write(&change, existing),
+        Format::Kubernetes => kubernetes::write(&change, existing),
+        Format::Settings => settings::write(&change, existing),
+    }?;
+
+    let mut expected = read(format, existing.unwrap_or_default())?;
+    expected.retain(|name, _| !change.concerns(name));
+    expected.extend(
+        change
+            .variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    );
+    let found = read(format, &text)?;
+    let is_found = |(name, value): (&String, &String)| {
+        found.get(name).is_some_and(|found| is_same(found, value))
     };
     ensure!(
-        others(existing)? == others(&text)?,
-        "another variable of the file would be read as something else"
+        expected.len() == found.len() && expected.iter().all(is_found),
+        "the file would be read as something else, so it is left as it was. A variable in it may be set twice, or \
+         written in a form that cannot be changed here"
     );
     Ok(text)
 }
 
-fn spin(variables: &BTreeMap<&str, &str>) -> String {
-    let mut text =
-        String::from("[[variables_provider]]\ntype = \"static\"\n\n[variables_provider.values]\n");
-    for (name, value) in variables {
-        // A basic string of TOML has the syntax of a string of JSON.
-        let _ = writeln!(text, "{name} = {}", json!(value));
-    }
-    text
+/// Whether two values of a variable are the same text, or the same JSON.
+fn is_same(one: &str, other: &str) -> bool {
+    let json = |text: &str| {
+        let json: Option<Value> = serde_json::from_str(text).ok();
+        json.filter(|json| json.is_array() || json.is_object())
+    };
+    one == other || json(one).is_some_and(|one| Some(one) == json(other))
 }
 
-fn vault(variables: &BTreeMap<&str, &str>) -> String {
-    let mut text = String::from(
-        "#!/bin/sh\n\
-         # One secret a variable, as the Vault provider of Spin reads them. Values go over standard input.\n\
-         set -eu\n",
-    );
-    for (name, value) in variables {
-        let _ = write!(
-            text,
-            "vault kv put -mount=\"${{VAULT_MOUNT:-secret}}\" \"${{VAULT_PREFIX:-}}{name}\" - <<'END'\n{}\nEND\n",
-            json!({ "value": value })
-        );
+/// Puts a text into a file, for its owner only. A copy of the file as it was stays beside it; standard error says
+/// where.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn replace(path: &Path, text: &str) -> Result<()> {
+    if let Some(copy) = back_up(path)? {
+        eprintln!("{}: the file as it was", copy.display());
     }
-    text
-}
-
-fn kubernetes(variables: &BTreeMap<&str, &str>) -> String {
-    let key = |name: &str| name.replace('_', "-");
-    let mut text = String::from(
-        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: keylet-fairplay\ntype: Opaque\nstringData:\n",
-    );
-    for (name, value) in variables {
-        let _ = writeln!(text, "  {}: {}", key(name), json!(value));
-    }
-    text.push_str("# In the SpinApp, below `spec`:\n#  variables:\n");
-    for name in variables.keys() {
-        let _ = writeln!(
-            text,
-            "#    - name: {name}\n#      valueFrom: {{ secretKeyRef: {{ name: keylet-fairplay, key: {} }} }}",
-            key(name)
-        );
-    }
-    text
+    write_secret(path, text.as_bytes())
 }
