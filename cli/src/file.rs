@@ -100,12 +100,24 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
+/// Puts a text into a file, for its owner only. A copy of the file as it was stays beside it; standard error says
+/// where.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn replace(path: &Path, text: &str) -> Result<()> {
+    if let Some(copy) = back_up(path)? {
+        eprintln!("{}: the file as it was", copy.display());
+    }
+    write_secret(path, text.as_bytes())
+}
+
 /// Copies a file that is about to be changed, for its owner only: to its name with `.bak` behind, or with a number
 /// where another copy has that name. Returns the copy's path; `None` where there is no file.
 ///
 /// # Errors
 /// A file that cannot be read, or a copy that cannot be written.
-pub fn back_up(path: &Path) -> Result<Option<PathBuf>> {
+fn back_up(path: &Path) -> Result<Option<PathBuf>> {
     if !path.is_file() {
         return Ok(None);
     }

@@ -53,7 +53,8 @@ impl SigningKey {
             let signer = key.signer(algorithm)?;
             return Ok(Self { signer, kid: None });
         }
-        const NONE: &str = "the key is neither a JWK nor PEM; a secret is given with --hmac";
+        const NONE: &str =
+            "the key is neither a JWK nor PEM. If it is a secret, say so with --hmac";
         let text = encoding::text(content).context(NONE)?;
         let text = text.trim();
         if text.contains("-----BEGIN ") {

@@ -18,8 +18,10 @@ use super::value::ValueDeserializer;
 /// # Errors
 /// [`JsonErrorKind::Text`]
 pub fn json(bytes: &[u8]) -> Result<Value, JsonError> {
-    let Unique(value) = serde_json::from_slice(bytes)?;
-    Ok(value)
+    match serde_json::from_slice(bytes) {
+        Ok(Unique(value)) => Ok(value),
+        Err(error) => Err(JsonError::from_text(bytes, &error)),
+    }
 }
 
 /// Parses a JSON object as [`json`] does.
@@ -281,5 +283,22 @@ mod tests {
         assert_eq!((film.title.as_str(), film.year), ("a", Some(1999)));
         assert_eq!(film.kind, Some(Kind::Feature));
         assert_eq!(film.parts.unwrap()[0].length, (7, "m".to_owned()));
+    }
+
+    #[test]
+    fn quotes_and_marks_around_a_document_are_named() {
+        for (text, expected) in [
+            (r#"'[{"id":"a"}]'"#, TextErrorKind::InQuotes),
+            (r#""{"keys":[]}""#, TextErrorKind::InQuotes),
+            ("\u{feff}{}", TextErrorKind::ByteOrderMark),
+            ("'a'", TextErrorKind::Syntax),
+            (r#"{"a":'b'}"#, TextErrorKind::Syntax),
+        ] {
+            let error = json(text.as_bytes()).unwrap_err();
+            let JsonErrorKind::Text { kind, .. } = error.kind() else {
+                panic!("{error}");
+            };
+            assert_eq!(*kind, expected, "{text}");
+        }
     }
 }

@@ -60,6 +60,10 @@ pub enum TextErrorKind {
     Syntax,
     /// An object has two members of the same name.
     RepeatedMember,
+    /// Quotes stand around the document.
+    InQuotes,
+    /// It begins with a byte-order mark (RFC 8259 section 8.1).
+    ByteOrderMark,
 }
 
 /// One step from a value to a value inside it.
@@ -124,6 +128,12 @@ impl Display for JsonError {
                     TextErrorKind::Truncated => "it ends too early",
                     TextErrorKind::Syntax => "it is not JSON",
                     TextErrorKind::RepeatedMember => "a member occurs twice",
+                    TextErrorKind::InQuotes => {
+                        "it is JSON in quotes, which a shell or a file has kept; take them away"
+                    }
+                    TextErrorKind::ByteOrderMark => {
+                        "it begins with a byte-order mark; save it as UTF-8 without one"
+                    }
                 };
                 write!(f, "{what} (line {line}, column {column})")
             }
@@ -161,13 +171,17 @@ impl From<JsonError> for String {
     }
 }
 
-impl From<serde_json::Error> for JsonError {
-    /// An error of parsing text; the only type that is parsed refuses nothing but repeated members.
-    fn from(error: serde_json::Error) -> Self {
-        let kind = match error.classify() {
-            Category::Eof => TextErrorKind::Truncated,
-            Category::Syntax => TextErrorKind::Syntax,
-            Category::Data | Category::Io => TextErrorKind::RepeatedMember,
+impl JsonError {
+    /// An error of parsing a text; the only type that is parsed refuses nothing but repeated members.
+    pub(super) fn from_text(text: &[u8], error: &serde_json::Error) -> Self {
+        let kind = match (error.classify(), text.trim_ascii_start()) {
+            (_, [0xef, 0xbb, 0xbf, ..]) => TextErrorKind::ByteOrderMark,
+            (Category::Eof | Category::Syntax, [b'\'' | b'"', b'[' | b'{', ..]) => {
+                TextErrorKind::InQuotes
+            }
+            (Category::Eof, _) => TextErrorKind::Truncated,
+            (Category::Syntax, _) => TextErrorKind::Syntax,
+            (Category::Data | Category::Io, _) => TextErrorKind::RepeatedMember,
         };
         let (line, column) = (error.line(), error.column());
         Self::new(JsonErrorKind::Text { kind, line, column })

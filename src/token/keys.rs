@@ -23,7 +23,8 @@ use crate::token::jwt::UntrustedToken;
 use crate::token::vendor;
 use crate::x509;
 
-/// The algorithms that are verified, by their names in RFC 7518 section 3.1 and RFC 8037.
+/// The algorithms that are verified, by their names in RFC 7518 section 3.1 and RFC 8037. `Ed25519` (RFC 9864) is another
+/// name of `EdDSA` here.
 pub const ALGORITHMS: [&str; 9] = [
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA",
 ];
@@ -208,7 +209,11 @@ impl VerificationKeys {
     }
 
     fn verifying(&self, token: &UntrustedToken<'_>) -> Result<&VerificationKey, Error> {
-        let algorithm = token.algorithm();
+        let algorithm = match token.algorithm() {
+            // RFC 9864 section 2.2 names what EdDSA is on this curve.
+            "Ed25519" => "EdDSA",
+            algorithm => algorithm,
+        };
         if !ALGORITHMS.contains(&algorithm) {
             return Err(Error::Algorithm);
         }
@@ -458,7 +463,6 @@ impl Jwk {
         };
         match self.alg.as_deref() {
             None => Ok(usual),
-            // RFC 9864 names the curve.
             Some("Ed25519") if usual == "EdDSA" => Ok(usual),
             Some(named) => std::iter::once(usual)
                 .chain(others.iter().copied())

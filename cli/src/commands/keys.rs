@@ -83,8 +83,8 @@ pub struct Add {
     /// Initialisation vector of 16 bytes, in hexadecimal or base64 [default: random]
     #[arg(long, value_name = "HEX", requires = "key_file")]
     iv: Option<String>,
-    /// Key id (KID) by which packagers know the key [default: random]
-    #[arg(long, value_name = "GUID")]
+    /// Key id by which packagers know the key, a GUID [default: random]
+    #[arg(long)]
     kid: Option<String>,
     /// Terms that meet those of every token, as a JSON object
     #[arg(long, value_name = "JSON")]

@@ -40,7 +40,7 @@ enum Player {
     Dashjs,
     /// video.js with videojs-contrib-eme
     Videojs,
-    /// AVFoundation, on Apple's devices
+    /// The framework of Apple's devices
     Avfoundation,
     /// Kaltura playkit
     Kaltura,
@@ -50,7 +50,7 @@ enum Player {
     Bitmovin,
     /// JW Player
     Jwplayer,
-    /// THEOplayer
+    /// The player of THEO
     Theoplayer,
 }
 

@@ -172,7 +172,7 @@ impl Readiness {
         for (name, nearest) in &self.unknown {
             match nearest {
                 Some(nearest) => {
-                    tracing::warn!("there is no variable {name}; perhaps {nearest} is meant")
+                    tracing::warn!("there is no variable {name}; perhaps {nearest} is meant");
                 }
                 None => tracing::warn!("there is no variable {name}"),
             }

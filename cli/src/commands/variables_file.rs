@@ -50,7 +50,7 @@ impl VariablesFile {
             .collect();
         let text = export::write(&variables, &[name], self.format(), Some(&text));
         let text = text.with_context(|| self.to_string())?;
-        export::replace(&self.path, &text)
+        file::replace(&self.path, &text)
     }
 
     fn text(&self) -> Result<Zeroizing<String>> {

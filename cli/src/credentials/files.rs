@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use der::Decode;
-use der::asn1::AnyRef as Any;
 use keylet::encoding::{self, Pem, PemOrDer};
-use keylet::fairplay::certificate::{self, ApplicationCertificate};
 use keylet::fairplay::private_key::is_pfx;
 use serde_json::Value;
 use x509_cert::Certificate;
-use x509_cert::ext::pkix::BasicConstraints;
 use zeroize::Zeroizing;
 
 use super::ask::{self, Ask};
+use super::group::{Group, found};
+use super::kind::{other_kind, without_padding};
 use super::{CredentialPart, PrivateKey, Problem, ber, decrypt, pkcs12};
 use crate::file;
 
@@ -25,31 +24,6 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// Asks a person for a password, with the question as argument. `None` without a terminal.
 pub type Prompt<'a> = &'a dyn Fn(&str) -> Option<Zeroizing<String>>;
-
-/// Something that was found, and where.
-pub struct Found<T> {
-    /// What it is.
-    pub value: T,
-    /// The file, as it was named.
-    pub file: String,
-}
-
-/// Files that belong together.
-#[derive(Default)]
-pub struct Group {
-    /// What a credential made of them is called.
-    pub name: String,
-    /// Certificates and bundles, those of authorities left out.
-    pub certificates: Vec<Found<ApplicationCertificate>>,
-    /// Private keys.
-    pub keys: Vec<Found<PrivateKey>>,
-    /// Application secret keys.
-    pub asks: Vec<Found<Ask>>,
-    /// Lines for a person.
-    pub notes: Vec<String>,
-    /// What cannot be used though it should.
-    pub problems: Vec<Problem>,
-}
 
 /// Reads files, with the passwords that are known.
 pub struct Reader<'a> {
@@ -462,83 +436,6 @@ impl Reader<'_> {
     }
 }
 
-impl Group {
-    fn named(name: &str) -> Self {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        let name = name.replace(|c| !allowed(c), "-");
-        Self {
-            name: if name.is_empty() {
-                "default".to_owned()
-            } else {
-                name
-            },
-            ..Self::default()
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.certificates.is_empty()
-            && self.keys.is_empty()
-            && self.asks.is_empty()
-            && self.notes.is_empty()
-            && self.problems.is_empty()
-    }
-
-    /// A file that no credential needs.
-    fn leave_out(&mut self, name: &str, what: &str) {
-        self.notes.push(format!("{name}: left out, {what}"));
-    }
-
-    fn leave_out_request(&mut self, name: &str) {
-        let what =
-            "a signing request: it goes to Apple's portal, which answers with the certificate";
-        self.leave_out(name, what);
-    }
-
-    /// Certificates of one file: an application certificate or a bundle, either with those of authorities.
-    /// An authority's own one may be the application certificate, in tests.
-    fn add_certificates(&mut self, name: &str, certificates: Vec<Vec<u8>>) -> Result<()> {
-        let (authorities, own): (Vec<_>, Vec<_>) =
-            certificates.into_iter().partition(|der| is_authority(der));
-        if own.is_empty() {
-            let usable = authorities
-                .into_iter()
-                .filter_map(|der| ApplicationCertificate::from_der(der).ok());
-            self.certificates.extend(usable.map(|one| found(name, one)));
-            return Ok(());
-        }
-        if !authorities.is_empty() {
-            self.notes.push(format!(
-                "{name}: certificates of authorities are left out, players need only the application's"
-            ));
-        }
-        match ApplicationCertificate::from_der(own.concat()) {
-            Ok(one) => self.certificates.push(found(name, one)),
-            Err(certificate::Error::Bundle) if own.len() == 2 => {
-                bail!(
-                    "{}; these are in another order or of other sizes",
-                    certificate::Error::Bundle
-                )
-            }
-            Err(certificate::Error::Bundle) => {
-                for one in own {
-                    self.certificates
-                        .push(found(name, ApplicationCertificate::from_der(one)?));
-                }
-            }
-            Err(error) => bail!("{error}"),
-        }
-        Ok(())
-    }
-}
-
-fn found<T>(file: &str, value: T) -> Found<T> {
-    Found {
-        value,
-        file: file.to_owned(),
-    }
-}
-
 /// Whether the name of a file says what is in it.
 fn is_named(name: &str, what: &str) -> bool {
     let name = Path::new(name).file_name().unwrap_or_default();
@@ -548,45 +445,6 @@ fn is_named(name: &str, what: &str) -> bool {
 /// Whether a file is called as one with a password, such as Azure's `privatekey-pem-pass.txt`.
 fn has_password(path: &Path) -> bool {
     is_named(&path.to_string_lossy(), "pass")
-}
-
-/// DER without what editors, `echo` and secret stores leave behind it: line breaks, other white space, NULs. What is
-/// inside the value stays, whatever it ends in.
-fn without_padding(der: &[u8]) -> &[u8] {
-    let is_padding = |octet: &u8| *octet == 0 || octet.is_ascii_whitespace();
-    let (value, rest) = match Any::from_der_partial(der) {
-        Ok((_, rest)) => der.split_at(der.len() - rest.len()),
-        // An indefinite length, or no DER.
-        Err(_) => (der, &[][..]),
-    };
-    match rest.iter().all(is_padding) {
-        true => value,
-        false => der,
-    }
-}
-
-/// What a file is that people take for a certificate or a key and that is neither, and what to do with it.
-fn other_kind(content: &[u8]) -> Option<&'static str> {
-    match content {
-        [0xfe, 0xed, 0xfe, 0xed, ..] | [0xce, 0xce, 0xce, 0xce, ..] => Some(
-            "it is a Java keystore (JKS or JCEKS). Turn it into PKCS#12 with \
-             `keytool -importkeystore -srckeystore FILE -destkeystore fairplay.p12 -deststoretype pkcs12`",
-        ),
-        [b'P', b'K', 3, 4, ..] => Some("it is a ZIP archive. Unpack it, and name the directory"),
-        _ if content.get(..64).is_some_and(has_signed_data) => Some(
-            "it is PKCS#7; take the certificate out with `openssl pkcs7 -inform der -print_certs`",
-        ),
-        _ => None,
-    }
-}
-
-/// Whether this begins with the content type `signedData` (RFC 2315 section 14).
-fn has_signed_data(start: &[u8]) -> bool {
-    const SIGNED_DATA: [u8; 11] = [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
-    let place = start
-        .windows(SIGNED_DATA.len())
-        .position(|window| window == SIGNED_DATA);
-    place.is_some_and(|place| place <= 6)
 }
 
 fn member_ask(text: &str) -> Result<Ask> {
@@ -611,16 +469,4 @@ fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     );
     let content = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     Ok(Zeroizing::new(content))
-}
-
-/// Whether a certificate says that it is one of an authority (RFC 5280 section 4.2.1.9).
-fn is_authority(der: &[u8]) -> bool {
-    let constraints = Certificate::from_der(der).ok();
-    let constraints = constraints.and_then(|one| {
-        one.tbs_certificate()
-            .get_extension::<BasicConstraints>()
-            .ok()
-            .flatten()
-    });
-    constraints.is_some_and(|(_, constraints)| constraints.ca)
 }

@@ -70,10 +70,8 @@ fn five_commands_lead_from_files_to_a_player() {
     let printed = String::from_utf8_lossy(&licence.stdout).into_owned();
     assert!(licence.status.success(), "{printed}{}", said(&licence));
     let shown: Value = serde_json::from_str(&typed(here, "keylet keys show movie-42")).unwrap();
-    assert!(
-        printed.contains(shown["key"].as_str().unwrap()),
-        "{printed}"
-    );
+    // The key itself is not printed; its IV tells which one it is.
+    assert!(printed.contains(shown["iv"].as_str().unwrap()), "{printed}");
     assert!(printed.contains("300"), "{printed}");
     // The token is of one key.
     assert!(!license("skd://movie-43").status.success());
@@ -371,4 +369,48 @@ fn a_token_that_entitles_to_nothing_is_told() {
     assert!(warned.status.success() && said(&warned).contains("entitles to no key"));
     let quiet = run(here, "keylet token mint --configured --keys movie");
     assert!(!said(&quiet).contains("warning"), "{}", said(&quiet));
+}
+
+#[test]
+fn tokens_of_ed25519_are_taken_by_both_names_of_their_algorithm() {
+    let directory = Directory::new("ed25519");
+    let here = directory.0.as_path();
+    let signer = keylet_cli::jwt::Signer::EdDsa([7; 32]);
+    let mut rng = keylet_cli::random::system();
+    for of_key in ["EdDSA", "Ed25519"] {
+        let mut key = signer.jwk("k").unwrap();
+        key["alg"] = of_key.into();
+        std::fs::write(here.join("key.json"), key.to_string()).unwrap();
+        for (of_token, is_taken) in [("EdDSA", true), ("Ed25519", true), ("Ed448", false)] {
+            let header = serde_json::json!({"alg": of_token, "kid": "k"});
+            let claims =
+                r#"{"iss":"i","aud":"keylet","exp":4000000000,"entitlements":[{"keys":"*"}]}"#;
+            let token = signer.sign(&header.to_string(), claims, &mut rng).unwrap();
+            std::fs::write(here.join("token.jwt"), token).unwrap();
+            let output = run(
+                here,
+                "keylet token explain --token-file token.jwt --variable token_keys=@key.json --variable token_issuer=i \
+                 --variable token_audience=keylet",
+            );
+            assert_eq!(
+                output.status.success(),
+                is_taken,
+                "{of_key} {of_token}: {}",
+                said(&output)
+            );
+        }
+    }
+    // The published key of an issuer that signs by the newer name.
+    if let Some(folder) = crate::faults::fault("11-ed25519-rfc9864", "tokens_of_ed25519") {
+        let keys = format!("token_keys=@{}", folder.join("jwks.json").display());
+        let token = folder.join("token.jwt").display().to_string();
+        let output = run(
+            here,
+            &format!(
+                "keylet token explain --token-file {token} --variable {keys} --variable token_issuer=* --variable token_audience=*"
+            ),
+        );
+        let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(explained["signed_by"]["key"]["kid"], "e", "{explained}");
+    }
 }

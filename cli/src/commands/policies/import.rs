@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::validate;
-use crate::file::{read, write_secret};
+use crate::file::{self, read};
 
 /// What is taken over, and where to.
 #[derive(Args)]
@@ -38,9 +38,8 @@ pub fn run(arguments: &Import) -> Result<ExitCode> {
         eprintln!("{line}");
     }
     if !imported.options.is_empty() {
-        let mut json = Zeroizing::new(serde_json::to_vec_pretty(&imported.options)?);
-        json.push(b'\n');
-        write_secret(&arguments.out, &json)?;
+        let json = Zeroizing::new(format!("{:#}\n", json!(imported.options)));
+        file::replace(&arguments.out, &json)?;
         arguments.tell_next(has_fairplay_credentials(&document));
     }
     let is_whole = imported.left_out == 0 || arguments.partial;

@@ -1,4 +1,4 @@
-//! A Kubernetes Secret, and below it, as comments, the lines of a SpinApp that use it.
+//! A Kubernetes Secret, and below it, as comments, the lines of a `SpinApp` that use it.
 
 use std::collections::BTreeMap;
 

@@ -21,7 +21,6 @@ use keylet::fairplay::credentials::{
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::file::{back_up, write_secret};
 use keylet_host::Provided;
 
 /// Where variables go.
@@ -167,16 +166,4 @@ fn is_same(one: &str, other: &str) -> bool {
         json.filter(|json| json.is_array() || json.is_object())
     };
     one == other || json(one).is_some_and(|one| Some(one) == json(other))
-}
-
-/// Puts a text into a file, for its owner only. A copy of the file as it was stays beside it; standard error says
-/// where.
-///
-/// # Errors
-/// A file that cannot be written.
-pub fn replace(path: &Path, text: &str) -> Result<()> {
-    if let Some(copy) = back_up(path)? {
-        eprintln!("{}: the file as it was", copy.display());
-    }
-    write_secret(path, text.as_bytes())
 }
