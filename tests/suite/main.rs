@@ -5,7 +5,6 @@
 mod callback;
 mod check_in;
 mod component;
-mod deploy;
 mod dialects;
 mod endpoints;
 mod fixtures;

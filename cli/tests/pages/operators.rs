@@ -1,0 +1,144 @@
+//! What an operator types while it runs: sessions, a stop, an upgrade.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use keylet_e2e::processes::{free_port, wait_for};
+use serde_json::Value;
+
+use crate::page::repository;
+use crate::stage::{Stage, curl, token};
+
+pub fn operator(test: &'static str) {
+    let mut stage = Stage::new(test);
+    stage.configure_fixtures();
+    let operator = "a secret of an operator, of 32 characters";
+    stage.configure("operator_token", operator);
+    stage.succeed("keylet serve --in-memory");
+    let url = format!("http://{}", stage.listen);
+    stage.set("OPERATOR", operator);
+    stage.set("URL", &url);
+
+    let mint = r#"keylet token mint --keys movie-42 --issuer https://issuer.example --audience keylet --subject viewer-1 --terms '{"max_streams": 3, "lease_seconds": 60}'"#;
+    let token = stage.succeed(mint).stdout;
+    let open = || {
+        let (status, body) = curl(
+            &stage,
+            &format!(
+                "-X POST -H 'authorization: Bearer {}' {url}/sessions",
+                token.trim()
+            ),
+        );
+        assert_eq!(status, "200", "{body}");
+        let opened: Value = serde_json::from_str(&body).unwrap();
+        opened["session_id"].as_str().unwrap().to_owned()
+    };
+    let (first, second) = (open(), open());
+    // One after the other, and what each of them has done.
+    let lines: Vec<String> = stage
+        .script()
+        .lines()
+        .map(|line| line.replace("<id>", &first))
+        .collect();
+    assert_eq!(lines.len(), 4);
+    let listed = stage.succeed(&lines[0]).stdout;
+    assert!(
+        listed.contains(&first) && listed.contains(&second),
+        "{listed}"
+    );
+    stage.succeed(&lines[1]);
+    let listed = stage.succeed(&lines[0]).stdout;
+    assert!(
+        !listed.contains(&first) && listed.contains(&second),
+        "{listed}"
+    );
+    let third = open();
+    stage.succeed(&lines[2]);
+    let listed = stage.succeed(&lines[0]).stdout;
+    assert!(
+        !listed.contains(&second) && !listed.contains(&third),
+        "{listed}"
+    );
+    let fourth = open();
+    stage.succeed(&lines[3]);
+    let listed = stage.succeed(&lines[0]).stdout;
+    assert!(!listed.contains(&fourth), "{listed}");
+}
+
+/// `pgrep -x keylet`, of the servers of this stage alone.
+pub const PGREP: &str = r#"#!/usr/bin/env bash
+[ "$*" = '-x keylet' ] || exit 2
+found=1
+for pid in $(cat "$STAGE/pids"); do
+    if [ -d "/proc/$pid" ] && ! grep -q '^State:.*Z' "/proc/$pid/status"; then
+        echo "$pid"
+        found=0
+    fi
+done
+exit $found
+"#;
+
+pub fn stop(test: &'static str) {
+    let mut stage = Stage::new(test);
+    stage.program("pgrep", PGREP);
+    stage.configure_fixtures();
+    // A licence is under way while the server is told to stop: its body comes in two parts.
+    let script = stage.script();
+    let (serve, stop) = script.split_once('\n').unwrap();
+    stage.succeed(serve);
+    let address = stage.listen.clone();
+    let token = token("hs256");
+    let spc = std::fs::read(repository().join("fixtures/spc/v1.bin")).unwrap();
+    let head = format!(
+        "POST /fairplay HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n",
+        spc.len()
+    );
+    let connect = || TcpStream::connect(&address);
+    let mut idle = connect().unwrap();
+    let mut under_way = connect().unwrap();
+    under_way.write_all(head.as_bytes()).unwrap();
+    under_way.write_all(&spc[..100]).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    stage.succeed(stop);
+    wait_for(|| connect().is_err());
+    let mut nothing = Vec::new();
+    assert_eq!(
+        idle.read_to_end(&mut nothing).unwrap(),
+        0,
+        "an idle connection is closed"
+    );
+    under_way.write_all(&spc[100..]).unwrap();
+    let mut answer = Vec::new();
+    under_way.read_to_end(&mut answer).unwrap();
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200"),
+        "the licence under way was not answered"
+    );
+    wait_for(|| !stage.run("pgrep -x keylet").is_success);
+    // Its audit record was written before the end.
+    assert!(stage.read("served.out").contains(r#""code":"ok""#));
+    assert!(stage.read("served.err").contains("stopping"));
+}
+
+pub fn upgrade(test: &'static str) {
+    let mut stage = Stage::new(test);
+    stage.program("../keylet-new", &stage.read("installed-keylet"));
+    stage.bring("fixtures/credentials/sdk4.cer", "fairplay.cer");
+    stage.bring("fixtures/credentials/sdk4.pem", "privatekey.pem");
+    stage.set(
+        "KEYLET_ASK",
+        &keylet_cli::fixtures::variables()["fairplay_ask"],
+    );
+    stage.succeed("keylet credentials import fairplay.cer privatekey.pem --trial movie-42 --out .env\nkeylet serve");
+    // While the old one has the file, a new one does not get it, and says what the page says.
+    let second = stage.run(&format!(
+        "./keylet-new serve --listen 127.0.0.1:{}",
+        free_port()
+    ));
+    assert!(
+        !second.is_success && second.stderr.contains("Cannot acquire lock"),
+        "{}",
+        second.stderr
+    );
+    stage.type_blocks();
+}

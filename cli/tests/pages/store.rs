@@ -1,0 +1,165 @@
+//! What an operator types for the key-value store.
+
+use std::collections::BTreeSet;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use keylet_e2e::processes::{Process, free_port, redis_at, wait_for};
+use keylet_e2e::skip;
+
+use crate::page::repository;
+use crate::stage::{Stage, licence};
+
+/// A Redis of the stage's own, which `redis-cli` talks to; `None` where there is none.
+fn redis(stage: &Stage) -> Option<Process> {
+    let port = free_port();
+    let Some(server) = redis_at(port) else {
+        skip("redis", stage.test, "there is no redis-server");
+        return None;
+    };
+    redis_cli(stage, port);
+    Some(server)
+}
+
+/// `redis-cli` talks to a port.
+fn redis_cli(stage: &Stage, port: u16) {
+    let real = "$(PATH=${PATH#*:} command -v redis-cli)";
+    stage.program(
+        "redis-cli",
+        &format!("#!/bin/sh\nexec \"{real}\" -p {port} \"$@\"\n"),
+    );
+}
+
+/// Every kind of key in the table of `docs/store.md`, once as old as the page sweeps it and once as it is in use.
+pub fn sweep(test: &'static str) {
+    let stage = Stage::new(test);
+    let Some(_redis) = redis(&stage) else {
+        return;
+    };
+    let now = stage
+        .succeed("date +%s")
+        .stdout
+        .trim()
+        .parse::<u64>()
+        .unwrap();
+    let day = now / 86400;
+    let old = [
+        "use/old".to_owned(),
+        format!("use-last/{}/old/licence", day - 1),
+        format!("use-repeat/{}/old/licence/1", day - 1),
+        // Counted on two days: what is in use keeps the counter.
+        format!("use-last/{}/kept/licence", day - 2),
+        format!("handover/{}/subject", now / 300 - 6),
+        format!("challenge/{}/aa", now / 600 - 300),
+        format!("challenge-used/{}/aa", now / 600 - 300),
+        format!("jwks-attempt/url/{}", now / 60 - 3000),
+        format!("slot/{}/subject/0", now - 9000),
+        format!("session-end/{}/id", day - 8),
+        format!("session-next/{}/id", day - 8),
+        format!("session-device/{}/id", day - 8),
+        format!("session-second/{}/id", day - 8),
+    ];
+    let kept = [
+        "use/kept".to_owned(),
+        format!("use-last/{day}/kept/licence"),
+        format!("use-repeat/{day}/kept/licence/1"),
+        format!("handover/{}/subject", now / 300),
+        format!("challenge/{}/bb", now / 600),
+        format!("challenge-used/{}/bb", now / 600),
+        "jwks/url".to_owned(),
+        format!("jwks-attempt/url/{}", now / 60),
+        format!("slot/{}/subject/0", now - 60),
+        "session/subject/0".to_owned(),
+        format!("session-end/{day}/id"),
+        format!("session-next/{day}/id"),
+        format!("session-device/{day}/id"),
+        format!("session-second/{day}/id"),
+    ];
+    // The table has no key that this test has not, and the other way round.
+    let page = std::fs::read_to_string(repository().join("docs/store.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let cells = rows.flat_map(|row| {
+        row.split('|')
+            .next()
+            .unwrap_or_default()
+            .split('`')
+            .step_by(2)
+    });
+    let families: BTreeSet<&str> = cells
+        .filter_map(|key| key.split_once("/{"))
+        .map(|(family, _)| family)
+        .collect();
+    let tested = kept
+        .iter()
+        .chain(&old)
+        .map(|key| key.split('/').next().unwrap());
+    assert_eq!(families, tested.collect::<BTreeSet<_>>());
+
+    let sets = |keys: &[String]| {
+        keys.iter()
+            .map(|key| format!("redis-cli set '{key}' 1 >/dev/null\n"))
+            .collect::<String>()
+    };
+    stage.succeed(&(sets(&old) + &sets(&kept)));
+    stage.type_blocks();
+    let left = stage.succeed("redis-cli --scan").stdout;
+    let left: BTreeSet<&str> = left.lines().collect();
+    assert_eq!(left, kept.iter().map(String::as_str).collect());
+}
+
+pub fn backup(test: &'static str) {
+    let mut stage = Stage::new(test);
+    stage.program("pgrep", crate::operators::PGREP);
+    stage.configure_fixtures();
+    let url = format!("http://{}/fairplay", stage.listen);
+    stage.succeed("keylet serve");
+    // A token that is good for three licences; the device has each of them again a few times.
+    let stop =
+        "kill -TERM \"$(pgrep -x keylet)\"; while pgrep -x keylet >/dev/null; do sleep 0.1; done\n";
+    let uses = |stage: &Stage| {
+        (0..20)
+            .map(|_| licence(stage, &url, "three-uses"))
+            .filter(|status| status == "200")
+            .count()
+    };
+    let granted = uses(&stage);
+    assert!((3..20).contains(&granted), "{granted}");
+    stage.type_blocks();
+    assert_eq!(uses(&stage), 0, "the count goes on after the copy was made");
+
+    // Lost, the count begins anew; restored, it is what it was.
+    stage.succeed(&format!("{stop}rm .keylet/key_value.redb\nkeylet serve"));
+    assert_eq!(licence(&stage, &url, "three-uses"), "200");
+    stage.succeed(&format!(
+        "{stop}cp key_value.backup .keylet/key_value.redb\nkeylet serve"
+    ));
+    assert_eq!(uses(&stage), 0, "the copy has the count");
+}
+
+pub fn backup_of_redis(test: &'static str) {
+    let stage = Stage::new(test);
+    let Some(_redis) = redis(&stage) else {
+        return;
+    };
+    stage.succeed("redis-cli set use/token 3");
+    stage.type_blocks();
+    let port = free_port();
+    let directory = stage.file("").display().to_string();
+    let restored = Command::new("redis-server")
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            &directory,
+        ])
+        .args(["--dbfilename", "keylet.rdb", "--appendonly", "no"])
+        .stdout(Stdio::null())
+        .spawn();
+    let _restored = Process(restored.unwrap());
+    wait_for(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
+    redis_cli(&stage, port);
+    stage.succeed("redis-cli config set appendonly yes");
+    assert_eq!(stage.succeed("redis-cli get use/token").stdout.trim(), "3");
+}
