@@ -7,9 +7,9 @@ export const scripts = [
   'videojs-contrib-eme/dist/videojs-contrib-eme.min.js',
 ];
 
-function play(site, { keySystem, options = {}, emeHeaders, query = '', legacy }) {
+function play(site, { keySystem, options = {}, emeHeaders, query = '', legacy, fail }) {
   const player = videojs(document.body.appendChild(document.createElement('video')));
-  player.on('error', () => device.fail(`Video.js: ${JSON.stringify(player.error())}`));
+  player.on('error', () => fail ? fail(player.error()) : device.fail(`Video.js: ${JSON.stringify(player.error())}`));
   player.eme();
   if (legacy) player.eme.initLegacyFairplay();
   player.src({
@@ -48,3 +48,11 @@ export const exchanges = [
   exchange('licenseHeaders, initLegacyFairplay() beside EME', 'both', LEGACY,
     (site) => ({ ...licenseHeaders(site), legacy: true })),
 ];
+
+/** A licence that is refused: resolves with the error that the player gives. */
+export const refusal = {
+  eme: 'modern',
+  play: (site) => new Promise((fail) => {
+    play(site, { keySystem: MODERN, ...licenseHeaders(site), fail });
+  }),
+};

@@ -3,10 +3,10 @@
 export const library = 'dashjs';
 export const scripts = ['dashjs/dist/modern/umd/dash.all.min.js'];
 
-function play(site, { manifest = '', protection }) {
+function play(site, { manifest = '', protection, fail }) {
   const player = dashjs.MediaPlayer().create();
   player.on(dashjs.MediaPlayer.events.ERROR, ({ error }) =>
-    device.fail(`dash.js error ${error.code}: ${error.message}`));
+    fail ? fail(error) : device.fail(`dash.js error ${error.code}: ${error.message}`));
   // dash.js asks again after a failure, three times by default: the first one counts.
   player.updateSettings({ streaming: { retryAttempts: { license: 0 } } });
   const video = document.body.appendChild(document.createElement('video'));
@@ -45,3 +45,18 @@ export const exchanges = [
     },
   },
 ];
+
+/** A licence that is refused: resolves with the error that the player gives. */
+export const refusal = {
+  eme: 'modern',
+  play: (site) => new Promise((fail) => {
+    play(site, {
+      protection: ({ server, token }) => ({
+        serverURL: `${server}/fairplay`,
+        certUrls: [`${server}/fairplay/certificate`],
+        httpRequestHeaders: { Authorization: `Bearer ${token}` },
+      }),
+      fail,
+    });
+  }),
+};

@@ -10,7 +10,7 @@ const encode = (bytes) => btoa(String.fromCharCode(...bytes));
 const decode = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 const parse = (response) => JSON.parse(new TextDecoder().decode(response).trim());
 
-function play(site, { query = '', drm = {}, ...config }) {
+function play(site, { query = '', drm = {}, fail, ...config }) {
   const hls = new Hls({
     emeEnabled: true,
     drmSystems: {
@@ -22,8 +22,10 @@ function play(site, { query = '', drm = {}, ...config }) {
     },
     ...config,
   });
-  hls.on(Hls.Events.ERROR, (_, { fatal, details, error }) => {
-    if (fatal || details.startsWith('keySystem')) device.fail(`hls.js ${details}: ${error?.message}`);
+  hls.on(Hls.Events.ERROR, (_, data) => {
+    const { fatal, details, error } = data;
+    if (fail) fail(data);
+    else if (fatal || details.startsWith('keySystem')) device.fail(`hls.js ${details}: ${error?.message}`);
   });
   hls.loadSource(`/media/main.m3u8?skd=${encodeURIComponent(SKD)}`);
   hls.attachMedia(document.body.appendChild(document.createElement('video')));
@@ -111,3 +113,14 @@ export const exchanges = [
     licenseXhrSetup: setup(site),
   })),
 ];
+
+/** A licence that is refused: resolves with the error that the player gives. */
+export const refusal = {
+  eme: 'modern',
+  play: (site) => new Promise((resolve) => {
+    const fail = (data) => {
+      if (data.details.startsWith('keySystem')) resolve(data);
+    };
+    play(site, { licenseXhrSetup: setup(site, 'application/octet-stream'), fail });
+  }),
+};

@@ -8,6 +8,9 @@
 //
 // Each exchange loads its player anew and plays a stream until the device has its licence. One that
 // gives none in time, or asks twice, fails the run.
+//
+// With "recipes" in the request, an object of JavaScript by player that defines `refusal(error)`, the token is one
+// that is refused, and what comes out is [{"player", "shown"}, …]: what the recipe makes of the player's error.
 
 import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
@@ -112,11 +115,40 @@ async function run(page, site, certificate, exchange) {
   }
 }
 
+/** What the page's recipe for a player says of a licence that is refused. */
+async function refused(page, site, certificate, { server, token, module, recipe, spc }) {
+  const { refusal: { eme }, scripts } = PLAYERS[module];
+  const query = [`eme=${eme}`, ...scripts.map((script) => `script=${script}`)].join('&');
+  await page.goto(`${site.url}/player.html?${query}`);
+  return page.evaluate(async ({ module, recipe, spc, certificate, server, token }) => {
+    const { refusal } = await import(`/${module}`);
+    device.insert(spc, certificate);
+    const error = await refusal.play({ server, token });
+    const read = new Function(`${recipe}\nreturn refusal;`)();
+    return read(error);
+  }, { module, recipe, spc, certificate, server, token });
+}
+
+async function refusals(browser, site, certificate, { server, token, spcs, recipes }) {
+  const page = await openPage(browser);
+  const results = [];
+  for (const [module, { library }] of Object.entries(PLAYERS)) {
+    const player = `${library} ${await version(library)}`;
+    const { expired, cancel } = timeout(LICENCE_MILLISECONDS);
+    const asked = { server, token, module, recipe: recipes[library], spc: spcs[results.length] };
+    const shown = await Promise.race([refused(page, site, certificate, asked), expired])
+      .catch((error) => { throw new Error(`${player}: ${error.message}`); })
+      .finally(cancel);
+    results.push({ player, shown });
+  }
+  return results;
+}
+
 async function main() {
-  const { url: server, token, spcs } = JSON.parse(await text(process.stdin));
+  const { url: server, token, spcs, recipes } = JSON.parse(await text(process.stdin));
   const exchanges = Object.entries(PLAYERS).flatMap(([module, player]) =>
     player.exchanges.map(({ path }, index) => ({ module, index, path, library: player.library })));
-  if (spcs.length < exchanges.length) {
+  if (!recipes && spcs.length < exchanges.length) {
     throw new Error(`${exchanges.length} exchanges need as many SPCs, not ${spcs.length}`);
   }
 
@@ -128,6 +160,11 @@ async function main() {
     args: ARGUMENTS,
   });
   try {
+    if (recipes) {
+      const results = await refusals(browser, site, certificate, { server, token, spcs, recipes });
+      process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
+      return;
+    }
     const results = [];
     const left = exchanges.entries();
     const work = async () => {

@@ -7,10 +7,11 @@ export const scripts = ['shaka-player/dist/shaka-player.compiled.js'];
 const FairPlay = () => shaka.drm.FairPlay;
 const isLicence = (type) => type === shaka.net.NetworkingEngine.RequestType.LICENSE;
 
-async function load(site, { drm, skd, native, query = '', keySystem, request, response }) {
+async function load(site, { drm, skd, native, query = '', keySystem, request, response, fail }) {
   shaka.polyfill.installAll();
   const player = new shaka.Player();
-  player.addEventListener('error', ({ detail }) => device.fail(`Shaka error ${detail.code}`));
+  player.addEventListener('error', ({ detail }) =>
+    fail ? fail(detail) : device.fail(`Shaka error ${detail.code}`));
   player.configure({
     drm: {
       ...drm,
@@ -110,3 +111,11 @@ export const exchanges = [
     byNativeHls(`${name}InitDataTransform + ${name}FairPlayRequest + commonFairPlayResponse`,
       transformed(name, skd))),
 ];
+
+/** A licence that is refused: resolves with the error that the player gives. */
+export const refusal = {
+  eme: 'modern',
+  play: (site) => new Promise((resolve) => {
+    load(site, { keySystem: 'com.apple.fps', skd: 'skd://movie-1', native: false, fail: resolve }).catch(resolve);
+  }),
+};

@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use keylet_cli::device::{Licence, SpcOptions};
+use keylet_cli::device::{Licence, Secrets, SpcOptions};
 use serde::Deserialize;
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::support::{FIXTURE_SERVER, spc, token};
 
@@ -21,11 +22,21 @@ struct Exchange {
     ckc: String,
 }
 
+/// The players, by their names on npm.
+const PLAYERS: [&str; 4] = ["shaka-player", "dashjs", "hls.js", "videojs-contrib-eme"];
+
 /// More than there are exchanges.
 const SPCS: usize = 64;
 
-#[test]
-fn every_players_own_code_gets_a_licence_that_its_device_opens() {
+/// What a player's recipe shows of a refusal.
+#[derive(Deserialize)]
+struct Refusal {
+    player: String,
+    shown: Value,
+}
+
+/// Runs the players; `None` where they or their browser are missing.
+fn run<T: DeserializeOwned>(request: &Value) -> Option<T> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("players");
     let browser = std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".to_owned());
     if !directory.join("node_modules").exists() || !Path::new(&browser).exists() {
@@ -34,14 +45,8 @@ fn every_players_own_code_gets_a_licence_that_its_device_opens() {
             "players",
             "`npm ci` in tests/players and chromium are needed",
         );
-        return;
+        return None;
     }
-    let (spcs, secrets): (Vec<_>, Vec<_>) = (0..SPCS)
-        .map(|_| spc(&SpcOptions::new("skd://movie-1")))
-        .unzip();
-    let spcs: Vec<_> = spcs.iter().map(|spc| STANDARD.encode(spc)).collect();
-    let request = json!({"url": FIXTURE_SERVER.url(), "token": token("hs256"), "spcs": spcs});
-
     let mut node = Command::new("node")
         .arg("run.mjs")
         .current_dir(&directory)
@@ -58,8 +63,27 @@ fn every_players_own_code_gets_a_licence_that_its_device_opens() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     println!("{log}");
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
 
-    let exchanges: Vec<Exchange> = serde_json::from_slice(&output.stdout).unwrap();
+/// Fresh SPCs as base64, and what opens their licences.
+fn spcs(number: usize) -> (Vec<String>, Vec<Secrets>) {
+    let (spcs, secrets): (Vec<_>, Vec<_>) = (0..number)
+        .map(|_| spc(&SpcOptions::new("skd://movie-1")))
+        .unzip();
+    (
+        spcs.iter().map(|spc| STANDARD.encode(spc)).collect(),
+        secrets,
+    )
+}
+
+#[test]
+fn every_players_own_code_gets_a_licence_that_its_device_opens() {
+    let (spcs, secrets) = spcs(SPCS);
+    let request = json!({"url": FIXTURE_SERVER.url(), "token": token("hs256"), "spcs": spcs});
+    let Some(exchanges) = run::<Vec<Exchange>>(&request) else {
+        return;
+    };
     for exchange in &exchanges {
         let ckc = STANDARD.decode(&exchange.ckc).unwrap();
         let licence = Licence::open(&ckc, &secrets[exchange.spc]);
@@ -71,11 +95,39 @@ fn every_players_own_code_gets_a_licence_that_its_device_opens() {
             "{player}: {path}"
         );
     }
-    for player in ["shaka-player", "dashjs", "hls.js", "videojs-contrib-eme"] {
+    for player in PLAYERS {
         let count = exchanges
             .iter()
             .filter(|e| e.player.starts_with(player))
             .count();
         assert!(count >= 4, "{player}: {count} exchanges");
+    }
+}
+
+/// The recipes of `docs/players.md` for a refusal are run as they stand there, on the players' own errors.
+#[test]
+fn every_players_recipe_shows_why_a_licence_was_refused() {
+    let page = include_str!("../../docs/players.md");
+    let recipes: serde_json::Map<String, Value> = PLAYERS
+        .iter()
+        .map(|player| {
+            let begin = format!("```js\n// {player}: ");
+            let (_, rest) = page.split_once(&begin).expect(player);
+            let (recipe, _) = rest.split_once("\n```\n").unwrap();
+            ((*player).to_owned(), format!("// {recipe}").into())
+        })
+        .collect();
+    let (spcs, _) = spcs(PLAYERS.len());
+    let request = json!({
+        "url": FIXTURE_SERVER.url(), "token": token("expired"), "spcs": spcs, "recipes": recipes,
+    });
+    let Some(refusals) = run::<Vec<Refusal>>(&request) else {
+        return;
+    };
+    assert_eq!(refusals.len(), PLAYERS.len());
+    for Refusal { player, shown } in refusals {
+        assert_eq!(shown["code"], "token_expired", "{player}: {shown}");
+        assert_eq!(shown["status"], 401, "{player}: {shown}");
+        assert!(shown["request_id"].is_string(), "{player}: {shown}");
     }
 }
