@@ -6,6 +6,7 @@
 
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -75,6 +76,14 @@ fn build(wanted: &[(&str, &str)]) -> PathBuf {
         println!("cargo:rerun-if-env-changed={name}");
     }
     ensure_target();
+    tell(&format!(
+        "keylet: building {} for WebAssembly, with link-time optimisation. This and wasmtime make the first build \
+         take several minutes; KEYLET_COMPONENTS=FOLDER takes components that were built before.",
+        match wanted {
+            [_] => "its component".to_owned(),
+            all => format!("its {} components", all.len()),
+        }
+    ));
 
     // <target directory>/<profile>/build/<package>/out
     let out = PathBuf::from(variable("OUT_DIR"));
@@ -110,8 +119,21 @@ fn build(wanted: &[(&str, &str)]) -> PathBuf {
         }
     }
     let status = build.status().expect("cargo runs");
-    assert!(status.success(), "the components do not build");
+    assert!(
+        status.success(),
+        "the components do not build: see the errors of cargo above. {FOLDER}=FOLDER takes components that were built \
+         before"
+    );
     target_directory.join(TARGET).join("component")
+}
+
+/// Tells whoever waits what takes so long. Cargo shows what a build script prints, warnings too, when the script has
+/// ended; so this goes to the terminal itself, where there is one.
+fn tell(text: &str) {
+    if let Ok(mut terminal) = fs::OpenOptions::new().write(true).open("/dev/tty") {
+        // Cargo's progress bar is in this line, and comes again in the next one.
+        let _ = write!(terminal, "\r\x1b[K{text}\r\n");
+    }
 }
 
 /// Adds the wasm target when it is missing.

@@ -7,6 +7,7 @@ mod demo;
 mod device;
 mod doctor;
 mod fixtures;
+mod health;
 mod keys;
 mod license;
 mod policies;
@@ -57,6 +58,9 @@ pub enum Command {
     /// and plays a device against it.
     #[command(after_help = doctor::HELP)]
     Doctor(Box<doctor::Arguments>),
+    /// Ask a server that runs whether everything of its configuration loads, as a health check
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::Arguments),
     /// Keep content keys: add, list, show, delete
     #[command(subcommand)]
     Keys(keys::Command),
@@ -92,6 +96,7 @@ impl Command {
             Self::Credentials(command) => return credentials::run(&command),
             Self::Doctor(arguments) => return doctor::run(&arguments),
             Self::License(arguments) => return license::run(&arguments),
+            Self::Health(arguments) => return health::run(&arguments),
             Self::Device(command) => device::run(command)?,
             Self::Keys(command) => keys::run(&command)?,
             Self::Policies(command) => return policies::run(&command),

@@ -8,6 +8,7 @@
 
 mod first_hour;
 mod hosts;
+mod image;
 mod operators;
 mod packaging;
 mod page;
@@ -62,6 +63,7 @@ typed! {
     "proxy" => hosts::proxy,
     "rate-limits" => hosts::rate_limits,
     "spinapp" => hosts::spinapp,
+    "compose-variables" => image::compose_variables,
     "stop" => operators::stop,
     "upgrade" => operators::upgrade,
     "backup" => store::backup,

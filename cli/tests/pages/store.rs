@@ -11,14 +11,14 @@ use crate::page::repository;
 use crate::stage::{Stage, licence};
 
 /// A Redis of the stage's own, which `redis-cli` talks to; `None` where there is none.
-fn redis(stage: &Stage) -> Option<Process> {
+pub fn redis(stage: &Stage) -> Option<(Process, u16)> {
     let port = free_port();
     let Some(server) = redis_at(port) else {
         skip("redis", stage.test, "there is no redis-server");
         return None;
     };
     redis_cli(stage, port);
-    Some(server)
+    Some((server, port))
 }
 
 /// `redis-cli` talks to a port.

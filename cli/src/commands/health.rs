@@ -1,0 +1,66 @@
+//! `keylet health`
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use http::Request;
+use serde::Deserialize;
+
+use super::serve::duration;
+use crate::client::Client;
+
+/// What follows the options in the help.
+pub const EXAMPLES: &str = "\
+The exit code is 0 when the server answers and everything of its configuration loads, else 1.
+
+Examples:
+  keylet health
+  keylet health https://drm.example.com
+";
+
+/// Which server.
+#[derive(Args)]
+pub struct Arguments {
+    /// URL of the server, without a path
+    #[arg(default_value = "http://127.0.0.1:3000")]
+    url: String,
+    /// How long to wait for an answer, such as 500ms or 10s
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    timeout: Duration,
+}
+
+/// The document of `/healthz`, as far as it is shown.
+#[derive(Deserialize)]
+struct Health {
+    #[serde(default)]
+    problems: Vec<Problem>,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    variable: Option<String>,
+    message: String,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let url = format!("{}/healthz", arguments.url.trim_end_matches('/'));
+    let request = Request::get(&url).body(Vec::new())?;
+    let answer = Client::new(arguments.timeout, None)?
+        .exchange(request)
+        .with_context(|| format!("no answer from {url}: is the server running there?"))?;
+    if answer.status() == 200 {
+        println!("healthy");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("not healthy: {url} answered {}", answer.status().as_u16());
+    let health: Option<Health> = serde_json::from_slice(answer.body()).ok();
+    for Problem { variable, message } in health.into_iter().flat_map(|health| health.problems) {
+        let variable = variable.map(|name| name + ": ").unwrap_or_default();
+        // What a server sends must not steer the terminal.
+        let line = format!("  {variable}{message}").replace(char::is_control, " ");
+        println!("{line}");
+    }
+    Ok(ExitCode::FAILURE)
+}
