@@ -13,7 +13,7 @@ pub mod fixtures;
 pub mod jwt;
 pub mod progress;
 pub mod random;
-mod settings;
+pub mod settings;
 pub mod signing_key;
 pub mod wire;
 

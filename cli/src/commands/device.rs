@@ -19,7 +19,8 @@ use zeroize::Zeroizing;
 
 use crate::client::{Client, Failure};
 use crate::device::{
-    ApplicationKey, Licence, Secrets, SpcOptions, Wrapping, oldest_version, read_certificate,
+    ApplicationKey, Licence, Playback, Secrets, SpcOptions, Wrapping, oldest_version,
+    read_certificate,
 };
 use crate::random;
 use crate::settings::Settings;
@@ -232,9 +233,14 @@ impl SpcArguments {
         }
     }
 
-    /// Whether the state of the player is given.
-    pub fn has_state(&self) -> bool {
-        self.state.is_some()
+    /// What the player is doing, where that is given.
+    pub fn state(&self) -> Option<u32> {
+        Some(match self.state? {
+            State::First => PlaybackState::FIRST,
+            State::Renewal => PlaybackState::RENEWAL,
+            State::KeyNotRequired => PlaybackState::KEY_NOT_REQUIRED,
+            State::Stopped => PlaybackState::STOPPED,
+        })
     }
 
     /// Whether it says that playback has stopped, which no licence answers.
@@ -255,13 +261,8 @@ impl SpcArguments {
         options.tllvs.clone_from(&self.tllv);
         options.return_request.extend(&self.return_tags);
         options.omit.clone_from(&self.omit);
-        if let Some(state) = self.state {
-            options = options.playing(match state {
-                State::First => PlaybackState::FIRST,
-                State::Renewal => PlaybackState::RENEWAL,
-                State::KeyNotRequired => PlaybackState::KEY_NOT_REQUIRED,
-                State::Stopped => PlaybackState::STOPPED,
-            });
+        if let Some(state) = self.state() {
+            options = options.playing_in(Playback::begin(&mut random::system()), state);
         }
         if let Some(capabilities) = self.capabilities {
             options = options.capable(capabilities);

@@ -11,6 +11,7 @@ use clap::builder::PossibleValuesParser;
 use keylet::encoding;
 use keylet::fairplay::certificate::ApplicationCertificate;
 use keylet::fairplay::client::PlaybackState;
+use keylet::fairplay::tag::Tag;
 use keylet::token::KEYS;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -19,7 +20,8 @@ use super::device::{SpcArguments, certificate, print, read, secret};
 use super::serve::duration;
 use crate::client::{Client, Exchange, Failure, Played, Refusal, certificate_url};
 use crate::configured;
-use crate::device::{self, ApplicationKey};
+use crate::device::{self, ApplicationKey, Playback, SpcOptions};
+use crate::random;
 use crate::settings::expanded;
 use crate::wire::{self, Profile, TOKEN, TokenLocation};
 use keylet_host::{Provided, provided};
@@ -223,16 +225,24 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => arguments.spc.key(certificate)?,
         Some(settings) => configured_key(settings, &certificate)?,
     };
-    let options = arguments.spc.options()?;
-    let first = match arguments.spc.has_state() {
-        true => options.clone(),
-        // A device always says what it plays; without it no server can give a lease.
-        false => options.clone().playing(PlaybackState::FIRST),
+    let device = SpcOptions {
+        // One device asks, however often it does.
+        hu: Some(random::bytes()),
+        ..arguments.spc.options()?
     };
-    let renewal = options.playing(PlaybackState::RENEWAL);
+    // A device always says what it plays; without it no server can give a lease.
+    let first = match arguments.spc.state() {
+        Some(state) => Some(state),
+        None => (!device.has(Tag::MEDIA_PLAYBACK_STATE)).then_some(PlaybackState::FIRST),
+    };
     for _ in 0..arguments.repeat {
-        for options in [Some(&first), arguments.renew.then_some(&renewal)] {
-            let Some(options) = options else { continue };
+        let playback = Playback::begin(&mut random::system());
+        let renewal = arguments.renew.then_some(Some(PlaybackState::RENEWAL));
+        for state in [Some(first), renewal].into_iter().flatten() {
+            let options = &match state {
+                Some(state) => device.clone().playing_in(playback.now(), state),
+                None => device.clone(),
+            };
             let exchange = Exchange {
                 url: &arguments.url,
                 key: &key,

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::target::Target;
 use super::{EXCHANGE, Report, Severity, advice, certificate};
-use crate::device::{ApplicationKey, Licence, SpcOptions, Wrapping, oldest_version};
+use crate::device::{ApplicationKey, Licence, Playback, SpcOptions, Wrapping, oldest_version};
 use crate::random;
 use crate::wire::{self, Form};
 
@@ -348,7 +348,10 @@ impl Examination<'_> {
         report: &mut Report,
     ) -> Result<()> {
         let options = SpcOptions::new(asset_id)
-            .playing(PlaybackState::FIRST)
+            .playing_in(
+                Playback::begin(&mut random::system()),
+                PlaybackState::FIRST,
+            )
             .capable(CAPABILITIES);
         let (spc, secrets) = key.spc(wrapping, &options, &mut random::system())?;
         let request = Request::post("/")
