@@ -2,6 +2,23 @@
 //!
 //! The command line is a thin layer over this library, which the end-to-end tests use too.
 
+/// `println!` of this crate: what is printed goes through [`terminal::stdout`].
+macro_rules! println {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        // Whoever reads may stop reading.
+        let _ = writeln!($crate::terminal::stdout(), $($argument)*);
+    }};
+}
+
+/// `eprintln!` of this crate: what is printed goes through [`terminal::stderr`].
+macro_rules! eprintln {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!($crate::terminal::stderr(), $($argument)*);
+    }};
+}
+
 pub mod bench;
 pub mod client;
 pub mod commands;
@@ -15,6 +32,7 @@ pub mod progress;
 pub mod random;
 pub mod settings;
 pub mod signing_key;
+pub mod terminal;
 pub mod wire;
 
 use anyhow::Context;

@@ -5,6 +5,7 @@
 //! allows. Beside Spin's two worlds it has that of plain hosts.
 
 mod connections;
+pub mod escaped;
 mod front;
 mod imports;
 mod manifest;

@@ -21,6 +21,7 @@ use tokio_io_timeout::TimeoutStream;
 use wasmtime_wasi_http::WasiBody;
 
 use super::connections::Connections;
+use super::escaped::Escaped;
 use super::front::{Front, whole};
 use super::metrics::Metrics;
 use super::outbound::AllowedHosts;
@@ -180,7 +181,7 @@ impl Server {
             outbound: Arc::new(outbound),
             output: options
                 .show_output
-                .then(|| Output::start(std::io::stdout(), metrics.lost_lines())),
+                .then(|| Output::start(standard_output(), metrics.lost_lines())),
             metrics: Arc::clone(&metrics),
             is_timed: options.metrics.is_some(),
             variable_takes: options.as_spin.variable_takes,
@@ -334,6 +335,12 @@ impl Answer {
             Self::Metrics(metrics) => metrics.respond(&request).map(whole),
         }
     }
+}
+
+/// Standard output, of which a terminal obeys nothing that viewers sent.
+#[expect(clippy::disallowed_methods, reason = "it is escaped here")]
+fn standard_output() -> Escaped<std::io::Stdout> {
+    Escaped::new(std::io::stdout())
 }
 
 fn listen(

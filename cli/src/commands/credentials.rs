@@ -379,7 +379,7 @@ impl Import {
             }
             // Whoever reads may stop reading.
             None => {
-                let _ = std::io::stdout().write_all(text.as_bytes());
+                let _ = crate::terminal::product().write_all(text.as_bytes());
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -491,7 +491,7 @@ fn text(path: &Path) -> Result<Zeroizing<String>> {
 
 /// Asks on the terminal, without showing what is typed.
 fn prompt(question: &str) -> Option<Zeroizing<String>> {
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+    if !(std::io::stdin().is_terminal() && crate::terminal::stderr().is_terminal()) {
         return None;
     }
     rpassword::prompt_password(question)

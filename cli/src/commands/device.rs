@@ -24,6 +24,7 @@ use crate::device::{
 };
 use crate::random;
 use crate::settings::Settings;
+use crate::terminal;
 use keylet_host::{Assignment, provided};
 
 /// The environment variable with the application secret key, where no file is named.
@@ -313,7 +314,7 @@ pub fn secret(path: &Path) -> Result<Zeroizing<String>> {
 /// Writes a file; `-` is standard output.
 fn write(path: &Path, content: &[u8]) -> Result<()> {
     if path == Path::new(STANDARD) {
-        return std::io::stdout()
+        return terminal::product()
             .write_all(content)
             .context("writing to standard output");
     }
@@ -361,11 +362,5 @@ pub fn back_up(path: &Path) -> Result<Option<PathBuf>> {
 }
 
 pub fn print(document: &impl serde::Serialize) -> Result<()> {
-    // Whoever reads may stop reading.
-    let _ = writeln!(
-        std::io::stdout(),
-        "{}",
-        serde_json::to_string_pretty(document)?
-    );
-    Ok(())
+    terminal::print_json(document)
 }

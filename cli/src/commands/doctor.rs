@@ -23,6 +23,7 @@ use super::credentials::{Files, trial};
 use super::device::{print, read, secret};
 use super::serve::duration;
 use super::token::{self, Explained};
+use super::without_line_break;
 use crate::client::Client;
 use crate::configured;
 use crate::credentials::{CredentialPart, assemble, to_variables};
@@ -32,6 +33,7 @@ use crate::doctor::target::Target;
 use crate::doctor::{Finding, Report, Severity, Verdict, advice};
 use crate::progress::while_waiting;
 use crate::settings::{Settings, expanded};
+use crate::terminal::{self, Printable, Screen};
 use keylet_host::{Assignment, Provided, fetches_variables, provided};
 
 /// What follows the options in the help.
@@ -127,7 +129,9 @@ impl Arguments {
         }
         let given = match &self.token_file {
             Some(path) => Some(secret(path)?),
-            None => std::env::var(TOKEN).ok().map(Zeroizing::new),
+            None => std::env::var(TOKEN)
+                .ok()
+                .map(|token| without_line_break(&token)),
         };
         let given = given.filter(|token| !token.is_empty());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -377,7 +381,7 @@ fn of_files(part: CredentialPart) -> (&'static str, advice::Advice) {
 }
 
 fn show(report: &Report, verdict: Verdict) {
-    let mut out = anstream::stdout().lock();
+    let mut out = terminal::stdout();
     for finding in &report.findings {
         // Whoever reads may stop reading.
         let _ = show_one(&mut out, finding);
@@ -385,7 +389,7 @@ fn show(report: &Report, verdict: Verdict) {
     let _ = writeln!(out, "\n{verdict}");
 }
 
-fn show_one(out: &mut impl Write, finding: &Finding) -> std::io::Result<()> {
+fn show_one(out: &mut Screen, finding: &Finding) -> std::io::Result<()> {
     let (word, style) = match finding.severity {
         Severity::Ok => ("ok", Style::new().fg_color(Some(AnsiColor::Green.into()))),
         Severity::Unchecked => ("unchecked", Style::new().dimmed()),
@@ -398,14 +402,13 @@ fn show_one(out: &mut impl Write, finding: &Finding) -> std::io::Result<()> {
             Style::new().fg_color(Some(AnsiColor::Red.into())).bold(),
         ),
     };
-    writeln!(
-        out,
-        "{style}{word:<9}{style:#} {}: {}",
-        finding.check, finding.what
-    )?;
+    out.styled(style, format_args!("{word:<9}"));
+    // What a server says is in it.
+    let what = Printable::new(&finding.what);
+    writeln!(out, " {}: {what}", finding.check)?;
     for (label, text) in [("why", &finding.why), ("do", &finding.remedy)] {
         if !text.is_empty() && finding.severity != Severity::Ok {
-            writeln!(out, "          {label}: {text}")?;
+            writeln!(out, "          {label}: {}", Printable::new(text))?;
         }
     }
     Ok(())

@@ -1,6 +1,5 @@
 //! `keylet license`
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,11 +17,13 @@ use zeroize::Zeroizing;
 
 use super::device::{SpcArguments, certificate, print, read, secret};
 use super::serve::duration;
+use super::without_line_break;
 use crate::client::{Client, Exchange, Failure, Played, Refusal, certificate_url};
 use crate::configured;
 use crate::device::{self, ApplicationKey, Playback, SpcOptions};
 use crate::random;
 use crate::settings::expanded;
+use crate::terminal::Printable;
 use crate::wire::{self, Profile, TOKEN, TokenLocation};
 use keylet_host::{Provided, provided};
 
@@ -285,7 +286,7 @@ impl Question {
         };
         let token = match (&arguments.token_file, &arguments.token) {
             (Some(path), _) => Some(secret(path)?),
-            (None, Some(token)) => Some(Zeroizing::new(token.clone())),
+            (None, Some(token)) => Some(without_line_break(token)),
             (None, None) => match &configured {
                 Some(settings) => Some(configured::token(settings).context(
                     match settings.get(KEYS).is_some_and(|keys| !keys.is_empty()) {
@@ -296,6 +297,8 @@ impl Question {
                 None => None,
             },
         };
+        // A variable of a pipeline whose secret is not set is empty.
+        let token = token.filter(|token| !token.is_empty());
         let location = match (
             &arguments.token_header,
             &arguments.token_query,
@@ -319,7 +322,7 @@ impl Question {
             && !["envelope", "array"].contains(&arguments.format.as_str());
         let key = match (&expected.expect_key_file, &expected.expect_key) {
             (Some(path), _) => Some(secret(path)?),
-            (None, key) => key.clone().map(Zeroizing::new),
+            (None, key) => key.as_deref().map(without_line_break),
         };
         let key = key.map(|key| {
             let bytes = encoding::fixed::<16>(&key).map(Zeroizing::new);
@@ -408,10 +411,12 @@ impl Expectation {
             ));
         }
         if let Some(code) = &self.code
-            && refusal.code.as_ref() != Some(code)
+            && refusal.code.as_ref().map(Printable::as_str) != Some(code)
         {
-            let actual = refusal.code.as_deref().unwrap_or("none");
-            mismatches.push(format!("the code is {actual}, not {code}"));
+            mismatches.push(match &refusal.code {
+                Some(actual) => format!("the code is {actual}, not {code}"),
+                None => format!("there is no code, and {code} was expected"),
+            });
         }
         mismatches
     }
@@ -461,7 +466,7 @@ impl<'a> Judged<'a> {
             (Err(failure), mismatches) => Some(format!("{}: {failure}", mismatches.join("; "))),
         };
         if let Some(line) = line {
-            let _ = writeln!(std::io::stderr(), "keylet: {about}{line}");
+            eprintln!("keylet: {about}{line}");
         }
         Ok(self.outcome.exit_code())
     }

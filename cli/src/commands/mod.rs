@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use zeroize::Zeroizing;
 
 /// A DRM licence server that is one WebAssembly component.
 ///
@@ -94,13 +95,18 @@ impl Command {
     }
 }
 
+/// A secret of the environment. Files and the secrets of pipelines end with a line break, which is none of it.
+fn without_line_break(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 /// Structured log lines, JSON, on standard error.
 fn log_to_stderr() {
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_target(false)
-        .with_writer(std::io::stderr)
+        .with_writer(crate::terminal::stderr)
         .init();
 }
 

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::target::Target;
 use super::{EXCHANGE, Report, Severity, advice, certificate};
+use crate::client::{Stage, Unreachable};
 use crate::device::{ApplicationKey, Licence, Playback, SpcOptions, Wrapping, oldest_version};
 use crate::random;
 use crate::wire::{self, Form};
@@ -54,9 +55,9 @@ impl Examination<'_> {
         let before = report.findings.len();
         if let Err(error) = self.connection(report) {
             let what = format!("{error:#}");
-            let is_tls = ["certificate", "tls", "TLS"]
-                .iter()
-                .any(|word| what.contains(word));
+            let is_tls = error
+                .downcast_ref()
+                .is_some_and(|error: &Unreachable| error.stage == Stage::Tls);
             let (check, why, remedy) = if is_tls {
                 (
                     "tls",
@@ -348,10 +349,7 @@ impl Examination<'_> {
         report: &mut Report,
     ) -> Result<()> {
         let options = SpcOptions::new(asset_id)
-            .playing_in(
-                Playback::begin(&mut random::system()),
-                PlaybackState::FIRST,
-            )
+            .playing_in(Playback::begin(&mut random::system()), PlaybackState::FIRST)
             .capable(CAPABILITIES);
         let (spc, secrets) = key.spc(wrapping, &options, &mut random::system())?;
         let request = Request::post("/")

@@ -467,7 +467,7 @@ fn a_ckc_that_the_specification_calls_wrong_is_refused_and_the_fault_is_named() 
                 ckc.add(
                     SECURITY_LEVEL,
                     &[numbers(&[1 << 32, BASELINE]), vec![0; 4]].concat(),
-                )
+                );
             },
             &[],
             &["security level", "20 bytes"],

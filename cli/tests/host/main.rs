@@ -10,3 +10,4 @@ mod serve;
 mod sessions;
 mod store;
 mod support;
+mod terminal;

@@ -53,6 +53,9 @@ pub struct Arguments {
     /// An application variable: name=value, or name=@file
     #[arg(long = "variable", value_name = "NAME=VALUE|NAME=@FILE")]
     variables: Vec<Assignment>,
+    /// The answer as JSON, on a terminal too
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {

@@ -100,7 +100,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let key = SigningKey::read(&key, arguments.hmac, alg, options.kid.as_deref())?;
     let token = mint(&key, options, platform::system_time())?;
     // Whoever reads may stop reading.
-    let _ = writeln!(std::io::stdout(), "{token}");
+    let _ = writeln!(crate::terminal::product(), "{token}");
     Ok(())
 }
 
