@@ -57,10 +57,7 @@ impl Unreachable {
                 Stage::Request,
                 format!("{uri} is not a URL of HTTP: it has the form http://HOST:PORT/PATH or https://HOST/PATH"),
             ),
-            ureq::Error::HostNotFound => (
-                Stage::Connection,
-                format!("the name {} leads to no address: check the URL, and the DNS of this machine", at.host),
-            ),
+            ureq::Error::HostNotFound => (Stage::Connection, no_address(at)),
             ureq::Error::Timeout(_) => (
                 Stage::Connection,
                 format!(
@@ -110,6 +107,13 @@ impl Unreachable {
     }
 }
 
+fn no_address(at: &Address<'_>) -> String {
+    format!(
+        "the name {} leads to no address: check the URL, and the DNS of this machine",
+        at.host
+    )
+}
+
 fn of_io(error: &io::Error, at: &Address<'_>) -> (Stage, String) {
     let inner = error.get_ref();
     if let Some(tls) = inner.and_then(|inner| inner.downcast_ref()) {
@@ -135,6 +139,8 @@ fn of_io(error: &io::Error, at: &Address<'_>) -> (Stage, String) {
         ErrorKind::PermissionDenied => {
             format!("this machine does not permit a connection to {at}: check its firewall")
         }
+        // The standard library has no kind for it.
+        _ if error.to_string().contains("lookup address") => no_address(at),
         _ => format!("the connection to {at} failed: {error}"),
     };
     (Stage::Connection, message)

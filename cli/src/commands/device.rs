@@ -234,6 +234,11 @@ impl SpcArguments {
         }
     }
 
+    /// The asset id as it was given.
+    pub fn asset_id(&self) -> &str {
+        &self.asset_id
+    }
+
     /// What the player is doing, where that is given.
     pub fn state(&self) -> Option<u32> {
         Some(match self.state? {

@@ -62,6 +62,19 @@ pub enum Verdict {
     Unproven,
 }
 
+/// What no emulated device can show, as stable names and in sentences. The device of this program seals its SPC with the ASk
+/// that it was given, and a server that has the same wrong one opens it.
+pub const UNCHECKED: [(&str, &str); 2] = [
+    (
+        "ask",
+        "whether the ASk is the one that Apple issued with the certificate: only an SPC of an Apple device proves it",
+    ),
+    (
+        "certificate_trust",
+        "whether Apple's devices trust the certificate",
+    ),
+];
+
 /// The check that makes licences.
 pub const EXCHANGE: &str = "exchange";
 

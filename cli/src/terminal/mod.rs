@@ -17,6 +17,12 @@ use keylet_host::escaped::Escaped;
 pub use printable::Printable;
 pub use words::{counted, local_time, span};
 
+/// Columns of a text for people: what fits every terminal.
+const COLUMNS: usize = 80;
+
+/// Columns of the labels of rows.
+const LABEL: usize = 11;
+
 /// An output for people. Whoever reads may stop reading, so that a failure to write is none.
 pub struct Screen {
     to: Escaped<Box<dyn Write>>,
@@ -36,6 +42,20 @@ impl Screen {
     /// Whether a person reads it.
     pub fn is_terminal(&self) -> bool {
         self.is_terminal
+    }
+
+    /// Writes a row with a label, wrapped under its text.
+    pub fn row(&mut self, label: &str, text: impl Display) {
+        let _ = writeln!(
+            self,
+            "  {label:<LABEL$}{}",
+            hanging(&text.to_string(), LABEL + 2)
+        );
+    }
+
+    /// Writes a paragraph, wrapped.
+    pub fn paragraph(&mut self, text: impl Display) {
+        let _ = writeln!(self, "{}", hanging(&text.to_string(), 0));
     }
 
     /// Writes text in a style, where there are colours: on a terminal, without `NO_COLOR`.
@@ -62,6 +82,31 @@ impl Write for Screen {
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
     }
+}
+
+/// Whether a command speaks to a person: nobody asked for JSON, and standard output is a terminal.
+pub fn is_for_people(json: bool) -> bool {
+    !json && stdout().is_terminal()
+}
+
+/// Words in lines, of which all but the first are indented.
+fn hanging(text: &str, indent: usize) -> String {
+    let mut lines = String::new();
+    let mut column = indent;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > indent && column + 1 + length > COLUMNS {
+            lines.push('\n');
+            lines.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        } else if column > indent {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += length;
+    }
+    lines
 }
 
 /// Standard output, for what a command says.

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// Units of time with their seconds, the largest first.
-const UNITS: [(u64, &str); 4] = [
+const UNITS: [(u64, &str); 5] = [
+    (365 * 86_400, "year"),
     (86_400, "day"),
     (3_600, "hour"),
     (60, "minute"),
@@ -12,7 +13,8 @@ const UNITS: [(u64, &str); 4] = [
 ];
 
 /// A span in its two largest units, such as `2 days 3 hours`. What is smaller is left out.
-pub fn span(seconds: u64) -> String {
+pub fn span(seconds: impl Into<u64>) -> String {
+    let seconds = seconds.into();
     let largest = UNITS.iter().position(|(unit, _)| seconds >= *unit);
     let Some(largest) = largest else {
         return "0 seconds".to_owned();
@@ -72,7 +74,7 @@ mod tests {
     #[test]
     fn spans_have_their_two_largest_units() {
         for (seconds, words) in [
-            (0, "0 seconds"),
+            (0_u64, "0 seconds"),
             (1, "1 second"),
             (61, "1 minute 1 second"),
             (300, "5 minutes"),
@@ -80,6 +82,7 @@ mod tests {
             (3_601, "1 hour"),
             (2_592_000, "30 days"),
             (90_061, "1 day 1 hour"),
+            (95_865_285, "3 years 14 days"),
         ] {
             assert_eq!(span(seconds), words);
         }

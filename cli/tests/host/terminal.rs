@@ -327,3 +327,141 @@ pub fn token() -> String {
     let tokens: Value = serde_json::from_str(keylet_cli::fixtures::TOKENS).unwrap();
     tokens["hs256"].as_str().unwrap().to_owned()
 }
+
+/// `keylet` with the variables of the fixtures and a token of theirs.
+fn configured(name: &str, arguments: &[&str]) -> Command {
+    let tokens: Value = serde_json::from_str(keylet_cli::fixtures::TOKENS).unwrap();
+    let mut command = keylet(arguments);
+    for (name, value) in variables() {
+        command.env(format!("SPIN_VARIABLE_{}", name.to_uppercase()), value);
+    }
+    command
+        .env("KEYLET_TOKEN", tokens[name].as_str().unwrap())
+        // A zone of its own, which needs no files of the system.
+        .env("TZ", "ABC-5:30");
+    command
+}
+
+/// What a person reads: without colours, and with each line's words in a row.
+fn read(command: Command) -> (Option<i32>, String) {
+    let (status, shown) = on_terminal(command);
+    assert!(shown.contains("\u{1b}["), "a terminal has colours: {shown}");
+    assert!(!shown.contains('{'), "no JSON: {shown}");
+    assert!(
+        shown.lines().all(|line| plain(line).chars().count() <= 80),
+        "{shown}"
+    );
+    let plain = plain(&shown);
+    let words: Vec<_> = plain.split_whitespace().collect();
+    (status.code(), words.join(" "))
+}
+
+fn plain(shown: &str) -> String {
+    let mut plain = String::new();
+    for (index, part) in shown.split('\u{1b}').enumerate() {
+        match index {
+            0 => plain.push_str(part),
+            _ => plain.push_str(part.split_once('m').unwrap().1),
+        }
+    }
+    plain
+}
+
+#[test]
+fn a_person_reads_sentences_of_a_licence_and_a_program_json() {
+    let application = keylet_cli::built_in(keylet_host::World::Wasip2, variables()).unwrap();
+    let server = keylet_host::Server::start(application, &keylet_e2e::quiet()).unwrap();
+    let url = format!("{}/fairplay", server.url());
+    let license = |name: &str, arguments: &[&str]| {
+        let asked = ["license", &url, "--asset-id", "skd://movie-1"];
+        configured(name, &[&asked, arguments].concat())
+    };
+
+    let (code, text) = read(license("lease", &["--renew"]));
+    assert_eq!(code, Some(0), "{text}");
+    for words in [
+        "A licence for skd://movie-1",
+        "A renewed licence for skd://movie-1",
+        "playback for 2 minutes, until 20",
+        "ABC (+05:30)",
+        "Not checked: whether the ASk is the one that Apple issued",
+        "whether Apple's devices trust the certificate",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert_eq!(text.matches("Not checked").count(), 1, "{text}");
+    let key = "00112233445566778899aabbccddeeff";
+    assert!(!text.contains(key), "{text}");
+    assert!(read(license("lease", &["--show-key"])).1.contains(key));
+
+    let (code, text) = read(license("expired", &[]));
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("token_expired (status 401)"), "{text}");
+    let (code, text) = read(license("hs256", &["--expect-lease", "9"]));
+    assert_eq!(code, Some(6), "{text}");
+    assert!(text.contains("the lease is none, not 9 seconds"), "{text}");
+    let (code, text) = read(license("expired", &["--expect-status", "401"]));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("No licence for skd://movie-1, as expected"),
+        "{text}"
+    );
+
+    // JSON where it is asked for, and where nobody reads; no colours where they are not wanted.
+    let (_, shown) = on_terminal(license("lease", &["--json"]));
+    let document: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(document["unchecked"], json!(["ask", "certificate_trust"]));
+    let piped = license("lease", &[]).output().unwrap();
+    let piped: Value = serde_json::from_slice(&piped.stdout).unwrap();
+    assert_eq!(piped["licence"]["duration"]["lease_seconds"], 120);
+    let mut plain = license("lease", &[]);
+    plain.env("NO_COLOR", "1");
+    let (_, shown) = on_terminal(plain);
+    assert!(
+        !shown.contains('\u{1b}') && shown.contains("A licence"),
+        "{shown}"
+    );
+    server.stop();
+}
+
+#[test]
+fn a_person_reads_the_one_reason_for_which_a_token_is_refused() {
+    let explain = |name: &str| {
+        let arguments = ["token", "explain", "--asset-id", "skd://movie-1"];
+        configured(name, &arguments)
+    };
+    for (name, code, reason) in [
+        ("expired", "token_expired", "it expired 3 years"),
+        ("nbf-far", "token_not_yet_valid", "it is not valid before"),
+        ("iat-far", "token_not_yet_valid", "in the future"),
+        ("no-exp", "token_claims", "exp"),
+        ("other-issuer", "token_issuer", "and accepted is"),
+        ("other-audience", "token_audience", "and accepted is"),
+        ("unknown-signer", "token_signature", ""),
+        ("unknown-kid", "token_key_unknown", ""),
+        ("two-parts", "token_malformed", ""),
+    ] {
+        let (status, text) = read(explain(name));
+        assert_eq!(status, Some(1), "{name}: {text}");
+        let heading = format!("The token is refused: {code} reason");
+        assert!(text.starts_with(&heading), "{name}: {text}");
+        assert!(text.contains(reason), "{name}: {text}");
+        assert_eq!(text.matches(" reason ").count(), 1, "{name}: {text}");
+        assert_eq!(text.matches(" to do ").count(), 1, "{name}: {text}");
+        assert!(!text.contains("keylet token explain"), "{name}: {text}");
+
+        let piped = explain(name).output().unwrap();
+        let document: Value = serde_json::from_slice(&piped.stdout).unwrap();
+        assert_eq!(document["refused"]["code"], code, "{name}");
+    }
+    let (status, text) = read(explain("lease"));
+    assert_eq!(status, Some(0), "{text}");
+    for words in [
+        "The token is accepted",
+        "signed by key 1 of the option \"default\"",
+        "ABC (+05:30)",
+        "A key for skd://movie-1 key id movie-1 granted playback, renewed every 2 minutes",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}

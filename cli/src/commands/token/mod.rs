@@ -29,7 +29,7 @@ pub enum Command {
     /// Make a token, native or as Azure Media Services took them, and print it
     #[command(after_help = MINT)]
     Mint(Box<mint::Arguments>),
-    /// Explain a token as JSON: who signed it, whether it is valid now, and what it allows, with the
+    /// Explain a token: why it is refused, who signed it, whether it is valid now, and what it allows, with the
     /// variables that the server would use: those of the environment, `SPIN_VARIABLE_…`
     ///
     /// The exit code is 0 when each key of `--asset-id` would be given, or without it when the token is
