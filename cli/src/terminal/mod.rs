@@ -53,6 +53,14 @@ impl Screen {
         );
     }
 
+    /// Text that is wrapped for a terminal, below a first line that begins with this indent. Elsewhere it is one line.
+    pub fn fitted(&self, text: &str, indent: usize) -> String {
+        match self.is_terminal {
+            true => hanging(text, indent),
+            false => text.to_owned(),
+        }
+    }
+
     /// Writes a paragraph, wrapped.
     pub fn paragraph(&mut self, text: impl Display) {
         let _ = writeln!(self, "{}", hanging(&text.to_string(), 0));
