@@ -14,6 +14,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::device::{ApplicationKey, Licence, SpcOptions, Wrapping, read_certificate};
 use crate::random;
+use crate::terminal::Printable;
 use crate::wire::{self, Form, Key, Message, Profile, TOKEN, TokenLocation, percent_encoded};
 
 use answer::{meaning, refusal, text_of, without};
@@ -256,13 +257,8 @@ impl Exchange<'_> {
                 TokenLocation::Member(name) => put_member(name, Some(token))?,
             }
         }
-        let uri: Uri = url.parse().ok().with_context(|| {
-            let url = without(&url, self.token);
-            format!(
-                "{url} is not a URL: it has the form http://HOST:PORT/PATH or https://HOST/PATH"
-            )
-        })?;
-        let mut request = Request::post(uri);
+        check_url(&url)?;
+        let mut request = Request::post(url.as_str());
         let own = headers.iter().filter(|(name, _)| {
             let is_it = |(other, _): &(String, String)| other.eq_ignore_ascii_case(name);
             !self.headers.iter().any(is_it)
@@ -297,6 +293,23 @@ fn not_in_a_header(name: &HeaderName, value: &str, token: Option<&str>) -> Strin
             place.unwrap_or_default() + 1
         ),
     }
+}
+
+/// Checks that a text is a URL of HTTP.
+///
+/// # Errors
+/// One that is not, without its query, which may hold a secret.
+pub fn check_url(url: &str) -> Result<()> {
+    let uri: Option<Uri> = url.parse().ok();
+    let is_http =
+        |uri: &Uri| uri.host().is_some() && ["http", "https"].map(Some).contains(&uri.scheme_str());
+    let (shown, _) = url.split_once('?').unwrap_or((url, ""));
+    ensure!(
+        uri.as_ref().is_some_and(is_http),
+        "{} is not a URL of HTTP: it has the form http://HOST:PORT/PATH or https://HOST/PATH",
+        Printable::new(shown)
+    );
+    Ok(())
 }
 
 /// Where Keylet serves the certificate, beside the licence URL: `…/fairplay/certificate`.

@@ -1,6 +1,6 @@
 //! The server that is looked at: one that runs, or the library with the settings of one.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use http::{Request, Response};
 use keylet::configuration::{SettingError, SettingErrorKind};
 use keylet::service::Service;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::client::Client;
+use crate::client::{Client, check_url};
 use crate::settings::Settings;
 
 /// A server.
@@ -120,11 +120,7 @@ impl Target {
     /// # Errors
     /// What is no URL of HTTP.
     pub fn there(url: &str, client: Client) -> Result<Self> {
-        let uri: http::Uri = url.parse().map_err(|_| anyhow!("{url} is not a URL"))?;
-        let scheme = uri
-            .scheme_str()
-            .filter(|scheme| ["http", "https"].contains(scheme));
-        scheme.with_context(|| format!("{url} is not a URL of HTTP"))?;
+        check_url(url)?;
         let root = ["/fairplay", "/license", "/healthz"]
             .iter()
             .find_map(|route| url.trim_end_matches('/').strip_suffix(route))

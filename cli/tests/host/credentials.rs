@@ -903,7 +903,7 @@ fn odd_passwords_come_back_from_a_file_as_they_went_in() {
 }
 
 /// A folder of inputs that broke something, beside the published vectors.
-fn fault(name: &str, test: &str) -> Option<std::path::PathBuf> {
+pub fn fault(name: &str, test: &str) -> Option<std::path::PathBuf> {
     let vectors = std::env::var_os("FPS_SDK_VECTORS").map(std::path::PathBuf::from);
     let folder = vectors.map(|vectors| vectors.join("../faults").join(name));
     let folder = folder.filter(|folder| folder.is_dir());

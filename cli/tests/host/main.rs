@@ -11,3 +11,4 @@ mod sessions;
 mod store;
 mod support;
 mod terminal;
+mod unreachable;

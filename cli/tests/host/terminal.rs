@@ -10,7 +10,7 @@ use std::time::Duration;
 use keylet_cli::fixtures::variables;
 use serde_json::{Value, json};
 
-use crate::credentials::openssl;
+use crate::credentials::{fault, openssl};
 use crate::support::{Directory, free_port, wait_for};
 
 /// The window's title, a screen that is cleared, a colour, C1, DEL, bidirectional text, and a line that is not this program's.
@@ -128,10 +128,8 @@ fn assert_harmless(case: &str, make: impl Fn() -> Command) {
 #[test]
 fn a_server_gives_no_orders_to_the_terminal_of_keylet_license() {
     let certificate = fixture("credentials/sdk4.cer");
-    let file = std::fs::read(
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../shared/faults/13-terminal-escapes/body.bin"),
-    );
+    let test = "a_server_gives_no_orders_to_the_terminal_of_keylet_license";
+    let file = fault("13-terminal-escapes", test).map(|folder| folder.join("body.bin"));
     let problem = json!({"code": HOSTILE, "detail": HOSTILE}).to_string();
     let refused = json!([{"keyID": "a", "error": -1, "code": HOSTILE, "detail": HOSTILE}]);
     let mut cases: Vec<(&str, String, Vec<u8>)> = vec![
@@ -153,8 +151,8 @@ fn a_server_gives_no_orders_to_the_terminal_of_keylet_license() {
             Vec::new(),
         ),
     ];
-    // The fault that was reported, where the folder of faults is there.
-    if let Ok(body) = file {
+    if let Some(file) = file {
+        let body = std::fs::read(file).unwrap();
         cases.push(("the reported body", "403 Forbidden".into(), body));
     }
     for (case, head, body) in cases {

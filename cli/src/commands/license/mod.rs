@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use super::device::{SpcArguments, certificate, print, read, secret};
 use super::serve::duration;
 use super::without_line_break;
-use crate::client::{Client, Exchange, certificate_url};
+use crate::client::{Client, Exchange, certificate_url, check_url};
 use crate::configured;
 use crate::device::{ApplicationKey, Playback, SpcOptions};
 use crate::random;
@@ -175,6 +175,7 @@ fn wrapped(names: &[&str]) -> String {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    check_url(&arguments.url)?;
     let question = Question::from_arguments(arguments)?;
     let certificate_source = match &arguments.certificate {
         Some(source) => source.clone(),
