@@ -12,12 +12,13 @@ use std::io::{self, Write};
 const LONGEST_BEGINNING: usize = 2;
 
 /// Whether a terminal, or the layout of text, obeys this character rather than shows it: C0, DEL and C1, the marks,
-/// embeddings, overrides and isolates of bidirectional text (Unicode Annex 9), and the separators of lines and paragraphs.
+/// embeddings, overrides and isolates of bidirectional text (Unicode Annex 9), the separators of lines and paragraphs,
+/// and what has no width. The audit trail escapes the same.
 pub fn is_obeyed(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
         )
 }
 
@@ -128,8 +129,8 @@ fn obeyed(text: &[u8]) -> Length {
         [b'\n' | b'\t', ..] => return Length::Shown,
         [..=0x7f, ..] => 1,
         [0xc2 | 0xd8, ..] => 2,
-        // U+2000 to U+207F.
-        [0xe2] | [0xe2, 0x80 | 0x81, ..] => 3,
+        // U+2000 to U+207F, and U+FEC0 to U+FEFF.
+        [0xe2 | 0xef] | [0xe2, 0x80 | 0x81, ..] | [0xef, 0xbb, ..] => 3,
         _ => return Length::Shown,
     };
     let Some(bytes) = text.get(..length) else {

@@ -299,20 +299,28 @@ fn viewers_give_no_orders_to_the_terminal_of_a_host() {
     let _serving = crate::support::Process(child);
     wait_for(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
 
-    // An SPC for an asset of many signs, and an address that a proxy reports.
-    let asset = format!("hex:{}", hex::encode("owned\u{1b}[31m\u{9b}\u{202e}"));
+    // An asset id of text that turns the reading direction.
+    let asset = "skd://owned\u{202e}\u{2066}\u{2028}";
     let url = format!("http://{listen}/fairplay");
-    let asked = keylet(&["license", &url, "--asset-id", &asset])
+    let asked = keylet(&["license", &url, "--asset-id", asset])
         .env("KEYLET_TOKEN", token())
         .output()
         .unwrap();
     assert_eq!(asked.status.code(), Some(3), "{asked:?}");
+    // A path that the host's own line has.
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let request = "GET /forged\u{9b}31m\u{202e}\u{2066}\u{2028} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).unwrap();
     let written = || {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         read(&output) + &read(&error)
     };
     wait_for(|| written().contains("key_not_found"));
+    wait_for(|| written().contains("forged"));
     let written = written();
+    assert!(written.contains("owned"), "{written}");
     assert_eq!(obeyed(&written), "", "{written:?}");
     for line in written.lines().filter(|line| line.starts_with('{')) {
         let parsed: Result<Value, _> = serde_json::from_str(line);
