@@ -46,6 +46,14 @@ pub async fn application_keys(settings: &Provided) -> Vec<ApplicationKey> {
     keys.collect()
 }
 
+/// The certificate of the credential with this name.
+pub async fn certificate(settings: &Provided, name: &str) -> Option<Vec<u8>> {
+    let credentials = Credentials::default();
+    let all = credentials.all(&Settings(settings.clone())).await.ok()?;
+    let named = all.into_iter().find(|credential| credential.name == name)?;
+    Some(named.certificate.der.clone())
+}
+
 /// What it costs each cold start to decrypt the private keys, where that is more than a licence; in a sentence.
 pub async fn decryption(settings: &Provided) -> Option<String> {
     let credentials = Credentials::default();

@@ -9,6 +9,8 @@ use keylet::encoding;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
+use crate::terminal;
+
 /// The name that stands for standard input and standard output.
 const STANDARD: &str = "-";
 
@@ -61,7 +63,7 @@ pub fn trimmed(secret: &str) -> Zeroizing<String> {
 /// A file that cannot be written, with its name.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     if path == Path::new(STANDARD) {
-        return std::io::stdout()
+        return terminal::product()
             .write_all(content)
             .context("writing to standard output");
     }

@@ -2,6 +2,23 @@
 //!
 //! The command line is a thin layer over this library, which the end-to-end tests use too.
 
+/// `println!` of this crate: what is printed goes through [`terminal::stdout`].
+macro_rules! println {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        // Whoever reads may stop reading.
+        let _ = writeln!($crate::terminal::stdout(), $($argument)*);
+    }};
+}
+
+/// `eprintln!` of this crate: what is printed goes through [`terminal::stderr`].
+macro_rules! eprintln {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!($crate::terminal::stderr(), $($argument)*);
+    }};
+}
+
 pub mod bench;
 pub mod client;
 pub mod commands;
@@ -16,8 +33,9 @@ mod log;
 pub mod progress;
 pub mod public_key;
 pub mod random;
-mod settings;
+pub mod settings;
 pub mod signing_key;
+pub mod terminal;
 pub mod wire;
 
 use anyhow::Context;

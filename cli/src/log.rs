@@ -1,8 +1,8 @@
 //! The program's own log, on standard error.
 
-use std::io::IsTerminal;
-
 use clap::ValueEnum;
+
+use crate::terminal;
 
 /// How a log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -17,11 +17,11 @@ pub enum LogFormat {
 pub fn to_stderr(format: Option<LogFormat>) {
     let is_text = match format {
         Some(format) => format == LogFormat::Text,
-        None => std::io::stderr().is_terminal(),
+        None => terminal::stderr().is_terminal(),
     };
     let log = tracing_subscriber::fmt()
         .with_target(false)
-        .with_writer(std::io::stderr);
+        .with_writer(terminal::stderr);
     if is_text {
         log.with_ansi(false).init();
     } else {

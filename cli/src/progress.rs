@@ -4,13 +4,15 @@ use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use crate::terminal;
+
 /// What is over before this needs no word.
 const SOON: Duration = Duration::from_secs(1);
 
 /// Does something, and says on standard error what is waited for once it has taken a second, if that is
 /// a terminal.
 pub fn while_waiting<T>(what: &str, work: impl FnOnce() -> T) -> T {
-    let mut terminal = std::io::stderr();
+    let mut terminal = terminal::control();
     if !terminal.is_terminal() {
         return work();
     }

@@ -82,6 +82,10 @@ fn secrets(vector: &Value, spc: &keylet::fairplay::spc::VerifiedSpc<'_>) -> Secr
                 value: tllv.value.to_vec(),
             })
             .collect(),
+        announced: Some(keylet_cli::device::Announced {
+            playback_state: spc.opened.client.playback.is_some(),
+            capabilities: spc.opened.client.capabilities.map_or(0, |bits| bits.0),
+        }),
     }
 }
 

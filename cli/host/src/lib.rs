@@ -6,6 +6,7 @@
 
 mod connections;
 pub mod env_file;
+pub mod escaped;
 mod front;
 mod imports;
 mod manifest;

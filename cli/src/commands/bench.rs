@@ -10,6 +10,7 @@ use super::device::print;
 use super::serve::duration;
 use crate::bench::{Plan, Report, SETUPS};
 use crate::progress::while_waiting;
+use crate::terminal;
 use keylet_host::World;
 
 /// What follows the options in the help.
@@ -83,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn show(report: &Report) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = terminal::stdout();
     let environment = &report.environment;
     let processors = environment
         .processors
@@ -155,7 +156,7 @@ fn show(report: &Report) -> std::io::Result<()> {
         report,
         "the host has one thread, and the clients are on the same machine",
     )?;
-    let mut out = std::io::stdout().lock();
+    let mut out = terminal::stdout();
     writeln!(
         out,
         "\n{:<14}{:>15}{:>16}{:>20}{:>24}",
@@ -187,7 +188,7 @@ fn show(report: &Report) -> std::io::Result<()> {
 }
 
 fn show_at_once(report: &Report, remark: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = terminal::stdout();
     writeln!(
         out,
         "\nLicences at once, SPC v1, HS256; {remark}\n\n{:<14}{:>12}{:>12}{:>12}{:>12}",

@@ -6,6 +6,8 @@ use anyhow::Result;
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
 
+use crate::terminal;
+
 /// What follows the options in the help.
 pub const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +33,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         &mut script,
     );
     // Whoever reads may stop reading.
-    let _ = std::io::stdout().write_all(&script);
+    let _ = terminal::product().write_all(&script);
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! `keylet device`
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,11 +15,13 @@ use keylet::licence::{self, LicenceServer};
 use crate::client::{Client, Failure};
 use crate::credentials::ask;
 use crate::device::{
-    ApplicationKey, Licence, Secrets, SpcOptions, Wrapping, oldest_version, read_certificate,
+    ApplicationKey, Licence, Playback, Secrets, SpcOptions, Wrapping, oldest_version,
+    read_certificate,
 };
 use crate::file::{self, read, secret, write, write_secret};
 use crate::random;
 use crate::settings::Settings;
+use crate::terminal;
 use keylet_host::{Assignment, provided};
 
 /// The environment variable with the application secret key, where no file is named.
@@ -223,9 +224,19 @@ impl SpcArguments {
         }
     }
 
-    /// Whether the state of the player is given.
-    pub fn has_state(&self) -> bool {
-        self.state.is_some()
+    /// The asset id as it was given.
+    pub fn asset_id(&self) -> &str {
+        &self.asset_id
+    }
+
+    /// What the player is doing, where that is given.
+    pub fn state(&self) -> Option<u32> {
+        Some(match self.state? {
+            State::First => PlaybackState::FIRST,
+            State::Renewal => PlaybackState::RENEWAL,
+            State::KeyNotRequired => PlaybackState::KEY_NOT_REQUIRED,
+            State::Stopped => PlaybackState::STOPPED,
+        })
     }
 
     /// Whether it says that playback has stopped, which no licence answers.
@@ -246,13 +257,8 @@ impl SpcArguments {
         options.tllvs.clone_from(&self.tllv);
         options.return_request.extend(&self.return_tags);
         options.omit.clone_from(&self.omit);
-        if let Some(state) = self.state {
-            options = options.playing(match state {
-                State::First => PlaybackState::FIRST,
-                State::Renewal => PlaybackState::RENEWAL,
-                State::KeyNotRequired => PlaybackState::KEY_NOT_REQUIRED,
-                State::Stopped => PlaybackState::STOPPED,
-            });
+        if let Some(state) = self.state() {
+            options = options.playing_in(Playback::begin(&mut random::system()), state);
         }
         if let Some(capabilities) = self.capabilities {
             options = options.capable(capabilities);
@@ -282,11 +288,5 @@ fn tllv(text: &str) -> Result<(Tag, Vec<u8>)> {
 }
 
 pub fn print(document: &impl serde::Serialize) -> Result<()> {
-    // Whoever reads may stop reading.
-    let _ = writeln!(
-        std::io::stdout(),
-        "{}",
-        serde_json::to_string_pretty(document)?
-    );
-    Ok(())
+    terminal::print_json(document)
 }

@@ -30,15 +30,17 @@ use crate::device::ApplicationKey;
 use crate::doctor::examination::Examination;
 use crate::doctor::target::Target;
 use crate::doctor::{Finding, Report, Severity, Verdict, advice};
-use crate::file::{read, secret};
+use crate::file::{read, secret, trimmed};
 use crate::progress::while_waiting;
 use crate::settings::{Settings, expanded};
+use crate::terminal::{self, Printable, Screen};
 use keylet_host::{Assignment, Provided, fetches_variables, provided};
 
 /// What follows the options in the help.
 pub const HELP: &str = "\
-The exit code is 0 when a device gets a licence, 1 when something is wrong, and 2 when nothing wrong was
-found, and no licence was made for want of an ASk, a token or an asset id.
+The exit code is 0 when an emulated device gets a licence, 1 when something is wrong, and 2 when nothing wrong
+was found, and no licence was made for want of an ASk, a token or an asset id. An emulated device cannot show
+that the ASk is right, or that Apple's devices trust the certificate: this stays unchecked.
 
 Examples:
   keylet doctor
@@ -79,9 +81,10 @@ pub struct Arguments {
     /// How long to wait for an answer, such as 500ms or 10s
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     timeout: Duration,
-    /// Credentials for tests are as they should be
-    #[arg(long)]
-    allow_test: bool,
+    /// Credentials for tests are as they should be: a development certificate is no warning, and the server may
+    /// allow them (`fairplay_test_credentials`)
+    #[arg(long, alias = "allow-test")]
+    development: bool,
     /// The findings as JSON
     #[arg(long)]
     json: bool,
@@ -95,7 +98,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     arguments.examine(&mut report)?;
     let verdict = report.verdict();
     if arguments.json {
-        print(&json!({"verdict": verdict, "findings": report.findings}))?;
+        print(&json!({
+            "verdict": verdict,
+            "conclusion": report.conclusion(),
+            "unchecked": report.unchecked(),
+            "findings": report.findings,
+        }))?;
     } else {
         show(&report, verdict);
     }
@@ -128,7 +136,7 @@ impl Arguments {
         }
         let given = match &self.token_file {
             Some(path) => Some(secret(path)?),
-            None => std::env::var(TOKEN).ok().map(Zeroizing::new),
+            None => std::env::var(TOKEN).ok().map(|token| trimmed(&token)),
         };
         let given = given.filter(|token| !token.is_empty());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -144,9 +152,10 @@ impl Arguments {
                 "Store it decrypted in a store that encrypts: keylet credentials import --decrypt, or --format vault.",
             );
         }
-        if let Some(path) = &self.spc {
-            runtime.block_on(Self::captured(path, &settings, report))?;
-        }
+        let proven = match &self.spc {
+            Some(path) => runtime.block_on(Self::captured(path, &settings, report))?,
+            None => None,
+        };
 
         let target = match &self.url {
             Some(url) => {
@@ -192,7 +201,8 @@ impl Arguments {
                 .as_ref()
                 .map(|key: &Zeroizing<Vec<u8>>| key.as_slice()),
             origin: self.origin.as_deref(),
-            allow_test: self.allow_test,
+            allow_test: self.development,
+            proven: proven.as_deref(),
         };
         while_waiting("looking", || examination.run(report));
         Ok(())
@@ -229,7 +239,7 @@ impl Arguments {
         settings.extend(to_variables(&assembled.credentials, false)?);
         settings.insert(
             credentials::TEST_CREDENTIALS.to_owned(),
-            self.allow_test.to_string(),
+            self.development.to_string(),
         );
         Ok(true)
     }
@@ -268,8 +278,12 @@ impl Arguments {
         );
     }
 
-    /// Opens an SPC with the settings' credentials.
-    async fn captured(path: &Path, settings: &Provided, report: &mut Report) -> Result<()> {
+    /// Opens an SPC with the settings' credentials. Returns the certificate of the one whose ASk is confirmed.
+    async fn captured(
+        path: &Path,
+        settings: &Provided,
+        report: &mut Report,
+    ) -> Result<Option<Vec<u8>>> {
         let spc = read(path)?;
         let text = std::str::from_utf8(&spc).ok();
         let spc = match text.and_then(encoding::base64) {
@@ -284,20 +298,21 @@ impl Arguments {
                     "spc",
                     format!("{name}: it opens, and its integrity is confirmed"),
                 );
-                return Ok(());
+                let name = explained["spc"]["credential"].as_str().unwrap_or_default();
+                return Ok(configured::certificate(settings, name).await);
             }
             Ok(explained) => {
                 let reason = explained["integrity"].as_str().unwrap_or_default();
                 (Code::SPC_INTEGRITY, reason.to_owned())
             }
             // It is reported with the rest of the settings.
-            Err(licence::Error::Settings(_)) => return Ok(()),
+            Err(licence::Error::Settings(_)) => return Ok(None),
             Err(error) => (error.code(), error.to_string()),
         };
         let (why, remedy) = advice::of_refusal(code.name);
         let what = format!("{name}: {}: {reason}", code.name);
         report.add(Severity::Error, "spc", what, why, remedy);
-        Ok(())
+        Ok(None)
     }
 
     /// The certificate of a server, with the ASk that was given.
@@ -378,15 +393,40 @@ fn of_files(part: CredentialPart) -> (&'static str, advice::Advice) {
 }
 
 fn show(report: &Report, verdict: Verdict) {
-    let mut out = anstream::stdout().lock();
+    let mut out = terminal::stdout();
+    let mut told = Told::default();
     for finding in &report.findings {
-        // Whoever reads may stop reading.
-        let _ = show_one(&mut out, finding);
+        show_one(&mut out, finding, &mut told);
     }
-    let _ = writeln!(out, "\n{verdict}");
+    let colour = match verdict {
+        Verdict::Healthy => AnsiColor::Green,
+        Verdict::Unproven => AnsiColor::Yellow,
+        Verdict::Broken => AnsiColor::Red,
+    };
+    let style = Style::new().fg_color(Some(colour.into())).bold();
+    let conclusion = out.fitted(&report.conclusion(), 0);
+    let _ = writeln!(out);
+    out.styled(style, conclusion);
+    let _ = writeln!(out);
 }
 
-fn show_one(out: &mut impl Write, finding: &Finding) -> std::io::Result<()> {
+/// What was told already: no sentence is told twice.
+#[derive(Default)]
+struct Told<'a>(Vec<&'a str>);
+
+impl<'a> Told<'a> {
+    fn is_new(&mut self, sentence: &'a str) -> bool {
+        let is_new = !self.0.contains(&sentence);
+        if is_new {
+            self.0.push(sentence);
+        }
+        is_new
+    }
+}
+
+fn show_one<'a>(out: &mut Screen, finding: &'a Finding, told: &mut Told<'a>) {
+    /// Columns of the words for severities, and of what stands below them.
+    const INDENT: usize = 10;
     let (word, style) = match finding.severity {
         Severity::Ok => ("ok", Style::new().fg_color(Some(AnsiColor::Green.into()))),
         Severity::Unchecked => ("unchecked", Style::new().dimmed()),
@@ -399,15 +439,20 @@ fn show_one(out: &mut impl Write, finding: &Finding) -> std::io::Result<()> {
             Style::new().fg_color(Some(AnsiColor::Red.into())).bold(),
         ),
     };
-    writeln!(
-        out,
-        "{style}{word:<9}{style:#} {}: {}",
-        finding.check, finding.what
-    )?;
+    out.styled(style, format_args!("{word:<9}"));
+    // What a server says is in it.
+    let what = Printable::new(&finding.what).to_string();
+    // A problem of a variable begins with its name, which may be that of the check.
+    let is_named = what.starts_with(&format!("{}: ", finding.check));
+    let what = match is_named {
+        true => what,
+        false => format!("{}: {what}", finding.check),
+    };
+    let _ = writeln!(out, " {}", out.fitted(&what, INDENT));
     for (label, text) in [("why", &finding.why), ("do", &finding.remedy)] {
-        if !text.is_empty() && finding.severity != Severity::Ok {
-            writeln!(out, "          {label}: {text}")?;
+        if !text.is_empty() && finding.severity != Severity::Ok && told.is_new(text) {
+            let text = format!("{label}: {}", Printable::new(text));
+            let _ = writeln!(out, "{:INDENT$}{}", "", out.fitted(&text, INDENT));
         }
     }
-    Ok(())
 }

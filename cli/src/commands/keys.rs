@@ -16,6 +16,7 @@ use super::device::print;
 use super::variables_file::VariablesFile;
 use crate::file::secret;
 use crate::random;
+use crate::terminal;
 
 const ADD: &str = "\
 Examples:
@@ -173,7 +174,7 @@ impl Add {
 }
 
 fn list(variables: &VariablesFile) -> Result<()> {
-    let mut output = std::io::stdout().lock();
+    let mut output = terminal::stdout();
     for record in records(variables)? {
         let text = |name: &str| record[name].as_str().unwrap_or("-");
         let (id, kid) = (text("id"), text("kid"));

@@ -46,7 +46,7 @@ pub enum Command {
     /// Make and import FairPlay credentials: private keys, signing requests, certificates, ASks
     #[command(subcommand)]
     Credentials(credentials::Command),
-    /// Ask a licence server for a licence as a device does, check it, and print its terms as JSON
+    /// Ask a licence server for a licence as a device does, check it, and say what it grants
     #[command(after_help = license::help())]
     License(Box<license::Arguments>),
     /// Emulate a FairPlay device: make SPCs, open CKCs, explain SPCs

@@ -89,7 +89,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let origin = origin.context("--url is not a URL such as https://drm.example.com")?;
     // Whoever reads may stop reading.
     let _ = writeln!(
-        std::io::stdout(),
+        crate::terminal::stdout(),
         "# {}",
         section.trim_end().replace(EXAMPLE, &origin)
     );

@@ -6,9 +6,13 @@
 mod certificate;
 mod ckc;
 mod crypto;
+mod duration;
 mod spc;
 mod tllv;
 
 pub use certificate::{oldest_version, read_certificate};
-pub use ckc::{Duration, Licence};
-pub use spc::{ApplicationKey, Draft, Returned, Secrets, SpcOptions, Wrapping};
+pub use ckc::Licence;
+pub use duration::Duration;
+pub use spc::{
+    Announced, ApplicationKey, Draft, Playback, Returned, Secrets, SpcOptions, Wrapping,
+};

@@ -8,6 +8,7 @@ use keylet::fairplay::certificate::ApplicationCertificate;
 use keylet::fairplay::d_function;
 use keylet::fairplay::spc::{TRANSPORT_V3, Version, derivation};
 use keylet::fairplay::tag::Tag;
+use keylet::platform::system_time;
 use keylet::secret::Key128;
 use rand_core::CryptoRng;
 use rsa::pkcs1::DecodeRsaPublicKey;
@@ -71,16 +72,27 @@ impl SpcOptions {
         self
     }
 
-    /// Adds the media playback state.
+    /// Adds the media playback state of a [`Playback::SAMPLE`], so that the SPC is the same each time.
     #[must_use]
     pub fn playing(self, state: u32) -> Self {
+        self.playing_in(Playback::SAMPLE, state)
+    }
+
+    /// Adds the media playback state: date u32 ‖ state u32 ‖ playback session id u64.
+    #[must_use]
+    pub fn playing_in(self, playback: Playback, state: u32) -> Self {
         let value = [
-            &1_700_000_000_u32.to_be_bytes()[..],
+            &playback.date.to_be_bytes()[..],
             &state.to_be_bytes(),
-            &[7; 8],
+            &playback.session.to_be_bytes(),
         ]
         .concat();
         self.with(Tag::MEDIA_PLAYBACK_STATE, value)
+    }
+
+    /// Whether the SPC is to have a TLLV that was added.
+    pub fn has(&self, tag: Tag) -> bool {
+        self.tllvs.iter().any(|(present, _)| *present == tag)
     }
 
     /// Adds capabilities: the low word.
@@ -90,7 +102,25 @@ impl SpcOptions {
     }
 }
 
-/// What a device keeps to open the CKC with; in JSON, all of it is hexadecimal.
+/// A playback, which goes on over renewals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Playback {
+    /// The playback session's id: each renewal has the same.
+    pub session: u64,
+    /// When the SPC is made, in seconds since 1970.
+    pub date: u32,
+}
+
+/// What an SPC says of the device that decides on what a CKC may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// It has a media playback state: without one, the device is not prepared for a duration.
+    pub playback_state: bool,
+    /// The low word of its capabilities; zero where it has none.
+    pub capabilities: u64,
+}
+
+/// What a device keeps to open the CKC with; in JSON, all bytes are hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secrets {
     /// SK.
@@ -104,6 +134,9 @@ pub struct Secrets {
     pub anti_replay_seed: Vec<u8>,
     /// What must come back: tags and values.
     pub returned: Vec<Returned>,
+    /// What else the SPC says of what may come; where it is not known, as in files of older versions, everything may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced: Option<Announced>,
 }
 
 /// A TLLV that the CKC must return.
@@ -123,6 +156,31 @@ pub struct Draft {
     pub tllvs: Vec<(Tag, Vec<u8>)>,
     /// What opens the CKC.
     pub secrets: Secrets,
+}
+
+impl Playback {
+    /// One that is the same each time.
+    pub const SAMPLE: Self = Self {
+        session: 0x0707_0707_0707_0707,
+        date: 1_700_000_000,
+    };
+
+    /// One that begins now.
+    pub fn begin(rng: &mut dyn CryptoRng) -> Self {
+        Self {
+            session: rng.next_u64(),
+            date: 0,
+        }
+        .now()
+    }
+
+    /// The same one at the present time, as a renewal has it.
+    #[must_use]
+    pub fn now(self) -> Self {
+        // The field ends in the year 2106.
+        let date = u32::try_from(system_time()).unwrap_or(u32::MAX);
+        Self { date, ..self }
+    }
 }
 
 impl ApplicationKey {
@@ -194,6 +252,7 @@ impl ApplicationKey {
             r1: r1.to_vec(),
             anti_replay_seed: seed.to_vec(),
             returned,
+            announced: Some(announced(&tllvs)),
         };
         Draft { tllvs, secrets }
     }
@@ -317,6 +376,18 @@ impl Draft {
             tllv::write(&mut payload, *tag, value, rng)?;
         }
         Ok(payload)
+    }
+}
+
+fn announced(tllvs: &[(Tag, Vec<u8>)]) -> Announced {
+    let value = |tag| {
+        let found = tllvs.iter().find(|(present, _)| *present == tag);
+        found.map(|(_, value)| value.as_slice())
+    };
+    let low = |value: &[u8]| value.last_chunk().copied().map(u64::from_be_bytes);
+    Announced {
+        playback_state: value(Tag::MEDIA_PLAYBACK_STATE).is_some(),
+        capabilities: value(Tag::CAPABILITIES).and_then(low).unwrap_or_default(),
     }
 }
 

@@ -42,7 +42,7 @@ pub fn read(payload: &[u8]) -> Result<Vec<(Tag, Vec<u8>)>> {
         let tag = Tag(u64::from_be_bytes(header[..8].try_into()?));
         ensure!(
             block % 16 == 0,
-            "the block of {tag:?} is not whole 16 bytes"
+            "the block of {tag:?} has {block} bytes, which is no multiple of 16"
         );
         ensure!(
             length <= block && block <= after.len(),

@@ -19,8 +19,9 @@ use keylet::token::LEEWAY;
 use serde_json::Value;
 
 use super::target::Target;
-use super::{EXCHANGE, Report, Severity, advice, certificate};
-use crate::device::{ApplicationKey, Licence, SpcOptions, Wrapping, oldest_version};
+use super::{EXCHANGE, Report, Severity, UNCHECKED, advice, certificate};
+use crate::client::{Stage, Unreachable};
+use crate::device::{ApplicationKey, Licence, Playback, SpcOptions, Wrapping, oldest_version};
 use crate::random;
 use crate::wire::{self, Form};
 
@@ -46,6 +47,8 @@ pub struct Examination<'a> {
     pub origin: Option<&'a str>,
     /// That credentials are for tests is as it should be.
     pub allow_test: bool,
+    /// The certificate of the credential whose ASk opened an SPC that was given.
+    pub proven: Option<&'a [u8]>,
 }
 
 impl Examination<'_> {
@@ -54,9 +57,9 @@ impl Examination<'_> {
         let before = report.findings.len();
         if let Err(error) = self.connection(report) {
             let what = format!("{error:#}");
-            let is_tls = ["certificate", "tls", "TLS"]
-                .iter()
-                .any(|word| what.contains(word));
+            let is_tls = error
+                .downcast_ref()
+                .is_some_and(|error: &Unreachable| error.stage == Stage::Tls);
             let (check, why, remedy) = if is_tls {
                 (
                     "tls",
@@ -82,7 +85,9 @@ impl Examination<'_> {
                         .known
                         .iter()
                         .any(|known| known.certificate == found.der);
-                    self.exchanges(name, &found, report);
+                    if self.exchanges(name, &found, report) {
+                        self.unproven(name, &found, report);
+                    }
                 }
                 Err(error) => report.add(
                     Severity::Error,
@@ -108,6 +113,8 @@ impl Examination<'_> {
             for finding in report.findings.iter_mut().skip(before) {
                 if finding.check == "test_credentials" {
                     finding.severity = Severity::Ok;
+                    finding.why.clear();
+                    finding.remedy.clear();
                 }
             }
         }
@@ -242,6 +249,32 @@ impl Examination<'_> {
             .collect()
     }
 
+    /// What the licences of an emulated device do not show.
+    fn unproven(&self, name: &str, found: &ApplicationCertificate, report: &mut Report) {
+        let [(ask, _), (trust, _)] = UNCHECKED;
+        if self.proven == Some(&found.der) {
+            report.ok(
+                ask,
+                format!("{name}: the SPC that was given opens with it; if an Apple device made that SPC, the ASk is right"),
+            );
+        } else {
+            report.add(
+                Severity::Unchecked,
+                ask,
+                format!("{name}: the ASk is not proved, since the emulated device has the same one"),
+                "If the ASk is not the one that Apple issued with the certificate, no Apple device can use a licence.",
+                "Give an SPC of an Apple device with --spc FILE, or play once on such a device.",
+            );
+        }
+        report.add(
+            Severity::Unchecked,
+            trust,
+            format!("{name}: no Apple device was asked whether it trusts the certificate"),
+            "Apple's devices take only certificates that Apple issued for FairPlay and has not revoked.",
+            "Play once on an Apple device.",
+        );
+    }
+
     /// The certificate as players get it.
     fn certificate(&self, name: &str, report: &mut Report) -> Result<ApplicationCertificate> {
         let path = format!("/fairplay/certificate/{name}");
@@ -259,7 +292,13 @@ impl Examination<'_> {
         let found = ApplicationCertificate::from_der(answer.body().clone()).map_err(|error| {
             anyhow::anyhow!("what the certificate's route answers is no certificate: {error}")
         })?;
-        certificate::examine(name, &found, platform::system_time(), report)?;
+        certificate::examine(
+            name,
+            &found,
+            self.allow_test,
+            platform::system_time(),
+            report,
+        )?;
         let caching = header(&answer, CACHE_CONTROL);
         if caching.contains("no-store") || (caching.is_empty() && header(&answer, ETAG).is_empty())
         {
@@ -279,8 +318,8 @@ impl Examination<'_> {
         Ok(found)
     }
 
-    /// A whole exchange in every version that the certificate is good for.
-    fn exchanges(&self, name: &str, found: &ApplicationCertificate, report: &mut Report) {
+    /// A whole exchange in every version that the certificate is good for. Returns whether one gave a licence.
+    fn exchanges(&self, name: &str, found: &ApplicationCertificate, report: &mut Report) -> bool {
         let mut not_played = |want: &str, remedy: &str| {
             report.add(
                 Severity::Unchecked,
@@ -296,7 +335,7 @@ impl Examination<'_> {
                 "its ASk",
                 "Give the ASk (--ask-file, KEYLET_ASK), or the credential's files.",
             );
-            return;
+            return false;
         };
         let (Some(token), Some(asset_id)) = (self.token, self.asset_id) else {
             let want = match self.token {
@@ -307,7 +346,7 @@ impl Examination<'_> {
                 want,
                 "Give a token (--token-file, KEYLET_TOKEN) and --asset-id.",
             );
-            return;
+            return false;
         };
         let wrappings: &[(&str, Wrapping)] = match found.certificates.as_slice() {
             [one] if one.bits() == 1024 => &[("1", Wrapping::Version(Version::V1))],
@@ -324,18 +363,21 @@ impl Examination<'_> {
                 ("3", Wrapping::Version(Version::V3)),
             ],
         };
+        let mut has_licence = false;
         for (version, wrapping) in wrappings {
             let label = format!("{name}, SPC version {version}");
-            if let Err(error) = self.exchange(&label, key, *wrapping, token, asset_id, report) {
-                report.add(
+            match self.exchange(&label, key, *wrapping, token, asset_id, report) {
+                Ok(is_licence) => has_licence |= is_licence,
+                Err(error) => report.add(
                     Severity::Error,
                     EXCHANGE,
                     format!("{label}: {error:#}"),
                     "The device gets no licence that it can use.",
                     "See what stands between players and the server: what it sends must arrive as it was sent.",
-                );
+                ),
             }
         }
+        has_licence
     }
 
     fn exchange(
@@ -346,9 +388,9 @@ impl Examination<'_> {
         token: &str,
         asset_id: &str,
         report: &mut Report,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let options = SpcOptions::new(asset_id)
-            .playing(PlaybackState::FIRST)
+            .playing_in(Playback::begin(&mut random::system()), PlaybackState::FIRST)
             .capable(CAPABILITIES);
         let (spc, secrets) = key.spc(wrapping, &options, &mut random::system())?;
         let request = Request::post("/")
@@ -373,7 +415,7 @@ impl Examination<'_> {
                 why,
                 remedy,
             );
-            return Ok(());
+            return Ok(false);
         }
         // What asks with bytes reads bytes, or at most base64.
         let (Form::Raw | Form::Base64, wire::Key::Ckc(ckc)) = wire::read(answer.body())? else {
@@ -401,7 +443,7 @@ impl Examination<'_> {
                 "Let `cache-control` of /fairplay through, and cache nothing of it.",
             );
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether a page may read what the server answers.

@@ -1,6 +1,6 @@
 //! The server that is looked at: one that runs, or the library with the settings of one.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use http::{Request, Response};
 use keylet::configuration::{SettingError, SettingErrorKind};
 use keylet::service::Service;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::client::Client;
+use crate::client::{Client, check_url};
 use crate::settings::Settings;
 
 /// A server.
@@ -36,6 +36,8 @@ pub struct Problem {
     /// The variable; empty when the host does not answer.
     #[serde(default)]
     pub variable: String,
+    /// The entry, where the value is a list, counted from 0.
+    pub index: Option<usize>,
     /// The member, where the value or its entry is an object.
     pub member: Option<String>,
     /// What is wrong, and in which entry. Never a value.
@@ -55,6 +57,7 @@ impl From<SettingError> for Problem {
             code: error.kind.code().to_owned(),
             variable: error.variable.to_owned(),
             message: error.message(),
+            index: error.index,
             member: error.member,
         }
     }
@@ -62,11 +65,42 @@ impl From<SettingError> for Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let message = match self.index {
+            Some(index) => from_one(&self.message, index),
+            None => self.message.clone(),
+        };
         match self.variable.as_str() {
-            "" => f.write_str(&self.message),
-            variable => write!(f, "{variable}: {}", self.message),
+            "" => f.write_str(&message),
+            variable => write!(f, "{variable}: {message}"),
         }
     }
+}
+
+/// What the entries of lists are called in messages.
+const NOUNS: [&str; 4] = ["record", "option", "key", "entry"];
+
+/// A message of the server about an entry, which counts from 0 as `index` does, for people, who count from 1.
+fn from_one(message: &str, index: usize) -> String {
+    let counts_from_0 = NOUNS
+        .iter()
+        .any(|noun| message.starts_with(&format!("{noun} {index}: ")));
+    if !counts_from_0 {
+        return message.to_owned();
+    }
+    let mut counted = Vec::new();
+    let mut is_entry = false;
+    for word in message.split(' ') {
+        let number = word.strip_suffix(':').unwrap_or(word);
+        match number.parse::<usize>() {
+            Ok(index) if is_entry => {
+                let rest = word.strip_prefix(number).unwrap_or_default();
+                counted.push(format!("{}{rest}", index.saturating_add(1)));
+            }
+            _ => counted.push(word.to_owned()),
+        }
+        is_entry = NOUNS.contains(&word);
+    }
+    counted.join(" ")
 }
 
 impl Target {
@@ -86,11 +120,7 @@ impl Target {
     /// # Errors
     /// What is no URL of HTTP.
     pub fn there(url: &str, client: Client) -> Result<Self> {
-        let uri: http::Uri = url.parse().map_err(|_| anyhow!("{url} is not a URL"))?;
-        let scheme = uri
-            .scheme_str()
-            .filter(|scheme| ["http", "https"].contains(scheme));
-        scheme.with_context(|| format!("{url} is not a URL of HTTP"))?;
+        check_url(url)?;
         let root = ["/fairplay", "/license", "/healthz"]
             .iter()
             .find_map(|route| url.trim_end_matches('/').strip_suffix(route))
@@ -155,6 +185,40 @@ impl Target {
                 let request = request.uri(format!("{root}{path}")).body(body.to_vec())?;
                 Ok(client.exchange(request)?)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::from_one;
+
+    #[test]
+    fn entries_are_counted_from_one() {
+        for (message, index, counted) in [
+            (
+                "record 0: `key`: it is not 16 bytes",
+                0,
+                "record 1: `key`: it is not 16 bytes",
+            ),
+            (
+                "option 9: `restriction`: key 0: `k` has 5 bytes",
+                9,
+                "option 10: `restriction`: key 1: `k` has 5 bytes",
+            ),
+            (
+                "record 4: its id is that of record 2",
+                4,
+                "record 5: its id is that of record 3",
+            ),
+            // One that counts so already.
+            (
+                "record 1: `key`: it is not 16 bytes",
+                0,
+                "record 1: `key`: it is not 16 bytes",
+            ),
+        ] {
+            assert_eq!(from_one(message, index), counted);
         }
     }
 }

@@ -64,6 +64,9 @@ const MEMBERS: [&str; 4] = [
     "/getFairplayLicenseResponse/ckcResponse",
 ];
 
+/// Bytes of a CKC's header: version, reserved word, IV and length.
+const HEADER: usize = 28;
+
 /// Finds the CKC in a reply to a request for one key.
 ///
 /// # Errors
@@ -72,10 +75,14 @@ pub fn read(body: &[u8]) -> Result<(Form, Key), Unreadable> {
     if body.is_empty() {
         return Err(Unreadable::Empty);
     }
-    // A CKC begins with its version, 00 00 00 01, which no text does.
+    // A CKC begins with its version, 00 00 00 01, which no text does. Of another version the device says so.
     let text = match std::str::from_utf8(body) {
         Ok(text) if body.first() != Some(&0) => text.trim_start_matches('\u{feff}').trim(),
-        _ if body.starts_with(&[0, 0, 0, 1]) => return Ok((Form::Raw, Key::Ckc(body.to_vec()))),
+        _ if body.starts_with(&[0, 0, 0, 1])
+            || (body.starts_with(&[0; 3]) && body.len() >= HEADER) =>
+        {
+            return Ok((Form::Raw, Key::Ckc(body.to_vec())));
+        }
         _ => return Err(Unreadable::Form),
     };
     if let Some(inner) = text.strip_prefix("<ckc>") {

@@ -846,3 +846,142 @@ fn the_cost_of_a_key_that_every_cold_start_decrypts_is_reported() {
         assert!(cost.is_none_or(|cost| found[0].contains(cost)), "{found:?}");
     }
 }
+
+/// What the doctor prints, and its findings, with the variables of a deployment.
+fn printed(deployment: &Deployment, arguments: &[&str]) -> (String, Value) {
+    let run = |form: &[&str]| {
+        let arguments = [&["doctor"], arguments, form].concat();
+        let output = configured(deployment.here(), &arguments, &deployment.variables, &[]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    (run(&[]), serde_json::from_str(&run(&["--json"])).unwrap())
+}
+
+/// The severity of each finding of a check.
+fn severities<'r>(report: &'r Value, check: &str) -> Vec<&'r str> {
+    let findings = report["findings"].as_array().unwrap().iter();
+    let of_check = findings.filter(|finding| finding["check"] == check);
+    of_check
+        .map(|finding| finding["severity"].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn the_last_line_says_what_an_emulated_device_does_not_show() {
+    let mut deployment = Deployment::new("doctor-unchecked");
+    let arguments = [
+        "device",
+        "spc",
+        "--certificate",
+        "own/fps_certificate.bin",
+        "--ask-file",
+        "own/ask.txt",
+        "--asset-id",
+        "movie-42",
+        "--out",
+        "own.spc",
+        "--secrets",
+        "own.json",
+    ];
+    assert!(keylet(deployment.here(), &arguments, &[]).status.success());
+    let (text, report) = printed(&deployment, &["--spc", "own.spc"]);
+    assert_eq!(report["unchecked"], json!(["certificate_trust"]), "{text}");
+    assert_eq!(severities(&report, "ask"), ["ok"], "{text}");
+
+    // An ASk that is wrong everywhere opens what an emulated device seals with it.
+    let wrong = "00112233445566778899aabbccddeeff".to_owned();
+    deployment
+        .variables
+        .insert("fairplay_ask".to_owned(), wrong);
+    let (text, report) = printed(&deployment, &[]);
+    assert_eq!(report["verdict"], "healthy", "{text}");
+    assert_eq!(report["unchecked"], json!(["ask", "certificate_trust"]));
+    assert_eq!(severities(&report, "ask"), ["unchecked"]);
+    let last = text.lines().last().unwrap();
+    for words in ["emulated device", "Not checked", "ASk", "trust"] {
+        assert!(last.contains(words), "{last}");
+    }
+    assert_eq!(report["conclusion"], last);
+    let (text, report) = printed(&deployment, &["--spc", "own.spc"]);
+    assert_eq!(report["verdict"], "broken", "{text}");
+    assert!(text.lines().last().unwrap().starts_with("FAILED: 1 error."));
+}
+
+#[test]
+fn the_doctor_says_nothing_twice_and_counts_from_one() {
+    let deployment = Deployment::new("doctor-once");
+    let record = json!({"id": "a", "key": "00", "iv": "00"}).to_string();
+    let weak = json!({"kty": "oct", "alg": "HS256", "k": "c2hvcnQ"});
+    let policy = json!({"name": "a", "restriction": {"jwks": {"keys": [weak]}, "issuer": "a", "audience": "b"}});
+    let cases = [
+        ("content_keys", format!("[{record}]"), "record 1: `key`"),
+        (
+            "content_keys",
+            format!("[{record},{record}]"),
+            "record 1: `key`",
+        ),
+        (
+            "token_keys",
+            json!({"keys": [weak]}).to_string(),
+            "key 1: `k`",
+        ),
+        (
+            "policies",
+            json!([policy]).to_string(),
+            "option 1: key 1: `k`",
+        ),
+        ("fairplay_credentials", "[{}]".to_owned(), "entry 1: "),
+        ("fairplay_ask", String::new(), "it has no ASk"),
+        ("fairplay_ask", "00".to_owned(), "it is not 16 bytes"),
+        ("", String::new(), "it is for tests"),
+    ];
+    for (variable, value, words) in cases {
+        let mut deployment = Deployment {
+            directory: Directory::new("doctor-once-case"),
+            variables: deployment.variables.clone(),
+        };
+        deployment.variables.insert(variable.to_owned(), value);
+        deployment.variables.remove("");
+        let (text, report) = printed(&deployment, &[]);
+        assert_eq!(text.matches(words).count(), 1, "{words}: {text}");
+        assert!(
+            !["record 0", "key 0", "option 0", "entry 0"]
+                .iter()
+                .any(|counted| text.contains(counted)),
+            "{text}"
+        );
+        for label in ["why: ", "do: "] {
+            let mut told: Vec<_> = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix(label))
+                .collect();
+            let all = told.len();
+            told.sort_unstable();
+            told.dedup();
+            assert_eq!(told.len(), all, "{text}");
+        }
+        for name in report["findings"].as_array().unwrap() {
+            let name = name["check"].as_str().unwrap();
+            assert!(!text.contains(&format!("{name}: {name}: ")), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_development_certificate_is_no_warning_where_it_is_said_to_be_one() {
+    let deployment = Deployment::new("doctor-development");
+    let (_, report) = printed(&deployment, &[]);
+    assert_eq!(severities(&report, "test_credentials"), ["warning"]);
+    for option in ["--development", "--allow-test"] {
+        let (text, report) = printed(&deployment, &[option]);
+        assert_eq!(severities(&report, "test_credentials"), ["ok", "ok"]);
+        assert!(!text.contains("warning"), "{text}");
+        assert_eq!(report["verdict"], "healthy");
+    }
+    // A server that allows the SDK's own.
+    let changes = [("fairplay_test_credentials", "true".to_owned())];
+    let said = deployment.ask(&changes, &["--development"], &[]);
+    assert_eq!(said.code, Some(0), "{:#}", said.report);
+    let said = deployment.ask(&changes, &[], &[]);
+    assert_eq!(said.code, Some(1), "{:#}", said.report);
+}

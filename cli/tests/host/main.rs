@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 
+mod ckc;
 mod credentials;
 mod doctor;
 mod faults;
@@ -11,3 +12,5 @@ mod serve;
 mod sessions;
 mod store;
 mod support;
+mod terminal;
+mod unreachable;

@@ -172,7 +172,7 @@ fn prompt_for_ask() -> Option<Zeroizing<String>> {
 
 /// Asks on the terminal, without showing what is typed.
 fn prompt(question: &str) -> Option<Zeroizing<String>> {
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+    if !(std::io::stdin().is_terminal() && crate::terminal::stderr().is_terminal()) {
         return None;
     }
     rpassword::prompt_password(question)

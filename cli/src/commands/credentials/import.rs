@@ -23,6 +23,7 @@ use crate::credentials::{Assembled, assemble, to_variables};
 use crate::file;
 use crate::random;
 use crate::settings::Settings;
+use crate::terminal;
 use keylet_host::Provided;
 
 /// What is taken over, and where to.
@@ -146,7 +147,7 @@ impl Import {
             }
             // Whoever reads may stop reading.
             None => {
-                let _ = std::io::stdout().write_all(text.as_bytes());
+                let _ = terminal::product().write_all(text.as_bytes());
             }
         }
         Ok(ExitCode::SUCCESS)

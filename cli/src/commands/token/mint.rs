@@ -119,7 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         );
     }
     // Whoever reads may stop reading.
-    let _ = writeln!(std::io::stdout(), "{token}");
+    let _ = writeln!(crate::terminal::product(), "{token}");
     Ok(())
 }
 

@@ -40,7 +40,7 @@ pub enum Command {
     /// Turn the public keys that verify tokens into a JWKS, the value of `token_keys`
     #[command(after_help = JWKS)]
     Jwks(jwks::Arguments),
-    /// Explain a token as JSON: who signed it, whether it is valid now, and what it allows, with the
+    /// Explain a token: why it is refused, who signed it, whether it is valid now, and what it allows, with the
     /// variables that the server would use: those of the environment, `SPIN_VARIABLE_…`
     ///
     /// The exit code is 0 when each key of `--asset-id` would be given, or without it when the token is

@@ -3,6 +3,8 @@
 //! Every verdict is the library's own, so that it is the server's. What is added here is which claim or
 //! key it is about, and by how much.
 
+mod text;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -29,6 +31,7 @@ use zeroize::Zeroizing;
 use crate::commands::device::{explain_settings, print};
 use crate::file::secret;
 use crate::settings::Settings;
+use crate::terminal;
 use crate::wire::percent_encoded;
 use keylet_host::{Assignment, Provided, provided};
 
@@ -54,6 +57,9 @@ pub struct Arguments {
     /// An application variable: name=value, or name=@file
     #[arg(long = "variable", value_name = "NAME=VALUE|NAME=@FILE")]
     variables: Vec<Assignment>,
+    /// The answer as JSON, on a terminal too
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -75,7 +81,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         asset_ids: &arguments.asset_ids,
     };
     let explained = runtime.block_on(explain(&licences, &question))?;
-    print(&explained.document)?;
+    match terminal::is_for_people(arguments.json) {
+        true => text::show(&explained.document),
+        false => print(&explained.document)?,
+    }
     Ok(match explained.is_good {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -162,6 +171,9 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
         "valid": message.valid(concerned, now),
         "policy": policy,
     });
+    if let Some(refused) = refused_for(&document) {
+        document["refused"] = refused;
+    }
     let mut hints = message.hints(policies.dialects());
     let is_asked = |document: &Value| document["code"] == Code::TOKEN_KEYS_UNAVAILABLE.name;
     if is_asked(&document["signed_by"]) || is_asked(&document["policy"]) {
@@ -199,6 +211,33 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
         document["allows"] = json!(allows);
     }
     Ok(Explained { document, is_good })
+}
+
+/// The one reason for which the server refuses a token: the code of its answer, and the claim that it is about.
+fn refused_for(document: &Value) -> Option<Value> {
+    let policy = &document["policy"];
+    let code = policy["code"].as_str()?;
+    let claims: &[&str] = match code {
+        _ if code == Code::TOKEN_EXPIRED.name => &["exp"],
+        _ if code == Code::TOKEN_NOT_YET_VALID.name => &["nbf", "iat"],
+        _ if code == Code::TOKEN_ISSUER.name => &["iss"],
+        _ if code == Code::TOKEN_AUDIENCE.name => &["aud"],
+        _ if code == Code::TOKEN_CLAIMS.name => &["exp", "nbf", "iat", "iss", "aud"],
+        _ => &[],
+    };
+    let valid = &document["valid"];
+    let wrong = claims
+        .iter()
+        .find_map(|claim| Some((*claim, valid[*claim]["wrong"].as_str()?)));
+    let mut refused = json!({"code": code, "status": policy["status"], "reason": policy["reason"]});
+    if let Some((claim, reason)) = wrong {
+        refused["claim"] = json!(claim);
+        // How far off a time is; of what is missing the server's sentence says more.
+        if valid[claim].get("value").is_some() {
+            refused["reason"] = json!(reason);
+        }
+    }
+    Some(refused)
 }
 
 /// The settings that decide on a token.
@@ -765,6 +804,12 @@ mod tests {
             assert!(!bad.is_good);
             let document = &bad.document;
             assert_eq!(document["policy"]["code"], code, "{document}");
+            let refused = &document["refused"];
+            assert_eq!(
+                (&refused["code"], &refused["claim"]),
+                (&json!(code), &json!(claim))
+            );
+            assert_eq!(refused["reason"], document["valid"][claim]["wrong"]);
             assert_eq!(document["policy"]["refused_by"][0]["option"], "default");
             assert_eq!(document["allows"][0]["code"], code);
             assert_eq!(document["signed_by"]["key"]["kid"], "first");
@@ -868,7 +913,7 @@ mod tests {
 
     #[tokio::test]
     async fn imported_policies_accept_what_the_command_line_mints() {
-        let exported = include_bytes!("../../../tests/fixtures/content_key_policy.json");
+        let exported = include_bytes!("../../../../tests/fixtures/content_key_policy.json");
         let imported = policies::import::import(exported, &[]).await.unwrap();
         let json = json!(imported.options).to_string();
         let licences = deployment(&[("policies", &json)]);

@@ -1,33 +1,35 @@
 //! A client of licence servers: an emulated device that asks for a licence over HTTP, as a player
 //! does, and opens what comes back.
 
+mod answer;
+mod unreachable;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use http::{HeaderMap, Request, Response, StatusCode};
-use keylet::error::Code;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use keylet::fairplay::certificate::ApplicationCertificate;
-use serde::Serialize;
 use serde_json::Value;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::device::{ApplicationKey, Licence, SpcOptions, Wrapping, read_certificate};
 use crate::random;
+use crate::terminal::Printable;
 use crate::wire::{self, Form, Key, Message, Profile, TOKEN, TokenLocation, percent_encoded};
 
-/// Headers in which services put the code of a refusal.
-const CODE_HEADERS: [&str; 2] = ["x-keylet-code", "x-axdrm-errorcode"];
+use answer::{meaning, refusal, text_of, without};
+
+pub use answer::{Answered, Failure, Refusal};
+pub use unreachable::{Stage, Unreachable};
 
 /// Headers in which services put the id of a request.
 const REQUEST_ID_HEADERS: [&str; 2] = ["x-request-id", "x-correlation-id"];
-
-/// How much is shown of an answer that is not a problem document, in characters.
-const SHOWN: usize = 200;
 
 /// What sends requests: HTTP and HTTPS, without following redirects, which licence servers have none
 /// of.
 pub struct Client {
     agent: ureq::Agent,
+    timeout: Duration,
 }
 
 /// One question to a licence server.
@@ -61,95 +63,6 @@ pub struct Played {
     pub answer: Answered,
 }
 
-/// What every answer has.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Answered {
-    /// HTTP status.
-    pub status: u16,
-    /// The server's id of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
-    /// From the first byte sent to the last one read, in milliseconds.
-    pub milliseconds: f64,
-    /// Bytes of the SPC.
-    pub spc_bytes: usize,
-    /// Bytes of the body of the answer.
-    pub answer_bytes: usize,
-    /// `x-keylet-expires-at`: when the licence ends, in seconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<u64>,
-    /// `x-keylet-renew-after`: when to ask for a renewal, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub renew_after: Option<u64>,
-}
-
-/// Why there is no licence. No message holds the token, the application secret key or a content key.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Failure {
-    /// The SPC cannot be made, or not be sent so.
-    #[error("{0:#}")]
-    Request(anyhow::Error),
-    /// No answer came.
-    #[error("the server is not reachable: {0}")]
-    Unreachable(String),
-    /// The server, or for one key among others its answer, says no.
-    #[error("{0}")]
-    Refused(Box<Refusal>),
-    /// The answer is not a licence for this SPC.
-    #[error("the answer with status {status} is unreadable: {reason}", status = .0.status, reason = .1)]
-    Unreadable(Box<Answered>, String),
-}
-
-/// The answer of a server that gives no licence.
-#[derive(Debug, Clone, Serialize)]
-pub struct Refusal {
-    /// The stable code, where the server has such.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
-    /// What the code means (`docs/errors.md`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub meaning: Option<&'static str>,
-    /// What the server says beside it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-    /// The number of FairPlay's server SDK, or of a key among others.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub number: Option<i64>,
-    /// What the answer says beside it.
-    #[serde(flatten)]
-    pub answer: Answered,
-}
-
-impl std::fmt::Display for Refusal {
-    /// One line.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the server answered {}", self.answer.status)?;
-        if let Some(code) = &self.code {
-            write!(f, " {code}")?;
-        }
-        if let Some(id) = &self.answer.request_id {
-            write!(f, " (request {id})")?;
-        }
-        let texts = [self.meaning, self.detail.as_deref()].into_iter().flatten();
-        let words: Vec<_> = texts.flat_map(str::split_whitespace).collect();
-        match words.as_slice() {
-            [] => Ok(()),
-            words => write!(f, ": {}", words.join(" ")),
-        }
-    }
-}
-
-impl Failure {
-    fn refused(refusal: Refusal) -> Self {
-        Self::Refused(Box::new(refusal))
-    }
-
-    fn unreadable(answer: Answered, reason: String) -> Self {
-        Self::Unreadable(Box::new(answer), reason)
-    }
-}
-
 impl Client {
     /// A client that waits so long for an answer as a whole, and trusts the roots of Mozilla's list, or
     /// those of a PEM file in their place.
@@ -176,6 +89,7 @@ impl Client {
             .build();
         Ok(Self {
             agent: agent.into(),
+            timeout,
         })
     }
 
@@ -195,11 +109,15 @@ impl Client {
     /// Sends a request as it is, and reads the whole answer, whatever its status.
     ///
     /// # Errors
-    /// A server that cannot be reached.
-    pub fn exchange(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, ureq::Error> {
-        let (parts, mut body) = self.agent.run(request)?.into_parts();
-        let body = body.read_to_vec()?;
-        Ok(Response::from_parts(parts, body))
+    /// A server that cannot be reached, in plain words.
+    pub fn exchange(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Unreachable> {
+        let uri = request.uri().clone();
+        let run = || -> Result<_, ureq::Error> {
+            let (parts, mut body) = self.agent.run(request)?.into_parts();
+            let body = body.read_to_vec()?;
+            Ok(Response::from_parts(parts, body))
+        };
+        run().map_err(|error| Unreachable::from_error(&error, &uri, self.timeout))
     }
 
     fn send(
@@ -208,24 +126,28 @@ impl Client {
         token: Option<&str>,
     ) -> Result<(Answered, HeaderMap, Vec<u8>), Failure> {
         // The reason may name the URL, and the token is in some.
-        let reason = |error: &dyn std::fmt::Display| without(&error.to_string(), token);
-        let request = request.map_err(|error| Failure::Request(anyhow::anyhow!(reason(&error))))?;
+        let request = request.map_err(|error| {
+            Failure::Request(anyhow::anyhow!(without(&error.to_string(), token)))
+        })?;
         let start = Instant::now();
         let (parts, body) = match self.exchange(request) {
             Ok(response) => response.into_parts(),
-            Err(error @ (ureq::Error::BadUri(_) | ureq::Error::Http(_))) => {
-                return Err(Failure::Request(anyhow::anyhow!(reason(&error))));
+            Err(error) => {
+                let error = error.without(token);
+                return Err(match error.stage {
+                    Stage::Request => Failure::Request(error.into()),
+                    _ => Failure::Unreachable(error),
+                });
             }
-            Err(error) => return Err(Failure::Unreachable(reason(&error))),
         };
-        let header = |name: &str| parts.headers.get(name)?.to_str().ok();
+        let header = |name: &str| parts.headers.get(name).map(text_of);
         let number = |name| header(name)?.parse().ok();
         let answer = Answered {
             status: parts.status.as_u16(),
             request_id: REQUEST_ID_HEADERS
                 .into_iter()
                 .find_map(header)
-                .map(|id| without(id, token)),
+                .map(|id| without(&id, token)),
             milliseconds: (start.elapsed().as_secs_f64() * 10_000.0).round() / 10.0,
             spc_bytes: 0,
             answer_bytes: body.len(),
@@ -273,13 +195,17 @@ impl Exchange<'_> {
                     code,
                     detail,
                 },
-            )) => Err(Failure::refused(Refusal {
-                meaning: meaning(code.as_deref()),
-                code: code.map(|code| without(&code, self.token)),
-                detail: detail.map(|detail| without(&detail, self.token)),
-                number,
-                answer,
-            })),
+            )) => {
+                let code = code.map(|code| without(&code, self.token));
+                Err(Failure::refused(Refusal {
+                    meaning: meaning(code.as_ref()),
+                    code,
+                    detail: detail.map(|detail| without(&detail, self.token)),
+                    number,
+                    location: None,
+                    answer,
+                }))
+            }
             Err(error) => Err(Failure::unreadable(answer, error.to_string())),
         }
     }
@@ -331,18 +257,59 @@ impl Exchange<'_> {
                 TokenLocation::Member(name) => put_member(name, Some(token))?,
             }
         }
+        check_url(&url)?;
         let mut request = Request::post(url.as_str());
         let own = headers.iter().filter(|(name, _)| {
             let is_it = |(other, _): &(String, String)| other.eq_ignore_ascii_case(name);
             !self.headers.iter().any(is_it)
         });
         for (name, value) in own.chain(self.headers) {
+            let shown = without(name, self.token);
+            let name: HeaderName = name
+                .parse()
+                .ok()
+                .with_context(|| format!("{shown} is not the name of a header"))?;
+            let value: HeaderValue = value
+                .parse()
+                .ok()
+                .with_context(|| not_in_a_header(&name, value, self.token))?;
             request = request.header(name, value);
         }
-        request
-            .body(body)
-            .map_err(|error| anyhow::anyhow!(without(&error.to_string(), self.token)))
+        Ok(request.body(body)?)
     }
+}
+
+/// Why a value cannot be that of a header. The value may be a secret.
+fn not_in_a_header(name: &HeaderName, value: &str, token: Option<&str>) -> String {
+    let place = |text: &str| text.chars().position(char::is_control);
+    match (token.and_then(place), place(value)) {
+        (Some(place), _) => format!(
+            "the token has a line break or another control character at character {}, which the header {name} cannot hold: \
+             give the token alone, in one line",
+            place + 1
+        ),
+        (None, place) => format!(
+            "the value of the header {name} has a line break or another control character at character {}",
+            place.unwrap_or_default() + 1
+        ),
+    }
+}
+
+/// Checks that a text is a URL of HTTP.
+///
+/// # Errors
+/// One that is not, without its query, which may hold a secret.
+pub fn check_url(url: &str) -> Result<()> {
+    let uri: Option<Uri> = url.parse().ok();
+    let is_http =
+        |uri: &Uri| uri.host().is_some() && ["http", "https"].map(Some).contains(&uri.scheme_str());
+    let (shown, _) = url.split_once('?').unwrap_or((url, ""));
+    ensure!(
+        uri.as_ref().is_some_and(is_http),
+        "{} is not a URL of HTTP: it has the form http://HOST:PORT/PATH or https://HOST/PATH",
+        Printable::new(shown)
+    );
+    Ok(())
 }
 
 /// Where Keylet serves the certificate, beside the licence URL: `…/fairplay/certificate`.
@@ -358,50 +325,6 @@ pub fn certificate_url(licence_url: &str) -> String {
         None => path,
     };
     format!("{parent}/fairplay/certificate")
-}
-
-fn refusal(answer: Answered, headers: &HeaderMap, body: &[u8], token: Option<&str>) -> Refusal {
-    let document: Option<Value> = serde_json::from_slice(body).ok();
-    let member = |name: &str| document.as_ref()?.get(name)?.as_str();
-    let header = |name: &str| headers.get(name)?.to_str().ok();
-    let code = CODE_HEADERS.into_iter().find_map(header);
-    let code = code
-        .or_else(|| member("code"))
-        .map(|code| without(code, token));
-    let detail = match (member("detail"), document.is_some()) {
-        (None, true) => None,
-        (Some(detail), _) => Some(without(detail, token)),
-        (None, false) => {
-            // Cut after the token is out of it, so that no part of one stays.
-            let text = without(&String::from_utf8_lossy(body), token);
-            let text: String = text.trim().chars().take(SHOWN).collect();
-            (!text.is_empty()).then_some(text)
-        }
-    };
-    Refusal {
-        meaning: meaning(code.as_deref()),
-        code,
-        detail,
-        number: document
-            .as_ref()
-            .and_then(|document| document.get("fps_status")?.as_i64()),
-        answer,
-    }
-}
-
-fn meaning(code: Option<&str>) -> Option<&'static str> {
-    let code = Code::ALL.iter().find(|known| Some(known.name) == code)?;
-    Some(code.title)
-}
-
-/// What a server or a library says, without the token that it may repeat.
-fn without(text: &str, token: Option<&str>) -> String {
-    match token.filter(|token| !token.is_empty()) {
-        Some(token) => text
-            .replace(token, "…")
-            .replace(&percent_encoded(token), "…"),
-        None => text.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -429,24 +352,5 @@ mod tests {
         ] {
             assert_eq!(certificate_url(url), certificate, "{url}");
         }
-    }
-
-    #[test]
-    fn a_refusal_is_one_line_without_the_token() {
-        let answer = Answered {
-            status: 401,
-            request_id: Some("r1".to_owned()),
-            ..Answered::default()
-        };
-        let headers = HeaderMap::from_iter([(
-            http::HeaderName::from_static("x-keylet-code"),
-            http::HeaderValue::from_static("token_expired"),
-        )]);
-        let body = br#"{"code":"other","detail":"not a/b,\nnor a%2Fb"}"#;
-        let refusal = refusal(answer, &headers, body, Some("a/b"));
-        assert_eq!(
-            refusal.to_string(),
-            "the server answered 401 token_expired (request r1): The token has expired. not …, nor …"
-        );
     }
 }

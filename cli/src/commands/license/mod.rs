@@ -1,6 +1,8 @@
 //! `keylet license`
 
-use std::io::Write;
+mod judged;
+mod text;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,19 +13,24 @@ use clap::builder::PossibleValuesParser;
 use keylet::encoding;
 use keylet::fairplay::certificate::ApplicationCertificate;
 use keylet::fairplay::client::PlaybackState;
+use keylet::fairplay::tag::Tag;
+use keylet::platform::system_time;
 use keylet::token::KEYS;
-use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::device::{SpcArguments, certificate, print};
 use super::serve::duration;
-use crate::client::{Client, Exchange, Failure, Played, Refusal, certificate_url};
+use crate::client::{Client, Exchange, certificate_url, check_url};
 use crate::configured;
-use crate::device::{self, ApplicationKey};
-use crate::file::{read, secret};
+use crate::device::{ApplicationKey, Playback, SpcOptions};
+use crate::file::{read, secret, trimmed};
+use crate::random;
 use crate::settings::expanded;
+use crate::terminal;
 use crate::wire::{self, Profile, TOKEN, TokenLocation};
 use keylet_host::{Provided, provided};
+
+use judged::{Expectation, Judged, Outcome};
 
 /// What to ask, how, and what must come back.
 #[derive(Args)]
@@ -88,6 +95,9 @@ pub struct Arguments {
     /// Print the content key; without it, the key is left out
     #[arg(long)]
     show_key: bool,
+    /// The answer as JSON, on a terminal too
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     expected: Expected,
 }
@@ -116,48 +126,6 @@ struct Expected {
     /// The code with which the server must refuse
     #[arg(long, value_name = "CODE")]
     expect_code: Option<String>,
-}
-
-/// What became of a question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    /// A licence opened, or a refusal came that was wanted.
-    AsExpected,
-    /// Nothing was asked.
-    NotAsked,
-    /// The server gave no licence.
-    Refused,
-    /// No answer came.
-    Unreachable,
-    /// The answer holds no licence for this SPC.
-    Unreadable,
-    /// Something else came than was expected.
-    Mismatch,
-}
-
-impl Outcome {
-    fn name(self) -> &'static str {
-        match self {
-            Self::AsExpected => "as_expected",
-            Self::NotAsked => "not_asked",
-            Self::Refused => "refused",
-            Self::Unreachable => "unreachable",
-            Self::Unreadable => "unreadable",
-            Self::Mismatch => "mismatch",
-        }
-    }
-
-    /// 2 is that of wrong arguments.
-    fn exit_code(self) -> ExitCode {
-        ExitCode::from(match self {
-            Self::AsExpected => 0,
-            Self::NotAsked => 1,
-            Self::Refused => 3,
-            Self::Unreachable => 4,
-            Self::Unreadable => 5,
-            Self::Mismatch => 6,
-        })
-    }
 }
 
 /// What follows the options in the help.
@@ -207,6 +175,7 @@ fn wrapped(names: &[&str]) -> String {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    check_url(&arguments.url)?;
     let question = Question::from_arguments(arguments)?;
     let certificate_source = match &arguments.certificate {
         Some(source) => source.clone(),
@@ -216,7 +185,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         Ok(certificate) => certificate,
         Err(failure) => {
             let judged = Judged::from_result(Err(&failure), &Expectation::default());
-            return judged.show(arguments, "the certificate: ");
+            return show(&judged, arguments, "the certificate: ", false);
         }
     };
     let wrapping = arguments.spc.wrapping(&certificate);
@@ -224,16 +193,26 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => arguments.spc.key(certificate)?,
         Some(settings) => configured_key(settings, &certificate)?,
     };
-    let options = arguments.spc.options()?;
-    let first = match arguments.spc.has_state() {
-        true => options.clone(),
-        // A device always says what it plays; without it no server can give a lease.
-        false => options.clone().playing(PlaybackState::FIRST),
+    let device = SpcOptions {
+        // One device asks, however often it does.
+        hu: Some(random::bytes()),
+        ..arguments.spc.options()?
     };
-    let renewal = options.playing(PlaybackState::RENEWAL);
+    // A device always says what it plays; without it no server can give a lease.
+    let first = match arguments.spc.state() {
+        Some(state) => Some(state),
+        None => (!device.has(Tag::MEDIA_PLAYBACK_STATE)).then_some(PlaybackState::FIRST),
+    };
+    let mut has_licence = false;
     for _ in 0..arguments.repeat {
-        for options in [Some(&first), arguments.renew.then_some(&renewal)] {
-            let Some(options) = options else { continue };
+        let playback = Playback::begin(&mut random::system());
+        let renewal = arguments.renew.then_some(Some(PlaybackState::RENEWAL));
+        let states = [Some(first), renewal].into_iter().flatten();
+        for (is_renewal, state) in [false, true].into_iter().zip(states) {
+            let options = &match state {
+                Some(state) => device.clone().playing_in(playback.now(), state),
+                None => device.clone(),
+            };
             let exchange = Exchange {
                 url: &arguments.url,
                 key: &key,
@@ -246,13 +225,43 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             };
             let played = exchange.run(&question.client);
             let judged = Judged::from_result(played.as_ref(), &question.expectation);
-            let exit_code = judged.show(arguments, "")?;
+            let exit_code = show(&judged, arguments, "", is_renewal)?;
+            has_licence |= judged.played.is_ok();
             if judged.outcome != Outcome::AsExpected {
                 return Ok(exit_code);
             }
         }
     }
+    if has_licence && terminal::is_for_people(arguments.json) {
+        text::show_unchecked();
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows people sentences, and programs the document. A line about what is wrong goes to standard error.
+fn show(
+    judged: &Judged<'_>,
+    arguments: &Arguments,
+    about: &str,
+    is_renewal: bool,
+) -> Result<ExitCode> {
+    if terminal::is_for_people(arguments.json) {
+        let asked = text::Asked {
+            asset_id: arguments.spc.asset_id(),
+            url: &arguments.url,
+            about,
+            show_key: arguments.show_key,
+            is_renewal,
+            now: system_time(),
+        };
+        text::show(judged, &asked);
+    } else {
+        print(&judged.document(&arguments.format, arguments.show_key)?)?;
+        if let Some(line) = judged.complaint() {
+            eprintln!("keylet: {about}{line}");
+        }
+    }
+    Ok(judged.outcome.exit_code())
 }
 
 /// The question that the arguments make.
@@ -276,7 +285,7 @@ impl Question {
         };
         let token = match (&arguments.token_file, &arguments.token) {
             (Some(path), _) => Some(secret(path)?),
-            (None, Some(token)) => Some(Zeroizing::new(token.clone())),
+            (None, Some(token)) => Some(trimmed(token)),
             (None, None) => match &configured {
                 Some(settings) => Some(configured::token(settings).context(
                     match settings.get(KEYS).is_some_and(|keys| !keys.is_empty()) {
@@ -287,6 +296,8 @@ impl Question {
                 None => None,
             },
         };
+        // A variable of a pipeline whose secret is not set is empty.
+        let token = token.filter(|token| !token.is_empty());
         let location = match (
             &arguments.token_header,
             &arguments.token_query,
@@ -310,7 +321,7 @@ impl Question {
             && !["envelope", "array"].contains(&arguments.format.as_str());
         let key = match (&expected.expect_key_file, &expected.expect_key) {
             (Some(path), _) => Some(secret(path)?),
-            (None, key) => key.clone().map(Zeroizing::new),
+            (None, key) => key.as_deref().map(trimmed),
         };
         let key = key.map(|key| {
             let bytes = encoding::fixed::<16>(&key).map(Zeroizing::new);
@@ -343,152 +354,6 @@ fn configured_key(
         .into_iter();
     keys.find(|key| key.certificate == certificate.der)
         .context("the variables have no credential with an ASk for the server's certificate")
-}
-
-/// What is expected, read.
-#[derive(Default)]
-struct Expectation {
-    key: Option<Zeroizing<[u8; 16]>>,
-    lease: Option<u32>,
-    status: Option<u16>,
-    code: Option<String>,
-}
-
-impl Expectation {
-    fn wants_refusal(&self) -> bool {
-        self.code.is_some() || self.status.is_some_and(|status| status != 200)
-    }
-
-    /// What of a licence is not as expected.
-    fn of_licence(&self, played: &Played) -> Vec<String> {
-        let mut mismatches = Vec::new();
-        if self.wants_refusal() {
-            mismatches.push("a licence came, and a refusal was expected".to_owned());
-        }
-        if let Some(key) = &self.key
-            && played.licence.key != key[..]
-        {
-            mismatches.push("the content key is another one than expected".to_owned());
-        }
-        let lease = match played.licence.duration {
-            Some(
-                device::Duration::Lease { lease_seconds }
-                | device::Duration::LeaseAndRental { lease_seconds, .. },
-            ) => Some(lease_seconds),
-            _ => None,
-        };
-        if let Some(expected) = self.lease
-            && lease != Some(expected)
-        {
-            let lease = lease.map_or("none".to_owned(), |seconds| format!("{seconds} seconds"));
-            mismatches.push(format!("the lease is {lease}, not {expected} seconds"));
-        }
-        mismatches
-    }
-
-    /// What of a refusal is not as expected.
-    fn of_refusal(&self, refusal: &Refusal) -> Vec<String> {
-        let mut mismatches = Vec::new();
-        if let Some(status) = self
-            .status
-            .filter(|status| *status != refusal.answer.status)
-        {
-            mismatches.push(format!(
-                "the status is {}, not {status}",
-                refusal.answer.status
-            ));
-        }
-        if let Some(code) = &self.code
-            && refusal.code.as_ref() != Some(code)
-        {
-            let actual = refusal.code.as_deref().unwrap_or("none");
-            mismatches.push(format!("the code is {actual}, not {code}"));
-        }
-        mismatches
-    }
-}
-
-/// What became of a question, beside what was expected.
-struct Judged<'a> {
-    outcome: Outcome,
-    played: Result<&'a Played, &'a Failure>,
-    mismatches: Vec<String>,
-}
-
-impl<'a> Judged<'a> {
-    fn from_result(played: Result<&'a Played, &'a Failure>, expectation: &Expectation) -> Self {
-        let (outcome, mismatches) = match played {
-            Ok(played) => {
-                let mismatches = expectation.of_licence(played);
-                (Outcome::AsExpected, mismatches)
-            }
-            Err(Failure::Refused(refusal)) if expectation.wants_refusal() => {
-                (Outcome::AsExpected, expectation.of_refusal(refusal))
-            }
-            Err(Failure::Refused(_)) => (Outcome::Refused, Vec::new()),
-            Err(Failure::Request(_)) => (Outcome::NotAsked, Vec::new()),
-            Err(Failure::Unreachable(_)) => (Outcome::Unreachable, Vec::new()),
-            Err(Failure::Unreadable(..)) => (Outcome::Unreadable, Vec::new()),
-        };
-        Self {
-            outcome: match mismatches.is_empty() {
-                true => outcome,
-                false => Outcome::Mismatch,
-            },
-            played,
-            mismatches,
-        }
-    }
-
-    /// Writes the document to standard output, and a line about what is wrong to standard error.
-    fn show(&self, arguments: &Arguments, about: &str) -> Result<ExitCode> {
-        print(&self.document(arguments)?)?;
-        let line = match (self.played, self.mismatches.as_slice()) {
-            (Err(failure), []) => {
-                (self.outcome != Outcome::AsExpected).then(|| failure.to_string())
-            }
-            (_, []) => None,
-            (Ok(_), mismatches) => Some(mismatches.join("; ")),
-            (Err(failure), mismatches) => Some(format!("{}: {failure}", mismatches.join("; "))),
-        };
-        if let Some(line) = line {
-            let _ = writeln!(std::io::stderr(), "keylet: {about}{line}");
-        }
-        Ok(self.outcome.exit_code())
-    }
-
-    fn document(&self, arguments: &Arguments) -> Result<Value> {
-        let mut document = Map::new();
-        document.insert("outcome".to_owned(), self.outcome.name().into());
-        document.insert("format".to_owned(), arguments.format.as_str().into());
-        let mut add = |members: Value| {
-            if let Value::Object(members) = members {
-                document.extend(members);
-            }
-        };
-        match self.played {
-            Ok(played) => {
-                add(json!({ "reply": played.form }));
-                add(serde_json::to_value(&played.answer)?);
-                let mut licence = serde_json::to_value(&played.licence)?;
-                if let (false, Some(licence)) = (arguments.show_key, licence.as_object_mut()) {
-                    licence.remove("key");
-                }
-                add(json!({ "licence": licence }));
-            }
-            Err(Failure::Refused(refusal)) => add(serde_json::to_value(refusal)?),
-            Err(failure) => {
-                if let Failure::Unreadable(answer, _) = failure {
-                    add(serde_json::to_value(answer)?);
-                }
-                add(json!({ "reason": failure.to_string() }));
-            }
-        }
-        if !self.mismatches.is_empty() {
-            add(json!({ "mismatches": self.mismatches }));
-        }
-        Ok(document.into())
-    }
 }
 
 /// Reads the argument of `--header`.
