@@ -87,8 +87,18 @@ impl<'a> SpcContainer<'a> {
     /// [`Error::NotAnSpc`] for what is known not to be one; else [`Error::Truncated`],
     /// [`Error::ContainerVersion`], [`Error::Transport`] or [`Error::PayloadLength`].
     pub fn parse(message: &'a [u8]) -> Result<Self, Error> {
-        Self::read(message)
-            .map_err(|error| Mistake::recognise(message).map_or(error, Error::NotAnSpc))
+        let container = Self::read(message)
+            .map_err(|error| Mistake::recognise(message).map_or(error, Error::NotAnSpc))?;
+        match message.is_ascii() {
+            true => Err(Error::NotAnSpc(Mistake::LossyText)),
+            false => Ok(container),
+        }
+    }
+
+    /// Whether a message is a container as far as lengths say, and has bytes that no text in ASCII has. Nothing is
+    /// copied.
+    pub fn fits(message: &'a [u8]) -> bool {
+        !message.is_ascii() && Self::read(message).is_ok()
     }
 
     fn read(message: &'a [u8]) -> Result<Self, Error> {
