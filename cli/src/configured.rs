@@ -59,7 +59,7 @@ pub async fn decryption(settings: &Provided) -> Option<String> {
 
 /// A token signed by a symmetric key of the settings, for every key, as their issuer would make it.
 pub fn token(settings: &Provided) -> Option<Zeroizing<String>> {
-    let setting = |name: &str| settings.get(name).cloned().and_then(platform::value);
+    let setting = |name: &str| platform::value(name, settings.get(name)?.clone());
     if setting(POLICIES).is_some() {
         return None;
     }

@@ -14,7 +14,7 @@ use crate::encoding;
 use crate::fairplay::certificate::{self, ApplicationCertificate};
 use crate::fairplay::error::{self, Error};
 use crate::fairplay::private_key::{EncodedKeys, StoredKey, Unreadable};
-use crate::platform::{Platform, once};
+use crate::platform::{self, Platform, once};
 use crate::rsa_key::PrivateKey;
 use crate::secret::Key128;
 
@@ -387,11 +387,15 @@ impl Entry {
     }
 
     fn from_list(index: usize, config: CredentialConfig) -> Self {
+        let value = |name: &str, text: Zeroizing<String>| platform::value(name, text.to_string());
+        let password = config.private_key_password;
         let secrets = Secrets {
-            private_keys: config.private_key,
-            private_key_2048: config.private_key_2048,
-            password: config.private_key_password,
-            ask: config.ask,
+            private_keys: value(PRIVATE_KEY, config.private_key).unwrap_or_default(),
+            private_key_2048: config
+                .private_key_2048
+                .and_then(|key| value(PRIVATE_KEY, key)),
+            password: password.and_then(|password| value(PRIVATE_KEY_PASSWORD, password)),
+            ask: config.ask.and_then(|ask| value(ASK, ask)),
         };
         Self {
             source: Source::List(index),

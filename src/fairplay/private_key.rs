@@ -106,7 +106,14 @@ impl StoredKey {
                 SettingErrorKind::Missing,
                 "it is encrypted, and `fairplay_private_key_password` is not set",
             ))?;
-            let decrypted = encrypted.decrypt(password).map_err(|_| Unreadable {
+            // A space at an end of a password is its own, or was left there by who stored it.
+            let decrypted = encrypted
+                .decrypt(password)
+                .or_else(|error| match password.trim() {
+                    trimmed if trimmed.len() < password.len() => encrypted.decrypt(trimmed),
+                    _ => Err(error),
+                });
+            let decrypted = decrypted.map_err(|_| Unreadable {
                 kind: SettingErrorKind::Mismatch,
                 is_password: true,
                 reason: "the password does not decrypt it",
@@ -149,8 +156,12 @@ impl StoredKey {
     }
 }
 
-/// Whether this is a PKCS#12 `PFX`: a SEQUENCE that begins with INTEGER 3 (RFC 7292 section 4).
+/// Whether this is a PKCS#12 `PFX`: a SEQUENCE that begins with INTEGER 3 (RFC 7292 section 4). It may be BER of
+/// indefinite length, as NSS writes it.
 pub fn is_pfx(der: &[u8]) -> bool {
+    if der.starts_with(&[0x30, 0x80, 2, 1, 3]) {
+        return true;
+    }
     let version = || -> der::Result<u8> {
         let mut reader = SliceReader::new(der)?;
         der::Header::decode(&mut reader)?;

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use der::Decode;
 use keylet::encoding::{self, Pem, PemOrDer};
-use keylet::fairplay::certificate::{self, ApplicationCertificate};
+use keylet::fairplay::certificate::{self, ApplicationCertificate, is_authority};
 use keylet::fairplay::private_key::is_pfx;
 use p12_keystore::Pkcs12Archive;
 use serde_json::Value;
 use x509_cert::Certificate;
-use x509_cert::ext::pkix::BasicConstraints;
 use zeroize::Zeroizing;
 
 use super::{CredentialPart, PrivateKey, Problem, decrypt};
@@ -554,16 +553,4 @@ fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     );
     let content = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     Ok(Zeroizing::new(content))
-}
-
-/// Whether a certificate says that it is one of an authority (RFC 5280 section 4.2.1.9).
-fn is_authority(der: &[u8]) -> bool {
-    let constraints = Certificate::from_der(der).ok();
-    let constraints = constraints.and_then(|one| {
-        one.tbs_certificate()
-            .get_extension::<BasicConstraints>()
-            .ok()
-            .flatten()
-    });
-    constraints.is_some_and(|(_, constraints)| constraints.ca)
 }
