@@ -135,8 +135,8 @@ impl Credentials {
     ///
     /// # Errors
     /// [`Error::UnknownCertificate`] names the hash and those that are known; both are public.
-    /// [`Error::SpcKey`] when the private key is not sound. What is wrong with the credential, or, when none has the
-    /// hash, with any. `fairplay_off` when there is none.
+    /// What is wrong with the credential, a private key that is not sound included, or, when none has the hash, with any.
+    /// `fairplay_off` when there is none.
     pub async fn find(
         &self,
         hash: &[u8],
@@ -171,7 +171,8 @@ impl Credentials {
         };
         let credential = entry.credential(platform).await?;
         let key = credential.private_keys.get(index);
-        let key = key.and_then(|key| key.get().ok()).ok_or(Error::SpcKey)?;
+        let key = key.and_then(|key| key.get().ok());
+        let key = key.ok_or_else(|| SettingsError::from(entry.unsound()))?;
         Ok((credential, key))
     }
 
@@ -248,9 +249,7 @@ impl Credentials {
         let mut problems = Vec::new();
         for entry in entries(single, list) {
             if !entry.credential(platform).await?.is_sound(rng) {
-                let kind = SettingErrorKind::Malformed;
-                let reason = "it is not a sound RSA key";
-                problems.push(entry.problem(PRIVATE_KEY, kind, reason));
+                problems.push(entry.unsound());
             }
         }
         if problems.is_empty() {
@@ -456,6 +455,11 @@ impl Entry {
             false => PRIVATE_KEY,
         };
         self.problem(variable, error.kind, error.reason)
+    }
+
+    fn unsound(&self) -> SettingError {
+        let reason = "it is not a sound RSA key";
+        self.problem(PRIVATE_KEY, SettingErrorKind::Malformed, reason)
     }
 
     async fn decode(&self, platform: &impl Platform) -> Result<Credential, SettingsError> {

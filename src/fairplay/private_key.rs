@@ -135,6 +135,13 @@ impl StoredKey {
                 "it is not an RSA private key in PKCS#1 or PKCS#8",
             )
         })?;
+        if bits(key.prime1.as_bytes()) != bits(key.prime2.as_bytes()) {
+            return Err(Unreadable::key(
+                SettingErrorKind::Unsupported,
+                "its two primes differ in length, and such a key is not read here; make a key with `openssl genrsa`, \
+                 and a certificate for it",
+            ));
+        }
         Ok(Self {
             modulus: key.modulus.as_bytes().to_vec(),
             rounds: 0,
@@ -154,6 +161,12 @@ impl StoredKey {
         let key = PrivateKey::from_pkcs1_der(&self.pkcs1)?;
         Ok(self.ready.get_or_init(|| key))
     }
+}
+
+/// How many bits a number has, big-endian and without leading zeros.
+fn bits(number: &[u8]) -> usize {
+    let top = number.first().map_or(0, |byte| byte.leading_zeros());
+    number.len() * 8 - usize::try_from(top).unwrap_or(0)
 }
 
 /// Whether this is a PKCS#12 `PFX`: a SEQUENCE that begins with INTEGER 3 (RFC 7292 section 4). It may be BER of

@@ -1,5 +1,7 @@
 //! The Server Playback Context: container, contents, verification (specification sections 2 to 6).
 
+use std::ops::RangeInclusive;
+
 use rand_core::CryptoRng;
 
 use crate::fairplay::cipher;
@@ -18,6 +20,9 @@ use crate::secret::Key128;
 
 /// The one protocol version whose meaning is public.
 pub const PROTOCOL_VERSION: u32 = 1;
+
+/// How many bytes an asset id has.
+pub const ASSET_ID_SIZES: RangeInclusive<usize> = 2..=200;
 
 /// Transport UUID of a version 3 container.
 pub const TRANSPORT_V3: [u8; 16] = 0x6644_ff2b_a87c_99b6_ff96_5527_0cd0_68a6_u128.to_be_bytes();
@@ -267,7 +272,7 @@ impl<'c> OpenedSpc<'c> {
         }
 
         let asset_id = tllvs.require(Tag::ASSET_ID)?;
-        if !(2..=200).contains(&asset_id.value.len()) {
+        if !ASSET_ID_SIZES.contains(&asset_id.value.len()) {
             return Err(asset_id.wrong_size(PARSER));
         }
         let asset_id = asset_id.value.to_vec();

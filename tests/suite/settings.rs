@@ -178,6 +178,7 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
         ("content_keys", record.to_owned(), "setting_malformed content_keys: it is no list"),
         ("content_keys", format!("[{record},{{\"id\":\"b\"}}]"), "setting_malformed content_keys: record 1: the member `key` is missing"),
         ("content_keys", format!("[{}]", record.replace("\"iv\"", "\"IV\"")), "setting_malformed content_keys: record 0: a member is not known; there are "),
+        ("content_keys", format!("[{record}]"), "setting_malformed content_keys: record 0: `id`: FairPlay has asset ids of 2 to 200 bytes, and this one has 1"),
         ("token_keys", r#"{"kty":"oct","k":"AAAA"}"#.into(), "setting_malformed token_keys: the member `keys` is missing"),
         ("token_keys", r#"{"keys":[{"kty":"oct","k":5}]}"#.into(), "setting_malformed token_keys: key 0: a value is not a string"),
         ("cors_origins", "tv.example.com".into(), "setting_malformed cors_origins: an origin is a scheme and a host"),
@@ -220,6 +221,46 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
             found.iter().any(|problem| problem.starts_with(expected)),
             "{variable}: {expected}\n{found:#?}"
         );
+    }
+}
+
+#[test]
+fn a_private_key_that_is_not_sound_is_a_mistake_of_the_configuration() {
+    let keys: std::collections::BTreeMap<String, String> =
+        serde_json::from_slice(&fixture("keys/unsound-rsa.json")).unwrap();
+    let unequal = keys.iter().filter(|(name, _)| name.contains("unequal"));
+    let mut cases: Vec<(Vec<u8>, &str)> = unequal
+        .map(|(_, der)| {
+            (
+                hex::decode(der).unwrap(),
+                "setting_unsupported fairplay_private_key: its two primes",
+            )
+        })
+        .collect();
+    assert_eq!(cases.len(), 3);
+    let mut changed = keylet::encoding::pem(&pem("sdk4-pkcs1"))
+        .unwrap()
+        .remove(0)
+        .der
+        .to_vec();
+    let half = changed.len() / 2;
+    changed[half] ^= 1;
+    cases.push((
+        changed,
+        "setting_malformed fairplay_private_key: it is not a sound RSA key",
+    ));
+    for (key, expected) in cases {
+        let variables = variables_with(&[("fairplay_private_key", &to_base64(&key))]);
+        let found = problems(variables.clone());
+        assert!(
+            found.iter().any(|problem| problem.starts_with(expected)),
+            "{found:?}"
+        );
+        let server = serve(&variables);
+        let answer = post_spc(&server, &fixture("spc/v1.bin"));
+        let code = answer.header("x-keylet-code");
+        assert_eq!((answer.status, code), (503, Some("configuration_invalid")));
+        server.stop();
     }
 }
 

@@ -1,7 +1,7 @@
 //! How SPCs travel in a request.
 
-use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -278,7 +278,7 @@ fn from_bytes(
     if SpcContainer::fits(&body) {
         return sized(body);
     }
-    let encodings = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
+    let encodings = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
     match unwrapped(&body, Some(&body))? {
         Some(spc) => sized(spc),
         None if encodings.is_some_and(|name| name != b"identity") => {
