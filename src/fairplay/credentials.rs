@@ -399,7 +399,9 @@ impl Entry {
         Self {
             source: Source::List(index),
             name: config.name,
-            certificate_text: config.certificate,
+            certificate_text: value(CERTIFICATE, config.certificate.into())
+                .map(|text| text.to_string())
+                .unwrap_or_default(),
             certificate: OnceCell::new(),
             secrets: OnceCell::from(secrets),
             credential: OnceCell::new(),

@@ -28,6 +28,7 @@ const LONGEST_DELIMITER: usize = 72;
 /// | numbers | a list in JSON or text, an object with a member for each byte, a `Buffer` of Node.js |
 /// | hexadecimal | with `0x`, `\x`, white space, `:` or `-` between the digits, or not |
 /// | percent-encoding, `data:` URL, quotes, `<spc>` | |
+/// | form | with the bytes themselves in `spc=` |
 /// | base64 | once |
 ///
 /// # Errors
@@ -38,6 +39,12 @@ pub fn unwrap(message: &[u8]) -> Result<Option<Vec<u8>>, Mistake> {
     for layer in 0..LAYERS {
         if SpcContainer::fits(&bytes) {
             return Ok(Some(bytes.into_owned()));
+        }
+        // A form with the bytes themselves, which nothing has encoded.
+        let field = bytes.strip_prefix(b"spc=");
+        if let Some(field) = field.filter(|field| begins_like_an_spc(field)) {
+            bytes = Cow::Owned(field.to_vec());
+            continue;
         }
         if let Some(mistake) = Mistake::at_sight(&bytes) {
             return Err(mistake);

@@ -244,6 +244,18 @@ fn table(spc: &[u8]) -> Vec<(&'static str, Mangled, &'static [Carrier], Expected
             Ok(()),
         ),
         (
+            "form of characters",
+            Text(format!("spc={}", latin(spc))),
+            &[Body],
+            Ok(()),
+        ),
+        (
+            "form of bytes",
+            Bytes([b"spc=", spc].concat()),
+            &[Body],
+            Ok(()),
+        ),
+        (
             "hex with 0x",
             Text(format!("0x{hexadecimal}")),
             EVERYWHERE,

@@ -240,7 +240,11 @@ fn from_form(form: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
     if let Some(spc) = whole_in_base64(&base64) {
         return sized(spc);
     }
-    // The field may be the bytes themselves, which the decoder of forms takes for UTF-8.
+    // The field may be the bytes themselves, not encoded, or encoded, where the decoder of forms takes them for UTF-8.
+    let whole = wrapping::unwrap(form.as_bytes()).ok().flatten();
+    if let Some(spc) = whole.filter(|spc| SpcContainer::fits(spc)) {
+        return sized(Zeroizing::new(spc));
+    }
     let mut fields = form.split('&');
     let field = fields.find_map(|field| field.strip_prefix("spc="));
     let spaced = field.unwrap_or_default().replace('+', " ");
