@@ -9,12 +9,13 @@ mod value;
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use der::{Decode, Reader};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 pub use json::{from_json, from_value, json, json_list, json_object, members};
 pub use json_error::{JsonError, JsonErrorKind, PathStep, TextErrorKind};
-pub use text::text;
+pub use text::{percent_decoded, single_bytes, text, utf16};
 
 /// Base64 (RFC 4648 section 4) as this server writes it: padded.
 pub use base64::engine::general_purpose::STANDARD as BASE64;
@@ -122,7 +123,7 @@ pub fn pem(text: &str) -> Option<Vec<Pem>> {
             label: label.to_owned(),
             der: match with_headers {
                 Some(_) => Zeroizing::default(),
-                None => base64(body)?,
+                None => without_rest(base64(body)?),
             },
             with_headers,
         });
@@ -147,8 +148,40 @@ pub fn pem_or_der(text: &str) -> Option<PemOrDer> {
     let der = base64(text)?;
     match std::str::from_utf8(&der) {
         Ok(inner) if inner.contains(PEM_BEGIN) => pem(inner).map(PemOrDer::Pem),
-        _ => Some(PemOrDer::Der(der)),
+        _ => Some(PemOrDer::Der(without_rest(der))),
     }
+}
+
+/// DER without what editors, `echo` and secret stores leave behind it.
+fn without_rest(mut der: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+    let length = whole_der(&der).len();
+    der.truncate(length);
+    der
+}
+
+/// The values of DER that stand one behind the other, without line breaks, white space and NULs behind the last one.
+/// What ends otherwise is returned as it is.
+pub fn whole_der(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes;
+    while rest.first() == Some(&0x30) {
+        let Some((_, after)) = first_der(rest) else {
+            return bytes;
+        };
+        rest = after;
+    }
+    let is_rest = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+    match rest.iter().all(is_rest) {
+        true => bytes.strip_suffix(rest).unwrap_or(bytes),
+        false => bytes,
+    }
+}
+
+/// The value of DER at the front, and what follows it.
+pub fn first_der(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut reader = der::SliceReader::new(bytes).ok()?;
+    der::asn1::AnyRef::decode(&mut reader).ok()?;
+    let rest = usize::try_from(reader.remaining_len()).ok()?;
+    bytes.split_at_checked(bytes.len().checked_sub(rest)?)
 }
 
 const PEM_BEGIN: &str = "-----BEGIN ";
@@ -195,6 +228,29 @@ mod tests {
             assert_eq!(base64(text).unwrap().as_slice(), [1], "{text:?}");
         }
         assert!(base64("not base64!").is_none());
+    }
+
+    #[test]
+    fn what_stands_behind_der_is_left_out() {
+        let two = [0x30, 3, 2, 1, 5, 0x30, 0];
+        for rest in [&b""[..], b"\n", b"\r\n", b"\0\0\0", b" \n"] {
+            let text = BASE64.encode([&two, rest].concat());
+            let Some(PemOrDer::Der(der)) = pem_or_der(&text) else {
+                panic!("{rest:?}");
+            };
+            assert_eq!(der.as_slice(), two, "{rest:?}");
+            let text = format!("-----BEGIN A-----\n{text}\n-----END A-----");
+            assert_eq!(pem(&text).unwrap()[0].der.as_slice(), two, "{rest:?}");
+        }
+        for other in [
+            &b"\x30\x05\n"[..],
+            b"\x30\x00a",
+            b"\x30\x00\n\x30\x00",
+            b"\n",
+        ] {
+            let kept = if other == b"\n" { &other[..0] } else { other };
+            assert_eq!(whole_der(other), kept, "{other:02x?}");
+        }
     }
 
     #[test]

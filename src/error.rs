@@ -86,6 +86,10 @@ codes! {
     SPC_IS_BASE64 = 400 "spc_is_base64" "The SPC is in base64 twice.";
     SPC_IS_CKC = 400 "spc_is_ckc" "The player sent a CKC, the answer to an SPC.";
     SPC_IS_URI = 400 "spc_is_uri" "The player sent the key's URI in place of an SPC.";
+    SPC_IS_DESCRIPTION = 400 "spc_is_description" "The player sent the text that a program makes of an object in place of the SPC's bytes.";
+    SPC_IS_LOSSY_TEXT = 400 "spc_is_lossy_text" "The SPC was decoded as text on its way, and bytes of it are lost.";
+    SPC_IS_COMPRESSED = 400 "spc_is_compressed" "The SPC is compressed, and this server decompresses nothing.";
+    SPC_IS_MULTIPART = 400 "spc_is_multipart" "No part of the multipart form is an SPC.";
     SPC_TRUNCATED = 400 "spc_truncated" "The SPC ends before its fields do.";
     SPC_VERSION = 400 "spc_version" "The SPC container version is none of 1, 2 and 3.";
     SPC_LENGTH = 400 "spc_length" "The SPC payload length does not fit the message.";

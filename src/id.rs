@@ -104,6 +104,7 @@ impl Id {
     /// | `fps.ezdrm.com/;<KID>` | EZDRM |
     /// | `<account>.keydelivery.<region>.media.azure.net/FairPlay/?kid=<KID>` | Azure Media Services |
     /// | `drmtoday?assetId=<id>&keyId=<KID>`, `…?contentId=<id>&keyId=<KID>` | DRMtoday, Irdeto |
+    /// | `<KID in base64>` | Shaka Packager, where no URI is given (`packager/hls/base/media_playlist.cc`) |
     pub fn embedded_kid(&self) -> Option<Kid> {
         let text = std::str::from_utf8(&self.0).ok()?;
         let before_iv = text.split_once(':');
@@ -120,6 +121,26 @@ impl Id {
         .into_iter()
         .flatten()
         .find_map(|kid| Kid::from_text(&kid))
+        .or_else(|| {
+            // 16 bytes have 22 characters, and 24 with padding.
+            let kid = encoding::base64(text).filter(|_| matches!(text.len(), 22 | 24))?;
+            kid.as_slice().try_into().ok().map(Kid::from_bytes)
+        })
+    }
+
+    /// The id behind its own length, as initialisation data has it: 4 bytes in either order that count bytes or UTF-16
+    /// units, then the id. `None` when this is not that.
+    pub fn behind_length(&self) -> Option<Self> {
+        let (length, id) = self.0.split_first_chunk::<4>()?;
+        let counts = [u32::from_le_bytes(*length), u32::from_be_bytes(*length)];
+        let size = u32::try_from(id.len()).ok()?;
+        let fits = |count: u32| count > 0 && (count == size || count.checked_mul(2) == Some(size));
+        counts.into_iter().any(fits).then(|| Self::from_bytes(id))
+    }
+
+    /// The id without the percent-encoding of its text. `None` when nothing in it is encoded so.
+    pub fn percent_decoded(&self) -> Option<Self> {
+        encoding::percent_decoded(&self.0).map(|decoded| Self::from_bytes(&decoded))
     }
 
     /// The normalised bytes.
@@ -180,6 +201,8 @@ mod tests {
             "skd://fps.ezdrm.com/;339c45b5-fb6d-4bd9-994c-eabd9d41c95b",
             "skd://a.keydelivery.b.media.azure.net/FairPlay/?kid=339C45B5-FB6D-4BD9-994C-EABD9D41C95B",
             "skd://drmtoday?assetId=a&variantId=b&keyId=339c45b5fb6d4bd9994ceabd9d41c95b",
+            "skd://M5xFtfttS9mZTOq9nUHJWw==",
+            "skd://M5xFtfttS9mZTOq9nUHJWw",
         ] {
             assert_eq!(
                 Id::from_bytes(asset.as_bytes()).embedded_kid(),
@@ -194,6 +217,8 @@ mod tests {
             "339c45b5fb6d4bd9994ceabd9d41c95b:443",
             "a;b",
             "a?kid=b",
+            "M5xFtfttS9mZTOq9nUHJW",
+            "M5xFtfttS9mZTOq9nUHJWwAA",
         ] {
             assert_eq!(
                 Id::from_bytes(asset.as_bytes()).embedded_kid(),

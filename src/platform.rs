@@ -12,6 +12,8 @@ use http::{Request, Response};
 use rand_core::{TryCryptoRng, TryRng};
 use zeroize::Zeroizing;
 
+use crate::fairplay::credentials::PRIVATE_KEY_PASSWORD;
+
 /// The host did not provide what it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -64,13 +66,23 @@ impl Timeout {
 /// The largest answer of another server, in bytes.
 pub const MAX_ANSWER: usize = 256 * 1024;
 
-/// The value of a variable: without line breaks at its end, which come from files. `None`
-/// when nothing is left.
-pub fn value(text: String) -> Option<Zeroizing<String>> {
-    let mut text = Zeroizing::new(text);
-    let length = text.trim_end_matches(['\r', '\n']).len();
-    text.truncate(length);
-    (!text.is_empty()).then_some(text)
+/// The value of a variable: without what files, editors and secret stores leave at its ends, which are line breaks,
+/// white space, NULs and byte-order marks. `None` when nothing is left.
+///
+/// Spaces belong to a password, so they stay at the ends of one. What decrypts with it tries it without them too.
+pub fn value(name: &str, text: String) -> Option<Zeroizing<String>> {
+    let text = Zeroizing::new(text);
+    let is_password = name == PRIVATE_KEY_PASSWORD;
+    let is_outside = |c: char| match c {
+        '\r' | '\n' | '\0' | '\u{feff}' => true,
+        other => !is_password && other.is_whitespace(),
+    };
+    let value = text.trim_matches(is_outside);
+    match value.len() == text.len() {
+        _ if value.is_empty() => None,
+        true => Some(text),
+        false => Some(Zeroizing::new(value.to_owned())),
+    }
 }
 
 /// What the host provides.
@@ -195,3 +207,30 @@ impl<P: Platform> TryRng for Random<'_, P> {
 }
 
 impl<P: Platform> TryCryptoRng for Random<'_, P> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stores_leave_at_the_ends_of_a_value_is_ignored() {
+        let read =
+            |name: &str, text: &str| value(name, text.to_owned()).map(|text| text.to_string());
+        for ends in ["", "\n", "\r\n", "\n\n", "\u{feff}", "\0"] {
+            for name in ["operator_token", PRIVATE_KEY_PASSWORD] {
+                let text = format!("{ends}a b{ends}");
+                assert_eq!(read(name, &text).as_deref(), Some("a b"), "{text:?}");
+                assert_eq!(read(name, ends), None, "{ends:?}");
+            }
+        }
+        assert_eq!(
+            read("operator_token", "\u{feff} a b\t\r\n").as_deref(),
+            Some("a b")
+        );
+        assert_eq!(read("operator_token", " \n"), None);
+        assert_eq!(
+            read(PRIVATE_KEY_PASSWORD, " a b \n").as_deref(),
+            Some(" a b ")
+        );
+    }
+}

@@ -1,7 +1,7 @@
 //! The public key of an X.509 certificate (RFC 5280 section 4.1). Nothing else of it matters here:
 //! FairPlay and content key policies require neither an issuer nor a validity.
 
-use der::asn1::{AnyRef, BitStringRef};
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
 use der::{Decode, Reader, SliceReader, Tag, Tagged};
 use pkcs1::RsaPublicKeyRef;
 
@@ -35,8 +35,51 @@ impl<'a> Certificate<'a> {
     }
 }
 
+/// Whether a certificate says that it is one of an authority, by its basic constraints (RFC 5280 section 4.2.1.9).
+pub fn is_authority(der: &[u8]) -> bool {
+    /// 2.5.29.19
+    const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
+    let read = || -> der::Result<bool> {
+        let mut tbs = split_at_key(der)?.behind_key;
+        while !tbs.is_finished() {
+            let field = AnyRef::decode(&mut tbs)?;
+            if field.tag().number().value() != 3 || !field.tag().is_context_specific() {
+                continue;
+            }
+            let mut outer = SliceReader::new(field.value())?;
+            let mut extensions = SliceReader::new(sequence(&mut outer)?)?;
+            while !extensions.is_finished() {
+                let mut extension = SliceReader::new(sequence(&mut extensions)?)?;
+                if ObjectIdentifier::decode(&mut extension)? != BASIC_CONSTRAINTS {
+                    continue;
+                }
+                Option::<bool>::decode(&mut extension)?;
+                let value = <&OctetStringRef>::decode(&mut extension)?;
+                let mut value = SliceReader::new(value.as_bytes())?;
+                let mut constraints = SliceReader::new(sequence(&mut value)?)?;
+                return Ok(Option::<bool>::decode(&mut constraints)? == Some(true));
+            }
+        }
+        Ok(false)
+    };
+    read().unwrap_or(false)
+}
+
 /// `tbsCertificate.subjectPublicKeyInfo.subjectPublicKey`, and the length of the certificate.
 fn subject_public_key(der: &[u8]) -> der::Result<(&[u8], usize)> {
+    split_at_key(der).map(|parts| (parts.key, parts.length))
+}
+
+/// A certificate, as far as it is looked at.
+struct Parts<'a> {
+    key: &'a [u8],
+    /// The unique identifiers and the extensions.
+    behind_key: SliceReader<'a>,
+    /// The length of the certificate.
+    length: usize,
+}
+
+fn split_at_key(der: &[u8]) -> der::Result<Parts<'_>> {
     let mut reader = SliceReader::new(der)?;
     let certificate = sequence(&mut reader)?;
     let length = der.len() - usize::try_from(reader.remaining_len())?;
@@ -61,7 +104,11 @@ fn subject_public_key(der: &[u8]) -> der::Result<(&[u8], usize)> {
     sequence(&mut info)?;
     let key = BitStringRef::decode(&mut info)?;
     info.finish()?;
-    Ok((key.raw_bytes(), length))
+    Ok(Parts {
+        key: key.raw_bytes(),
+        behind_key: tbs,
+        length,
+    })
 }
 
 /// The content of the SEQUENCE that comes next.
@@ -72,8 +119,69 @@ fn sequence<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let length = u8::try_from(content.len()).unwrap();
+        [&[tag, length][..], &content].concat()
+    }
+
+    /// A certificate with an EC key and these extensions.
+    fn with_extensions(extensions: &[&[u8]]) -> Vec<u8> {
+        let empty = tlv(0x30, &[]);
+        let key = tlv(0x30, &[&empty, &tlv(3, &[&[0, 4, 1, 2]])]);
+        let extensions = tlv(0xa3, &[&tlv(0x30, extensions)]);
+        let version = tlv(0xa0, &[&[2, 1, 2]]);
+        let serial = tlv(2, &[&[5]]);
+        let fields: [&[u8]; 8] = [
+            &version,
+            &serial,
+            &empty,
+            &empty,
+            &empty,
+            &empty,
+            &key,
+            &extensions,
+        ];
+        tlv(0x30, &[&tlv(0x30, &fields), &empty, &tlv(3, &[&[0, 1]])])
+    }
+
+    /// What authorities have, and two that are none.
+    pub fn authorities() -> [Vec<u8>; 4] {
+        let constraints = |critical: &[u8], content: &[u8]| {
+            let value = tlv(4, &[&tlv(0x30, &[content])]);
+            tlv(0x30, &[&[6, 3, 0x55, 0x1d, 0x13], critical, &value])
+        };
+        let is_critical = [1, 1, 0xff];
+        let other = tlv(
+            0x30,
+            &[&[6, 3, 0x55, 0x1d, 0x0f], &tlv(4, &[&[3, 2, 1, 6]])],
+        );
+        [
+            with_extensions(&[&constraints(&is_critical, &[1, 1, 0xff])]),
+            with_extensions(&[&other, &constraints(&[], &[1, 1, 0xff, 2, 1, 0])]),
+            with_extensions(&[&constraints(&is_critical, &[])]),
+            with_extensions(&[&other]),
+        ]
+    }
+
+    #[test]
+    fn an_authority_is_known_by_its_basic_constraints() {
+        assert_eq!(
+            authorities().map(|der| is_authority(&der)),
+            [true, true, false, false]
+        );
+        assert!(!is_authority(include_bytes!(
+            "../fixtures/credentials/sdk4.cer"
+        )));
+        assert!(!is_authority(b""));
+        let [authority, ..] = authorities();
+        for length in 0..authority.len() {
+            assert!(!is_authority(&authority[..length]), "{length} bytes");
+        }
+    }
 
     #[test]
     fn a_certificate_is_read_whole_or_not_at_all() {

@@ -83,7 +83,7 @@ pub struct Issuer {
 /// # Errors
 /// A sentence that says what is missing.
 pub fn issuer(settings: &Provided) -> Result<Issuer> {
-    let setting = |name: &str| settings.get(name).cloned().and_then(platform::value);
+    let setting = |name: &str| platform::value(name, settings.get(name)?.clone());
     let restrictions = match setting(POLICIES) {
         Some(policies) => {
             let options: Value = encoding::json(policies.as_bytes())

@@ -20,7 +20,7 @@ pub fn expanded(variables: Provided) -> Result<Provided, SettingError> {
     match variables
         .get(settings::VARIABLE)
         .cloned()
-        .and_then(platform::value)
+        .and_then(|text| platform::value(settings::VARIABLE, text))
     {
         None => Ok(variables),
         Some(text) => {
@@ -35,7 +35,8 @@ pub fn expanded(variables: Provided) -> Result<Provided, SettingError> {
 
 impl Platform for Settings {
     async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
-        Ok(self.0.get(name).cloned().and_then(platform::value))
+        let text = self.0.get(name).cloned();
+        Ok(text.and_then(|text| platform::value(name, text)))
     }
 
     fn now(&self) -> u64 {

@@ -43,7 +43,9 @@ pub fn read(text: &str) -> Result<Variables, SettingError> {
             Value::String(text) => text,
             value => value.to_string(),
         };
-        variables.extend(platform::value(text).map(|text| (name, text)));
+        if let Some(text) = platform::value(&name, text) {
+            variables.push((name, text));
+        }
     }
     Ok(variables)
 }

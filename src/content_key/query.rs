@@ -2,16 +2,18 @@
 
 use crate::id::{Id, Kid};
 
-/// The names by which a request asks for a key: an asset id or a KID, and the KID that stands in an asset
-/// id beside other text.
+/// The names by which a request asks for a key: an asset id or a KID, and what stands in an asset id beside or behind
+/// other text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyQuery {
     id: Id,
-    embedded: Option<Id>,
+    /// Other readings of the id, in the order in which they are tried.
+    others: Vec<Id>,
 }
 
 impl KeyQuery {
-    /// A query by an asset id. The KID in it is tried when no key has the whole id.
+    /// A query by an asset id. When no key has the whole id, its other readings are tried: the id behind its length,
+    /// the id without percent-encoding, and the KID in each of them.
     ///
     /// ```
     /// use keylet::content_key::KeyQuery;
@@ -22,20 +24,27 @@ impl KeyQuery {
     /// assert_eq!(query.names().count(), 2);
     /// ```
     pub fn from_id(id: Id) -> Self {
-        let [digits, _] = match id.embedded_kid() {
-            Some(kid) => Id::from_kid(kid).map(Some),
-            None => [None, None],
-        };
-        Self {
-            id,
-            embedded: digits,
+        let mut others = Vec::new();
+        let behind_length = id.behind_length();
+        let spelled = [Some(&id), behind_length.as_ref()].into_iter().flatten();
+        let decoded: Vec<Id> = spelled.filter_map(Id::percent_decoded).collect();
+        for reading in std::iter::once(&id).chain(&behind_length).chain(&decoded) {
+            let kid = reading.embedded_kid().map(Id::from_kid);
+            let digits = kid.map(|[digits, _]| digits);
+            for other in std::iter::once(reading).chain(&digits) {
+                if *other != id && !others.contains(other) {
+                    others.push(other.clone());
+                }
+            }
         }
+        Self { id, others }
     }
 
     /// A query by a KID.
     pub fn from_kid(kid: Kid) -> Self {
         let [id, _] = Id::from_kid(kid);
-        Self { id, embedded: None }
+        let others = Vec::new();
+        Self { id, others }
     }
 
     /// The id as the request has it, normalised.
@@ -45,6 +54,6 @@ impl KeyQuery {
 
     /// The ids to look for, the first one first.
     pub fn names(&self) -> impl Iterator<Item = &Id> {
-        std::iter::once(&self.id).chain(&self.embedded)
+        std::iter::once(&self.id).chain(&self.others)
     }
 }

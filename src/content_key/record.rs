@@ -11,6 +11,7 @@ use crate::configuration::{SettingError, SettingErrorKind};
 use crate::drm_system::DrmSystem;
 use crate::encoding;
 use crate::entitlement::{Terms, Track};
+use crate::fairplay::spc::ASSET_ID_SIZES;
 use crate::id::{Id, Kid};
 use crate::secret::Key128;
 
@@ -191,8 +192,8 @@ impl KeyRecordConfig {
             let kid = Kid::from_text(kid).ok_or_else(|| wrong("kid", "it is not a GUID"))?;
             record = record.with_kid(kid);
         }
-        for alias in &self.aliases {
-            let alias = Id::from_text(alias);
+        for text in &self.aliases {
+            let alias = Id::from_text(text);
             let alias =
                 alias.ok_or_else(|| wrong("aliases", "one of them is empty or not hexadecimal"))?;
             record = record.with_alias(alias);
@@ -204,6 +205,10 @@ impl KeyRecordConfig {
         record.track = self.track;
         record.stream = offline_id("stream", self.stream.as_deref())?;
         record.title = offline_id("title", self.title.as_deref())?;
+        if record.title.is_some() && record.stream.is_none() {
+            let reason = "it needs `stream`: an offline key names both or neither";
+            return Err(wrong("title", reason));
+        }
         record.terms = match self.terms {
             None => Terms::default(),
             Some(Value::Object(members)) => Terms::from_json(&members, &[])
@@ -221,6 +226,33 @@ impl KeyRecordConfig {
         }
         Ok(record)
     }
+}
+
+/// What is wrong with the ids of a record for FairPlay: one that no SPC has, by the size that it has as it is written,
+/// as text or behind `hex:`. The record is read all the same, for its other names.
+pub(super) fn unreachable_id(record: &Value) -> Option<SettingError> {
+    let aliases = record.get("aliases").and_then(Value::as_array);
+    let aliases = aliases
+        .into_iter()
+        .flatten()
+        .map(|alias| ("aliases", alias));
+    let mut ids = record
+        .get("id")
+        .map(|id| ("id", id))
+        .into_iter()
+        .chain(aliases);
+    ids.find_map(|(member, id)| {
+        let text = id.as_str()?;
+        let bytes = text.strip_prefix("hex:").and_then(encoding::hex);
+        let size = bytes.map_or(text.len(), |bytes| bytes.len());
+        let (least, most) = (ASSET_ID_SIZES.start(), ASSET_ID_SIZES.end());
+        let reason = format!(
+            "FairPlay has asset ids of {least} to {most} bytes, and this one has {size}; write it as players send it, \
+             with `skd://` in front if they send that"
+        );
+        let fits = ASSET_ID_SIZES.contains(&size);
+        (!fits).then(|| malformed(reason).in_member(member))
+    })
 }
 
 /// Stream and title ids of the offline key TLLV: a GUID, or `hex:` and up to 16 bytes, or text of
@@ -312,7 +344,7 @@ mod tests {
     #[test]
     fn every_wrong_record_is_named_by_its_place_and_never_by_its_content() {
         let json = format!(
-            r#"[{{"id":"a",{KEY}}},{{"id":"skd://A-secret","key":"deadbeef","iv":"00"}},{{"id":"skd://a",{KEY}}},
+            r#"[{{"id":"ab",{KEY}}},{{"id":"skd://A-secret","key":"deadbeef","iv":"00"}},{{"id":"skd://ab",{KEY}}},
                {{"id":"b","kid":"nope",{KEY}}},{{"id":"c","stream":"longer than sixteen bytes",{KEY}}}]"#
         );
         let problems = problems(&json);
@@ -325,6 +357,41 @@ mod tests {
             assert!(problems.contains(member), "{problems}");
         }
         assert!(!problems.contains("deadbeef") && !problems.contains("secret"));
+    }
+
+    #[test]
+    fn ids_that_no_spc_has_and_halves_of_an_offline_key_are_refused() {
+        let long = "x".repeat(201);
+        for (members, member) in [
+            (
+                r#""id":"a""#.to_owned(),
+                "record 1: `id`: FairPlay has asset ids of 2 to 200",
+            ),
+            (r#""id":"hex:aa""#.to_owned(), "record 1: `id`"),
+            (format!(r#""id":"{long}""#), "record 1: `id`"),
+            (
+                r#""id":"movie","aliases":["m2","é","a"]"#.to_owned(),
+                "record 1: `aliases`",
+            ),
+            (
+                r#""id":"movie","title":"t""#.to_owned(),
+                "record 1: `title`: it needs `stream`",
+            ),
+        ] {
+            let found = problems(&format!("[{{{members},{KEY}}}]"));
+            assert!(found.contains(member), "{members}: {found}");
+        }
+        for members in [
+            r#""id":"skd://a""#,
+            r#""id":"ab""#,
+            r#""id":"movie","stream":"s""#,
+            r#""id":"a","systems":["widevine"]"#,
+        ] {
+            assert!(
+                read_all(&format!("[{{{members},{KEY}}}]")).is_ok(),
+                "{members}"
+            );
+        }
     }
 
     #[test]

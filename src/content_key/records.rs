@@ -10,9 +10,10 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use super::query::KeyQuery;
-use super::record::{ContentKey, ContentKeys, SameName, VARIABLE};
+use super::record::{self, ContentKey, ContentKeys, SameName, VARIABLE};
 use super::scan;
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
+use crate::drm_system::DrmSystem;
 use crate::encoding;
 use crate::id::Id;
 use crate::platform::Platform;
@@ -122,8 +123,11 @@ pub fn read_all(json: &str) -> Result<ContentKeys, Vec<SettingError>> {
     // Where each record stands in the list.
     let mut indices = Vec::with_capacity(list.len());
     for (index, record) in list.into_iter().enumerate() {
+        let unreachable = record::unreachable_id(&record);
         match ContentKey::from_json(record) {
             Ok(record) => {
+                let unreachable = unreachable.filter(|_| record.is_for(DrmSystem::FairPlay));
+                problems.extend(unreachable.map(|error| error.at(index)));
                 records.push(record);
                 indices.push(index);
             }

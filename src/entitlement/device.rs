@@ -171,7 +171,7 @@ impl MinOs {
         };
         let version = |value: &Value| value.as_str().and_then(OsVersion::parse).ok_or(INVALID);
         match value {
-            Value::Object(classes) => classes
+            Value::Object(classes) if !classes.is_empty() => classes
                 .iter()
                 .map(|(name, value)| {
                     let class = DeviceClass::named(name).ok_or(INVALID)?;

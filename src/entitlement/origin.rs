@@ -1,6 +1,6 @@
 //! From where a licence may be requested.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -75,13 +75,57 @@ impl Country {
     }
 }
 
-/// The last address of a header that a proxy sets: the one that the proxy itself has seen. It may
-/// have a port.
+/// The last address of a header that a proxy sets: the one that the proxy itself has seen. The header is a list of
+/// addresses, as `X-Forwarded-For` is, or of elements of `Forwarded` (RFC 7239 section 4), of which `for` counts. An
+/// address may be in quotes or brackets and may have a port.
 pub fn last_address(header: &str) -> Option<IpAddr> {
-    let last = header.rsplit(',').next()?.trim();
-    last.parse()
+    let last = last_element(header).trim();
+    if !last.contains('=') {
+        return node(last);
+    }
+    let mut inside = false;
+    let pairs = last.split(|c| {
+        inside ^= c == '"';
+        c == ';' && !inside
+    });
+    let mut nodes = pairs.filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then_some(value)
+    });
+    let first = nodes.next()?;
+    nodes.next().is_none().then(|| node(first.trim()))?
+}
+
+/// What stands behind the last comma that is in no quotes. The text is read from its end: what a client sent comes
+/// before what the proxy added, and a quote that it left open changes nothing here.
+fn last_element(header: &str) -> &str {
+    let mut inside = false;
+    for (position, c) in header.char_indices().rev() {
+        let before = header.get(..position).unwrap_or_default();
+        let escapes = before.len() - before.trim_end_matches('\\').len();
+        match c {
+            '"' if escapes.is_multiple_of(2) => inside = !inside,
+            ',' if !inside => return header.get(position + 1..).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    header
+}
+
+/// An address with a port or without (RFC 7239 section 6). Names that hide an address are none.
+fn node(text: &str) -> Option<IpAddr> {
+    let quoted = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
+    let text = quoted.unwrap_or(text).trim();
+    if let Some((address, port)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        let is_whole = port.is_empty() || port.starts_with(':');
+        return address.parse().ok().filter(|_| is_whole).map(IpAddr::V6);
+    }
+    let (address, _port) = text.split_once(':').unwrap_or((text, ""));
+    text.parse()
         .ok()
-        .or_else(|| Some(last.parse::<SocketAddr>().ok()?.ip()))
+        .or_else(|| address.parse().ok().map(IpAddr::V4))
 }
 
 #[cfg(test)]
@@ -96,6 +140,30 @@ mod tests {
             ("192.0.2.1:4711", Some("192.0.2.1")),
             ("[2001:db8::1]:4711", Some("2001:db8::1")),
             ("2001:db8::1", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("\"[2001:db8::1]:4711\"", Some("2001:db8::1")),
+            ("203.0.113.9, \"192.0.2.1:80\"", Some("192.0.2.1")),
+            ("for=192.0.2.1;proto=https", Some("192.0.2.1")),
+            ("For=\"[2001:db8::1]:4711\"", Some("2001:db8::1")),
+            (
+                "for=203.0.113.9, by=203.0.113.1; for=192.0.2.1:_hidden ;host=a",
+                Some("192.0.2.1"),
+            ),
+            // What a client writes in front is no part of what the proxy adds.
+            ("for=203.0.113.9;x=\", for=192.0.2.1", Some("192.0.2.1")),
+            ("\", 192.0.2.1", Some("192.0.2.1")),
+            (
+                "for=192.0.2.1;host=\"a,for=203.0.113.9\"",
+                Some("192.0.2.1"),
+            ),
+            (
+                "for=192.0.2.1;host=\"a\\\",for=203.0.113.9;x=\\\"\"",
+                Some("192.0.2.1"),
+            ),
+            ("for=192.0.2.1;for=203.0.113.9", None),
+            ("for=203.0.113.9, for=_hidden", None),
+            ("for=203.0.113.9, proto=https", None),
+            ("192.0.2.1, [2001:db8::1]x", None),
             ("192.0.2.1, unknown", None),
             ("", None),
         ] {

@@ -265,8 +265,9 @@ impl Terms {
         Ok(terms)
     }
 
-    /// Reads an object of `false` or terms by track. They override the terms of every track. A track has
-    /// no `tracks` of its own, and no terms that are counted.
+    /// Reads an object of `false` or terms by track. They override the terms of every track, member by member. A track
+    /// that is not to be stored has the durations of storing from nobody. A track has no `tracks` of its own, and no terms
+    /// that are counted.
     fn read_tracks(&self, value: &Value) -> Result<Vec<(Track, Option<Self>)>, Error> {
         const INVALID: Error = Error::Terms {
             term: "tracks",
@@ -279,6 +280,10 @@ impl Terms {
                 Value::Bool(false) => None,
                 Value::Object(members) => {
                     let mut own = self.clone();
+                    if members.get("persist") == Some(&Value::Bool(false)) {
+                        own.storage_seconds = None;
+                        own.playback_seconds = None;
+                    }
                     for (name, value) in members {
                         if ["tracks", "max_uses", "max_streams", "streams_full"]
                             .contains(&name.as_str())

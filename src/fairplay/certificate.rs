@@ -8,6 +8,8 @@ use sha2::Sha256;
 use crate::encoding::{self, PemOrDer};
 use crate::x509;
 
+pub use crate::x509::is_authority;
+
 /// Why bytes are not an application certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -99,7 +101,8 @@ pub struct ApplicationCertificate {
 }
 
 impl ApplicationCertificate {
-    /// Reads PEM, or base64 of DER or of `fps_certificate.bin`.
+    /// Reads PEM, or base64 of DER or of `fps_certificate.bin`. Certificates of authorities beside it are left out:
+    /// players need only the application's.
     ///
     /// # Errors
     /// [`Error`] says what it is instead.
@@ -112,7 +115,7 @@ impl ApplicationCertificate {
                 .flat_map(|pem| pem.der.to_vec())
                 .collect(),
         };
-        Self::from_der(der)
+        Self::from_der(without_authorities(der))
     }
 
     /// Reads DER: one certificate, or two back to back, the 1024-bit one first.
@@ -142,5 +145,62 @@ impl ApplicationCertificate {
                 32 => *Sha256::digest(&self.der) == *hash,
                 _ => false,
             }
+    }
+}
+
+/// Certificates back to back without those of authorities, and each of them once. Where there are only authorities,
+/// one of them may be the application certificate, in tests.
+fn without_authorities(der: Vec<u8>) -> Vec<u8> {
+    let mut own: Vec<&[u8]> = Vec::new();
+    let mut rest = der.as_slice();
+    while let Some((one, after)) = encoding::first_der(rest) {
+        if !is_authority(one) && !own.contains(&one) {
+            own.push(one);
+        }
+        rest = after;
+    }
+    match own.is_empty() || !rest.is_empty() {
+        true => der,
+        false => own.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::BASE64;
+    use crate::x509::tests::authorities;
+    use base64::Engine;
+
+    #[test]
+    fn the_certificates_of_authorities_are_left_out_of_a_chain() {
+        let own: &[u8] = include_bytes!("../../fixtures/credentials/sdk4.cer");
+        let bundle: &[u8] = include_bytes!("../../fixtures/credentials/fps_certificate.bin");
+        let [root, intermediate, other, _] = authorities();
+        let pem = |der: &[u8]| {
+            let base64 = BASE64.encode(der);
+            format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+        };
+        for (chain, expected) in [
+            (vec![own], own),
+            (vec![own, &root], own),
+            (vec![own, &intermediate, &root], own),
+            (vec![&root, own, &intermediate], own),
+            (vec![own, own], own),
+            (vec![bundle, &root], bundle),
+        ] {
+            let text: String = chain.iter().map(|der| pem(der)).collect();
+            let der = chain.concat();
+            let spaced = [&der[..], b"\r\n\0"].concat();
+            for text in [text, BASE64.encode(der), BASE64.encode(spaced)] {
+                let read = ApplicationCertificate::from_text(&text).ok();
+                assert_eq!(read.map(|one| one.der).as_deref(), Some(expected), "{text}");
+            }
+        }
+        // A certificate that is no authority's is none that may be left out.
+        let text = BASE64.encode([own, &other].concat());
+        assert!(ApplicationCertificate::from_text(&text).is_err());
+        // What a server hands out is read as it is.
+        assert!(ApplicationCertificate::from_der([own, &root].concat()).is_err());
     }
 }

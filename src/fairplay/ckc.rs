@@ -14,6 +14,10 @@ use crate::secret::{Key128, Secret};
 /// Container version of a CKC with the generic session key.
 pub const VERSION: u32 = 1;
 
+/// The value of the TLLV "session key version used" for the generic session key: `[4] version 1 | [4] 0 | [8] key`.
+pub const GENERIC_SESSION_KEY: [u8; 16] =
+    0x0000_0001_0000_0000_182b_0bb9_f373_83d1_u128.to_be_bytes();
+
 /// The value of the content key TLLV: CK-IV ‖ AES-ECB(SK, CK).
 pub fn content_key(key: &Key128, iv: &[u8; 16], sk: &Key128) -> [u8; 32] {
     let mut value = [0; 32];

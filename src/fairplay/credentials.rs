@@ -14,7 +14,7 @@ use crate::encoding;
 use crate::fairplay::certificate::{self, ApplicationCertificate};
 use crate::fairplay::error::{self, Error};
 use crate::fairplay::private_key::{EncodedKeys, StoredKey, Unreadable};
-use crate::platform::{Platform, once};
+use crate::platform::{self, Platform, once};
 use crate::rsa_key::PrivateKey;
 use crate::secret::Key128;
 
@@ -135,8 +135,8 @@ impl Credentials {
     ///
     /// # Errors
     /// [`Error::UnknownCertificate`] names the hash and those that are known; both are public.
-    /// [`Error::SpcKey`] when the private key is not sound. What is wrong with the credential, or, when none has the
-    /// hash, with any. `fairplay_off` when there is none.
+    /// What is wrong with the credential, a private key that is not sound included, or, when none has the hash, with any.
+    /// `fairplay_off` when there is none.
     pub async fn find(
         &self,
         hash: &[u8],
@@ -171,7 +171,8 @@ impl Credentials {
         };
         let credential = entry.credential(platform).await?;
         let key = credential.private_keys.get(index);
-        let key = key.and_then(|key| key.get().ok()).ok_or(Error::SpcKey)?;
+        let key = key.and_then(|key| key.get().ok());
+        let key = key.ok_or_else(|| SettingsError::from(entry.unsound()))?;
         Ok((credential, key))
     }
 
@@ -248,9 +249,7 @@ impl Credentials {
         let mut problems = Vec::new();
         for entry in entries(single, list) {
             if !entry.credential(platform).await?.is_sound(rng) {
-                let kind = SettingErrorKind::Malformed;
-                let reason = "it is not a sound RSA key";
-                problems.push(entry.problem(PRIVATE_KEY, kind, reason));
+                problems.push(entry.unsound());
             }
         }
         if problems.is_empty() {
@@ -387,16 +386,22 @@ impl Entry {
     }
 
     fn from_list(index: usize, config: CredentialConfig) -> Self {
+        let value = |name: &str, text: Zeroizing<String>| platform::value(name, text.to_string());
+        let password = config.private_key_password;
         let secrets = Secrets {
-            private_keys: config.private_key,
-            private_key_2048: config.private_key_2048,
-            password: config.private_key_password,
-            ask: config.ask,
+            private_keys: value(PRIVATE_KEY, config.private_key).unwrap_or_default(),
+            private_key_2048: config
+                .private_key_2048
+                .and_then(|key| value(PRIVATE_KEY, key)),
+            password: password.and_then(|password| value(PRIVATE_KEY_PASSWORD, password)),
+            ask: config.ask.and_then(|ask| value(ASK, ask)),
         };
         Self {
             source: Source::List(index),
             name: config.name,
-            certificate_text: config.certificate,
+            certificate_text: value(CERTIFICATE, config.certificate.into())
+                .map(|text| text.to_string())
+                .unwrap_or_default(),
             certificate: OnceCell::new(),
             secrets: OnceCell::from(secrets),
             credential: OnceCell::new(),
@@ -452,6 +457,11 @@ impl Entry {
             false => PRIVATE_KEY,
         };
         self.problem(variable, error.kind, error.reason)
+    }
+
+    fn unsound(&self) -> SettingError {
+        let reason = "it is not a sound RSA key";
+        self.problem(PRIVATE_KEY, SettingErrorKind::Malformed, reason)
     }
 
     async fn decode(&self, platform: &impl Platform) -> Result<Credential, SettingsError> {

@@ -89,7 +89,8 @@ pub fn enforce(
 /// 7. Build the TLLVs: wrapped key, R1, returned tags, then the terms.
 /// 8. Derive the CKC key, encrypt with a fresh IV, write the container.
 ///
-/// The TLLVs of the "video" session key are ignored: the generic one is used, with version 1.
+/// The TLLVs of the "video" session key are ignored: the generic one is used, with version 1, and each CKC says so, as
+/// those of Apple's server SDK 26 do.
 ///
 /// # Errors
 /// [`Error`] when the key has no IV, or the device cannot keep a duration.
@@ -113,6 +114,10 @@ pub fn respond(
         spc.returned()
             .map(|tllv| (tllv.tag, Cow::Borrowed(tllv.value))),
     );
+    tllvs.push((
+        Tag::SESSION_KEY_VERSION_USED,
+        Cow::Borrowed(&ckc::GENERIC_SESSION_KEY),
+    ));
     if let Some(duration) = &duration {
         let (tag, value) = duration.tllv();
         tllvs.push((tag, Cow::Owned(value)));

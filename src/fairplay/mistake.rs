@@ -21,11 +21,37 @@ pub enum Mistake {
     Ckc,
     /// The `skd` URI of the playlist, or the initialisation data with it.
     Uri,
+    /// What a program writes for an object in place of its bytes: `[object ArrayBuffer]`, `undefined`, `1056 bytes`.
+    Description,
+    /// Bytes that were decoded as text: what was no character is lost.
+    LossyText,
+    /// Bytes in gzip, zlib or Zstandard.
+    Compressed,
+    /// A multipart form in which no part is an SPC.
+    Multipart,
 }
+
+/// An SPC of version 1 has 180 bytes before its payload, most of which are as good as random: so many of them are not
+/// all below 128.
+const SHORTEST_OF_TEXT: usize = 64;
 
 impl Mistake {
     /// What bytes are that are no SPC; `None` when they are like nothing that is known.
     pub fn recognise(bytes: &[u8]) -> Option<Self> {
+        let start = bytes.trim_ascii_start();
+        if let Some(mistake) = Self::at_sight(bytes) {
+            Some(mistake)
+        } else if start.starts_with(b"{") || start.starts_with(b"[") {
+            Some(Self::Json)
+        } else {
+            let text = std::str::from_utf8(bytes).ok()?;
+            let inner = encoding::base64(text)?;
+            inner.starts_with(&[0, 0, 0]).then_some(Self::Base64)
+        }
+    }
+
+    /// What bytes are that hold no SPC, however they are read.
+    pub fn at_sight(bytes: &[u8]) -> Option<Self> {
         let start = bytes.trim_ascii_start();
         if bytes.starts_with(&[0x30, 0x82]) || start.starts_with(b"-----BEGIN") {
             Some(Self::Certificate)
@@ -33,14 +59,16 @@ impl Mistake {
             Some(Self::Ckc)
         } else if start.starts_with(b"spc=") {
             Some(Self::Form)
-        } else if start.starts_with(b"{") || start.starts_with(b"[") {
-            Some(Self::Json)
+        } else if is_description(start.trim_ascii_end()) {
+            Some(Self::Description)
         } else if has_uri(bytes) {
             Some(Self::Uri)
+        } else if is_compressed(bytes) {
+            Some(Self::Compressed)
+        } else if is_lossy_text(bytes) {
+            Some(Self::LossyText)
         } else {
-            let text = std::str::from_utf8(bytes).ok()?;
-            let inner = encoding::base64(text)?;
-            inner.starts_with(&[0, 0, 0]).then_some(Self::Base64)
+            None
         }
     }
 
@@ -53,6 +81,10 @@ impl Mistake {
             Self::Base64 => Code::SPC_IS_BASE64,
             Self::Ckc => Code::SPC_IS_CKC,
             Self::Uri => Code::SPC_IS_URI,
+            Self::Description => Code::SPC_IS_DESCRIPTION,
+            Self::LossyText => Code::SPC_IS_LOSSY_TEXT,
+            Self::Compressed => Code::SPC_IS_COMPRESSED,
+            Self::Multipart => Code::SPC_IS_MULTIPART,
         }
     }
 
@@ -80,8 +112,72 @@ impl Mistake {
                 "these bytes are the `skd` URI or the initialisation data; give it to the player's key system, and \
                  send what that answers (the `message` event, or `makeStreamingContentKeyRequestData`)"
             }
+            Self::Description => {
+                "the player made text of an object, such as `[object ArrayBuffer]`, `{}`, `undefined` or `1056 bytes`; \
+                 send the object's bytes as the whole body (in browsers `new Uint8Array(event.message)`), or their \
+                 base64"
+            }
+            Self::LossyText => {
+                "the SPC was decoded as text, and the bytes that are no characters are lost; keep it as bytes \
+                 (`ArrayBuffer`, `Data`) from the key system to the request, or send their base64"
+            }
+            Self::Compressed => {
+                "the SPC is compressed, and this server decompresses nothing; send it as it is, without \
+                 `content-encoding`"
+            }
+            Self::Multipart => {
+                "no part of the multipart form is an SPC; name the part `spc`, or send the SPC's bytes as the whole \
+                 body"
+            }
         }
     }
+}
+
+/// What JavaScript, Swift and Objective-C write for an object whose bytes were meant.
+fn is_description(text: &[u8]) -> bool {
+    const VALUES: [&[u8]; 7] = [
+        b"undefined",
+        b"null",
+        b"NaN",
+        b"nil",
+        b"{}",
+        b"true",
+        b"false",
+    ];
+    let optional = text.strip_prefix(b"Optional(");
+    let text = optional
+        .and_then(|text| text.strip_suffix(b")"))
+        .unwrap_or(text);
+    let quoted = text
+        .strip_prefix(b"\"")
+        .and_then(|text| text.strip_suffix(b"\""));
+    let text = quoted.unwrap_or(text);
+    let count = text.strip_suffix(b" bytes");
+    VALUES.contains(&text)
+        || text.starts_with(b"[object ") && text.ends_with(b"]")
+        || text.starts_with(b"{length = ") && text.ends_with(b"}")
+        || count.is_some_and(|count| !count.is_empty() && count.iter().all(u8::is_ascii_digit))
+}
+
+/// gzip (RFC 1952), zlib (RFC 1950), which `content-encoding` calls `deflate`, and Zstandard (RFC 8878).
+fn is_compressed(bytes: &[u8]) -> bool {
+    let is_zlib = |first: u8, second: u8| {
+        first == 0x78 && (u16::from(first) * 256 + u16::from(second)).is_multiple_of(31)
+    };
+    match bytes {
+        [0x1f, 0x8b, 8, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => true,
+        [first, second, ..] => is_zlib(*first, *second) && std::str::from_utf8(bytes).is_err(),
+        _ => false,
+    }
+}
+
+/// Text in which U+FFFD stands for what was no character, or bytes of an SPC of which each is below 128: where `?` or
+/// nothing stands for the others.
+fn is_lossy_text(bytes: &[u8]) -> bool {
+    if bytes.is_ascii() {
+        return bytes.len() >= SHORTEST_OF_TEXT && matches!(bytes, [0, 0, 0, 1..=3, ..]);
+    }
+    std::str::from_utf8(bytes).is_ok_and(|text| text.contains('\u{fffd}'))
 }
 
 /// `[4] version 1 | [4] 0 | [16] IV | [4] payload length N | [N] payload`, and nothing after it.
@@ -120,7 +216,24 @@ mod tests {
             .flat_map(u16::to_le_bytes)
             .collect();
         let legacy = [&14_u32.to_le_bytes()[..], &utf16].concat();
-        let cases: [(&[u8], Option<Mistake>); 13] = [
+        let lost = String::from_utf8_lossy(&[0, 0, 0, 1, 0xfe, 0xbc]).into_owned();
+        let halves = [&[0, 0, 0, 2][..], &[b'?'; 80]].concat();
+        let cases: [(&[u8], Option<Mistake>); 25] = [
+            (b"[object ArrayBuffer]", Some(Mistake::Description)),
+            (b"\"[object Object]\"\n", Some(Mistake::Description)),
+            (b"undefined", Some(Mistake::Description)),
+            (b"Optional(1056 bytes)", Some(Mistake::Description)),
+            (
+                b"{length = 1056, bytes = 0x00000001 00000000 ... }",
+                Some(Mistake::Description),
+            ),
+            (b"1056 bits", None),
+            (&[0x1f, 0x8b, 8, 0, 0xff], Some(Mistake::Compressed)),
+            (&[0x78, 0x9c, 0xff, 0xfe], Some(Mistake::Compressed)),
+            (lost.as_bytes(), Some(Mistake::LossyText)),
+            (&halves, Some(Mistake::LossyText)),
+            (&[0, 0, 0, 1, 0xfe, 0xbc], None),
+            (b"x^", None),
             (&[0x30, 0x82, 0x04, 0xd3], Some(Mistake::Certificate)),
             (b"-----BEGIN CERTIFICATE-----", Some(Mistake::Certificate)),
             (&ckc, Some(Mistake::Ckc)),

@@ -27,6 +27,7 @@ pub mod session_key;
 pub mod spc;
 pub mod tag;
 pub mod tllv;
+pub mod wrapping;
 
 pub use error::{Error, FPS_STATUS};
 pub use module::FairPlay;

@@ -106,7 +106,14 @@ impl StoredKey {
                 SettingErrorKind::Missing,
                 "it is encrypted, and `fairplay_private_key_password` is not set",
             ))?;
-            let decrypted = encrypted.decrypt(password).map_err(|_| Unreadable {
+            // A space at an end of a password is its own, or was left there by who stored it.
+            let decrypted = encrypted
+                .decrypt(password)
+                .or_else(|error| match password.trim() {
+                    trimmed if trimmed.len() < password.len() => encrypted.decrypt(trimmed),
+                    _ => Err(error),
+                });
+            let decrypted = decrypted.map_err(|_| Unreadable {
                 kind: SettingErrorKind::Mismatch,
                 is_password: true,
                 reason: "the password does not decrypt it",
@@ -128,6 +135,13 @@ impl StoredKey {
                 "it is not an RSA private key in PKCS#1 or PKCS#8",
             )
         })?;
+        if bits(key.prime1.as_bytes()) != bits(key.prime2.as_bytes()) {
+            return Err(Unreadable::key(
+                SettingErrorKind::Unsupported,
+                "its two primes differ in length, and such a key is not read here; make a key with `openssl genrsa`, \
+                 and a certificate for it",
+            ));
+        }
         Ok(Self {
             modulus: key.modulus.as_bytes().to_vec(),
             rounds: 0,
@@ -149,8 +163,18 @@ impl StoredKey {
     }
 }
 
-/// Whether this is a PKCS#12 `PFX`: a SEQUENCE that begins with INTEGER 3 (RFC 7292 section 4).
+/// How many bits a number has, big-endian and without leading zeros.
+fn bits(number: &[u8]) -> usize {
+    let top = number.first().map_or(0, |byte| byte.leading_zeros());
+    number.len() * 8 - usize::try_from(top).unwrap_or(0)
+}
+
+/// Whether this is a PKCS#12 `PFX`: a SEQUENCE that begins with INTEGER 3 (RFC 7292 section 4). It may be BER of
+/// indefinite length, as NSS writes it.
 pub fn is_pfx(der: &[u8]) -> bool {
+    if der.starts_with(&[0x30, 0x80, 2, 1, 3]) {
+        return true;
+    }
     let version = || -> der::Result<u8> {
         let mut reader = SliceReader::new(der)?;
         der::Header::decode(&mut reader)?;

@@ -1,5 +1,7 @@
 //! The Server Playback Context: container, contents, verification (specification sections 2 to 6).
 
+use std::ops::RangeInclusive;
+
 use rand_core::CryptoRng;
 
 use crate::fairplay::cipher;
@@ -18,6 +20,9 @@ use crate::secret::Key128;
 
 /// The one protocol version whose meaning is public.
 pub const PROTOCOL_VERSION: u32 = 1;
+
+/// How many bytes an asset id has.
+pub const ASSET_ID_SIZES: RangeInclusive<usize> = 2..=200;
 
 /// Transport UUID of a version 3 container.
 pub const TRANSPORT_V3: [u8; 16] = 0x6644_ff2b_a87c_99b6_ff96_5527_0cd0_68a6_u128.to_be_bytes();
@@ -87,8 +92,18 @@ impl<'a> SpcContainer<'a> {
     /// [`Error::NotAnSpc`] for what is known not to be one; else [`Error::Truncated`],
     /// [`Error::ContainerVersion`], [`Error::Transport`] or [`Error::PayloadLength`].
     pub fn parse(message: &'a [u8]) -> Result<Self, Error> {
-        Self::read(message)
-            .map_err(|error| Mistake::recognise(message).map_or(error, Error::NotAnSpc))
+        let container = Self::read(message)
+            .map_err(|error| Mistake::recognise(message).map_or(error, Error::NotAnSpc))?;
+        match message.is_ascii() {
+            true => Err(Error::NotAnSpc(Mistake::LossyText)),
+            false => Ok(container),
+        }
+    }
+
+    /// Whether a message is a container as far as lengths say, and has bytes that no text in ASCII has. Nothing is
+    /// copied.
+    pub fn fits(message: &'a [u8]) -> bool {
+        !message.is_ascii() && Self::read(message).is_ok()
     }
 
     fn read(message: &'a [u8]) -> Result<Self, Error> {
@@ -257,7 +272,7 @@ impl<'c> OpenedSpc<'c> {
         }
 
         let asset_id = tllvs.require(Tag::ASSET_ID)?;
-        if !(2..=200).contains(&asset_id.value.len()) {
+        if !ASSET_ID_SIZES.contains(&asset_id.value.len()) {
             return Err(asset_id.wrong_size(PARSER));
         }
         let asset_id = asset_id.value.to_vec();

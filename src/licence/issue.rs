@@ -523,8 +523,8 @@ mod tests {
     fn server(terms: &Value) -> LicenceServer<TestHost> {
         let key = "00112233445566778899aabbccddeeff";
         let keys = json!([
-            {"id": "a", "key": key, "terms": {"hdcp": "type0"}},
-            {"id": "b", "key": key},
+            {"id": "a", "key": key, "systems": ["widevine"], "terms": {"hdcp": "type0"}},
+            {"id": "b", "key": key, "systems": ["widevine"]},
             {"id": "c", "key": key, "systems": ["clearkey"]},
         ]);
         let policies = json!([{"name": "open", "restriction": "open", "terms": terms}]);

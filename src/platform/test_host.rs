@@ -44,7 +44,8 @@ impl Platform for TestHost {
             let variable = name.to_owned();
             return Err(Error::Variables { variable });
         }
-        Ok(self.variables.get(name).cloned().and_then(value))
+        let text = self.variables.get(name).cloned();
+        Ok(text.and_then(|text| value(name, text)))
     }
 
     fn now(&self) -> u64 {

@@ -4,9 +4,10 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
 use super::response::{Reply, allow, reply};
-use crate::drm::Details;
+use crate::drm::{self, Details};
 use crate::encoding;
 use crate::error::Code;
+use crate::fairplay::{self, mistake::Mistake};
 use crate::licence;
 
 /// The header that repeats a refusal's code, for players that drop bodies.
@@ -111,6 +112,12 @@ impl From<licence::Error> for Problem {
             extensions: error.details().to_vec(),
             ..error.code().into()
         }
+    }
+}
+
+impl From<Mistake> for Problem {
+    fn from(mistake: Mistake) -> Self {
+        licence::Error::from(drm::Error::from(fairplay::Error::NotAnSpc(mistake))).into()
     }
 }
 

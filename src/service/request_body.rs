@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::problem::Problem;
 use crate::encoding;
 use crate::error::Code;
+use crate::fairplay::mistake::Mistake;
 
 /// A request body, by what it is: content types lie.
 pub enum Body {
@@ -26,7 +27,7 @@ impl Body {
     /// with the byte 0, which no text does.
     ///
     /// # Errors
-    /// `body_empty`; `body_malformed` for text that begins like JSON but is not JSON.
+    /// `body_empty`; for text that begins like JSON but is not JSON `body_malformed`, or the mistake that it is.
     pub fn take(request: &mut Request<Vec<u8>>) -> Result<Self, Problem> {
         let body = std::mem::take(request.body_mut());
         Self::read(request.headers(), body)
@@ -36,6 +37,7 @@ impl Body {
         if body.is_empty() {
             return Err(Code::BODY_EMPTY.into());
         }
+        let body = encoding::utf16(&body).map_or(body, String::into_bytes);
         let text = match std::str::from_utf8(&body) {
             Ok(text) if body.first() != Some(&0) => {
                 // Spaces at the end of a form may be what became of pluses.
@@ -52,9 +54,15 @@ impl Body {
             ));
         }
         if text.starts_with(['{', '[', '"']) {
-            return encoding::json(text.as_bytes())
-                .map(Self::Json)
-                .map_err(|e| Problem::new(Code::BODY_MALFORMED, e));
+            return match (
+                encoding::json(text.as_bytes()),
+                Mistake::at_sight(text.as_bytes()),
+            ) {
+                (Ok(document), _) => Ok(Self::Json(document)),
+                // `[object ArrayBuffer]` only begins like JSON.
+                (Err(_), Some(mistake)) => Err(mistake.into()),
+                (Err(error), None) => Err(Problem::new(Code::BODY_MALFORMED, error)),
+            };
         }
         let is_form = text.starts_with("spc=") || text.contains("&spc=");
         Ok(

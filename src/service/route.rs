@@ -59,13 +59,16 @@ routes! {
 }
 
 impl Route {
-    /// The route of a path, and the text that its pattern has a name for.
+    /// The route of a path, and the text that its pattern has a name for. A slash at the end, or one more between two
+    /// segments, makes no difference: base URLs are configured with one and without.
     pub fn find(path: &str) -> Option<(&'static Self, Option<&str>)> {
+        if !path.starts_with('/') {
+            return None;
+        }
         // Players of Azure Media Services make their URL of the `skd` URI, which has this path.
-        let path = if path == "/FairPlay/" {
-            "/fairplay"
-        } else {
-            path
+        let path = match segments(path).eq(["FairPlay"]) {
+            true => "/fairplay",
+            false => path,
         };
         ROUTES
             .iter()
@@ -75,12 +78,22 @@ impl Route {
 
 /// Matches a path with a pattern. Returns the text that stands for the name in braces.
 fn matched<'p>(pattern: &str, path: &'p str) -> Option<Option<&'p str>> {
-    let Some((before, name)) = pattern.split_once('{') else {
-        return (pattern == path).then_some(None);
-    };
-    let (_, after) = name.split_once('}')?;
-    let text = path.strip_prefix(before)?.strip_suffix(after)?;
-    (!text.is_empty() && !text.contains('/')).then_some(Some(text))
+    let mut found = segments(path);
+    let mut name = None;
+    for expected in segments(pattern) {
+        let segment = found.next()?;
+        if expected.starts_with('{') {
+            name = Some(segment);
+        } else if expected != segment {
+            return None;
+        }
+    }
+    found.next().is_none().then_some(name)
+}
+
+/// What stands between the slashes.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
 }
 
 /// The pattern of the route that a path takes, such as `/fairplay/certificate/{name}`; `other` for
@@ -106,7 +119,13 @@ mod tests {
     fn a_path_takes_the_route_whose_pattern_it_matches() {
         for (path, pattern, name) in [
             ("/", "/", None),
+            ("//", "/", None),
             ("/FairPlay/", "/fairplay", None),
+            ("/fairplay/", "/fairplay", None),
+            ("//fairplay", "/fairplay", None),
+            ("/fairplay/certificate/", "/fairplay/certificate", None),
+            ("/sessions/", "/sessions", None),
+            ("/sessions//x/", "/sessions/{id}", Some("x")),
             ("/fairplay/certificate", "/fairplay/certificate", None),
             (
                 "/fairplay/certificate/a.b",
@@ -130,11 +149,9 @@ mod tests {
         }
         for path in [
             "",
-            "/fairplay/",
-            "/fairplay/certificate/",
+            "fairplay",
             "/fairplay/certificate/a/b",
-            "/sessions/",
-            "/sessions//heartbeat",
+            "/FAIRPLAY",
             "/ssm/v1/sessions/setup",
             "//ssm/v1/sessions/setup",
         ] {

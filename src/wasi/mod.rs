@@ -51,7 +51,8 @@ impl<H: Host> Platform for Wasi<H> {
     const READS_AT_ONCE: bool = H::READS_AT_ONCE;
 
     async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
-        Ok(self.0.variable(name).await?.and_then(platform::value))
+        let text = self.0.variable(name).await?;
+        Ok(text.and_then(|text| platform::value(name, text)))
     }
 
     fn now(&self) -> u64 {

@@ -1,9 +1,13 @@
 //! The HTTP surface beside licences themselves.
 
 use http::Request;
+use keylet::fairplay::tag::Tag;
+use keylet_cli::device::{Licence, SpcOptions};
 use keylet_cli::fixtures::variables;
 
-use crate::support::{fixture, get, in_every_world, post_spc, send, serve, token, variables_with};
+use crate::support::{
+    fixture, get, in_every_world, post_spc, send, serve, spc, token, variables_with,
+};
 
 #[test]
 fn the_service_document_names_version_and_systems() {
@@ -79,13 +83,7 @@ fn certificates_are_handed_out_as_the_provider_got_them() {
 #[test]
 fn paths_and_methods_that_are_not_served_say_so() {
     in_every_world(|server| {
-        for path in [
-            "/nothing",
-            "/fairplay/",
-            "/fairplay/certificate/",
-            "/fairplay/certificate/a/b",
-            "//",
-        ] {
+        for path in ["/nothing", "/fairplay/certificate/a/b", "/fairplay/none/"] {
             let answer = get(server, path);
             assert_eq!(
                 (answer.status, answer.header("x-keylet-code")),
@@ -108,6 +106,21 @@ fn paths_and_methods_that_are_not_served_say_so() {
         }
         let head = send(server, Request::head("/"), "/healthz", &[]);
         assert_eq!((head.status, head.body.len()), (200, 0));
+    });
+}
+
+#[test]
+fn a_slash_more_changes_no_path() {
+    in_every_world(|server| {
+        for path in ["/healthz/", "//", "//healthz", "/fairplay//certificate/"] {
+            assert_eq!(get(server, path).status, 200, "{path}");
+        }
+        let token = token("hs256");
+        for path in ["/fairplay/", "//fairplay", "//fairplay//?a=b"] {
+            let request = Request::post("/").header("authorization", format!("Bearer {token}"));
+            let answer = send(server, request, path, &fixture("spc/v1.bin"));
+            assert_eq!(answer.status, 200, "{path}");
+        }
     });
 }
 
@@ -259,6 +272,29 @@ fn bodies_beyond_the_limit_are_refused_at_any_size() {
             );
         }
     });
+}
+
+#[test]
+fn every_ckc_says_that_it_used_the_generic_session_key() {
+    for options in [
+        SpcOptions::new("skd://movie-1"),
+        SpcOptions::new("skd://movie-1")
+            .with(Tag::VIDEO_SESSION_KEY_R1, [1; 128])
+            .with(Tag::VIDEO_R2, [2; 32]),
+    ] {
+        let (spc, secrets) = spc(&options);
+        in_every_world(|server| {
+            let answer = post_spc(server, &spc);
+            assert!(
+                answer.body.starts_with(&[0, 0, 0, 1]),
+                "the container version is 1"
+            );
+            let licence = Licence::open(&answer.body, &secrets).unwrap();
+            let used = format!("{:?}", Tag::SESSION_KEY_VERSION_USED);
+            let times = licence.tags.iter().filter(|tag| **tag == used).count();
+            assert_eq!(times, 1, "{:?}", licence.tags);
+        });
+    }
 }
 
 #[test]

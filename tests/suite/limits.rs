@@ -404,6 +404,58 @@ fn the_tracks_that_are_all_denied_deny_a_key_without_a_track() {
 }
 
 #[test]
+fn what_may_be_stored_may_be_streamed_only_in_one_of_its_tracks() {
+    let record = |id: &str, track: &str| {
+        let key = "000102030405060708090a0b0c0d0e0f";
+        json!({"id": id, "key": key, "iv": key, "track": track})
+    };
+    let records = json!([record("in-hd", "hd"), record("in-uhd", "uhd")]).to_string();
+    let keys = jwks(&[("issuer", &ISSUER)]).to_string();
+    let server = crate::support::serve(&variables(&[
+        ("token_keys", keys.as_str()),
+        ("content_keys", &records),
+    ]));
+    let terms = |uhd: Value| {
+        let entry = json!({
+            "keys": "*",
+            "persist": true,
+            "storage_seconds": 3600,
+            "playback_seconds": 60,
+            "tracks": {"uhd": uhd},
+        });
+        token(json!({"entitlements": [entry]}))
+    };
+    let duration = |token: &str, asset: &str| {
+        let offline = device(1, asset, STATES[0]).capable(u64::MAX);
+        licence(&server, Some(token), &offline).unwrap().duration
+    };
+    let streams = terms(json!({"persist": false}));
+    assert!(matches!(
+        duration(&streams, "in-hd"),
+        Some(Duration::OfflineKey { .. })
+    ));
+    assert!(duration(&streams, "in-uhd").is_none());
+    let leased = terms(json!({"persist": false, "lease_seconds": 300}));
+    assert!(matches!(
+        duration(&leased, "in-hd"),
+        Some(Duration::OfflineKey { .. })
+    ));
+    assert!(matches!(
+        duration(&leased, "in-uhd"),
+        Some(Duration::Lease { lease_seconds: 300 })
+    ));
+    // What the track says itself still has to fit.
+    for uhd in [
+        json!({"persist": false, "storage_seconds": 60}),
+        json!({"lease_seconds": 60}),
+    ] {
+        let refused = licence(&server, Some(&terms(uhd)), &device(1, "in-hd", STATES[0]));
+        assert_eq!(code(refused), "terms_invalid");
+    }
+    server.stop();
+}
+
+#[test]
 fn a_refusal_names_its_page_and_a_wrong_token_its_error() {
     let deployment = without_back_end(&[]);
     let ask = |authorization: Option<&str>| {

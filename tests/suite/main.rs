@@ -13,6 +13,7 @@ mod issuer;
 mod jose;
 mod keys;
 mod limits;
+mod mangled;
 mod meeting;
 mod metrics;
 mod openapi;

@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 
 use keylet_cli::built_in;
 use keylet_cli::fixtures::variables;
-use keylet_host::{Options, Reuse, Server, World};
+use keylet_host::{Options, Provided, Reuse, Server, World};
 
-use crate::support::{fixture, get, post_spc};
+use crate::support::{WORLDS, fixture, get, post_spc, variables_with};
 
 fn start(world: World, reuse: Option<Reuse>) -> Server {
+    start_with(world, reuse, variables())
+}
+
+fn start_with(world: World, reuse: Option<Reuse>, variables: Provided) -> Server {
     let options = Options {
         metrics: Some(([127, 0, 0, 1], 0).into()),
         reuse,
         ..keylet_e2e::quiet()
     };
-    Server::start(built_in(world, variables()).unwrap(), &options).unwrap()
+    Server::start(built_in(world, variables).unwrap(), &options).unwrap()
 }
 
 /// The samples by name and labels, as they appear in the text.
@@ -143,5 +147,42 @@ fn the_dashboard_and_its_page_name_figures_that_there_are() {
             .find_map(|suffix| figure.strip_suffix(suffix))
             .unwrap_or(figure);
         assert!(page.contains(figure), "the page does not name {figure}");
+    }
+}
+
+#[test]
+fn a_licence_that_an_instance_has_no_memory_for_is_refused_with_a_code() {
+    // Larger than all memory that an instance gets.
+    let key = r#"{"id":"movie-1","key":"000102030405060708090a0b0c0d0e0f"},"#;
+    let keys = format!("[{}]", key.repeat((70 << 20) / key.len()));
+    let variables = variables_with(&[("content_keys", &keys)]);
+    for world in WORLDS {
+        let server = start_with(world, None, variables.clone());
+        for _ in 0..2 {
+            let answer = post_spc(&server, &fixture("spc/v1.bin"));
+            let code = answer.header("x-keylet-code");
+            assert_eq!(
+                (answer.status, code),
+                (503, Some("host_out_of_memory")),
+                "{world:?}"
+            );
+            assert_eq!(
+                answer.header("content-type"),
+                Some("application/problem+json")
+            );
+            let document = answer.json();
+            assert_eq!(document["code"], "host_out_of_memory");
+            assert_eq!(document["type"], "/docs/errors.md#host_out_of_memory");
+        }
+        assert_eq!(get(&server, "/").status, 200, "{world:?}");
+        let samples = samples(&server);
+        let refused =
+            r#"keylet_requests_total{route="/fairplay",status="503",code="host_out_of_memory"}"#;
+        assert_eq!(samples[refused], 2.0, "{world:?}");
+        assert!(
+            samples["keylet_component_memory_refused_total"] >= 2.0,
+            "{world:?}"
+        );
+        server.stop();
     }
 }

@@ -662,6 +662,25 @@ fn places_are_believed_from_the_trusted_headers_alone() {
     }
     server.stop();
 
+    // RFC 7239: the last element is the proxy's own, whatever the client wrote before it.
+    let server = serve(&deployment(&[("client_ip_header", "Forwarded")]));
+    for (value, expected) in [
+        ("for=192.0.2.77;proto=https", ""),
+        (
+            "for=198.51.100.1, For=\"[2001:db8::1]:4711\";by=203.0.113.1",
+            "",
+        ),
+        ("for=192.0.2.77, for=198.51.100.1", "place_not_allowed"),
+        ("for=192.0.2.77;x=\", for=198.51.100.1", "place_not_allowed"),
+        ("for=192.0.2.77, for=_hidden", "place_unknown"),
+        ("for=unknown", "place_unknown"),
+    ] {
+        let headers = from(&[("forwarded", value)]);
+        let code = ask_from(&server, &ip, &asset("movie"), &headers).err();
+        assert_eq!(code.unwrap_or_default(), expected, "{value}");
+    }
+    server.stop();
+
     let server = serve(&deployment(&[]));
     for (terms, header) in [
         (&ip, ("x-forwarded-for", "192.0.2.77")),
@@ -685,6 +704,7 @@ fn terms_of_another_form_refuse() {
         json!({"min_os": "17.2.1.4"}),
         json!({"min_os": "new"}),
         json!({"min_os": {"phone": "17"}}),
+        json!({"min_os": {}}),
         json!({"min_kdl": 0}),
         json!({"ip_allow": ["192.0.2.0/33"]}),
         json!({"ip_allow": "192.0.2.0/24"}),

@@ -34,6 +34,115 @@ fn pem(name: &str) -> String {
 }
 
 #[test]
+fn what_files_and_stores_leave_around_a_value_is_ignored() {
+    let base64 = |name: &str, rest: &[u8]| to_base64(&[&fixture(name), rest].concat());
+    let key = pem("sdk4");
+    let key_der = keylet::encoding::pem(&key).unwrap().remove(0).der;
+    let secret = "an operator's secret, of 32 characters or more";
+    for (before, after, rest) in [
+        ("", "\n", &b"\r\n"[..]),
+        ("\u{feff}", "\r\n", b"\n"),
+        (" ", " \t\n", b"\0\0"),
+        ("\n\n", "\0", b" "),
+    ] {
+        let around = |text: &str| format!("{before}{text}{after}");
+        let key_in_base64 = to_base64(&[&key_der, rest].concat());
+        for key in [&key, &key_in_base64] {
+            let mut changed: Vec<(&str, String)> = variables()
+                .iter()
+                .map(|(name, value)| (leaked(name), around(value)))
+                .collect();
+            changed.push(("operator_token", around(secret)));
+            changed.push(("fairplay_private_key", around(key)));
+            let certificate = base64("credentials/sdk4.cer", rest);
+            changed.push(("fairplay_certificate", around(&certificate)));
+            let changed: Vec<(&str, &str)> = changed
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            let server = serve(&variables_with(&changed));
+            let health = get(&server, "/healthz");
+            assert_eq!(
+                health.status,
+                200,
+                "{:?}",
+                String::from_utf8_lossy(&health.body)
+            );
+            assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
+            let certificate = get(&server, "/fairplay/certificate");
+            assert_eq!(certificate.body, fixture("credentials/sdk4.cer"));
+            let request =
+                http::Request::post("/").header("authorization", format!("Bearer {secret}"));
+            let inspected = send(
+                &server,
+                request,
+                "/fairplay/inspect",
+                &fixture("spc/v1.bin"),
+            );
+            assert_eq!(inspected.status, 200);
+            server.stop();
+        }
+    }
+}
+
+/// A name for as long as the test runs.
+fn leaked(name: &str) -> &'static str {
+    Box::leak(name.to_owned().into_boxed_str())
+}
+
+#[test]
+fn a_space_at_an_end_of_a_password_is_part_of_it_or_not() {
+    let key = keylet::encoding::pem(&pem("sdk4")).unwrap().remove(0).der;
+    let status = |own: &str, stored: &str| {
+        let encrypted = keylet_cli::credentials::encrypt(&key, own, 1).unwrap();
+        let server = serve(&variables_with(&[
+            ("fairplay_private_key", &to_base64(&encrypted)),
+            ("fairplay_private_key_password", stored),
+        ]));
+        let status = get(&server, "/healthz").status;
+        server.stop();
+        status
+    };
+    for (own, stored) in [
+        (" a", " a"),
+        ("a ", "a \n"),
+        ("a", "a \r\n"),
+        ("a", "\u{feff}a"),
+        ("a b", " a b"),
+    ] {
+        assert_eq!(status(own, stored), 200, "{own:?} as {stored:?}");
+    }
+    assert_eq!(status(" a", "a"), 503);
+}
+
+#[test]
+fn a_chain_in_the_certificate_hands_out_the_leaf() {
+    let Some(faults) = crate::support::faults("a_chain_in_the_certificate_hands_out_the_leaf")
+    else {
+        return;
+    };
+    let read = |name: &str| {
+        std::fs::read_to_string(faults.join("16-chain-in-variable").join(name)).unwrap()
+    };
+    let chain = read("leaf_and_ca.pem");
+    let blocks = keylet::encoding::pem(&chain).unwrap();
+    let server = serve(&variables_with(&[
+        ("fairplay_certificate", &chain),
+        ("fairplay_private_key", &read("key.pem")),
+        ("fairplay_credentials", ""),
+    ]));
+    let health = get(&server, "/healthz");
+    assert_eq!(
+        health.status,
+        200,
+        "{:?}",
+        String::from_utf8_lossy(&health.body)
+    );
+    assert_eq!(get(&server, "/fairplay/certificate").body, *blocks[0].der);
+    server.stop();
+}
+
+#[test]
 fn each_broken_setting_is_named_by_variable_and_cause() {
     let other_key = pem("sdk26-1024");
     let two_keys = format!("{}{}", pem("sdk4"), other_key);
@@ -69,6 +178,7 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
         ("content_keys", record.to_owned(), "setting_malformed content_keys: it is no list"),
         ("content_keys", format!("[{record},{{\"id\":\"b\"}}]"), "setting_malformed content_keys: record 2: the member `key` is missing"),
         ("content_keys", format!("[{}]", record.replace("\"iv\"", "\"IV\"")), "setting_malformed content_keys: record 1: a member is not known; there are "),
+        ("content_keys", format!("[{record}]"), "setting_malformed content_keys: record 1: `id`: FairPlay has asset ids of 2 to 200 bytes, and this one has 1"),
         ("token_keys", r#"{"kty":"oct","k":"AAAA"}"#.into(), "setting_malformed token_keys: the member `keys` is missing"),
         ("token_keys", r#"{"keys":[{"kty":"oct","k":5}]}"#.into(), "setting_malformed token_keys: key 1: a value is not a string"),
         ("cors_origins", "tv.example.com".into(), "setting_malformed cors_origins: an origin is a scheme and a host"),
@@ -111,6 +221,46 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
             found.iter().any(|problem| problem.starts_with(expected)),
             "{variable}: {expected}\n{found:#?}"
         );
+    }
+}
+
+#[test]
+fn a_private_key_that_is_not_sound_is_a_mistake_of_the_configuration() {
+    let keys: std::collections::BTreeMap<String, String> =
+        serde_json::from_slice(&fixture("keys/unsound-rsa.json")).unwrap();
+    let unequal = keys.iter().filter(|(name, _)| name.contains("unequal"));
+    let mut cases: Vec<(Vec<u8>, &str)> = unequal
+        .map(|(_, der)| {
+            (
+                hex::decode(der).unwrap(),
+                "setting_unsupported fairplay_private_key: its two primes",
+            )
+        })
+        .collect();
+    assert_eq!(cases.len(), 3);
+    let mut changed = keylet::encoding::pem(&pem("sdk4-pkcs1"))
+        .unwrap()
+        .remove(0)
+        .der
+        .to_vec();
+    let half = changed.len() / 2;
+    changed[half] ^= 1;
+    cases.push((
+        changed,
+        "setting_malformed fairplay_private_key: it is not a sound RSA key",
+    ));
+    for (key, expected) in cases {
+        let variables = variables_with(&[("fairplay_private_key", &to_base64(&key))]);
+        let found = problems(variables.clone());
+        assert!(
+            found.iter().any(|problem| problem.starts_with(expected)),
+            "{found:?}"
+        );
+        let server = serve(&variables);
+        let answer = post_spc(&server, &fixture("spc/v1.bin"));
+        let code = answer.header("x-keylet-code");
+        assert_eq!((answer.status, code), (503, Some("configuration_invalid")));
+        server.stop();
     }
 }
 

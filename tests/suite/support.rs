@@ -70,6 +70,18 @@ pub fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(fixture_path(name)).unwrap()
 }
 
+/// The folder with the inputs of public bug reports, beside the vectors; without it the test says that it does
+/// nothing.
+pub fn faults(test: &str) -> Option<PathBuf> {
+    let vectors = std::env::var_os("FPS_SDK_VECTORS").map(PathBuf::from);
+    let folder = vectors.map(|vectors| vectors.join("../faults"));
+    let folder = folder.filter(|folder| folder.is_dir());
+    if folder.is_none() {
+        keylet_e2e::skip("vectors", test, "there is no folder of faults");
+    }
+    folder
+}
+
 pub fn manifest() -> Manifest {
     serde_json::from_slice(&fixture("manifest.json")).unwrap()
 }

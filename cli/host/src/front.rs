@@ -18,7 +18,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::Options;
 use super::connections::Network;
-use super::metrics::{HOST_BUSY, Metrics, REQUEST_TOO_SLOW};
+use super::metrics::{COMPONENT_FAILED, HOST_BUSY, HOST_OUT_OF_MEMORY, Metrics, REQUEST_TOO_SLOW};
 use super::turns::{Turn, Turns};
 use super::world::{INSTANCES, Instances};
 
@@ -43,7 +43,7 @@ pub struct Front {
     longest_wait: Duration,
 }
 
-/// Why a request is not handed to an instance.
+/// Why a request has no answer of an instance.
 enum Unserved {
     /// Its body does not come, or too slowly.
     Slow,
@@ -51,6 +51,10 @@ enum Unserved {
     Broken,
     /// No instance is free.
     Busy,
+    /// Its instance wanted more memory than one gets.
+    OutOfMemory,
+    /// Its instance ended without an answer.
+    Failed,
 }
 
 impl Front {
@@ -128,6 +132,8 @@ impl Front {
         let request = Request::from_parts(parts, body.boxed_unsync());
         let (slot, turn) = self.slot(client.ip().into()).await?;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        // Another instance may be refused memory at the same time: the host then says so of both.
+        let refused = self.metrics.memory_refused();
         let mut handling = pin!(self.instances.handle(request));
         let handled = match tokio::time::timeout(LONGEST_TURN, &mut handling).await {
             Ok(handled) => handled,
@@ -140,7 +146,10 @@ impl Front {
             Ok(response) => Ok(response.map(|body| holding(body, slot))),
             Err(error) => {
                 tracing::error!(%method, path, error = format!("{error:#}"), "the component failed");
-                Ok(empty(StatusCode::INTERNAL_SERVER_ERROR))
+                Err(match self.metrics.memory_refused() == refused {
+                    true => Unserved::Failed,
+                    false => Unserved::OutOfMemory,
+                })
             }
         }
     }
@@ -189,6 +198,16 @@ impl Unserved {
                 HOST_BUSY,
                 "No instance was free in time.",
             ),
+            Self::OutOfMemory => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                HOST_OUT_OF_MEMORY,
+                "An instance needed more memory for this than it gets.",
+            ),
+            Self::Failed => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                COMPONENT_FAILED,
+                "An instance ended without an answer; the host's log has the cause.",
+            ),
         };
         let document = serde_json::json!({
             "type": format!("{PROBLEM_TYPES}{code}"),
@@ -204,10 +223,12 @@ impl Unserved {
             HeaderValue::from_static("application/problem+json"),
         );
         headers.insert(CODE_HEADER, HeaderValue::from_static(code));
-        if matches!(self, Self::Busy) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        } else {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        match self {
+            Self::Busy => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+            Self::Slow | Self::Broken => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::OutOfMemory | Self::Failed => {}
         }
         response
     }

@@ -27,8 +27,19 @@ pub const HOST_BUSY: &str = "host_busy";
 /// The body of a request did not come in time.
 pub const REQUEST_TOO_SLOW: &str = "request_too_slow";
 
+/// An instance needed more memory than it gets.
+pub const HOST_OUT_OF_MEMORY: &str = "host_out_of_memory";
+
+/// An instance ended without an answer.
+pub const COMPONENT_FAILED: &str = "component_failed";
+
 /// The codes of refusals that the host writes itself.
-const HOST_CODES: [&str; 2] = [HOST_BUSY, REQUEST_TOO_SLOW];
+const HOST_CODES: [&str; 4] = [
+    HOST_BUSY,
+    REQUEST_TOO_SLOW,
+    HOST_OUT_OF_MEMORY,
+    COMPONENT_FAILED,
+];
 
 /// The most memory that an instance gets, in bytes.
 pub const MOST_MEMORY: usize = 64 << 20;
@@ -44,6 +55,7 @@ pub struct Metrics {
     live: Gauge,
     memory: Gauge,
     memory_peak: Gauge<u64, AtomicU64>,
+    memory_refused: Counter,
     guest: Counter<f64, AtomicU64>,
     lost: Counter,
     variables: Counter,
@@ -75,6 +87,7 @@ impl Default for Metrics {
             live: Gauge::default(),
             memory: Gauge::default(),
             memory_peak: Gauge::default(),
+            memory_refused: Counter::default(),
             guest: Counter::default(),
             lost: Counter::default(),
             variables: Counter::default(),
@@ -116,6 +129,11 @@ impl Default for Metrics {
             "component_memory_peak_bytes",
             "The most linear memory that one instance has had",
             this.memory_peak.clone(),
+        );
+        registry.register(
+            "component_memory_refused",
+            "How often an instance wanted more linear memory than one gets",
+            this.memory_refused.clone(),
         );
         registry.register(
             "component_seconds",
@@ -178,6 +196,11 @@ impl Metrics {
         self.memory_peak.get()
     }
 
+    /// How often an instance wanted more memory than one gets.
+    pub fn memory_refused(&self) -> u64 {
+        self.memory_refused.get()
+    }
+
     /// How long instances have calculated, in seconds, where that is counted.
     pub fn guest_seconds(&self) -> f64 {
         self.guest.get()
@@ -222,7 +245,7 @@ impl InFlight<'_> {
             status: response.status().as_u16(),
             code: match (refusal, response.status()) {
                 (Some(name), _) => known(name).unwrap_or("other"),
-                (None, StatusCode::INTERNAL_SERVER_ERROR) => "component_failed",
+                (None, StatusCode::INTERNAL_SERVER_ERROR) => COMPONENT_FAILED,
                 (None, _) => "ok",
             },
         };
@@ -267,6 +290,7 @@ impl wasmtime::ResourceLimiter for Memory {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         if desired > MOST_MEMORY {
+            self.metrics.memory_refused.inc();
             return Ok(false);
         }
         let grown = desired.saturating_sub(current);

@@ -35,7 +35,9 @@ impl VariablesFile {
     pub fn read(&self, name: &str) -> Result<Option<Zeroizing<String>>> {
         let text = self.text()?;
         let mut variables = self.variables(&text)?;
-        Ok(variables.remove(name).and_then(platform::value))
+        Ok(variables
+            .remove(name)
+            .and_then(|text| platform::value(name, text)))
     }
 
     /// Sets a variable, or takes it out. Everything else in the file stays as it is.

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::ask::{self, Ask};
 use super::group::{Group, found};
-use super::kind::{other_kind, without_padding};
+use super::kind::other_kind;
 use super::{CredentialPart, PrivateKey, Problem, ber, decrypt, pkcs12};
 use crate::file;
 
@@ -199,7 +199,7 @@ impl Reader<'_> {
     }
 
     fn der(&mut self, name: &str, der: &[u8], group: &mut Group) -> Result<()> {
-        let der = without_padding(der);
+        let der = encoding::whole_der(der);
         // BER of an indefinite length, as NSS writes it, is read as DER.
         let definite = match der {
             [_, 0x80, ..] => ber::to_der(der),
@@ -220,7 +220,7 @@ impl Reader<'_> {
                         .unwrap_or_default()
                         .to_vec(),
                 );
-                rest = without_padding(after);
+                rest = after;
             }
             return group.add_certificates(name, certificates);
         }

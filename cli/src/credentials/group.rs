@@ -1,10 +1,7 @@
 //! What was found in files that belong together.
 
 use anyhow::{Result, bail};
-use der::Decode;
-use keylet::fairplay::certificate::{self, ApplicationCertificate};
-use x509_cert::Certificate;
-use x509_cert::ext::pkix::BasicConstraints;
+use keylet::fairplay::certificate::{self, ApplicationCertificate, is_authority};
 
 use super::ask::Ask;
 use super::{PrivateKey, Problem};
@@ -116,16 +113,4 @@ impl Group {
         }
         Ok(())
     }
-}
-
-/// Whether a certificate says that it is one of an authority (RFC 5280 section 4.2.1.9).
-fn is_authority(der: &[u8]) -> bool {
-    let constraints = Certificate::from_der(der).ok();
-    let constraints = constraints.and_then(|one| {
-        one.tbs_certificate()
-            .get_extension::<BasicConstraints>()
-            .ok()
-            .flatten()
-    });
-    constraints.is_some_and(|(_, constraints)| constraints.ca)
 }

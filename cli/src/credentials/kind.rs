@@ -1,23 +1,5 @@
 //! What a file is, as its octets say.
 
-use der::Decode;
-use der::asn1::AnyRef;
-
-/// DER without what editors, `echo` and secret stores leave behind it: line breaks, other white space, NULs. What is
-/// inside the value stays, whatever it ends in.
-pub fn without_padding(der: &[u8]) -> &[u8] {
-    let is_padding = |octet: &u8| *octet == 0 || octet.is_ascii_whitespace();
-    let (value, rest) = match AnyRef::from_der_partial(der) {
-        Ok((_, rest)) => der.split_at(der.len() - rest.len()),
-        // An indefinite length, or no DER.
-        Err(_) => (der, &[][..]),
-    };
-    match rest.iter().all(is_padding) {
-        true => value,
-        false => der,
-    }
-}
-
 /// What a file is that people take for a certificate or a key and that is neither, and what to do with it.
 pub fn other_kind(content: &[u8]) -> Option<&'static str> {
     match content {

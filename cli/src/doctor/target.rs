@@ -65,42 +65,11 @@ impl From<SettingError> for Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let message = match self.index {
-            Some(index) => from_one(&self.message, index),
-            None => self.message.clone(),
-        };
         match self.variable.as_str() {
-            "" => f.write_str(&message),
-            variable => write!(f, "{variable}: {message}"),
+            "" => f.write_str(&self.message),
+            variable => write!(f, "{variable}: {}", self.message),
         }
     }
-}
-
-/// What the entries of lists are called in messages.
-const NOUNS: [&str; 4] = ["record", "option", "key", "entry"];
-
-/// A message of the server about an entry, which counts from 0 as `index` does, for people, who count from 1.
-fn from_one(message: &str, index: usize) -> String {
-    let counts_from_0 = NOUNS
-        .iter()
-        .any(|noun| message.starts_with(&format!("{noun} {index}: ")));
-    if !counts_from_0 {
-        return message.to_owned();
-    }
-    let mut counted = Vec::new();
-    let mut is_entry = false;
-    for word in message.split(' ') {
-        let number = word.strip_suffix(':').unwrap_or(word);
-        match number.parse::<usize>() {
-            Ok(index) if is_entry => {
-                let rest = word.strip_prefix(number).unwrap_or_default();
-                counted.push(format!("{}{rest}", index.saturating_add(1)));
-            }
-            _ => counted.push(word.to_owned()),
-        }
-        is_entry = NOUNS.contains(&word);
-    }
-    counted.join(" ")
 }
 
 impl Target {
@@ -185,40 +154,6 @@ impl Target {
                 let request = request.uri(format!("{root}{path}")).body(body.to_vec())?;
                 Ok(client.exchange(request)?)
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::from_one;
-
-    #[test]
-    fn entries_are_counted_from_one() {
-        for (message, index, counted) in [
-            (
-                "record 0: `key`: it is not 16 bytes",
-                0,
-                "record 1: `key`: it is not 16 bytes",
-            ),
-            (
-                "option 9: `restriction`: key 0: `k` has 5 bytes",
-                9,
-                "option 10: `restriction`: key 1: `k` has 5 bytes",
-            ),
-            (
-                "record 4: its id is that of record 2",
-                4,
-                "record 5: its id is that of record 3",
-            ),
-            // One that counts so already.
-            (
-                "record 1: `key`: it is not 16 bytes",
-                0,
-                "record 1: `key`: it is not 16 bytes",
-            ),
-        ] {
-            assert_eq!(from_one(message, index), counted);
         }
     }
 }

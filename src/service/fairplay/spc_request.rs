@@ -1,15 +1,15 @@
 //! How SPCs travel in a request.
 
-use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::drm;
 use crate::encoding;
 use crate::error::Code;
-use crate::fairplay;
 use crate::fairplay::mistake::Mistake;
-use crate::licence;
+use crate::fairplay::spc::SpcContainer;
+use crate::fairplay::wrapping;
 use crate::service::MAX_SPC;
 use crate::service::format::Format;
 use crate::service::problem::Problem;
@@ -74,7 +74,7 @@ impl SpcRequest {
     /// alone.
     pub fn from_body(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
         match body {
-            Body::Octets(spc) => Self::single(Format::Raw, sized(spc)?),
+            Body::Octets(spc) => Self::single(Format::Raw, from_bytes(headers, spc)?),
             Body::Form(text) => Self::single(Format::CkcXml, from_form(&text)?),
             Body::Text(text) | Body::Json(Value::String(text)) => {
                 // Kaltura's player for browsers says JSON of its base64, and reads JSON.
@@ -85,10 +85,14 @@ impl SpcRequest {
                 };
                 Self::single(format, from_base64(&text)?)
             }
+            Body::Json(value) if let Some(spc) = wrapping::listed(&value) => {
+                Self::single(Format::Json, sized(Zeroizing::new(spc))?)
+            }
             Body::Json(Value::Array(entries)) => {
                 Self::several(Format::Array, &entries, "keyID", "payload")
             }
             Body::Json(Value::Object(document)) => Self::from_object(&document),
+            Body::Json(Value::Null) => Err(Mistake::Description.into()),
             Body::Json(_) => Err(malformed(
                 "the JSON document is neither an object nor a list",
             )),
@@ -137,9 +141,9 @@ impl SpcRequest {
         let keys = entries.iter().map(|entry| Requested {
             id: echoed(entry, id),
             uri: echoed(entry, "uri"),
-            spc: match entry.get(spc).and_then(Value::as_str) {
-                Some(text) => from_base64(text),
-                None => Err(malformed(format!("the key has no string `{spc}`"))),
+            spc: match entry.get(spc).map(from_value) {
+                Some(Some(spc)) => spc,
+                Some(None) | None => Err(malformed(format!("the key has no string `{spc}`"))),
             },
         });
         Ok(Self {
@@ -164,12 +168,19 @@ impl SpcRequest {
                 ..Self::single(format, from_base64(spc)?)?
             });
         }
-        if let Some(spc) = inner(GET_FAIRPLAY_LICENSE, "spcMessage").and_then(Value::as_str) {
+        if let Some(spc) = inner(GET_FAIRPLAY_LICENSE, "spcMessage").and_then(from_value) {
             let extra = Some(Extra::GetFairplayLicense);
             return Ok(Self {
                 extra,
-                ..Self::single(Format::Json, from_base64(spc)?)?
+                ..Self::single(Format::Json, spc?)?
             });
+        }
+        let mut members = MEMBERS.iter().filter_map(|name| document.get(*name));
+        if let Some(spc) = members.find_map(from_value) {
+            return Self::single(Format::Json, spc?);
+        }
+        if is_event(document) {
+            return Err(Mistake::Description.into());
         }
         // Shaka's released builds send Gumlet's `spc` under a name that their minifier made up.
         let unnamed = document
@@ -199,35 +210,100 @@ fn spc_at_sight(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     encoding::base64(text).filter(|spc| matches!(spc.as_slice(), [0, 0, 0, 1..=3, ..]))
 }
 
-/// The field `spc` of a form. A form decoder turns `+` into a space, and clients send base64 with its
-/// `+` as it is: no base64 has spaces, so each of them was a `+`, at its end too as long as four
-/// characters are not whole without it.
-fn from_form(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let (_, spc) = form_urlencoded::parse(text.as_bytes())
-        .find(|(name, _)| name == "spc")
-        .ok_or_else(|| malformed("the form has no field `spc`"))?;
-    let spc = spc.trim_ascii_start().trim_end_matches(['\r', '\n']);
-    let bare = spc.trim_ascii_end();
-    let lost = match bare.len() % 4 {
-        0 => 0,
-        rest => (4 - rest).min(spc.len() - bare.len()),
-    };
-    from_base64(&(bare.replace(' ', "+") + &"+".repeat(lost)))
+/// What JavaScript makes JSON of where it was given an `ArrayBuffer` or a `message` event.
+fn is_event(document: &Map<String, Value>) -> bool {
+    document.is_empty() || document.contains_key("isTrusted")
 }
 
-/// An SPC in base64, in quotes or not.
+/// A member that should be an SPC in base64, and may be a list of its bytes or an object without any. `None` for what
+/// is no attempt at an SPC.
+fn from_value(value: &Value) -> Option<Result<Zeroizing<Vec<u8>>, Problem>> {
+    match (value, wrapping::listed(value)) {
+        (Value::String(text), _) => Some(from_base64(text)),
+        (_, Some(spc)) => Some(sized(Zeroizing::new(spc))),
+        (Value::Null | Value::Object(_), None) => Some(Err(Mistake::Description.into())),
+        (_, None) => None,
+    }
+}
+
+/// The field `spc` of a form. A form decoder turns `+` into a space, and clients send base64 with its `+` as it is.
+fn from_form(form: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let Some((_, spc)) = form_urlencoded::parse(form.as_bytes()).find(|(name, _)| name == "spc")
+    else {
+        return match unwrapped(form.as_bytes(), None) {
+            Ok(Some(spc)) => Ok(spc),
+            Ok(None) => Err(malformed("the form has no field `spc`")),
+            Err(problem) => Err(problem),
+        };
+    };
+    let base64 = wrapping::with_pluses(&spc);
+    if let Some(spc) = whole_in_base64(&base64) {
+        return sized(spc);
+    }
+    // The field may be the bytes themselves, not encoded, or encoded, where the decoder of forms takes them for UTF-8.
+    let whole = wrapping::unwrap(form.as_bytes()).ok().flatten();
+    if let Some(spc) = whole.filter(|spc| SpcContainer::fits(spc)) {
+        return sized(Zeroizing::new(spc));
+    }
+    let mut fields = form.split('&');
+    let field = fields.find_map(|field| field.strip_prefix("spc="));
+    let spaced = field.unwrap_or_default().replace('+', " ");
+    let field = encoding::percent_decoded(spaced.as_bytes()).unwrap_or(spaced.into_bytes());
+    one_of(&field, encoding::base64(&base64))
+}
+
+/// An SPC in base64, in quotes or not, or what became of it.
 fn from_base64(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let text = text.trim_ascii();
-    let unquoted = text
+    let trimmed = text.trim_ascii();
+    let unquoted = trimmed
         .strip_prefix('"')
         .and_then(|text| text.strip_suffix('"'));
-    let text = unquoted.unwrap_or(text);
-    match (encoding::base64(text), Mistake::recognise(text.as_bytes())) {
-        (Some(spc), _) => sized(spc),
-        (None, Some(mistake)) => {
-            Err(licence::Error::from(drm::Error::from(fairplay::Error::NotAnSpc(mistake))).into())
+    let base64 = unquoted.unwrap_or(trimmed);
+    if let Some(spc) = whole_in_base64(base64) {
+        return sized(spc);
+    }
+    one_of(text.as_bytes(), encoding::base64(base64))
+}
+
+/// The SPC that is wrapped in a text, or what the text is in base64, whatever that is.
+fn one_of(text: &[u8], decoded: Option<Zeroizing<Vec<u8>>>) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let wrapped = unwrapped(text, decoded.as_ref().map(|spc| spc.as_slice()))?;
+    match wrapped.map_or(decoded, Some) {
+        Some(spc) => sized(spc),
+        None => Err(malformed("the SPC is not base64")),
+    }
+}
+
+/// The SPC in a body that is not text, or the body itself.
+fn from_bytes(
+    headers: &HeaderMap,
+    body: Zeroizing<Vec<u8>>,
+) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    if SpcContainer::fits(&body) {
+        return sized(body);
+    }
+    let encodings = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    match unwrapped(&body, Some(&body))? {
+        Some(spc) => sized(spc),
+        None if encodings.is_some_and(|name| name != b"identity") => {
+            Err(Mistake::Compressed.into())
         }
-        (None, None) => Err(malformed("the SPC is not base64")),
+        None => sized(body),
+    }
+}
+
+/// Base64 of a whole SPC, as nearly every request has it.
+fn whole_in_base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    encoding::base64(text).filter(|spc| SpcContainer::fits(spc))
+}
+
+/// The SPC in bytes that are none. A mistake that the bytes show as they will be read is left to their reader, who
+/// asks for a token first.
+fn unwrapped(bytes: &[u8], read: Option<&[u8]>) -> Result<Option<Zeroizing<Vec<u8>>>, Problem> {
+    match wrapping::unwrap(bytes) {
+        Ok(spc) => Ok(spc.map(Zeroizing::new)),
+        Err(mistake) if read.and_then(Mistake::recognise) == Some(mistake) => Ok(None),
+        Err(mistake) => Err(mistake.into()),
     }
 }
 
