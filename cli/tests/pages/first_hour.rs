@@ -38,6 +38,36 @@ pub fn first_licence(test: &'static str) {
     assert_eq!(stage.servers().len(), 1, "`keylet serve` was not typed");
 }
 
+/// Keys, a policy, a token and a recipe: what the token is for, a device gets.
+pub fn first_keys(test: &'static str) {
+    let mut stage = with_files(test);
+    let printed = stage.type_blocks().stdout;
+    assert_licence(&mut stage, &printed);
+}
+
+pub fn keys(test: &'static str) {
+    let mut stage = with_files(test);
+    stage.succeed("keylet credentials import fairplay.cer privatekey.pem --out .env");
+    stage.succeed(
+        "openssl genrsa -out login.key 2048\nopenssl rsa -in login.key -pubout -out login.pem",
+    );
+    let printed = stage.type_blocks().stdout;
+    assert_licence(&mut stage, &printed);
+}
+
+/// The token among what was printed is good for the key that it names.
+fn assert_licence(stage: &mut Stage, printed: &str) {
+    let token = printed
+        .lines()
+        .find(|line| line.starts_with("eyJ"))
+        .unwrap();
+    assert!(printed.contains("com.apple.fps"), "{printed}");
+    stage.set("KEYLET_TOKEN", token);
+    let url = format!("http://{}/fairplay", stage.listen);
+    let line = format!("keylet serve\nkeylet license {url} --asset-id skd://movie-42");
+    stage.succeed(&line);
+}
+
 pub fn own_keys(test: &'static str) {
     let mut stage = with_files(test);
     stage.replace("<32 hex digits>", "00112233445566778899aabbccddeeff");

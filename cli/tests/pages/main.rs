@@ -37,6 +37,8 @@ macro_rules! typed {
 typed! {
     "gate" => first_hour::gate,
     "first-licence" => first_hour::first_licence,
+    "first-keys" => first_hour::first_keys,
+    "keys" => first_hour::keys,
     "own-keys" => first_hour::own_keys,
     "subcommands" => first_hour::subcommands,
     "smoke" => first_hour::smoke,
