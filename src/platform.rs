@@ -12,8 +12,6 @@ use http::{Request, Response};
 use rand_core::{TryCryptoRng, TryRng};
 use zeroize::Zeroizing;
 
-use crate::fairplay::credentials::PRIVATE_KEY_PASSWORD;
-
 /// The host did not provide what it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -66,13 +64,16 @@ impl Timeout {
 /// The largest answer of another server, in bytes.
 pub const MAX_ANSWER: usize = 256 * 1024;
 
+/// The one variable whose value may begin or end in spaces: the password of encrypted private keys.
+pub const PASSWORD: &str = "fairplay_private_key_password";
+
 /// The value of a variable: without what files, editors and secret stores leave at its ends, which are line breaks,
 /// white space, NULs and byte-order marks. `None` when nothing is left.
 ///
 /// Spaces belong to a password, so they stay at the ends of one. What decrypts with it tries it without them too.
 pub fn value(name: &str, text: String) -> Option<Zeroizing<String>> {
     let text = Zeroizing::new(text);
-    let is_password = name == PRIVATE_KEY_PASSWORD;
+    let is_password = name == PASSWORD;
     let is_outside = |c: char| match c {
         '\r' | '\n' | '\0' | '\u{feff}' => true,
         other => !is_password && other.is_whitespace(),
@@ -217,7 +218,7 @@ mod tests {
         let read =
             |name: &str, text: &str| value(name, text.to_owned()).map(|text| text.to_string());
         for ends in ["", "\n", "\r\n", "\n\n", "\u{feff}", "\0"] {
-            for name in ["operator_token", PRIVATE_KEY_PASSWORD] {
+            for name in ["operator_token", PASSWORD] {
                 let text = format!("{ends}a b{ends}");
                 assert_eq!(read(name, &text).as_deref(), Some("a b"), "{text:?}");
                 assert_eq!(read(name, ends), None, "{ends:?}");
@@ -228,9 +229,6 @@ mod tests {
             Some("a b")
         );
         assert_eq!(read("operator_token", " \n"), None);
-        assert_eq!(
-            read(PRIVATE_KEY_PASSWORD, " a b \n").as_deref(),
-            Some(" a b ")
-        );
+        assert_eq!(read(PASSWORD, " a b \n").as_deref(), Some(" a b "));
     }
 }

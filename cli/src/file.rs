@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use keylet::encoding;
+use keylet::{encoding, platform};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
@@ -36,7 +36,7 @@ pub fn text(path: &Path) -> Result<Zeroizing<String>> {
     encoding::text(&content).with_context(|| format!("{} is not text", path.display()))
 }
 
-/// Reads a file with one secret: text without the line breaks at its end; `-` is standard input.
+/// Reads a file with one secret, without what editors leave at its ends; `-` is standard input.
 ///
 /// # Errors
 /// As [`text`].
@@ -50,11 +50,10 @@ pub fn environment(name: &str) -> Option<Zeroizing<String>> {
     Some(trimmed(&value)).filter(|value| !value.is_empty())
 }
 
-/// A secret as it is meant, wherever it comes from: a byte-order mark at its start and line breaks at its end are not
-/// part of it. Spaces are: a password may end in one.
+/// A secret as it is meant, wherever it comes from, by the rule that the server has for its passwords: line breaks, NULs
+/// and byte-order marks at its ends are not part of it. Spaces are: a password may end in one.
 pub fn trimmed(secret: &str) -> Zeroizing<String> {
-    let secret = secret.strip_prefix('\u{feff}').unwrap_or(secret);
-    Zeroizing::new(secret.trim_end_matches(['\r', '\n']).to_owned())
+    platform::value(platform::PASSWORD, secret.to_owned()).unwrap_or_default()
 }
 
 /// Writes a file; `-` is standard output.
@@ -108,20 +107,18 @@ fn directory(path: &Path) -> &Path {
 /// # Errors
 /// A file that cannot be written.
 pub fn replace(path: &Path, text: &str) -> Result<()> {
-    if let Some(copy) = back_up(path)? {
-        eprintln!("{}: the file as it was", copy.display());
-    }
+    back_up(path)?;
     write_secret(path, text.as_bytes())
 }
 
 /// Copies a file that is about to be changed, for its owner only: to its name with `.bak` behind, or with a number
-/// where another copy has that name. Returns the copy's path; `None` where there is no file.
+/// where another copy has that name. Standard error says where.
 ///
 /// # Errors
 /// A file that cannot be read, or a copy that cannot be written.
-fn back_up(path: &Path) -> Result<Option<PathBuf>> {
+pub fn back_up(path: &Path) -> Result<()> {
     if !path.is_file() {
-        return Ok(None);
+        return Ok(());
     }
     let content = Zeroizing::new(read(path)?);
     let named = |end: String| {
@@ -130,14 +127,20 @@ fn back_up(path: &Path) -> Result<Option<PathBuf>> {
         PathBuf::from(name)
     };
     let mut copy = named(".bak".to_owned());
+    let mut is_there = false;
     for number in 1_u32.. {
         match fs::read(&copy).map(Zeroizing::new) {
-            // The same content once more needs no other copy.
-            Ok(other) if *other == *content => return Ok(Some(copy)),
+            Ok(other) if *other == *content => {
+                is_there = true;
+                break;
+            }
             Ok(_) => copy = named(format!(".bak{number}")),
             Err(_) => break,
         }
     }
-    write_secret(&copy, &content)?;
-    Ok(Some(copy))
+    if !is_there {
+        write_secret(&copy, &content)?;
+    }
+    eprintln!("{}: the file as it was", copy.display());
+    Ok(())
 }

@@ -23,7 +23,7 @@ pub const CERTIFICATE: &str = "fairplay_certificate";
 /// Its private keys.
 pub const PRIVATE_KEY: &str = "fairplay_private_key";
 /// The password of encrypted private keys.
-pub const PRIVATE_KEY_PASSWORD: &str = "fairplay_private_key_password";
+pub const PRIVATE_KEY_PASSWORD: &str = platform::PASSWORD;
 /// Its application secret key.
 pub const ASK: &str = "fairplay_ask";
 /// A JSON array of further credentials.

@@ -5,9 +5,9 @@ use keylet::error::Code;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::redacted::without;
 use super::unreachable::Unreachable;
 use crate::terminal::Printable;
-use crate::wire::percent_encoded;
 
 /// Headers in which services put the code of a refusal.
 const CODE_HEADERS: [&str; 2] = ["x-keylet-code", "x-axdrm-errorcode"];
@@ -162,16 +162,6 @@ pub(super) fn meaning(code: Option<&Printable>) -> Option<&'static str> {
 /// A header as text. It need not be any.
 pub(super) fn text_of(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
-}
-
-/// What a server or a library says, without the token that it may repeat.
-pub(super) fn without(text: &str, token: Option<&str>) -> Printable {
-    Printable::new(match token.filter(|token| !token.is_empty()) {
-        Some(token) => text
-            .replace(token, "…")
-            .replace(&percent_encoded(token), "…"),
-        None => text.to_owned(),
-    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! does, and opens what comes back.
 
 mod answer;
+mod redacted;
 mod unreachable;
 
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ use crate::random;
 use crate::terminal::Printable;
 use crate::wire::{self, Form, Key, Message, Profile, TOKEN, TokenLocation, percent_encoded};
 
-use answer::{meaning, refusal, text_of, without};
+use answer::{meaning, refusal, text_of};
+use redacted::without;
 
 pub use answer::{Answered, Failure, Refusal};
 pub use unreachable::{Stage, Unreachable};

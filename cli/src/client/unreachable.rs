@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Uri;
 use rustls::CertificateError;
 
-use super::answer::without;
+use super::redacted::without;
 use crate::terminal::Printable;
 
 /// Why no answer came. It holds no token.

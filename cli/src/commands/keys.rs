@@ -123,11 +123,10 @@ impl Add {
         for id in &self.ids {
             eprintln!("{}: added {:?}", self.variables, name(id));
         }
+        let first = name(self.ids.first().map_or("", String::as_str));
         eprintln!(
-            "\nNext: encrypt the content with the key that `keylet keys show {}` prints, and name it in the playlist\n\
-             as `skd://{}`. A server that runs reads the file again at its next start, or at SIGHUP.",
-            name(self.ids.first().map_or("", String::as_str)),
-            name(self.ids.first().map_or("", String::as_str)),
+            "\nNext: encrypt the content with the key that `keylet keys show {first}` prints, and name it in the playlist\n\
+             as `skd://{first}`. A server that runs reads the file again at its next start, or at SIGHUP."
         );
         Ok(())
     }
@@ -206,6 +205,7 @@ fn delete(ids: &[String], variables: &VariablesFile) -> Result<()> {
         let index = position(&records, name(id)).with_context(|| absent(variables, id))?;
         records.remove(index);
     }
+    variables.back_up()?;
     if records.is_empty() {
         variables.write(VARIABLE, None)?;
     } else {

@@ -40,6 +40,14 @@ impl VariablesFile {
             .and_then(|text| platform::value(name, text)))
     }
 
+    /// Leaves a copy of the file beside it, before something is taken out.
+    ///
+    /// # Errors
+    /// A copy that cannot be written.
+    pub fn back_up(&self) -> Result<()> {
+        file::back_up(&self.path)
+    }
+
     /// Sets a variable, or takes it out. Everything else in the file stays as it is.
     ///
     /// # Errors
@@ -52,7 +60,7 @@ impl VariablesFile {
             .collect();
         let text = export::write(&variables, &[name], self.format(), Some(&text));
         let text = text.with_context(|| self.to_string())?;
-        file::replace(&self.path, &text)
+        file::write_secret(&self.path, text.as_bytes())
     }
 
     fn text(&self) -> Result<Zeroizing<String>> {

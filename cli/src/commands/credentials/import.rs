@@ -60,34 +60,42 @@ impl Import {
     /// What is missing for a licence, and the commands that bring it.
     fn tell_next(&self, path: &Path, variables: &Provided) {
         let has = |name: &str| variables.get(name).is_some_and(|value| !value.is_empty());
-        let file = match path == Path::new(".env") {
+        let is_read_here = path == Path::new(".env");
+        let path = path.display();
+        let file = match is_read_here {
             true => String::new(),
-            false => format!(" --file {}", path.display()),
+            false => format!(" --file {path}"),
         };
         let mut steps = Vec::new();
         if self.format != Format::Vault {
             if !has(content_key::VARIABLE) {
-                steps.push(format!(
-                    "keylet keys add movie-42{file}      # a content key"
-                ));
+                let line = format!("keylet keys add movie-42{file}");
+                steps.push((line, "a content key"));
             }
             if !has(token::KEYS) && !has(POLICIES) {
-                steps.push(format!(
-                    "keylet policies add viewers{file}   # whose tokens are taken, and on which terms"
-                ));
+                let line = format!("keylet policies add viewers{file}");
+                steps.push((line, "whose tokens are taken, and on which terms"));
             }
         }
-        let path = path.display();
+        const DOCTOR: &str = "what is still missing";
         steps.push(match self.format {
-            Format::Env => "keylet doctor                      # what is still missing".to_owned(),
-            Format::Spin => format!("keylet doctor --runtime-config-file {path}"),
-            Format::Settings => format!("keylet doctor --variable settings=@{path}"),
-            Format::Vault => format!("sh {path}    # with VAULT_ADDR and VAULT_TOKEN"),
-            Format::Kubernetes => format!("kubectl apply -f {path}"),
+            Format::Env if is_read_here => ("keylet doctor".to_owned(), DOCTOR),
+            Format::Env => (format!("set -a; . ./{path}; keylet doctor"), DOCTOR),
+            Format::Spin => (
+                format!("keylet doctor --runtime-config-file {path}"),
+                DOCTOR,
+            ),
+            Format::Settings => (format!("keylet doctor --variable settings=@{path}"), DOCTOR),
+            Format::Vault => (format!("sh {path}"), "with VAULT_ADDR and VAULT_TOKEN"),
+            Format::Kubernetes => (format!("kubectl apply -f {path}"), "into the cluster"),
         });
+        let longest = steps.iter().map(|(line, _)| line.len()).max();
         eprintln!("\nNext:");
-        for step in steps {
-            eprintln!("  {step}");
+        for (line, why) in steps {
+            eprintln!(
+                "  {line:<width$}   # {why}",
+                width = longest.unwrap_or_default()
+            );
         }
     }
 

@@ -531,12 +531,12 @@ impl Taken {
             None => " (not in this document either)",
         };
         self.not_taken.push(format!(
-            "`ask`{}: it belongs in the variable `fairplay_ask`, or in `ask` of `fairplay_credentials`",
+            "`ask`{}: `keylet credentials import` of this document takes it, to `fairplay_ask`",
             from("ask")
         ));
         self.not_taken.push(format!(
-            "`fairPlayPfx` and `fairPlayPfxPassword`{}: certificate and private key, taken out with `openssl \
-             pkcs12`, belong in `fairplay_certificate` and `fairplay_private_key`, or in `fairplay_credentials`",
+            "`fairPlayPfx` and `fairPlayPfxPassword`{}: `keylet credentials import` of this document takes certificate \
+             and private key, to `fairplay_certificate` and `fairplay_private_key`",
             from("fairPlayPfx")
         ));
         Ok(())
@@ -689,7 +689,7 @@ mod tests {
                     "taken: ",
                     "symmetric, RSA, X.509",
                     "`fairplay_ask`",
-                    "`fairplay_credentials`",
+                    "`keylet credentials import`",
                 ][..],
             ),
             (2, &["\"movies-2\"", "`rentalDuration` means nothing"]),
