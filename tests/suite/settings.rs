@@ -179,7 +179,10 @@ fn each_broken_setting_is_named_by_variable_and_cause() {
         ("content_keys", format!("[{record},{{\"id\":\"b\"}}]"), "setting_malformed content_keys: record 2: the member `key` is missing"),
         ("content_keys", format!("[{}]", record.replace("\"iv\"", "\"IV\"")), "setting_malformed content_keys: record 1: a member is not known; there are "),
         ("content_keys", format!("[{record}]"), "setting_malformed content_keys: record 1: `id`: FairPlay has asset ids of 2 to 200 bytes, and this one has 1"),
-        ("token_keys", r#"{"kty":"oct","k":"AAAA"}"#.into(), "setting_malformed token_keys: the member `keys` is missing"),
+        ("token_keys", r#"{"k":"AAAA"}"#.into(), "setting_malformed token_keys: the member `keys` is missing"),
+        // One key stands for a set with it.
+        ("token_keys", r#"{"kty":"oct","k":"AAAA"}"#.into(), "setting_malformed token_keys: key 1: `k` has 3 bytes"),
+        ("token_keys", "-----BEGIN PUBLIC KEY-----".into(), "setting_malformed token_keys: it is PEM"),
         ("token_keys", r#"{"keys":[{"kty":"oct","k":5}]}"#.into(), "setting_malformed token_keys: key 1: a value is not a string"),
         ("cors_origins", "tv.example.com".into(), "setting_malformed cors_origins: an origin is a scheme and a host"),
         ("cors_origins", "https://*.example.com".into(), "setting_malformed cors_origins: an origin is a scheme and a host"),
