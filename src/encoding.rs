@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 pub use json::{from_json, from_value, json, json_list, json_object, members};
 pub use json_error::{JsonError, JsonErrorKind, PathStep, TextErrorKind};
-pub use text::{percent_decoded, single_bytes, text, utf16};
+pub use text::{is_obeyed, percent_decoded, single_bytes, text, utf16};
 
 /// Base64 (RFC 4648 section 4) as this server writes it: padded.
 pub use base64::engine::general_purpose::STANDARD as BASE64;
@@ -184,7 +184,8 @@ pub fn first_der(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     bytes.split_at_checked(bytes.len().checked_sub(rest)?)
 }
 
-const PEM_BEGIN: &str = "-----BEGIN ";
+/// How a PEM block begins (RFC 7468 section 2).
+pub const PEM_BEGIN: &str = "-----BEGIN ";
 
 /// The words of a setting that is a list: separated by commas or white space, or JSON. `None` when it
 /// begins like JSON but is not a list of strings.

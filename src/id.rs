@@ -1,10 +1,14 @@
 //! Asset ids and key ids, compared the way that players and packagers spell them.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use uuid::Uuid;
 
 use crate::encoding;
+
+/// How many bytes an asset id of FairPlay has.
+pub const ASSET_ID_SIZES: RangeInclusive<usize> = 2..=200;
 
 /// A key id (KID): 16 bytes, as in the `tenc` box (ISO/IEC 23001-7 section 8.2). Its text is that of a GUID
 /// in lower case with dashes (RFC 9562 section 4), in the order of the bytes.

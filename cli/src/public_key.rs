@@ -64,10 +64,7 @@ fn of_pem(block: &Pem) -> Result<Value> {
     const NONE: &str = "the public key is none of RSA, P-256 and Ed25519";
     match block.label.as_str() {
         label if label.ends_with("PRIVATE KEY") => {
-            let pem = der::pem::encode_string(label, der::pem::LineEnding::LF, &block.der)
-                .map_err(|_| anyhow!("it is not whole PEM"))?;
-            let key = SigningKey::read(zeroize::Zeroizing::new(pem).as_bytes(), None, None, None)?;
-            let mut key = key.signer.jwk("")?;
+            let mut key = SigningKey::of_block(block, None)?.signer.jwk("")?;
             key.as_object_mut().context(NONE)?.remove("kid");
             Ok(key)
         }

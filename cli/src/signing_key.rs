@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use der::asn1::{ContextSpecific, ObjectIdentifier, OctetStringRef};
 use der::{Decode, Reader, SliceReader, TagNumber};
-use keylet::encoding;
+use keylet::encoding::{self, PEM_BEGIN, Pem};
 use pkcs8::PrivateKeyInfoRef;
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::{BoxedUint, PrivateKey as RsaPrivateKey};
@@ -57,9 +57,13 @@ impl SigningKey {
             "the key is neither a JWK nor PEM. If it is a secret, say so with --hmac";
         let text = encoding::text(content).context(NONE)?;
         let text = text.trim();
-        if text.contains("-----BEGIN ") {
-            let signer = of_pem(text)?.signer(algorithm)?;
-            return Ok(Self { signer, kid: None });
+        if text.contains(PEM_BEGIN) {
+            let blocks = encoding::pem(text).context("the key is no whole PEM")?;
+            let mut blocks = blocks.iter();
+            let key = blocks
+                .find(|block| block.label.ends_with("PRIVATE KEY"))
+                .context("the PEM has no private key")?;
+            return Self::of_block(key, algorithm);
         }
         ensure!(text.starts_with('{'), NONE);
         let key = JsonWebKey::choose(text, kid)?;
@@ -68,6 +72,15 @@ impl SigningKey {
             signer: key.material()?.signer(algorithm)?,
             kid: key.kid,
         })
+    }
+
+    /// The private key of a PEM block: PKCS#8, PKCS#1, or SEC 1.
+    ///
+    /// # Errors
+    /// A sentence without anything of the key.
+    pub fn of_block(block: &Pem, algorithm: Option<&str>) -> Result<Self> {
+        let signer = of_pem(block)?.signer(algorithm)?;
+        Ok(Self { signer, kid: None })
     }
 }
 
@@ -125,13 +138,8 @@ impl Material {
     }
 }
 
-/// The first private key of PEM: PKCS#8, PKCS#1, or SEC 1.
-fn of_pem(text: &str) -> Result<Material> {
-    let blocks = encoding::pem(text).context("the key is no whole PEM")?;
-    let key = blocks
-        .iter()
-        .find(|block| block.label.ends_with("PRIVATE KEY"))
-        .context("the PEM has no private key")?;
+/// The private key of a PEM block: PKCS#8, PKCS#1, or SEC 1.
+fn of_pem(key: &Pem) -> Result<Material> {
     if key.with_headers.is_some() || key.label.starts_with("ENCRYPTED") {
         bail!("the key is encrypted; `openssl pkcs8 -topk8 -nocrypt` decrypts it");
     }

@@ -11,8 +11,7 @@ use crate::configuration::{SettingError, SettingErrorKind};
 use crate::drm_system::DrmSystem;
 use crate::encoding;
 use crate::entitlement::{Terms, Track};
-use crate::fairplay::spc::ASSET_ID_SIZES;
-use crate::id::{Id, Kid};
+use crate::id::{ASSET_ID_SIZES, Id, Kid};
 use crate::secret::Key128;
 
 /// The variable that holds key records.

@@ -18,6 +18,17 @@ pub fn text(bytes: &[u8]) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(text.to_owned()))
 }
 
+/// Whether a terminal, or the layout of text, obeys this character rather than shows it: C0, DEL and C1, the marks,
+/// embeddings, overrides and isolates of bidirectional text (Unicode Annex 9), the separators of lines and paragraphs,
+/// and what has no width. The audit trail and the command line escape these.
+pub fn is_obeyed(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+        )
+}
+
 /// Reads UTF-16 with a byte-order mark in either order, or without one where every character is one of Latin-1, so
 /// that each second byte is 0. `None` when it is not that.
 pub fn utf16(bytes: &[u8]) -> Option<String> {

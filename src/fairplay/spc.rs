@@ -1,7 +1,5 @@
 //! The Server Playback Context: container, contents, verification (specification sections 2 to 6).
 
-use std::ops::RangeInclusive;
-
 use rand_core::CryptoRng;
 
 use crate::fairplay::cipher;
@@ -15,14 +13,12 @@ use crate::fairplay::reader::Reader;
 use crate::fairplay::session_key::{self, SessionKeyR1};
 use crate::fairplay::tag::Tag;
 use crate::fairplay::tllv::{Tllv, Tllvs};
+use crate::id::ASSET_ID_SIZES;
 use crate::rsa_key::{Arithmetic, OaepHash, PrivateKey};
 use crate::secret::Key128;
 
 /// The one protocol version whose meaning is public.
 pub const PROTOCOL_VERSION: u32 = 1;
-
-/// How many bytes an asset id has.
-pub const ASSET_ID_SIZES: RangeInclusive<usize> = 2..=200;
 
 /// Transport UUID of a version 3 container.
 pub const TRANSPORT_V3: [u8; 16] = 0x6644_ff2b_a87c_99b6_ff96_5527_0cd0_68a6_u128.to_be_bytes();

@@ -238,7 +238,7 @@ impl<'a> Audit<'a> {
         }
         let mut escaped = String::with_capacity(line.len());
         for character in line.chars() {
-            if is_hidden(character) {
+            if crate::encoding::is_obeyed(character) {
                 escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
             } else {
                 escaped.push(character);
@@ -257,13 +257,6 @@ impl SessionAudit {
             replaced: session.replaced.clone(),
         }
     }
-}
-
-/// Whether a character is a control, ends a line, or changes the direction of text (Unicode 16, general categories
-/// Cc, Zl and Zp, and the format characters of UAX #9 and of width zero).
-fn is_hidden(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Writes details as members.

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
 use crate::ecdsa_key;
-use crate::encoding::{self, BASE64, JsonError, Pem, PemOrDer};
+use crate::encoding::{self, BASE64, JsonError, PEM_BEGIN, Pem, PemOrDer};
 use crate::rsa_key::{PublicKey, SignatureHash};
 use crate::token::Error;
 use crate::token::dialect::Secrets;
@@ -28,8 +28,6 @@ use crate::x509;
 pub const ALGORITHMS: [&str; 9] = [
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA",
 ];
-
-const PEM_BEGIN: &str = "-----BEGIN ";
 
 const PEM_INSTEAD: &str = "it is PEM, and should be a JWKS: `keylet token jwks FILE` turns a public key or a certificate into one";
 
@@ -87,11 +85,11 @@ impl VerificationKeys {
     /// What is wrong with the set, or with each of its keys; never its content.
     pub fn from_json(json: &str) -> Result<Self, Vec<KeyError>> {
         let of_set = |reason: String| vec![KeyError::of_set(reason)];
-        if json.contains(PEM_BEGIN) {
-            return Err(of_set(PEM_INSTEAD.to_owned()));
-        }
         let document = encoding::json_object(json.as_bytes());
-        let document = document.map_err(|error| of_set(error.to_string()))?;
+        let document = document.map_err(|error| match json.contains(PEM_BEGIN) {
+            true => of_set(PEM_INSTEAD.to_owned()),
+            false => of_set(error.to_string()),
+        })?;
         let keys = match document.contains_key("kty") {
             // One key, without the set around it.
             true => vec![Value::Object(document)],

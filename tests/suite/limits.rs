@@ -590,7 +590,7 @@ fn a_challenge_needs_a_token() {
 #[test]
 fn what_ends_a_line_elsewhere_is_escaped_in_the_audit() {
     let deployment = with_back_end();
-    let reason = "a\u{2028}b\u{202e}c\u{feff}d";
+    let reason = "a\u{2028}b\u{202e}c\u{feff}d\u{61c}e";
     deployment.answer(move |_| Reply::json(&json!({"refuse": reason})));
     let result = deployment.licence(Some(&token(json!({}))), &first(1));
     assert_eq!(code(result), "callback_refused");

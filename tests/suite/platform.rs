@@ -89,7 +89,10 @@ fn an_increment_of_what_is_no_counter_stops_the_instance_and_no_other() {
     for world in SPINS {
         let server = probe(world, MANIFEST);
         post(&server, "/set?key=text", b"no counter");
-        assert_eq!(post(&server, "/increment?key=text", &[]).status, 500);
+        let failed = post(&server, "/increment?key=text", &[]);
+        assert_eq!(failed.status, 500);
+        assert_eq!(failed.header("x-keylet-code"), Some("component_failed"));
+        assert_eq!(failed.json()["type"], "/docs/errors.md#component_failed");
         assert_eq!(get(&server, "/get?key=text").body, b"no counter");
         assert_eq!(text(&post(&server, "/increment?key=n", &[])), (200, "1"));
         server.stop();

@@ -2,7 +2,7 @@
 
 use keylet::service::Service;
 use keylet_cli::fixtures::variables;
-use keylet_host::Provided;
+use keylet_host::{Provided, Server};
 
 use crate::support::{Native, fixture, get, post_spc, run, send, serve, token, variables_with};
 
@@ -27,6 +27,12 @@ pub fn problems(variables: Provided) -> Vec<String> {
             )
         })
         .collect()
+}
+
+fn assert_healthy(server: &Server) {
+    let health = get(server, "/healthz");
+    let said = String::from_utf8_lossy(&health.body);
+    assert_eq!(health.status, 200, "{said}");
 }
 
 fn pem(name: &str) -> String {
@@ -61,13 +67,7 @@ fn what_files_and_stores_leave_around_a_value_is_ignored() {
                 .map(|(name, value)| (*name, value.as_str()))
                 .collect();
             let server = serve(&variables_with(&changed));
-            let health = get(&server, "/healthz");
-            assert_eq!(
-                health.status,
-                200,
-                "{:?}",
-                String::from_utf8_lossy(&health.body)
-            );
+            assert_healthy(&server);
             assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
             let certificate = get(&server, "/fairplay/certificate");
             assert_eq!(certificate.body, fixture("credentials/sdk4.cer"));
@@ -131,13 +131,7 @@ fn a_chain_in_the_certificate_hands_out_the_leaf() {
         ("fairplay_private_key", &read("key.pem")),
         ("fairplay_credentials", ""),
     ]));
-    let health = get(&server, "/healthz");
-    assert_eq!(
-        health.status,
-        200,
-        "{:?}",
-        String::from_utf8_lossy(&health.body)
-    );
+    assert_healthy(&server);
     assert_eq!(get(&server, "/fairplay/certificate").body, *blocks[0].der);
     server.stop();
 }
@@ -389,6 +383,18 @@ fn a_token_key_that_is_none_refuses_its_own_tokens_and_no_others() {
     assert_eq!(health.status, 503);
     let problem = &health.json()["problems"][0];
     assert_eq!(problem["variable"], "token_keys");
+    server.stop();
+}
+
+#[test]
+fn a_member_that_holds_pem_makes_no_pem_of_a_set_of_keys() {
+    let mut jwks: serde_json::Value = serde_json::from_str(&variables()["token_keys"]).unwrap();
+    for key in jwks["keys"].as_array_mut().unwrap() {
+        key["x5c"] = serde_json::json!(["-----BEGIN CERTIFICATE-----"]);
+    }
+    let server = serve(&variables_with(&[("token_keys", &jwks.to_string())]));
+    assert_eq!(get(&server, "/healthz").status, 200);
+    assert_eq!(post_spc(&server, &fixture("spc/v1.bin")).status, 200);
     server.stop();
 }
 

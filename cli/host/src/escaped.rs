@@ -8,19 +8,10 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use keylet::encoding::is_obeyed;
+
 /// The most bytes of a character that can be at the end of what was written, waiting for the rest of it.
 const LONGEST_BEGINNING: usize = 2;
-
-/// Whether a terminal, or the layout of text, obeys this character rather than shows it: C0, DEL and C1, the marks,
-/// embeddings, overrides and isolates of bidirectional text (Unicode Annex 9), the separators of lines and paragraphs,
-/// and what has no width. The audit trail escapes the same.
-pub fn is_obeyed(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
-        )
-}
 
 /// Text on one line: everything that is obeyed is escaped, line breaks and tabs too.
 pub fn in_one_line(text: &str) -> Cow<'_, str> {

@@ -33,6 +33,7 @@ pub use server::{AsSpin, Options, Server};
 pub use store::{NotACounter, Store, StoreChoice};
 pub use variables::{
     Assignment, ENVIRONMENT_PREFIX, Provided, Resolved, fetches_variables, provided,
+    static_variables,
 };
 pub use world::{Reuse, World};
 

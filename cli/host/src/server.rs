@@ -335,6 +335,7 @@ impl Answer {
         }
     }
 }
+
 /// Standard output, for what a component writes: Keylet's audit trail escapes what viewers send itself.
 #[expect(
     clippy::disallowed_methods,

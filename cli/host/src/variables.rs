@@ -73,10 +73,32 @@ impl RuntimeConfig {
     fn read(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        // The parser's message quotes the line, which may be a secret.
-        toml::from_str(&text)
-            .map_err(|_| anyhow::anyhow!("{} is not a runtime configuration", path.display()))
+        Self::parse(&text).map_err(|_| anyhow!("{} is not a runtime configuration", path.display()))
     }
+
+    fn parse(text: &str) -> Result<Self> {
+        // The parser's message quotes the line, which may be a secret.
+        toml::from_str(text).map_err(|_| anyhow!("it is not a runtime configuration in TOML"))
+    }
+}
+
+/// The variables that stand in the text of a runtime configuration itself, in its providers of type `static`.
+///
+/// # Errors
+/// A text that is not a runtime configuration.
+pub fn static_variables(text: &str) -> Result<Provided> {
+    let mut variables = Provided::new();
+    // Of two providers the first one holds.
+    for provider in RuntimeConfig::parse(text)?
+        .variables_provider
+        .into_iter()
+        .rev()
+    {
+        if let Provider::Static { values } = provider {
+            variables.extend(values);
+        }
+    }
+    Ok(variables)
 }
 
 /// Whether a runtime configuration file has Spin fetch each variable from another server, such as a Vault.

@@ -308,8 +308,8 @@ pub fn check_url(url: &str) -> Result<()> {
     let (shown, _) = url.split_once('?').unwrap_or((url, ""));
     ensure!(
         uri.as_ref().is_some_and(is_http),
-        "{} is not a URL of HTTP: it has the form http://HOST:PORT/PATH or https://HOST/PATH",
-        Printable::new(shown)
+        "{}",
+        unreachable::not_a_url(Printable::new(shown).as_str())
     );
     Ok(())
 }

@@ -55,7 +55,7 @@ impl Unreachable {
         let (stage, message) = match error {
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => (
                 Stage::Request,
-                format!("{uri} is not a URL of HTTP: it has the form http://HOST:PORT/PATH or https://HOST/PATH"),
+                not_a_url(&uri.to_string()),
             ),
             ureq::Error::HostNotFound => (Stage::Connection, no_address(at)),
             ureq::Error::Timeout(_) => (
@@ -105,6 +105,13 @@ impl Unreachable {
             ..self
         }
     }
+}
+
+/// What is wrong with a text that is no URL of HTTP.
+pub(super) fn not_a_url(shown: &str) -> String {
+    format!(
+        "{shown} is not a URL of HTTP: it has the form http://HOST:PORT/PATH or https://HOST/PATH"
+    )
 }
 
 fn no_address(at: &Address<'_>) -> String {

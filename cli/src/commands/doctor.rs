@@ -30,7 +30,7 @@ use crate::device::ApplicationKey;
 use crate::doctor::examination::Examination;
 use crate::doctor::target::Target;
 use crate::doctor::{Finding, Report, Severity, Verdict, advice};
-use crate::file::{read, secret, trimmed};
+use crate::file::{environment, read, secret};
 use crate::progress::while_waiting;
 use crate::settings::{Settings, expanded};
 use crate::terminal::{self, Printable, Screen};
@@ -136,7 +136,7 @@ impl Arguments {
         }
         let given = match &self.token_file {
             Some(path) => Some(secret(path)?),
-            None => std::env::var(TOKEN).ok().map(|token| trimmed(&token)),
+            None => environment(TOKEN),
         };
         let given = given.filter(|token| !token.is_empty());
         let runtime = tokio::runtime::Builder::new_current_thread()

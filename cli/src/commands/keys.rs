@@ -8,7 +8,6 @@ use clap::{Args, Subcommand};
 use keylet::content_key::{self, VARIABLE};
 use keylet::encoding;
 use keylet::id::Kid;
-use rand_core::Rng;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -132,11 +131,7 @@ impl Add {
     }
 
     fn record(&self, id: &str) -> Result<Value> {
-        let random = || {
-            let mut bytes = Zeroizing::new([0; 16]);
-            random::system().fill_bytes(bytes.as_mut_slice());
-            bytes
-        };
+        let random = || Zeroizing::new(random::bytes::<16>());
         let key = match &self.key_file {
             Some(path) => encoding::fixed::<16>(&secret(path)?)
                 .map(Zeroizing::new)
@@ -156,7 +151,7 @@ impl Add {
         };
         let kid = match &self.kid {
             Some(kid) => Kid::from_text(kid).context("--kid: it is not a GUID")?,
-            None => Kid::from_text(&hex::encode(random().as_slice())).context("a random KID")?,
+            None => Kid::from_bytes(random::bytes()),
         };
         let mut record = json!({
             "id": id,
@@ -165,8 +160,7 @@ impl Add {
             "iv": hex::encode(iv.as_slice()),
         });
         if let Some(terms) = &self.terms {
-            let terms = encoding::json_object(terms.as_bytes());
-            record["terms"] = terms.map_err(|reason| anyhow!("--terms: {reason}"))?.into();
+            record["terms"] = super::terms(terms)?.into();
         }
         Ok(record)
     }

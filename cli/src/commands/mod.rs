@@ -18,8 +18,10 @@ mod variables_file;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand};
+use keylet::encoding;
+use serde_json::{Map, Value};
 
 /// A DRM licence server that is one WebAssembly component.
 ///
@@ -108,6 +110,11 @@ impl Command {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The JSON object of `--terms`.
+fn terms(text: &str) -> Result<Map<String, Value>> {
+    encoding::json_object(text.as_bytes()).map_err(|reason| anyhow!("--terms: {reason}"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use der::Decode;
-use keylet::encoding::{self, Pem, PemOrDer};
+use keylet::encoding::{self, PEM_BEGIN, Pem, PemOrDer};
 use keylet::fairplay::private_key::is_pfx;
 use serde_json::Value;
 use x509_cert::Certificate;
@@ -16,8 +16,6 @@ use super::group::{Group, found};
 use super::kind::other_kind;
 use super::{CredentialPart, PrivateKey, Problem, ber, decrypt, pkcs12};
 use crate::file;
-
-const PEM_BEGIN: &str = "-----BEGIN ";
 
 /// Files are not larger than this: a credential has some kilobytes.
 const LARGEST: u64 = 4 * 1024 * 1024;

@@ -24,6 +24,11 @@ pub fn openssl(directory: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &error
 }
 
+/// Turns a certificate in DER into PEM.
+pub fn to_pem(here: &Path, der: &str, pem: &str) {
+    openssl(here, &["x509", "-inform", "der", "-in", der, "-out", pem]);
+}
+
 /// Runs a command in a directory, with nothing of this process's environment that concerns it.
 pub fn keylet(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     configured(directory, arguments, &Provided::new(), environment)
@@ -264,22 +269,8 @@ fn a_development_set_is_accepted_by_openssl_and_plays() {
         } else {
             "26/fps_certificate.bin"
         };
-        openssl(
-            here,
-            &["x509", "-inform", "der", "-in", name, "-out", "leaf.pem"],
-        );
-        openssl(
-            here,
-            &[
-                "x509",
-                "-inform",
-                "der",
-                "-in",
-                &format!("{sdk}/authority.cer"),
-                "-out",
-                "authority.pem",
-            ],
-        );
+        to_pem(here, name, "leaf.pem");
+        to_pem(here, &format!("{sdk}/authority.cer"), "authority.pem");
         assert!(openssl(here, &["verify", "-CAfile", "authority.pem", "leaf.pem"]).contains("OK"));
         let out = format!("{sdk}.env");
         let imported = keylet(here, &["credentials", "import", sdk, "--out", &out], &[]);
@@ -644,10 +635,9 @@ fn what_is_imported_is_written_for_every_place_that_spin_reads_variables_from() 
     assert_eq!(kept, "{\"value\":\"\"}\n");
 }
 
-/// A server that is started with some arguments gives a licence to a device that has its settings.
-fn assert_served(here: &Path, arguments: &[&str], environment: &[(&str, &str)]) {
-    let port = free_port();
-    let listen = format!("127.0.0.1:{port}");
+/// `keylet serve` with the files of a directory, once it listens, and the URL of its licences.
+pub fn serve_in(here: &Path, arguments: &[&str]) -> (Process, String) {
+    let listen = format!("127.0.0.1:{}", free_port());
     let serve = Command::new(env!("CARGO_BIN_EXE_keylet"))
         .args(["serve", "--listen", &listen])
         .args(arguments)
@@ -655,9 +645,14 @@ fn assert_served(here: &Path, arguments: &[&str], environment: &[(&str, &str)]) 
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-    let _server = Process(serve.unwrap());
+    let server = Process(serve.unwrap());
     wait_for(|| std::net::TcpStream::connect(&listen).is_ok());
-    let url = format!("http://{listen}/fairplay");
+    (server, format!("http://{listen}/fairplay"))
+}
+
+/// A server that is started with some arguments gives a licence to a device that has its settings.
+fn assert_served(here: &Path, arguments: &[&str], environment: &[(&str, &str)]) {
+    let (_server, url) = serve_in(here, arguments);
     let license = [
         "license",
         &url,

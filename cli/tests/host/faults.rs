@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::credentials::{dotenv, keylet, make_development, openssl};
+use crate::credentials::{dotenv, keylet, make_development, openssl, to_pem};
 use crate::support::Directory;
 
 const ASK: &str = "00112233445566778899aabbccddeeff";
@@ -54,6 +54,14 @@ fn problems(output: &Output) -> Vec<String> {
     problems
 }
 
+/// Whether there is one problem, which says this.
+fn assert_one(problems: &[String], expected: &str) {
+    let [problem] = problems else {
+        panic!("{problems:?}");
+    };
+    assert!(problem.contains(expected), "{problem}");
+}
+
 /// Whether an import made a credential with this ASk.
 fn assert_imported(here: &Path, output: &Output) {
     assert!(output.status.success(), "{}", said(output));
@@ -81,10 +89,7 @@ fn the_cause_is_told_once() {
     std::fs::write(path("cut.pem"), "-----BEGIN CERTIFICATE-----\nMIIC\n").unwrap();
     std::fs::write(path("store.jks"), [0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2]).unwrap();
     std::fs::write(path("files.zip"), b"PK\x03\x04junk").unwrap();
-    openssl(
-        here,
-        &["x509", "-inform", "der", "-in", "c.cer", "-out", "c.pem"],
-    );
+    to_pem(here, "c.cer", "c.pem");
     openssl(
         here,
         &[
@@ -177,10 +182,7 @@ fn the_cause_is_told_once() {
             return;
         };
         let problems = problems(&import(&directory.0, files, &[]));
-        assert!(
-            problems.len() == 1 && problems[0].contains(expected),
-            "{problems:?}"
-        );
+        assert_one(&problems, expected);
     }
 }
 
@@ -192,18 +194,7 @@ fn files_are_read_as_windows_editors_and_stores_leave_them() {
     let read = |name: &str| std::fs::read(here.join("dev").join(name)).unwrap();
     let key = String::from_utf8(read("privatekey.pem")).unwrap();
     let certificate = read("fairplay.cer");
-    openssl(
-        here,
-        &[
-            "x509",
-            "-inform",
-            "der",
-            "-in",
-            "dev/fairplay.cer",
-            "-out",
-            "c.pem",
-        ],
-    );
+    to_pem(here, "dev/fairplay.cer", "c.pem");
     let pem = std::fs::read_to_string(here.join("c.pem")).unwrap();
     openssl(
         here,
@@ -293,10 +284,7 @@ fn a_container_of_nss_is_imported() {
         &import(here, &["pfx_nss.p12"], &environment("secret\n")),
     );
     let wrong = problems(&import(here, &["pfx_nss.p12"], &environment("other")));
-    assert!(
-        wrong.len() == 1 && wrong[0].contains("no password that was given"),
-        "{wrong:?}"
-    );
+    assert_one(&wrong, "no password that was given");
 }
 
 #[test]
@@ -391,10 +379,7 @@ fn equal_certificates_are_one_and_two_asks_for_it_are_an_error() {
     std::fs::write(here.join("other.txt"), "ff".repeat(16)).unwrap();
     let output = import(here, &["set", "--ask-file", "other.txt"], &[]);
     let told = problems(&output);
-    assert!(
-        told.len() == 1 && told[0].contains("different ASks"),
-        "{told:?}"
-    );
+    assert_one(&told, "different ASks");
     let document = std::fs::read_to_string(azure.0.join("policies.json")).unwrap();
     let ask = &one["fairplay_ask"];
     let spelled = [ask.clone(), ask.to_uppercase()]
@@ -404,8 +389,5 @@ fn equal_certificates_are_one_and_two_asks_for_it_are_an_error() {
     let changed = document.replacen(&spelled, &"ff".repeat(16), 1);
     std::fs::write(azure.0.join("policies.json"), changed).unwrap();
     let told = problems(&import(&azure.0, &["policies.json"], &[]));
-    assert!(
-        told.len() == 1 && told[0].contains("two different ASks"),
-        "{told:?}"
-    );
+    assert_one(&told, "two different ASks");
 }

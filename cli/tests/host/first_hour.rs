@@ -1,12 +1,12 @@
 //! The commands of a first hour, as they are typed: by somebody who has Apple's files and nothing else.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use serde_json::Value;
 
-use crate::credentials::{dotenv, keylet, make_development, openssl};
-use crate::support::{Directory, Process, free_port, wait_for};
+use crate::credentials::{dotenv, keylet, make_development, openssl, serve_in};
+use crate::support::Directory;
 
 /// Runs a line as it is typed, and returns what it prints.
 fn typed(here: &Path, line: &str) -> String {
@@ -50,18 +50,9 @@ fn five_commands_lead_from_files_to_a_player() {
         "{recipe}"
     );
 
-    let listen = format!("127.0.0.1:{}", free_port());
-    let serve = Command::new(env!("CARGO_BIN_EXE_keylet"))
-        .args(["serve", "--listen", &listen])
-        .current_dir(here)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let _server = Process(serve.unwrap());
-    wait_for(|| std::net::TcpStream::connect(&listen).is_ok());
+    let (_server, url) = serve_in(here, &[]);
     let ask = std::fs::read_to_string(here.join("fairplay/ask.txt")).unwrap();
     let license = |asset_id: &str| {
-        let url = format!("http://{listen}/fairplay");
         let arguments = ["license", &url, "--asset-id", asset_id];
         let environment = [("KEYLET_TOKEN", token.trim()), ("KEYLET_ASK", &ask)];
         keylet(here, &arguments, &environment)

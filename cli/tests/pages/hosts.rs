@@ -48,17 +48,16 @@ pub fn embedded(test: &'static str) {
     let metrics = format!("127.0.0.1:{}", free_port());
     stage.replace("127.0.0.1:9100", &metrics);
     stage.type_blocks();
-    assert_eq!(
-        licence(
-            &stage,
-            &format!("http://{}/fairplay", stage.listen),
-            "hs256"
-        ),
-        "200"
-    );
+    assert_licence(&stage);
     let (status, figures) = curl(&stage, &format!("http://{metrics}/metrics"));
     assert_eq!(status, "200");
     assert!(figures.contains("keylet_requests_total"), "{figures}");
+}
+
+/// The server that listens where the page says answers a device.
+fn assert_licence(stage: &Stage) {
+    let url = format!("http://{}/fairplay", stage.listen);
+    assert_eq!(licence(stage, &url, "hs256"), "200");
 }
 
 /// The lines of a unit of systemd under a name, with lines that go on in the next one joined.
@@ -138,14 +137,7 @@ pub fn unit(test: &'static str) {
             .replace("/usr/local/bin/keylet", "keylet")
             .replace("/etc/keylet", &format!("{directory}/etc")),
     );
-    assert_eq!(
-        licence(
-            &stage,
-            &format!("http://{}/fairplay", stage.listen),
-            "hs256"
-        ),
-        "200"
-    );
+    assert_licence(&stage);
     assert!(stage.file("state/key_value.redb").exists());
 }
 
@@ -178,14 +170,7 @@ pub fn wasmtime_serve(test: &'static str) {
         stage.configure_fixtures();
         stage.type_blocks();
         assert_eq!(stage.servers().len(), 1, "{}", stage.blocks[0]);
-        assert_eq!(
-            licence(
-                &stage,
-                &format!("http://{}/fairplay", stage.listen),
-                "hs256"
-            ),
-            "200"
-        );
+        assert_licence(&stage);
     }
 }
 
@@ -212,14 +197,7 @@ pub fn unit_wasmtime(test: &'static str) {
         .replace("/usr/local/bin/wasmtime", "wasmtime")
         .replace("/srv/keylet", &component);
     stage.succeed(&format!("set -a; . ./variables.env; set +a\n{command}"));
-    assert_eq!(
-        licence(
-            &stage,
-            &format!("http://{}/fairplay", stage.listen),
-            "hs256"
-        ),
-        "200"
-    );
+    assert_licence(&stage);
 }
 
 /// An nginx before a server with the fixtures.

@@ -12,7 +12,6 @@ use keylet::content_key;
 use keylet::encoding::BASE64_URL;
 use keylet::fairplay::credentials::Credentials;
 use keylet::token::{self, POLICIES};
-use rand_core::Rng;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -215,8 +214,7 @@ fn check(variables: &Provided) -> Result<Option<String>> {
 
 /// What a first licence needs beside credentials.
 pub fn trial(id: &str) -> Provided {
-    let mut random = Zeroizing::new([0; 64]);
-    random::system().fill_bytes(random.as_mut_slice());
+    let random = Zeroizing::new(random::bytes::<64>());
     let (content_key, token_key) = random.split_at(32);
     let (key, iv) = content_key.split_at(16);
     let id = id.strip_prefix("skd://").unwrap_or(id);

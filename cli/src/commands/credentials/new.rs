@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use rand_core::Rng;
 use zeroize::Zeroizing;
 
 use super::PASSWORD;
@@ -140,8 +139,7 @@ impl New {
             &certificates.concat(),
             "what players get; no Apple device trusts it",
         )?;
-        let mut ask = Zeroizing::new([0; 16]);
-        random::system().fill_bytes(ask.as_mut_slice());
+        let ask = Zeroizing::new(random::bytes::<16>());
         let ask = Zeroizing::new(hex::encode(ask.as_slice()));
         self.write("ask.txt", ask.as_bytes(), "application secret key")
     }

@@ -7,7 +7,6 @@ use base64::Engine;
 use clap::Args;
 use keylet::encoding::{self, BASE64_URL};
 use keylet::token::{self, POLICIES};
-use rand_core::Rng;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -84,16 +83,14 @@ impl Add {
             }
             (None, Some(url)) => restriction["jwks_uri"] = json!(url),
             (None, None) => {
-                let mut key = Zeroizing::new([0; 32]);
-                random::system().fill_bytes(key.as_mut_slice());
+                let key = Zeroizing::new(random::bytes::<32>());
                 let key = BASE64_URL.encode(key.as_slice());
                 restriction["jwks"] = json!({"keys": [{"kty": "oct", "alg": "HS256", "k": key}]});
             }
         }
         let mut option = json!({"name": self.name, "restriction": restriction});
         if let Some(terms) = &self.terms {
-            let terms = encoding::json_object(terms.as_bytes());
-            option["terms"] = terms.map_err(|reason| anyhow!("--terms: {reason}"))?.into();
+            option["terms"] = crate::commands::terms(terms)?.into();
         }
         Ok(option)
     }

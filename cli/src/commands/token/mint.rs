@@ -10,7 +10,6 @@ use keylet::entitlement::Entitlement;
 use keylet::id::Kid;
 use keylet::platform;
 use keylet::token::{CONTENT_KEY_IDENTIFIER, MAX_TOKEN, MAX_USES};
-use rand_core::Rng;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -183,9 +182,7 @@ impl ClaimsOptions {
         let life = self.expires_in.unwrap_or(300);
         say("exp", json!(now.saturating_add(life)));
         // Uses are counted by it: two tokens of a second are two.
-        let mut id = [0; 16];
-        random::system().fill_bytes(&mut id);
-        say("jti", json!(hex::encode(id)));
+        say("jti", json!(hex::encode(random::bytes::<16>())));
         if let Some(entitlements) = self.entitlements()? {
             say("entitlements", entitlements);
         }
@@ -221,8 +218,7 @@ impl ClaimsOptions {
                 };
                 let mut entry = Map::from_iter([("keys".to_owned(), keys)]);
                 if let Some(terms) = &self.terms {
-                    let terms = encoding::json_object(terms.as_bytes());
-                    entry.extend(terms.map_err(|reason| anyhow!("--terms: {reason}"))?);
+                    entry.extend(crate::commands::terms(terms)?);
                 }
                 json!([entry])
             }

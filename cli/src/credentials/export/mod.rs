@@ -122,7 +122,7 @@ pub fn write(
             .collect(),
         removed,
     };
-    if !format.is_edited_by_hand() && format != Format::Spin {
+    if matches!(format, Format::Vault | Format::Kubernetes) {
         // A store keeps what an earlier import has put there: empty, it is as if it were not there.
         let left = removed
             .iter()

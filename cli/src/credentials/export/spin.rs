@@ -1,8 +1,7 @@
 //! A runtime configuration of Spin: the variable provider of type `static`.
 
 use anyhow::{Context, Result, anyhow};
-use keylet_host::Provided;
-use serde::Deserialize;
+use keylet_host::{Provided, static_variables};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 use zeroize::Zeroizing;
 
@@ -11,40 +10,16 @@ use super::Change;
 /// The list of providers, and the name that it had in older versions of Spin.
 const PROVIDERS: [&str; 2] = ["variables_provider", "config_provider"];
 
-#[derive(Deserialize)]
-struct RuntimeConfig {
-    #[serde(default, alias = "config_provider")]
-    variables_provider: Vec<Provider>,
-}
-
-#[derive(Deserialize)]
-struct Provider {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    values: Provided,
-}
-
 pub(super) fn read(text: &str) -> Result<Provided> {
-    // The parser's own message quotes the line, which may be a secret.
-    let config: RuntimeConfig = toml::from_str(text).map_err(|_| anyhow!(NONE))?;
-    let mut variables = Provided::new();
-    // Of two providers the first one holds.
-    for provider in config.variables_provider.into_iter().rev() {
-        if provider.kind == "static" {
-            variables.extend(provider.values);
-        }
-    }
-    Ok(variables)
+    static_variables(text)
 }
-
-const NONE: &str = "it is not a runtime configuration in TOML";
 
 pub(super) fn write(change: &Change<'_>, existing: Option<&str>) -> Result<Zeroizing<String>> {
     let mut document: DocumentMut = existing
         .unwrap_or_default()
         .parse()
-        .map_err(|_| anyhow!(NONE))?;
+        // The parser's own message quotes the line, which may be a secret.
+        .map_err(|_| anyhow!("it is not TOML"))?;
     let name = PROVIDERS
         .into_iter()
         .find(|name| document.contains_key(name))

@@ -31,14 +31,14 @@ fn parts(script: &str) -> Result<Vec<Part<'_>>> {
         let name = line
             .strip_prefix(BEFORE)
             .and_then(|rest| rest.strip_suffix(AFTER));
-        let (Some(name), rest) = (name, &mut lines) else {
+        let Some(name) = name else {
             parts.push(Part {
                 text: vec![line],
                 variable: None,
             });
             continue;
         };
-        let (document, end) = rest.next().zip(rest.next()).context(NONE)?;
+        let (document, end) = lines.next().zip(lines.next()).context(NONE)?;
         let value = serde_json::from_str(document).ok();
         let Some(Value::String(value)) = value.map(|mut value: Value| value["value"].take()) else {
             bail!(NONE);
