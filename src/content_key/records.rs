@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
+use super::Found;
 use super::query::KeyQuery;
 use super::record::{self, ContentKey, ContentKeys, SameName, VARIABLE};
 use super::scan;
@@ -16,12 +17,12 @@ use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::drm_system::DrmSystem;
 use crate::encoding;
 use crate::id::Id;
-use crate::platform::Platform;
+use crate::platform::{Platform, once};
 
 /// The records, as this instance has them.
 #[derive(Default)]
 pub struct Records {
-    json: OnceCell<Zeroizing<String>>,
+    json: OnceCell<Option<Zeroizing<String>>>,
     /// The records that were found before, by the id that the request had.
     found: RefCell<HashMap<Id, Rc<ContentKey>>>,
 }
@@ -33,19 +34,21 @@ impl Records {
     /// The record of a query.
     ///
     /// # Errors
-    /// [`SettingsError::Invalid`] when the variable is not set, is not a list, when two records have the
-    /// name, and for a mistake in the record itself. Other records are not read.
+    /// [`SettingsError::Invalid`] when the variable is not a list, when two records have the name, and for a
+    /// mistake in the record itself. Other records are not read.
     pub async fn find(
         &self,
         query: &KeyQuery,
         platform: &impl Platform,
-    ) -> Result<Option<Rc<ContentKey>>, SettingsError> {
+    ) -> Result<Found, SettingsError> {
         if let Some(key) = self.found.borrow().get(query.id()) {
-            return Ok(Some(Rc::clone(key)));
+            return Ok(Found::Key(Rc::clone(key)));
         }
-        let json = self.json(platform).await?;
+        let Some(json) = self.json(platform).await? else {
+            return Ok(Found::Off);
+        };
         let Some(key) = find(json, query)? else {
-            return Ok(None);
+            return Ok(Found::NotHere);
         };
         let key = Rc::new(key);
         let mut found = self.found.borrow_mut();
@@ -53,39 +56,38 @@ impl Records {
             found.clear();
         }
         found.insert(query.id().clone(), Rc::clone(&key));
-        Ok(Some(key))
+        Ok(Found::Key(key))
     }
 
-    /// Reads every record.
+    /// Reads every record. Returns whether the variable is set.
     ///
     /// # Errors
     /// As [`Self::find`], for every record that is wrong.
-    pub async fn check(&self, platform: &impl Platform) -> Result<(), SettingsError> {
-        let json = self.json(platform).await?;
-        read_all(json).map(drop).map_err(SettingsError::Invalid)
+    pub async fn check(&self, platform: &impl Platform) -> Result<bool, SettingsError> {
+        let Some(json) = self.json(platform).await? else {
+            return Ok(false);
+        };
+        read_all(json).map_err(SettingsError::Invalid)?;
+        Ok(true)
     }
 
     /// Reads the variable.
     ///
     /// # Errors
-    /// It is not set, or the host does not answer.
+    /// The host does not answer.
     pub async fn read_ahead(&self, platform: &impl Platform) -> Result<(), SettingsError> {
         self.json(platform).await.map(drop)
     }
 
-    async fn json(&self, platform: &impl Platform) -> Result<&str, SettingsError> {
-        if let Some(json) = self.json.get() {
-            return Ok(json);
-        }
-        let Some(json) = platform.variable(VARIABLE).await? else {
-            return Err(SettingError::new(
-                VARIABLE,
-                SettingErrorKind::Missing,
-                "it is not set, so there is no key to deliver",
-            )
-            .into());
-        };
-        Ok(self.json.get_or_init(|| json))
+    /// The list. `None` when the variable is not set.
+    async fn json(&self, platform: &impl Platform) -> Result<Option<&str>, SettingsError> {
+        let json = once(&self.json, async {
+            platform
+                .variable(VARIABLE)
+                .await
+                .map_err(SettingsError::from)
+        });
+        Ok(json.await?.as_ref().map(|json| json.as_str()))
     }
 }
 

@@ -24,7 +24,7 @@ pub use sessions::{Listed, Session};
 pub use stream::SessionRequest;
 
 use crate::configuration::{Configured, SettingsError};
-use crate::content_key::{ContentKey, KeySources};
+use crate::content_key::{ContentKey, KeyError, KeySources};
 use crate::drm::{self, DrmSystem};
 use crate::entitlement;
 use crate::error::Code;
@@ -75,6 +75,9 @@ pub enum Error {
     /// The key record does not allow the DRM system.
     #[error("the key record does not allow {}", .0.title())]
     KeySystem(DrmSystem),
+    /// A source of keys does not answer.
+    #[error(transparent)]
+    Key(KeyError),
     /// The configuration does not load.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -95,6 +98,7 @@ impl Error {
             Self::Drm(error) => error.code(),
             Self::KeyNotFound => Code::KEY_NOT_FOUND,
             Self::KeySystem(_) => Code::KEY_SYSTEM_NOT_ALLOWED,
+            Self::Key(error) => error.code(),
             Self::Settings(error) => error.code(),
         }
     }
@@ -116,7 +120,7 @@ impl Error {
     /// Whether it refuses one key of a request, and not all of them.
     fn is_of_one_key(&self) -> bool {
         match self {
-            Self::Entitlement(_) | Self::KeyNotFound | Self::KeySystem(_) => true,
+            Self::Entitlement(_) | Self::KeyNotFound | Self::KeySystem(_) | Self::Key(_) => true,
             Self::Drm(error) => matches!(error, drm::Error::Refused { .. }),
             Self::Callback(error) => !matches!(error, callback::Error::Failed(_)),
             Self::Token(_)
@@ -145,6 +149,7 @@ impl Error {
             | Self::SessionsOff
             | Self::SessionMissing
             | Self::KeySystem(_)
+            | Self::Key(_)
             | Self::Settings(_) => None,
         }
     }
@@ -155,6 +160,15 @@ impl From<drm::Error> for Error {
         match error {
             drm::Error::Settings(error) => Self::Settings(error),
             error => Self::Drm(error),
+        }
+    }
+}
+
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Settings(error) => Self::Settings(error),
+            error => Self::Key(error),
         }
     }
 }

@@ -1,0 +1,33 @@
+//! Why no key is found where one may be.
+
+use crate::configuration::SettingsError;
+use crate::error::Code;
+use crate::platform;
+
+/// A source of keys that does not answer. It never holds a part of a key or of a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// A setting of a source is wrong, or the host does not answer for it.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The key-value store does not answer.
+    #[error(transparent)]
+    Store(#[from] platform::Error),
+}
+
+impl KeyError {
+    /// The code of this error.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Settings(error) => error.code(),
+            Self::Store(platform::Error::StoreUnsupported) => Code::STORE_UNSUPPORTED,
+            Self::Store(_) => Code::STORE_UNAVAILABLE,
+        }
+    }
+
+    /// Whether there is no source at all.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Settings(error) if error.is_missing())
+    }
+}
