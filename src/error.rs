@@ -117,6 +117,8 @@ codes! {
     SESSION_ENDED = 403 "session_ended" "The session was ended.";
     SESSION_DEVICE = 403 "session_device" "The session is another device's.";
     SESSIONS_OFF = 503 "sessions_off" "This server keeps no sessions: it has no `server_secret`.";
+    KEY_RECORD_ALTERED = 503 "key_record_altered" "A stored key record is not as this server wrote it.";
+    KEY_ENCRYPTION_KEY_UNKNOWN = 503 "key_encryption_key_unknown" "A stored key record is encrypted by a key that is not configured.";
     STORE_UNSUPPORTED = 503 "store_unsupported" "The terms need a key-value store, and this host has none.";
     STORE_UNAVAILABLE = 503 "store_unavailable" "The terms need the key-value store, and it did not answer.";
 

@@ -100,6 +100,19 @@ impl Id {
         [Self(guid_digits(kid)), Self::from_bytes(kid.as_bytes())]
     }
 
+    /// Whether it is the digits of a KID.
+    pub(crate) fn is_kid(&self) -> bool {
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        self.0.len() == 32 && self.0.iter().all(is_digit)
+    }
+
+    /// The KID whose 16 bytes it is, when they are not text.
+    pub(crate) fn binary_kid(&self) -> Option<Kid> {
+        let bytes = self.0.as_slice().try_into().ok()?;
+        let is_text = std::str::from_utf8(&self.0).is_ok();
+        (!is_text).then(|| Kid::from_bytes(bytes))
+    }
+
     /// The KID that an asset id contains beside other text.
     ///
     /// | asset id | service |
@@ -154,10 +167,12 @@ impl Id {
 }
 
 impl std::fmt::Display for Id {
-    /// Text as it is, anything else as `hex:` and digits.
+    /// Text as it is, anything else as `hex:` and digits: [`Id::from_text`] reads both.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match std::str::from_utf8(&self.0) {
-            Ok(text) if !text.chars().any(char::is_control) => f.write_str(text),
+            Ok(text) if !text.chars().any(char::is_control) && !text.starts_with("hex:") => {
+                f.write_str(text)
+            }
             _ => write!(f, "hex:{}", hex::encode(&self.0)),
         }
     }

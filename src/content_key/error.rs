@@ -1,5 +1,6 @@
 //! Why no key is found where one may be.
 
+use super::store::Fault;
 use crate::configuration::SettingsError;
 use crate::error::Code;
 use crate::platform;
@@ -14,6 +15,9 @@ pub enum KeyError {
     /// The key-value store does not answer.
     #[error(transparent)]
     Store(#[from] platform::Error),
+    /// A stored record is not as it was written.
+    #[error(transparent)]
+    Stored(#[from] Fault),
 }
 
 impl KeyError {
@@ -23,6 +27,8 @@ impl KeyError {
             Self::Settings(error) => error.code(),
             Self::Store(platform::Error::StoreUnsupported) => Code::STORE_UNSUPPORTED,
             Self::Store(_) => Code::STORE_UNAVAILABLE,
+            Self::Stored(Fault::EncryptionKey(_)) => Code::KEY_ENCRYPTION_KEY_UNKNOWN,
+            Self::Stored(_) => Code::KEY_RECORD_ALTERED,
         }
     }
 

@@ -9,6 +9,7 @@ mod query;
 mod record;
 mod records;
 mod scan;
+pub mod store;
 
 use std::rc::Rc;
 
@@ -18,6 +19,7 @@ pub use error::KeyError;
 pub use query::KeyQuery;
 pub use record::{ContentKey, ContentKeys, SameName, VARIABLE};
 pub use records::{Records, read_all};
+use store::StoredKeys;
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
@@ -26,12 +28,16 @@ use crate::platform::Platform;
 pub enum KeySource {
     /// The records of the variable `content_keys`.
     Records(Records),
+    /// The records in the key-value store.
+    Stored(StoredKeys),
 }
 
 /// What a source answers.
 pub enum Found {
     /// The key.
     Key(Rc<ContentKey>),
+    /// The source had the key, and the operator deleted it. No other source is asked.
+    Deleted,
     /// The source has no such key.
     NotHere,
     /// The source is not configured.
@@ -50,6 +56,7 @@ impl KeySource {
     ) -> Result<Found, KeyError> {
         match self {
             Self::Records(records) => Ok(records.find(query, platform).await?),
+            Self::Stored(stored) => stored.find(query, platform).await,
         }
     }
 
@@ -60,6 +67,7 @@ impl KeySource {
     pub async fn check(&self, platform: &impl Platform) -> Result<bool, SettingsError> {
         match self {
             Self::Records(records) => records.check(platform).await,
+            Self::Stored(stored) => stored.check(platform).await,
         }
     }
 
@@ -67,6 +75,7 @@ impl KeySource {
     pub async fn read_ahead(&self, platform: &impl Platform) {
         match self {
             Self::Records(records) => drop(records.read_ahead(platform).await),
+            Self::Stored(stored) => drop(stored.encryption_keys(platform).await),
         }
     }
 }
@@ -77,7 +86,10 @@ pub struct KeySources(Vec<KeySource>);
 impl KeySources {
     /// Every source. One that the variables do not configure is passed over. Nothing is read yet.
     pub fn new() -> Self {
-        Self(vec![KeySource::Records(Records::default())])
+        Self(vec![
+            KeySource::Records(Records::default()),
+            KeySource::Stored(StoredKeys::default()),
+        ])
     }
 
     /// The key of a query, from the first source that has it. A source is read only when those before it do not have
@@ -94,6 +106,7 @@ impl KeySources {
         for source in &self.0 {
             match source.find(query, platform).await? {
                 Found::Key(key) => return Ok(Some(key)),
+                Found::Deleted => return Ok(None),
                 Found::NotHere => is_configured = true,
                 Found::Off => {}
             }

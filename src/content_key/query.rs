@@ -52,6 +52,30 @@ impl KeyQuery {
         &self.id
     }
 
+    /// The one name under which a store is asked, the same for every spelling of an id: the KID in it when there is one,
+    /// else the id without what stands around it.
+    ///
+    /// ```
+    /// use keylet::content_key::KeyQuery;
+    /// use keylet::id::{Id, Kid};
+    ///
+    /// let name = |text: &str| KeyQuery::from_id(Id::from_bytes(text.as_bytes())).index_name();
+    /// let kid = "339c45b5-fb6d-4bd9-994c-eabd9d41c95b";
+    /// let [digits, bytes] = Id::from_kid(Kid::from_text(kid).unwrap());
+    /// assert_eq!(name(&format!("skd://fps.ezdrm.com/;{kid}")), digits);
+    /// assert_eq!(KeyQuery::from_id(bytes).index_name(), digits);
+    /// assert_eq!(name("skd://movie%2D42"), name("movie-42"));
+    /// ```
+    pub fn index_name(&self) -> Id {
+        if let Some(name) = self.names().find(|name| name.is_kid()) {
+            return name.clone();
+        }
+        match self.id.binary_kid() {
+            Some(kid) => Self::from_kid(kid).id,
+            None => self.others.last().unwrap_or(&self.id).clone(),
+        }
+    }
+
     /// The ids to look for, the first one first.
     pub fn names(&self) -> impl Iterator<Item = &Id> {
         std::iter::once(&self.id).chain(&self.others)

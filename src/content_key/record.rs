@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::query::KeyQuery;
@@ -122,7 +122,20 @@ impl ContentKey {
     pub(super) fn from_json(record: Value) -> Result<Self, SettingError> {
         let config: KeyRecordConfig = encoding::from_value(record)
             .map_err(|error| SettingError::from_json_error(VARIABLE, &error))?;
-        config.read()
+        config.read(None)
+    }
+
+    /// Reads a record whose key is kept beside it.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`]; a record that has a key of its own.
+    pub(super) fn from_members(
+        record: Map<String, Value>,
+        key: Key128,
+    ) -> Result<Self, SettingError> {
+        let config: KeyRecordConfig = encoding::from_value(Value::Object(record))
+            .map_err(|error| SettingError::from_json_error(VARIABLE, &error))?;
+        config.read(Some(key))
     }
 }
 
@@ -171,7 +184,7 @@ struct KeyRecordConfig {
     kid: Option<String>,
     #[serde(default)]
     aliases: Vec<String>,
-    key: Zeroizing<String>,
+    key: Option<Zeroizing<String>>,
     iv: Option<String>,
     track: Option<Track>,
     stream: Option<String>,
@@ -181,12 +194,20 @@ struct KeyRecordConfig {
 }
 
 impl KeyRecordConfig {
-    fn read(self) -> Result<ContentKey, SettingError> {
+    /// Reads the members. The key is one of them, or is given.
+    fn read(self, key: Option<Key128>) -> Result<ContentKey, SettingError> {
         let wrong = |member: &str, reason: &str| malformed(reason).in_member(member);
         let id =
             Id::from_text(&self.id).ok_or_else(|| wrong("id", "it is empty or not hexadecimal"))?;
-        let key = encoding::fixed(&self.key).ok_or_else(|| wrong("key", NOT_16_BYTES))?;
-        let mut record = ContentKey::new(id, key.into());
+        let key = match (&self.key, key) {
+            (Some(text), None) => encoding::fixed(text)
+                .map(Key128::from)
+                .ok_or_else(|| wrong("key", NOT_16_BYTES))?,
+            (None, Some(key)) => key,
+            (None, None) => return Err(malformed("the member `key` is missing")),
+            (Some(_), Some(_)) => return Err(wrong("key", "there are two")),
+        };
+        let mut record = ContentKey::new(id, key);
         if let Some(kid) = &self.kid {
             let kid = Kid::from_text(kid).ok_or_else(|| wrong("kid", "it is not a GUID"))?;
             record = record.with_kid(kid);

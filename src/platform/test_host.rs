@@ -1,7 +1,7 @@
 //! A host for unit tests: variables, counters, a log, and servers that answer in turn.
 
-use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Error, Platform, value};
 
-/// A host in memory. Its clock stands still, and its store keeps counters alone.
+/// A host in memory. Its clock stands still.
 #[derive(Default)]
 pub struct TestHost {
     /// The variables that are set.
@@ -24,6 +24,12 @@ pub struct TestHost {
     pub answers: RefCell<VecDeque<Result<Response<Vec<u8>>, Error>>>,
     /// The pauses.
     pub pauses: RefCell<Vec<Duration>>,
+    /// The values of its store.
+    pub values: RefCell<BTreeMap<String, Vec<u8>>>,
+    /// How often the store was asked for a value.
+    pub reads: Cell<usize>,
+    /// How many writes the store takes before it fails; `None` for all.
+    pub writes: Cell<Option<usize>>,
     counters: RefCell<HashMap<String, i64>>,
 }
 
@@ -33,6 +39,16 @@ impl TestHost {
         Self {
             variables: variables.into_iter().collect(),
             ..Self::default()
+        }
+    }
+
+    fn write(&self) -> Result<(), Error> {
+        match self.writes.get() {
+            Some(0) => Err(Error::Store("it is full".to_owned())),
+            left => {
+                self.writes.set(left.map(|left| left - 1));
+                Ok(())
+            }
         }
     }
 }
@@ -60,20 +76,27 @@ impl Platform for TestHost {
         self.log.borrow_mut().push(line.to_owned());
     }
 
-    async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, Error> {
-        Ok(None)
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.reads.set(self.reads.get() + 1);
+        Ok(self.values.borrow().get(key).cloned())
     }
 
-    async fn set(&self, _: &str, _: &[u8]) -> Result<(), Error> {
+    async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
+        self.write()?;
+        self.values
+            .borrow_mut()
+            .insert(key.to_owned(), value.to_vec());
         Ok(())
     }
 
-    async fn delete(&self, _: &str) -> Result<(), Error> {
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.write()?;
+        self.values.borrow_mut().remove(key);
         Ok(())
     }
 
     async fn keys(&self) -> Result<Vec<String>, Error> {
-        Ok(Vec::new())
+        Ok(self.values.borrow().keys().cloned().collect())
     }
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
