@@ -12,6 +12,8 @@
 mod catalogue;
 mod encryption_keys;
 mod sealed;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
