@@ -27,6 +27,7 @@ mod sessions;
 mod settings;
 mod silent_store;
 mod slots;
+mod stored_keys;
 mod streams;
 mod support;
 mod upstream;
