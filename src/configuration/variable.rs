@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 23] = [
+pub const VARIABLES: [Variable; 24] = [
     secret(
         "settings",
         "All other variables in one JSON object, for a host that fetches each from another server. When it is set, no other one is read.",
@@ -68,6 +68,11 @@ pub const VARIABLES: [Variable; 23] = [
     secret(
         "policies",
         "A JSON list of content key policies, in place of `token_keys`, `token_issuer` and `token_audience`.",
+    ),
+    public(
+        "entitlement_claim",
+        Some("entitlements"),
+        "The claim of a token that holds its entitlements: a name, which may be a URL, or a path with full stops.",
     ),
     public(
         "dialects",
