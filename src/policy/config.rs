@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{PolicyOption, Required, RequiredClaim, Restriction, TokenRestriction};
+use super::required::{Required, RequiredClaim};
+use super::{PolicyOption, Restriction, TokenRestriction};
 use crate::configuration::{SettingError, SettingErrorKind};
 use crate::drm::DrmSystem;
 use crate::encoding;

@@ -3,11 +3,13 @@
 
 pub mod callback;
 mod config;
+mod required;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use futures_util::future::{join, join4};
+use required::{Required, RequiredClaim};
 use serde_json::{Map, Value};
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
@@ -19,8 +21,7 @@ use crate::platform::Platform;
 use crate::server_secret::ServerSecret;
 use crate::token::{
     AUDIENCE, Accepted, Dialects, EntitlementClaim, Error, Expected, Found, ISSUER, KEYS, KeyError,
-    LEEWAY, Location, POLICIES, RemoteKeys, UntrustedToken, VerificationKeys, VerifiedToken, claim,
-    own,
+    LEEWAY, Location, POLICIES, RemoteKeys, UntrustedToken, VerificationKeys, VerifiedToken, own,
 };
 
 /// The policies of a deployment, in their order.
@@ -55,22 +56,6 @@ struct TokenRestriction {
     keys: VerificationKeys,
     remote: Option<RemoteKeys>,
     required: Vec<RequiredClaim>,
-}
-
-/// A claim that a token must have.
-struct RequiredClaim {
-    /// Its name, or a path to it.
-    name: String,
-    value: Required,
-}
-
-enum Required {
-    /// Any value.
-    Present,
-    /// This value.
-    Equal(String),
-    /// The id of the key that is asked for.
-    RequestedKey,
 }
 
 /// Which key of an option verifies a token.
@@ -521,7 +506,7 @@ impl PolicyOption {
                 .check_life(from, token.accepted_until)?;
         }
         for claim in &restriction.required {
-            claim.check(&token)?;
+            claim.check(&token.claims)?;
         }
         if token.needs_callback && self.callback.is_none() {
             return Err(Error::NoCallback);
@@ -537,7 +522,7 @@ impl PolicyOption {
         };
         required
             .iter()
-            .filter(|claim| matches!(claim.value, Required::RequestedKey))
+            .filter(|claim| claim.value == Required::RequestedKey)
             .map(|claim| claim.name.as_str())
     }
 }
@@ -561,37 +546,6 @@ impl TokenRestriction {
             (Err(error), _) => return Err(error),
         }
         VerifiedToken::of_jwt(jwt, option, dialects, &self.keys, &self.expected, now)
-    }
-}
-
-impl RequiredClaim {
-    fn check(&self, token: &VerifiedToken) -> Result<(), Error> {
-        let value = claim::find(&token.claims, &self.name).filter(|value| !value.is_null());
-        let value = value.ok_or_else(|| Error::RequiredClaim(self.name.clone()))?;
-        let is_wanted = |value: &Value, wanted: &str| match value {
-            Value::String(text) => text == wanted,
-            Value::Bool(flag) => wanted == if *flag { "true" } else { "false" },
-            Value::Number(number) => wanted == number.to_string(),
-            value => entitlement::scim_value(value) == Some(wanted),
-        };
-        let holds = match (&self.value, value) {
-            (Required::Present | Required::RequestedKey, _) => true,
-            (Required::Equal(wanted), Value::Array(values)) => {
-                values.iter().any(|value| is_wanted(value, wanted))
-            }
-            (Required::Equal(wanted), Value::String(scopes)) if self.is_scope() => {
-                scopes == wanted || scopes.split(' ').any(|scope| scope == wanted)
-            }
-            (Required::Equal(wanted), value) => is_wanted(value, wanted),
-        };
-        holds
-            .then_some(())
-            .ok_or_else(|| Error::RequiredClaim(self.name.clone()))
-    }
-
-    /// Whether its text is a list of scopes with spaces between them (RFC 8693 section 4.2, RFC 6749 section 3.3).
-    fn is_scope(&self) -> bool {
-        ["scope", "scp"].contains(&self.name.as_str())
     }
 }
 
