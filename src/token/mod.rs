@@ -171,15 +171,16 @@ impl Error {
             Self::TooLarge(_) | Self::Malformed(_) | Self::Critical | Self::Algorithm => 1,
             Self::KeyUnknown => 2,
             Self::Signature => 3,
-            Self::Issuer | Self::Audience => 4,
-            Self::KeyUnusable | Self::KeysUnavailable | Self::Settings(_) | Self::NoPolicy => 5,
+            Self::Issuer => 4,
+            Self::Audience => 5,
+            Self::KeyUnusable | Self::KeysUnavailable | Self::Settings(_) | Self::NoPolicy => 6,
             Self::Claim(_)
             | Self::Claims(_)
             | Self::Expired(_)
             | Self::NotYetValid(_)
-            | Self::Life { .. } => 6,
+            | Self::Life { .. } => 7,
             Self::RequiredClaim(_) | Self::Dialect(_) | Self::Entitlement(_) | Self::NoCallback => {
-                7
+                8
             }
         }
     }
