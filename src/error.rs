@@ -48,6 +48,7 @@ codes! {
     TOKEN_CLAIMS = 401 "token_claims" "A registered claim of the token is missing or of the wrong type.";
     TOKEN_EXPIRED = 401 "token_expired" "The token has expired.";
     TOKEN_NOT_YET_VALID = 401 "token_not_yet_valid" "The token is not valid yet.";
+    TOKEN_LIFE = 401 "token_life" "The token is good for longer than this server accepts.";
     TOKEN_ISSUER = 401 "token_issuer" "The token's issuer is not accepted.";
     TOKEN_AUDIENCE = 401 "token_audience" "The token is not meant for this server.";
 

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, anyhow};
 use keylet::encoding;
 use keylet::fairplay::credentials::{ApplicationSecret, Credential, Credentials};
 use keylet::platform;
+use keylet::token::claim::ENTITLEMENTS;
 use keylet::token::{self, POLICIES};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -75,6 +76,8 @@ pub struct Issuer {
     pub issuer: String,
     /// What it takes as `aud`.
     pub audience: String,
+    /// The claim in which it looks for entitlements; `None` where the policy option alone says what is allowed.
+    pub claim: Option<String>,
 }
 
 /// The issuer whose tokens the settings take, if a symmetric key is among its keys: of a policy option, or else of
@@ -84,15 +87,13 @@ pub struct Issuer {
 /// A sentence that says what is missing.
 pub fn issuer(settings: &Provided) -> Result<Issuer> {
     let setting = |name: &str| platform::value(name, settings.get(name)?.clone());
-    let restrictions = match setting(POLICIES) {
+    let claim = setting(token::ENTITLEMENT_CLAIM);
+    let claim = claim.map_or_else(|| ENTITLEMENTS.to_owned(), |name| name.as_str().to_owned());
+    let options: Vec<Value> = match setting(POLICIES) {
         Some(policies) => {
             let options: Value = encoding::json(policies.as_bytes())
                 .map_err(|error| anyhow!("{POLICIES}: {error}"))?;
-            let options = options.as_array().cloned().unwrap_or_default();
-            options
-                .into_iter()
-                .map(|mut option| option["restriction"].take())
-                .collect()
+            options.as_array().cloned().unwrap_or_default()
         }
         None => {
             let keys = setting(token::KEYS).context(
@@ -103,20 +104,22 @@ pub fn issuer(settings: &Provided) -> Result<Issuer> {
                 serde_json::from_str(&text).unwrap_or_else(|_| json!(text.as_str()))
             };
             let keys = encoding::json(keys.as_bytes());
-            vec![json!({
+            let restriction = json!({
                 "jwks": keys.unwrap_or_default(),
                 "issuer": parties(token::ISSUER),
                 "audience": parties(token::AUDIENCE),
-            })]
+            });
+            vec![json!({ "restriction": restriction })]
         }
     };
-    restrictions.iter().find_map(of_restriction).context(
+    options.iter().find_map(|option| of_option(option, &claim)).context(
         "no key for tokens here is symmetric, so only their issuer can sign them: give its private key with --key",
     )
 }
 
-/// An issuer by the restriction of a policy option.
-fn of_restriction(restriction: &Value) -> Option<Issuer> {
+/// An issuer by a policy option; `claim` has the entitlements where the option does not say it.
+fn of_option(option: &Value, claim: &str) -> Option<Issuer> {
+    let restriction = &option["restriction"];
     let set = restriction.get("jwks").unwrap_or(&Value::Null);
     let set = set.get("keys").unwrap_or(set);
     let azure = restriction.get("primaryVerificationKey");
@@ -132,6 +135,11 @@ fn of_restriction(restriction: &Value) -> Option<Issuer> {
         key: SigningKey::read(key.to_string().as_bytes(), None, None, None).ok()?,
         issuer: first("issuer")?,
         audience: first("audience")?,
+        claim: match &option["entitlement_claim"] {
+            Value::Bool(false) => None,
+            Value::String(own) => Some(own.clone()),
+            _ => Some(claim.to_owned()),
+        },
     })
 }
 
@@ -139,12 +147,14 @@ fn of_restriction(restriction: &Value) -> Option<Issuer> {
 /// is no such key.
 pub fn token(settings: &Provided) -> Option<Zeroizing<String>> {
     let issuer = issuer(settings).ok()?;
-    let claims = json!({
+    let mut claims = json!({
         "iss": issuer.issuer,
         "aud": issuer.audience,
         "exp": platform::system_time() + TOKEN_SECONDS,
-        "entitlements": [{"keys": ["*"]}],
     });
+    if let Some(name) = &issuer.claim {
+        claims[name] = json!([{"keys": ["*"]}]);
+    }
     issuer
         .key
         .signer

@@ -74,6 +74,11 @@ pub const VARIABLES: [Variable; 24] = [
         "A JSON list of content key policies, in place of `token_keys`, `token_issuer` and `token_audience`.",
     ),
     public(
+        "entitlement_claim",
+        Some("entitlements"),
+        "The claim of a token that holds its entitlements: a name, which may be a URL, or a path with full stops.",
+    ),
+    public(
         "dialects",
         Some("native"),
         "The token dialects to accept: a list of names.",

@@ -1,6 +1,7 @@
 //! What a viewer may do with a key: one model that every token dialect maps to and every DRM
 //! system reads.
 
+mod claim;
 mod device;
 mod origin;
 mod terms;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::error::Code;
 use crate::id::Id;
 
+pub use claim::{Foreign, has_keys, scim_value};
 pub use device::{DeviceClass, Hdcp, MinOs, OsVersion, SecurityLevel};
 pub use origin::{ClientOrigin, Country, Network, last_address};
 pub(crate) use terms::min_some;
@@ -24,9 +26,41 @@ pub enum Error {
     /// There is no `entitlements` claim.
     #[error("the claim `entitlements` is missing")]
     Missing,
+    /// There is no claim of the name that the deployment gives it.
+    #[error("the claim `{0}` is missing, which `entitlement_claim` names")]
+    MissingClaim(String),
+    /// The claim is plainly another service's.
+    #[error(
+        "the claim `{claim}` is {shape}, and no entitlements for this server: name the claim that has them in `entitlement_claim`, or give the policy option `terms` of its own",
+        shape = .shape.name()
+    )]
+    Foreign {
+        /// Name of the claim.
+        claim: String,
+        /// What it is.
+        shape: Foreign,
+    },
+    /// The policy option says that its tokens have no entitlements, and has no terms for the DRM system.
+    #[error(
+        "the token states no entitlements, and the policy option has no terms for this DRM system"
+    )]
+    Unstated,
+    /// The token has entitlements where the policy reads none.
+    #[error(
+        "`entitlements` has entries with `keys`, and `entitlement_claim` says that the entitlements for this server are not there"
+    )]
+    Elsewhere,
     /// The claim is not of the documented shape.
     #[error("`entitlements`: {0}")]
     Shape(&'static str),
+    /// The claim of another name is not of the documented shape.
+    #[error("`{claim}`: {reason}")]
+    ClaimShape {
+        /// Name of the claim.
+        claim: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A member that this server does not know or cannot enforce.
     #[error("the member `{0}` of an entitlement cannot be honoured")]
     Unsupported(String),
@@ -65,8 +99,10 @@ impl Error {
     /// The code of this error.
     pub fn code(&self) -> Code {
         match self {
-            Self::Missing => Code::ENTITLEMENT_MISSING,
-            Self::Shape(_) => Code::ENTITLEMENT_INVALID,
+            Self::Missing | Self::MissingClaim(_) | Self::Foreign { .. } | Self::Unstated => {
+                Code::ENTITLEMENT_MISSING
+            }
+            Self::Shape(_) | Self::ClaimShape { .. } | Self::Elsewhere => Code::ENTITLEMENT_INVALID,
             Self::Unsupported(_) | Self::Needs(..) => Code::TERM_UNSUPPORTED,
             Self::Terms { .. } => Code::TERMS_INVALID,
             Self::NotEntitled => Code::NOT_ENTITLED,
@@ -75,6 +111,18 @@ impl Error {
             Self::TrackNotAllowed => Code::TRACK_NOT_ALLOWED,
             Self::PlaceUnknown(_) => Code::PLACE_UNKNOWN,
             Self::PlaceNotAllowed(_) => Code::PLACE_NOT_ALLOWED,
+        }
+    }
+
+    /// The same error, of the claim of a name.
+    #[must_use]
+    pub fn in_claim(self, name: &str) -> Self {
+        match self {
+            Self::Shape(reason) if name != "entitlements" => Self::ClaimShape {
+                claim: name.to_owned(),
+                reason,
+            },
+            error => error,
         }
     }
 }

@@ -4,14 +4,16 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{PolicyOption, Required, RequiredClaim, Restriction, TokenRestriction};
+use super::required::{Required, RequiredClaim};
+use super::{PolicyOption, Restriction, TokenRestriction};
 use crate::configuration::{SettingError, SettingErrorKind};
 use crate::drm::DrmSystem;
 use crate::encoding;
 use crate::entitlement::Terms;
 use crate::policy::callback::CallbackConfig;
 use crate::token::{
-    Accepted, CONTENT_KEY_IDENTIFIER, Jwk, Location, POLICIES, RemoteKeys, VerificationKeys,
+    Accepted, CONTENT_KEY_IDENTIFIER, EntitlementClaim, Expected, Jwk, Location, POLICIES,
+    RemoteKeys, VerificationKeys,
 };
 
 /// Claims that name a key, when no value is required of them.
@@ -63,6 +65,7 @@ struct OptionConfig {
     terms: Option<Value>,
     drm: Option<Value>,
     callback: Option<CallbackConfig>,
+    entitlement_claim: Option<Value>,
 }
 
 impl OptionConfig {
@@ -98,14 +101,50 @@ impl OptionConfig {
         if needs_token && matches!(restriction, Restriction::Open) {
             return Err("`max_uses` counts tokens, and an open option has none".to_owned());
         }
-        Ok(PolicyOption {
+        let option = PolicyOption {
             name: self.name,
             restriction,
             terms,
             systems,
             callback: self.callback.map(CallbackConfig::read).transpose()?,
-        })
+        };
+        match self.entitlement_claim {
+            Some(claim) => with_entitlement_claim(option, &claim),
+            None => Ok(option),
+        }
     }
+}
+
+/// Sets the claim with the entitlements: a name or a path, or `false` where the option alone says what its tokens allow.
+///
+/// # Errors
+/// What is neither, and an option to which it does not apply.
+fn with_entitlement_claim(mut option: PolicyOption, claim: &Value) -> Result<PolicyOption, String> {
+    let claim = match claim {
+        Value::String(name) => EntitlementClaim::named(name)
+            .map_err(|reason| format!("`entitlement_claim`: {reason}"))?,
+        Value::Bool(false) => EntitlementClaim::Foreign,
+        _ => return Err("`entitlement_claim` is neither a name nor false".to_owned()),
+    };
+    let mut systems = option.systems.iter().flatten();
+    let says_terms = option.terms.is_some()
+        || option.callback.is_some()
+        || systems.any(|(_, terms)| terms.is_some());
+    if claim == EntitlementClaim::Foreign && !says_terms {
+        return Err(
+            "`entitlement_claim` is false, and nothing says what its tokens allow: give `terms`, `{}` for no limit"
+                .to_owned(),
+        );
+    }
+    match &mut option.restriction {
+        Restriction::Token(restriction) => restriction.expected.entitlements = claim,
+        Restriction::Open => {
+            return Err(
+                "`entitlement_claim` is about tokens, and an open option has none".to_owned(),
+            );
+        }
+    }
+    Ok(option)
 }
 
 /// The terms in a system's configuration, for that system alone; `None` when it has no members.
@@ -192,7 +231,8 @@ fn fairplay_terms(configuration: &Value) -> Result<Terms, String> {
     Ok(terms)
 }
 
-/// `#Microsoft.Media.ContentKeyPolicyTokenRestriction`, with the further members `jwks` and `jwks_uri`.
+/// `#Microsoft.Media.ContentKeyPolicyTokenRestriction`, with the further members `jwks`, `jwks_uri`,
+/// `audience_claim` and `max_token_life`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct RestrictionConfig {
@@ -208,6 +248,10 @@ struct RestrictionConfig {
     jwks: Option<Value>,
     #[serde(rename = "jwks_uri")]
     jwks_uri: Option<String>,
+    #[serde(rename = "audience_claim")]
+    audience_claim: Option<String>,
+    #[serde(rename = "max_token_life")]
+    max_token_life: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -296,10 +340,22 @@ impl RestrictionConfig {
         if keys.is_empty() && location.is_none() {
             return Err("there is no key to verify a token with".to_owned());
         }
+        if restriction.audience_claim.as_deref() == Some("") {
+            return Err("`audience_claim` is empty".to_owned());
+        }
+        if restriction.max_token_life == Some(0) {
+            return Err("`max_token_life` is a number of seconds from 1 on".to_owned());
+        }
         let claims = restriction.required_claims.unwrap_or_default();
         Ok(Restriction::Token(Box::new(TokenRestriction {
-            issuer: accepted("issuer", restriction.issuer)?,
-            audience: accepted("audience", restriction.audience)?,
+            expected: Expected {
+                audience_claim: restriction.audience_claim,
+                max_life: restriction.max_token_life,
+                ..Expected::new(
+                    accepted("issuer", restriction.issuer)?,
+                    accepted("audience", restriction.audience)?,
+                )
+            },
             keys,
             remote: location.map(RemoteKeys::new),
             required: claims.into_iter().map(RequiredClaimConfig::read).collect(),

@@ -3,11 +3,13 @@
 
 pub mod callback;
 mod config;
+mod required;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use futures_util::future::{join, join3};
+use futures_util::future::{join, join4};
+use required::{Required, RequiredClaim};
 use serde_json::{Map, Value};
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
@@ -18,8 +20,8 @@ use crate::id::Id;
 use crate::platform::Platform;
 use crate::server_secret::ServerSecret;
 use crate::token::{
-    AUDIENCE, Accepted, Dialects, Error, Found, ISSUER, KEYS, KeyError, Location, POLICIES,
-    RemoteKeys, UntrustedToken, VerificationKeys, VerifiedToken, own,
+    AUDIENCE, Accepted, Dialects, EntitlementClaim, Error, Expected, Found, ISSUER, KEYS, KeyError,
+    LEEWAY, Location, POLICIES, RemoteKeys, UntrustedToken, VerificationKeys, VerifiedToken, own,
 };
 
 /// The policies of a deployment, in their order.
@@ -50,26 +52,10 @@ enum Restriction {
 }
 
 struct TokenRestriction {
-    issuer: Accepted,
-    audience: Accepted,
+    expected: Expected,
     keys: VerificationKeys,
     remote: Option<RemoteKeys>,
     required: Vec<RequiredClaim>,
-}
-
-/// A claim that a token must have.
-struct RequiredClaim {
-    name: String,
-    value: Required,
-}
-
-enum Required {
-    /// Any value.
-    Present,
-    /// This value.
-    Equal(String),
-    /// The id of the key that is asked for.
-    RequestedKey,
 }
 
 /// Which key of an option verifies a token.
@@ -96,8 +82,7 @@ pub struct Admission<'p> {
 }
 
 impl Policies {
-    /// Reads [`POLICIES`]. When it is not set, reads one option from the three variables of a single
-    /// issuer.
+    /// Reads [`POLICIES`]. When it is not set, reads one option from the variables of a single issuer.
     ///
     /// # Errors
     /// Every setting that is wrong or missing, by variable.
@@ -105,10 +90,10 @@ impl Policies {
         let (dialects, policies) =
             join(Dialects::load(platform), platform.variable(POLICIES)).await;
         let (options, variable) = match policies? {
-            Some(json) => (
-                config::read(&json).map_err(SettingsError::Invalid),
-                POLICIES,
-            ),
+            Some(json) => {
+                let options = config::read(&json).map_err(SettingsError::Invalid);
+                (PolicyOption::with_claim(options, platform).await, POLICIES)
+            }
             None => {
                 let option = PolicyOption::of_variables(platform).await;
                 (option.map(|option| vec![option]), KEYS)
@@ -312,12 +297,36 @@ impl<'a> Presented<'a> {
 }
 
 impl PolicyOption {
+    /// Reads which claim has the entitlements, for the options that do not say it themselves.
+    async fn with_claim(
+        options: Result<Vec<Self>, SettingsError>,
+        platform: &impl Platform,
+    ) -> Result<Vec<Self>, SettingsError> {
+        let mut options = options?;
+        let unsaid = options.iter_mut().filter_map(Self::unsaid_claim);
+        let mut unsaid = unsaid.peekable();
+        if unsaid.peek().is_some() {
+            let claim = EntitlementClaim::load(platform).await?;
+            unsaid.for_each(|own| own.clone_from(&claim));
+        }
+        Ok(options)
+    }
+
+    fn unsaid_claim(&mut self) -> Option<&mut EntitlementClaim> {
+        let Restriction::Token(restriction) = &mut self.restriction else {
+            return None;
+        };
+        let claim = &mut restriction.expected.entitlements;
+        (*claim == EntitlementClaim::Usual).then_some(claim)
+    }
+
     /// The one option of a deployment without policies.
     async fn of_variables(platform: &impl Platform) -> Result<Self, SettingsError> {
-        let (keys, issuer, audience) = join3(
+        let (keys, issuer, audience, claim) = join4(
             platform.variable(KEYS),
             platform.variable(ISSUER),
             platform.variable(AUDIENCE),
+            EntitlementClaim::load(platform),
         )
         .await;
         let (keys, issuer, audience) = (keys?, issuer?, audience?);
@@ -357,12 +366,21 @@ impl PolicyOption {
         };
         let issuer = accepted(ISSUER, issuer.as_deref().map(String::as_str));
         let audience = accepted(AUDIENCE, audience.as_deref().map(String::as_str));
-        match (keys, issuer, audience) {
-            (Some((keys, location)), Some(issuer), Some(audience)) => Ok(Self {
+        let claim = match claim {
+            Err(SettingsError::Invalid(more)) => {
+                problems.extend(more);
+                None
+            }
+            claim => Some(claim?),
+        };
+        match (keys, issuer, audience, claim) {
+            (Some((keys, location)), Some(issuer), Some(audience), Some(claim)) => Ok(Self {
                 name: "default".to_owned(),
                 restriction: Restriction::Token(Box::new(TokenRestriction {
-                    issuer,
-                    audience,
+                    expected: Expected {
+                        entitlements: claim,
+                        ..Expected::new(issuer, audience)
+                    },
                     keys,
                     remote: location.map(RemoteKeys::new),
                     required: Vec::new(),
@@ -408,20 +426,20 @@ impl PolicyOption {
         }
     }
 
-    /// The issuers and the audiences that it accepts; `None` when no token is needed.
-    pub fn accepted(&self) -> Option<(&Accepted, &Accepted)> {
+    /// What it expects of the registered claims; `None` when no token is needed.
+    pub fn expected(&self) -> Option<&Expected> {
         match &self.restriction {
             Restriction::Open => None,
-            Restriction::Token(restriction) => Some((&restriction.issuer, &restriction.audience)),
+            Restriction::Token(restriction) => Some(&restriction.expected),
         }
     }
 
     /// The scopes of the subjects that its tokens have: their issuers, or its name where it accepts any.
     fn scopes(&self) -> impl Iterator<Item = &str> {
-        let scopes: Vec<&str> = match self.accepted() {
+        let scopes: Vec<&str> = match self.expected().map(|expected| &expected.issuer) {
             None => Vec::new(),
-            Some((Accepted::Any, _)) => vec![&self.name],
-            Some((Accepted::OneOf(issuers), _)) => issuers.iter().map(String::as_str).collect(),
+            Some(Accepted::Any) => vec![&self.name],
+            Some(Accepted::OneOf(issuers)) => issuers.iter().map(String::as_str).collect(),
         };
         scopes.into_iter()
     }
@@ -480,8 +498,15 @@ impl PolicyOption {
                 VerifiedToken::of_grant(grant, None, scope, text.as_bytes().to_vec())?
             }
         };
+        if token.is_message {
+            // A message that does not say when it ends is good for ever.
+            let from = now.saturating_add(LEEWAY);
+            restriction
+                .expected
+                .check_life(from, token.accepted_until)?;
+        }
         for claim in &restriction.required {
-            claim.check(&token)?;
+            claim.check(&token.claims)?;
         }
         if token.needs_callback && self.callback.is_none() {
             return Err(Error::NoCallback);
@@ -497,7 +522,7 @@ impl PolicyOption {
         };
         required
             .iter()
-            .filter(|claim| matches!(claim.value, Required::RequestedKey))
+            .filter(|claim| claim.value == Required::RequestedKey)
             .map(|claim| claim.name.as_str())
     }
 }
@@ -511,43 +536,16 @@ impl TokenRestriction {
         platform: &impl Platform,
         now: u64,
     ) -> Result<VerifiedToken, Error> {
-        let (issuer, audience) = (&self.issuer, &self.audience);
         match (self.keys.verify(jwt), &self.remote) {
             (Ok(()), _) => {}
             // A secret is not published.
             (Err(Error::KeyUnknown | Error::Signature), Some(remote)) if !jwt.has_mac() => {
-                jwt.check_unverified(issuer, audience, now)?;
+                self.expected.check_unverified(&jwt.claims()?, now)?;
                 remote.verify(jwt, platform, now).await?;
             }
             (Err(error), _) => return Err(error),
         }
-        VerifiedToken::of_jwt(jwt, option, dialects, &self.keys, issuer, audience, now)
-    }
-}
-
-impl RequiredClaim {
-    fn check(&self, token: &VerifiedToken) -> Result<(), Error> {
-        let value = token
-            .claims
-            .get(&self.name)
-            .filter(|value| !value.is_null());
-        let value = value.ok_or_else(|| Error::RequiredClaim(self.name.clone()))?;
-        let is_wanted = |value: &Value, wanted: &str| match value {
-            Value::String(text) => text == wanted,
-            Value::Bool(flag) => wanted == if *flag { "true" } else { "false" },
-            Value::Number(number) => wanted == number.to_string(),
-            _ => false,
-        };
-        let holds = match (&self.value, value) {
-            (Required::Present | Required::RequestedKey, _) => true,
-            (Required::Equal(wanted), Value::Array(values)) => {
-                values.iter().any(|value| is_wanted(value, wanted))
-            }
-            (Required::Equal(wanted), value) => is_wanted(value, wanted),
-        };
-        holds
-            .then_some(())
-            .ok_or_else(|| Error::RequiredClaim(self.name.clone()))
+        VerifiedToken::of_jwt(jwt, option, dialects, &self.keys, &self.expected, now)
     }
 }
 
@@ -606,13 +604,15 @@ impl Admission<'_> {
             return claim(own::SCOPE).unwrap_or_default();
         }
         let is_message = self.token.as_ref().is_some_and(|token| token.is_message);
-        match self
-            .option
-            .and_then(|option| Some((option, option.accepted()?)))
-        {
-            Some((_, (Accepted::OneOf(_), _))) if !is_message => claim("iss").unwrap_or_default(),
-            Some((option, _)) => &option.name,
-            None => "",
+        let restricted = self.option.filter(|option| option.expected().is_some());
+        let Some(option) = restricted else {
+            return "";
+        };
+        match option.expected().map(|expected| &expected.issuer) {
+            Some(accepted @ Accepted::OneOf(_)) if !is_message => claim("iss")
+                .and_then(|issuer| accepted.issuer(issuer, claim("tid")))
+                .unwrap_or_default(),
+            _ => &option.name,
         }
     }
 
@@ -626,7 +626,7 @@ impl Admission<'_> {
     /// end limit.
     ///
     /// # Errors
-    /// [`entitlement::Error::Missing`] when neither states anything.
+    /// [`entitlement::Error::Missing`] and its like when neither states anything.
     pub fn entitlement(&self) -> Result<Cow<'_, Entitlement>, entitlement::Error> {
         let own = self.token.as_ref().and_then(|t| t.entitlement.as_ref());
         let stands_alone = self.option.is_some_and(|option| {
@@ -635,7 +635,11 @@ impl Admission<'_> {
         match own {
             Some(entitlement) => Ok(Cow::Borrowed(entitlement)),
             None if stands_alone => Ok(Cow::Owned(Entitlement::all_keys())),
-            None => Err(entitlement::Error::Missing),
+            None => {
+                let token = self.token.as_ref();
+                let why = token.and_then(|token| token.unstated.clone());
+                Err(why.unwrap_or(entitlement::Error::Missing))
+            }
         }
     }
 
@@ -643,7 +647,7 @@ impl Admission<'_> {
     /// combined.
     ///
     /// # Errors
-    /// [`entitlement::Error::Missing`] when neither states anything.
+    /// As [`Self::entitlement`].
     pub fn limits(&self) -> Result<Limits, entitlement::Error> {
         let entitlement = self.entitlement()?;
         let token = self.token.as_ref().map(|token| &token.terms);

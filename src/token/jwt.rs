@@ -8,7 +8,7 @@ use base64::Engine;
 use serde_json::{Map, Value};
 
 use crate::encoding::{self, BASE64_URL};
-use crate::token::{Accepted, Error, LEEWAY, MAX_TOKEN};
+use crate::token::{Error, LEEWAY, MAX_TOKEN};
 
 /// Members of a header that must be text when they are present and not `null` (RFC 7515 section 4.1).
 const TEXTS: [&str; 8] = ["alg", "kid", "typ", "cty", "jku", "x5u", "x5t", "x5t#S256"];
@@ -95,31 +95,6 @@ impl<'a> UntrustedToken<'a> {
             .map_err(|error| Error::Claims(error.to_string()))
     }
 
-    /// Checks the claims that are there before an issuer is asked for a key: a stranger's token that is old or for
-    /// another server costs the issuer nothing.
-    ///
-    /// # Errors
-    /// As [`Claims::check`], but for claims that are absent.
-    pub(crate) fn check_unverified(
-        &self,
-        issuer: &Accepted,
-        audience: &Accepted,
-        now: u64,
-    ) -> Result<(), Error> {
-        let claims = self.claims()?;
-        claims.check_times(now)?;
-        for (accepted, claim, error) in [
-            (issuer, "iss", Error::Issuer),
-            (audience, "aud", Error::Audience),
-        ] {
-            let values = claims.strings(claim)?;
-            if !values.is_empty() && !accepted.accepts(&values) {
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
     /// The signed part, without the signature: in ECDSA, one message has many valid signatures.
     pub(crate) fn signed(&self) -> &'a str {
         self.signed
@@ -135,21 +110,6 @@ impl<'a> UntrustedToken<'a> {
 pub struct Claims(pub Map<String, Value>);
 
 impl Claims {
-    /// Checks the registered claims (RFC 7519 section 4.1) at a time (seconds since 1970), and returns `exp`.
-    ///
-    /// # Errors
-    /// As [`Self::check_times`]; [`Error::Issuer`] and [`Error::Audience`].
-    pub fn check(&self, issuer: &Accepted, audience: &Accepted, now: u64) -> Result<u64, Error> {
-        let expires = self.check_times(now)?.ok_or(Error::Claim("exp"))?;
-        if !issuer.accepts(&self.strings("iss")?) {
-            return Err(Error::Issuer);
-        }
-        if !audience.accepts(&self.strings("aud")?) {
-            return Err(Error::Audience);
-        }
-        Ok(expires)
-    }
-
     /// Checks `exp`, `nbf` and `iat` at a time (seconds since 1970), and returns `exp`, which may be
     /// absent.
     ///
@@ -192,7 +152,11 @@ impl Claims {
         self.0.get(claim).and_then(Value::as_str)
     }
 
-    fn date(&self, claim: &'static str) -> Result<Option<u64>, Error> {
+    /// A `NumericDate`, in whole seconds since 1970; `None` when the claim is absent.
+    ///
+    /// # Errors
+    /// [`Error::Claim`]
+    pub(super) fn date(&self, claim: &'static str) -> Result<Option<u64>, Error> {
         match self.0.get(claim) {
             None => Ok(None),
             Some(value) => encoding::numeric_date(value)

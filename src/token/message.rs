@@ -8,7 +8,7 @@ use crate::id::Id;
 use crate::token::dialect::{Grant, MAX_UNSEPARATED_ID, Secrets};
 use crate::token::dialects::Dialects;
 use crate::token::jwt::{Claims, UntrustedToken};
-use crate::token::{Accepted, Error, LEEWAY};
+use crate::token::{Error, Expected, LEEWAY};
 
 /// The key id that the token is for (Azure Media Services).
 pub const CONTENT_KEY_IDENTIFIER: &str = "urn:microsoft:azure:mediaservices:contentkeyidentifier";
@@ -22,6 +22,8 @@ pub struct VerifiedToken {
     pub claims: Map<String, Value>,
     /// What it entitles to; `None` when it does not state that.
     pub entitlement: Option<Entitlement>,
+    /// Why it does not.
+    pub unstated: Option<entitlement::Error>,
     /// Its subject.
     pub subject: Option<String>,
     /// The subject and the id of the key behind it, where the token does not show where one ends and the other begins.
@@ -50,8 +52,7 @@ impl VerifiedToken {
         scope: &str,
         dialects: &Dialects,
         secrets: &dyn Secrets,
-        issuer: &Accepted,
-        audience: &Accepted,
+        expected: &Expected,
         now: u64,
     ) -> Result<Self, Error> {
         let claims = token.claims()?;
@@ -74,7 +75,7 @@ impl VerifiedToken {
             ];
             return Self::of_grant(grant, expires, &scope.concat(), identity);
         }
-        let expires = claims.check(issuer, audience, now)?;
+        let expires = expected.check(&claims, now)?;
         let key = match claims.0.get(CONTENT_KEY_IDENTIFIER) {
             None => None,
             Some(id) => {
@@ -82,17 +83,16 @@ impl VerifiedToken {
                 Some(id.ok_or(Error::Claim(CONTENT_KEY_IDENTIFIER))?)
             }
         };
-        let entitlement = match claims.0.get("entitlements") {
-            Some(claim) if dialects.has_native() => Some(Entitlement::from_claim(claim)?),
-            // The claim limits the message. If it were ignored, the message would grant more.
-            Some(_) => {
-                return Err(entitlement::Error::Unsupported("entitlements".to_owned()).into());
+        let (entitlement, unstated) = match expected.entitlements.read(&claims.0, dialects)? {
+            Ok(entitlement) => (Some(entitlement), None),
+            Err(_) if dialects.has_azure() && key.is_some() => {
+                (Some(Entitlement::all_keys()), None)
             }
-            None if dialects.has_azure() && key.is_some() => Some(Entitlement::all_keys()),
-            None => None,
+            Err(why) => (None, Some(why)),
         };
         Ok(Self {
             entitlement,
+            unstated,
             subject: claims.text("sub").map(ToOwned::to_owned),
             subject_and_key: None,
             content_keys: None,
@@ -124,6 +124,7 @@ impl VerifiedToken {
         Ok(Self {
             // Other services have one kind of rental, for stored and streamed content.
             entitlement: Some(grant.entitlement.into_rental()),
+            unstated: None,
             subject: grant.subject,
             subject_and_key: grant.subject_and_key,
             content_keys,

@@ -5,8 +5,10 @@
 //! [`Entitlement`](crate::entitlement::Entitlement).
 
 mod accepted;
+pub mod claim;
 pub mod dialect;
 mod dialects;
+mod expected;
 mod jwt;
 mod keys;
 mod locate;
@@ -16,7 +18,9 @@ mod remote;
 pub mod vendor;
 
 pub use accepted::Accepted;
+pub use claim::{EntitlementClaim, VARIABLE as ENTITLEMENT_CLAIM};
 pub use dialects::{Dialects, VARIABLE as DIALECTS};
+pub use expected::Expected;
 pub use jwt::{Claims, UntrustedToken};
 pub(crate) use keys::Jwk;
 pub use keys::{KeyError, VerificationKeys};
@@ -99,6 +103,14 @@ pub enum Error {
     /// `aud` is not accepted.
     #[error("the audience is not accepted")]
     Audience,
+    /// It is accepted for longer than the policy allows.
+    #[error("the token is good for {life} seconds, and `max_token_life` of the policy is {most}")]
+    Life {
+        /// Seconds from its issue to its end.
+        life: u64,
+        /// Seconds that are allowed.
+        most: u64,
+    },
     /// A claim that the policy requires is missing or has another value.
     #[error("the claim `{0}` is not as the policy requires")]
     RequiredClaim(String),
@@ -141,6 +153,7 @@ impl Error {
             Self::NotYetValid(_) => Code::TOKEN_NOT_YET_VALID,
             Self::Issuer => Code::TOKEN_ISSUER,
             Self::Audience => Code::TOKEN_AUDIENCE,
+            Self::Life { .. } => Code::TOKEN_LIFE,
             Self::RequiredClaim(_) => Code::TOKEN_REQUIRED_CLAIM,
             Self::Dialect(error) => error.code(),
             Self::Entitlement(error) => error.code(),
@@ -158,11 +171,16 @@ impl Error {
             Self::TooLarge(_) | Self::Malformed(_) | Self::Critical | Self::Algorithm => 1,
             Self::KeyUnknown => 2,
             Self::Signature => 3,
-            Self::Issuer | Self::Audience => 4,
-            Self::KeyUnusable | Self::KeysUnavailable | Self::Settings(_) | Self::NoPolicy => 5,
-            Self::Claim(_) | Self::Claims(_) | Self::Expired(_) | Self::NotYetValid(_) => 6,
+            Self::Issuer => 4,
+            Self::Audience => 5,
+            Self::KeyUnusable | Self::KeysUnavailable | Self::Settings(_) | Self::NoPolicy => 6,
+            Self::Claim(_)
+            | Self::Claims(_)
+            | Self::Expired(_)
+            | Self::NotYetValid(_)
+            | Self::Life { .. } => 7,
             Self::RequiredClaim(_) | Self::Dialect(_) | Self::Entitlement(_) | Self::NoCallback => {
-                7
+                8
             }
         }
     }

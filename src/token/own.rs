@@ -9,7 +9,7 @@ use crate::token::dialect::Secrets;
 use crate::token::dialects::Dialects;
 use crate::token::jwt::UntrustedToken;
 use crate::token::message::VerifiedToken;
-use crate::token::{Accepted, Error};
+use crate::token::{Accepted, Error, Expected};
 
 /// Issuer and audience of such a token.
 const NAME: &str = "keylet";
@@ -59,10 +59,10 @@ pub(crate) fn verify(
     if !secret.verifies(Label::Token, token.signed(), token.signature()) {
         return Err(Error::Signature);
     }
-    let name = Accepted::OneOf(vec![NAME.to_owned()]);
+    let name = || Accepted::OneOf(vec![NAME.to_owned()]);
+    let expected = Expected::new(name(), name());
     let dialects = Dialects::native();
-    let mut verified =
-        VerifiedToken::of_jwt(token, NAME, &dialects, &NoSecrets, &name, &name, now)?;
+    let mut verified = VerifiedToken::of_jwt(token, NAME, &dialects, &NoSecrets, &expected, now)?;
     // Its uses are those of the token that it was made for.
     if let Some(Value::String(origin)) = verified.claims.get(ORIGIN) {
         verified.identity = [NAME.as_bytes(), b"\0", origin.as_bytes()].concat();

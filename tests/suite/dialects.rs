@@ -230,6 +230,33 @@ fn a_viewer_with_a_fresh_token_of_each_service_gets_a_licence_from_the_component
 }
 
 #[test]
+fn a_message_that_is_good_for_longer_than_the_policy_allows_is_refused() {
+    for dialect in DIALECTS {
+        let vectors = Vectors::for_dialect(dialect);
+        let mut variables = vectors.variables(dialect, "https://back-end.example/rights");
+        // Those that do not say when they end are good for ever.
+        let policies = json!([{
+            "name": "short",
+            "restriction": {
+                "issuer": "*", "audience": "*", "jwks": vectors.variables["token_keys"],
+                "max_token_life": 1,
+            },
+            "callback": {"url": "https://back-end.example/rights", "secret": BACK_END_SECRET},
+        }]);
+        variables.insert("policies".to_owned(), policies.to_string());
+        let platform = Native::new(variables);
+        platform.now.set(vectors.now);
+        let service = Service::new(platform);
+        let mut cases = vectors.cases.iter();
+        let case = cases.find(|case| case.expect.status == 200).unwrap();
+        let (message, _) = spc(&device(case));
+        let request = case.request("/fairplay?format=raw").0;
+        let reply = run(service.handle(request.body(message).unwrap()));
+        assert_eq!(reply.headers()["x-keylet-code"], "token_life", "{dialect}");
+    }
+}
+
+#[test]
 fn a_message_of_a_dialect_that_is_not_accepted_entitles_to_nothing() {
     for dialect in DIALECTS {
         let vectors = Vectors::for_dialect(dialect);

@@ -855,6 +855,10 @@ fn the_claims_of_azure_entitle_where_its_dialect_is_accepted() {
     assert_eq!(by_dialects("azure", &own, "movie"), "term_unsupported");
     let both = token(json!({KEY_IDENTIFIER: KID, "entitlements": []}));
     assert_eq!(by_dialects("azure", &both, "movie"), "term_unsupported");
+    // What is another service's limits nothing.
+    let foreign = token(json!({KEY_IDENTIFIER: KID, "entitlements": ["hd"]}));
+    assert_eq!(by_dialects("azure", &foreign, "movie"), "a");
+    assert_eq!(by_dialects("azure", &foreign, "other"), "not_entitled");
     assert_eq!(by_dialects("native", &own, "movie"), "a");
     assert_eq!(by_dialects("azuer", &own, "movie"), "configuration_invalid");
 }

@@ -15,6 +15,7 @@ use keylet::fairplay::certificate::ApplicationCertificate;
 use keylet::fairplay::credentials;
 use keylet::id::Id;
 use keylet::licence::{self, LicenceServer};
+use keylet::platform;
 use keylet::token::POLICIES;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -180,6 +181,18 @@ impl Arguments {
                 Target::here(Settings(settings.clone()))?
             }
         };
+        let warnings = given
+            .iter()
+            .flat_map(|text| token::warnings(text, platform::system_time()));
+        for warning in warnings {
+            report.add(
+                Severity::Warning,
+                "token",
+                warning,
+                "A token that leaks is good until it ends.",
+                "Have the issuer set `exp` to a few minutes or hours from now, in seconds.",
+            );
+        }
         if let (Some(token), None) = (&given, &self.url) {
             runtime.block_on(explained(
                 &settings,

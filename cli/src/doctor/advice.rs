@@ -148,6 +148,7 @@ pub fn of_refusal(code: &str) -> Advice {
         | "token_signature"
         | "token_key_unknown"
         | "token_expired"
+        | "token_life"
         | "token_issuer"
         | "token_audience"
         | "token_claims"

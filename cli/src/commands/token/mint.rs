@@ -9,6 +9,7 @@ use keylet::encoding;
 use keylet::entitlement::Entitlement;
 use keylet::id::Kid;
 use keylet::platform;
+use keylet::token::claim::ENTITLEMENTS;
 use keylet::token::{CONTENT_KEY_IDENTIFIER, MAX_TOKEN, MAX_USES};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -105,6 +106,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                     claims[name] = json!(value);
                 }
             }
+            // A claim that has a whole path for its name comes before what is at the path.
+            if let Some(members) = claims.as_object_mut()
+                && let Some(entitlements) = members.remove(ENTITLEMENTS)
+            {
+                let name = configured.claim.context(
+                    "the policy option takes no entitlements from tokens (`entitlement_claim`): leave --keys and --entitlements away",
+                )?;
+                members.insert(name, entitlements);
+            }
             mint(&configured.key, options.kid.as_deref(), &claims)?
         }
         false => {
@@ -184,7 +194,7 @@ impl ClaimsOptions {
         // Uses are counted by it: two tokens of a second are two.
         say("jti", json!(hex::encode(random::bytes::<16>())));
         if let Some(entitlements) = self.entitlements()? {
-            say("entitlements", entitlements);
+            say(ENTITLEMENTS, entitlements);
         }
         if let Some(id) = &self.content_key_id {
             Kid::from_text(id).context("--content-key-id is not a GUID")?;

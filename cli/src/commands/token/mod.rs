@@ -49,7 +49,7 @@ pub enum Command {
     Explain(explain::Arguments),
 }
 
-pub use explain::Explained;
+pub use explain::{Explained, warnings};
 
 /// What settings make of a token, and of an asset id that its bearer would ask for.
 ///

@@ -15,7 +15,7 @@ use keylet::configuration::SettingsError;
 use keylet::content_key::KeyQuery;
 use keylet::drm::DrmSystem;
 use keylet::encoding;
-use keylet::entitlement::{self, Granted, Hdcp, MinOs, SecurityLevel, Use};
+use keylet::entitlement::{self, Entitlement, Granted, Hdcp, MinOs, SecurityLevel, Use};
 use keylet::error::Code;
 use keylet::id::Id;
 use keylet::licence::{self, LicenceServer, Principal};
@@ -23,7 +23,7 @@ use keylet::platform::Platform;
 use keylet::policy::{Policies, PolicyOption, Signer};
 use keylet::token::Dialects;
 use keylet::token::{
-    self, Accepted, CONTENT_KEY_IDENTIFIER, Claims, Found, LEEWAY, UntrustedToken, own,
+    self, Accepted, CONTENT_KEY_IDENTIFIER, Claims, Expected, Found, LEEWAY, UntrustedToken, own,
 };
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -140,7 +140,7 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
         .map(|s| format!("signature={}", percent_encoded(s)));
     let found = token::locate(&HeaderMap::new(), query.as_deref(), Some(question.token));
     let text = found.one(platform).await.map_err(settings)??;
-    let message = Message::parse(text, policies.dialects(), has_secret);
+    let message = Message::parse(text, policies, has_secret);
     let admitted = licences.admit(SYSTEM, &found, now).await;
 
     let signed_by = message.signed_by(policies, &admitted, platform, now).await;
@@ -160,7 +160,7 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
         Ok(viewer) => viewer.admissions().first().and_then(|access| access.option),
         Err(_) => signed_by.option.or_else(|| {
             let mut options = policies.options().iter();
-            options.find(|option| option.is_for(SYSTEM) && option.accepted().is_some())
+            options.find(|option| option.is_for(SYSTEM) && option.expected().is_some())
         }),
     };
     let mut document = json!({
@@ -185,6 +185,10 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
     }
     if !hints.is_empty() {
         document["hints"] = json!(hints);
+    }
+    let warnings = warnings(question.token, now);
+    if !warnings.is_empty() {
+        document["warnings"] = json!(warnings);
     }
 
     let mut is_good = is_accepted;
@@ -211,6 +215,54 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
         document["allows"] = json!(allows);
     }
     Ok(Explained { document, is_good })
+}
+
+/// A JSON object in base64, as parts of tokens are.
+fn object(part: &str) -> Option<Map<String, Value>> {
+    let bytes = encoding::base64(part)?;
+    encoding::json_object(&bytes).ok()
+}
+
+/// Whether an option finds entitlements in the claims of a token, sound or not.
+fn has_entitlements(policies: &Policies, claims: &Map<String, Value>) -> bool {
+    let mut expected = policies.options().iter().filter_map(PolicyOption::expected);
+    expected.any(|expected| {
+        let claim = expected.entitlements.find(claims);
+        claim.is_some_and(|claim| !matches!(Entitlement::from_token(claim), Ok(Err(_))))
+    })
+}
+
+/// Years for which no token should be good.
+const YEARS: u64 = 10;
+const SECONDS_OF_A_YEAR: u64 = 31_557_600;
+
+/// What is allowed in a JWT and hardly meant: a time in milliseconds, and a token that is good for very long.
+pub fn warnings(token: &str, now: u64) -> Vec<String> {
+    let mut parts = token.trim().split('.');
+    let claims = parts.nth(1).and_then(object).unwrap_or_default();
+    let mut warnings = Vec::new();
+    let far = |time: u64| time > now.saturating_add(YEARS * SECONDS_OF_A_YEAR);
+    for name in ["exp", "nbf", "iat"] {
+        let time = claims.get(name).and_then(encoding::numeric_date);
+        let Some(time) = time.filter(|time| far(*time)) else {
+            continue;
+        };
+        let is_milliseconds = time / 1000 > SECONDS_OF_A_YEAR * YEARS && !far(time / 1000);
+        let years = time.saturating_sub(now) / SECONDS_OF_A_YEAR;
+        match (name, is_milliseconds) {
+            ("exp", true) => warnings.push(format!(
+                "`exp` is in milliseconds, and a JWT has seconds there: the token is good for {years} years. Have the issuer divide it by 1000"
+            )),
+            ("exp", false) => warnings.push(format!(
+                "the token is good for {years} years: whoever gets hold of it plays that long. Have the issuer set an earlier `exp`; `max_token_life` of a policy option refuses such tokens"
+            )),
+            (name, true) => warnings.push(format!(
+                "`{name}` is in milliseconds, and a JWT has seconds there. Have the issuer divide it by 1000"
+            )),
+            (_, false) => {}
+        }
+    }
+    warnings
 }
 
 /// The one reason for which the server refuses a token: the code of its answer, and the claim that it is about.
@@ -241,11 +293,12 @@ fn refused_for(document: &Value) -> Option<Value> {
 }
 
 /// The settings that decide on a token.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     token::POLICIES,
     token::KEYS,
     token::ISSUER,
     token::AUDIENCE,
+    token::ENTITLEMENT_CLAIM,
     "dialects",
     "query_tokens",
     keylet::server_secret::VARIABLE,
@@ -288,11 +341,8 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    fn parse(text: &'a str, dialects: &Dialects, has_secret: bool) -> Self {
-        let object = |part: &str| {
-            let bytes = encoding::base64(part)?;
-            encoding::json_object(&bytes).ok()
-        };
+    fn parse(text: &'a str, policies: &Policies, has_secret: bool) -> Self {
+        let dialects = policies.dialects();
         let mut parts = text.split('.');
         let (header, claims) = match (parts.next(), parts.next()) {
             (Some(header), Some(claims)) => (object(header), object(claims)),
@@ -305,7 +355,7 @@ impl<'a> Message<'a> {
         let dialect = match &jwt {
             Ok(_) if is_own => Some("keylet"),
             Ok(_) => dialects.name_of_claims(&claims).or_else(|| {
-                if claims.contains_key("entitlements") {
+                if has_entitlements(policies, &claims) {
                     Some("native")
                 } else {
                     claims
@@ -391,17 +441,18 @@ impl<'a> Message<'a> {
                 valid[name] = time;
             }
         }
-        let own = Accepted::OneOf(vec!["keylet".to_owned()]);
-        let (issuer, audience) = match option.and_then(PolicyOption::accepted) {
-            _ if self.is_own => (Some(&own), Some(&own)),
-            _ if !self.is_checked() => (None, None),
-            accepted => accepted.unzip(),
+        let own = || Accepted::OneOf(vec!["keylet".to_owned()]);
+        let own = Expected::new(own(), own());
+        let expected = match option.and_then(PolicyOption::expected) {
+            _ if self.is_own => Some(&own),
+            _ if !self.is_checked() => None,
+            expected => expected,
         };
-        for (name, accepted, error) in [
-            ("iss", issuer, token::Error::Issuer),
-            ("aud", audience, token::Error::Audience),
+        for (name, value) in [
+            ("iss", self.issuer(expected)),
+            ("aud", self.audience(expected)),
         ] {
-            if let Some(value) = self.party(name, accepted, &error) {
+            if let Some(value) = value {
                 valid[name] = value;
             }
         }
@@ -435,36 +486,44 @@ impl<'a> Message<'a> {
         Some(time)
     }
 
-    fn party(
-        &self,
-        name: &'static str,
-        accepted: Option<&Accepted>,
-        error: &token::Error,
-    ) -> Option<Value> {
-        let value = self.claims.get(name);
-        let mut party = json!({"value": value});
-        let Some(accepted) = accepted else {
-            return value.map(|_| party);
+    fn issuer(&self, expected: Option<&Expected>) -> Option<Value> {
+        let value = self.claims.get("iss");
+        let Some(expected) = expected else {
+            return value.map(|value| json!({"value": value}));
         };
-        let alone = Claims(
-            value
-                .map(|value| (name.to_owned(), value.clone()))
-                .into_iter()
-                .collect(),
-        );
-        let wrong = match alone.strings(name) {
-            Ok(values) if accepted.accepts(&values) => None,
-            Ok(values) if values.is_empty() => Some("it is missing".to_owned()),
-            Ok(_) => Some(error.to_string()),
-            Err(error) => Some(error.to_string()),
+        let claims = Claims(self.claims.clone());
+        let values = claims.strings("iss");
+        let accepts = |values: &[&str]| {
+            let tenant = claims.text("tid");
+            let issuer = values.first().copied();
+            expected.issuer.accepts_issuer(issuer, tenant)
         };
-        if let Some(wrong) = wrong {
-            party["wrong"] = json!(wrong);
-            if let Accepted::OneOf(values) = accepted {
-                party["accepted"] = json!(values);
-            }
-        }
-        Some(party)
+        Some(party(
+            value,
+            values,
+            &expected.issuer,
+            accepts,
+            &token::Error::Issuer,
+        ))
+    }
+
+    fn audience(&self, expected: Option<&Expected>) -> Option<Value> {
+        let named = expected.and_then(|expected| expected.audience_claim.as_deref());
+        let other = || token::claim::find(&self.claims, named?);
+        let value = self.claims.get("aud").or_else(other);
+        let Some(expected) = expected else {
+            return value.map(|value| json!({"value": value}));
+        };
+        let claims = Claims(self.claims.clone());
+        let values = expected.audiences(&claims);
+        let accepts = |values: &[&str]| expected.audience.accepts(values);
+        Some(party(
+            value,
+            values,
+            &expected.audience,
+            accepts,
+            &token::Error::Audience,
+        ))
     }
 
     /// What to change in the deployment so that such a token is understood.
@@ -494,6 +553,30 @@ impl<'a> Message<'a> {
         }
         hints
     }
+}
+
+/// What is wrong with an issuer or an audience.
+fn party(
+    value: Option<&Value>,
+    values: Result<Vec<&str>, token::Error>,
+    accepted: &Accepted,
+    accepts: impl Fn(&[&str]) -> bool,
+    error: &token::Error,
+) -> Value {
+    let mut party = json!({"value": value});
+    let wrong = match values {
+        Ok(values) if accepts(&values) => None,
+        Ok(values) if values.is_empty() => Some("it is missing".to_owned()),
+        Ok(_) => Some(error.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(wrong) = wrong {
+        party["wrong"] = json!(wrong);
+        if let Accepted::OneOf(values) = accepted {
+            party["accepted"] = json!(values);
+        }
+    }
+    party
 }
 
 /// The key that verifies a message, or why none does.
@@ -769,6 +852,68 @@ mod tests {
         assert_eq!(codes[1]["code"], "not_entitled");
         assert_eq!(codes[2]["code"], "key_not_found");
         assert!(explained(&licences, &token, &[]).await.is_good);
+    }
+
+    #[test]
+    fn it_warns_of_times_that_are_hardly_meant() {
+        let now = 1_795_777_000;
+        for (claims, expected) in [
+            (json!({"exp": now + 300}), &[][..]),
+            (json!({"exp": now + 9 * SECONDS_OF_A_YEAR}), &[]),
+            (
+                json!({"exp": now + 11 * SECONDS_OF_A_YEAR}),
+                &["good for 11 years"],
+            ),
+            (
+                json!({"exp": 1_795_777_061_000_u64}),
+                &["`exp` is in milliseconds"],
+            ),
+            (json!({"exp": 99_999_999_999_999_u64}), &["years: whoever"]),
+            (
+                json!({"exp": (now + 300) * 1000, "iat": now * 1000}),
+                &["`exp` is in milliseconds", "`iat` is in milliseconds"],
+            ),
+            (json!({"exp": "soon"}), &[]),
+        ] {
+            let warnings = warnings(&token(None, &claims), now);
+            assert_eq!(warnings.len(), expected.len(), "{claims} {warnings:?}");
+            for (warning, expected) in warnings.iter().zip(expected) {
+                assert!(warning.contains(expected), "{claims} {warning}");
+            }
+        }
+        assert!(warnings("no token", now).is_empty());
+    }
+
+    #[tokio::test]
+    async fn it_finds_audiences_tenants_and_entitlements_where_the_option_has_them() {
+        let jwks = json!({"keys": [signer().jwk("first").unwrap()]});
+        let policies = json!([{
+            "name": "tenants",
+            "restriction": {
+                "issuer": "https://login.example/{tenantid}/v2.0",
+                "audience": "app",
+                "audience_claim": "client_id",
+                "jwks": jwks,
+            },
+            "entitlement_claim": "app.drm",
+        }]);
+        let licences = deployment(&[("policies", &policies.to_string())]);
+        let claims = |tenant: &str, client: &str| {
+            json!({
+                "iss": "https://login.example/t-1/v2.0", "tid": tenant, "client_id": client,
+                "exp": now() + 300, "app": {"drm": [{"keys": "*"}]},
+            })
+        };
+        let good = explained(&licences, &token(Some("first"), &claims("t-1", "app")), &[]).await;
+        assert!(good.is_good, "{}", good.document);
+        assert_eq!(good.document["dialect"], "native");
+        assert_eq!(good.document["valid"]["aud"], json!({"value": "app"}));
+        for (tenant, client, claim) in [("t-2", "app", "iss"), ("t-1", "other", "aud")] {
+            let token = token(Some("first"), &claims(tenant, client));
+            let refused = explained(&licences, &token, &[]).await;
+            assert!(!refused.is_good);
+            assert_eq!(refused.document["refused"]["claim"], claim);
+        }
     }
 
     #[tokio::test]

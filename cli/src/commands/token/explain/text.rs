@@ -38,6 +38,9 @@ pub(super) fn show(document: &Value) {
     for hint in texts(&document["hints"]) {
         out.row("hint", Printable::new(hint));
     }
+    for warning in texts(&document["warnings"]) {
+        out.row("warning", Printable::new(warning));
+    }
     signed_by(out, document);
     if let Some(dialect) = document["dialect"].as_str() {
         out.row("dialect", dialect);
@@ -86,6 +89,9 @@ fn remedy(code: &str) -> &'static str {
         }
         "token_malformed" => {
             "Give the token alone, as its issuer sent it: three parts of base64url with points between them."
+        }
+        "token_life" => {
+            "Have the issuer set an earlier `exp`, or raise `max_token_life` of the policy option."
         }
         "token_claims" => "Have the issuer send the claim as docs/tokens.md describes it.",
         "token_algorithm" => {
