@@ -77,6 +77,14 @@ impl ContentKey {
         self
     }
 
+    /// The same key, found by its KID in [the order of a GUID in memory](Kid::in_guid_order) too.
+    #[must_use]
+    pub fn with_both_kid_orders(mut self) -> Self {
+        let other = self.kid.map(Kid::in_guid_order);
+        self.names.extend(other.into_iter().flat_map(Id::from_kid));
+        self
+    }
+
     /// The same key, found by this id too.
     #[must_use]
     pub fn with_alias(mut self, alias: Id) -> Self {
@@ -176,12 +184,23 @@ impl ContentKeys {
     }
 }
 
+/// The orders of bytes in which players may have a KID.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KidOrder {
+    /// That of its text (RFC 9562), as in the `tenc` box.
+    BigEndian,
+    /// This one, and that of a GUID in memory, as PlayReady has it.
+    Both,
+}
+
 /// A record in JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyRecordConfig {
     id: String,
     kid: Option<String>,
+    kid_order: Option<KidOrder>,
     #[serde(default)]
     aliases: Vec<String>,
     key: Option<Zeroizing<String>>,
@@ -211,6 +230,11 @@ impl KeyRecordConfig {
         if let Some(kid) = &self.kid {
             let kid = Kid::from_text(kid).ok_or_else(|| wrong("kid", "it is not a GUID"))?;
             record = record.with_kid(kid);
+        }
+        match self.kid_order {
+            Some(_) if record.kid.is_none() => return Err(wrong("kid_order", "there is no `kid`")),
+            Some(KidOrder::Both) => record = record.with_both_kid_orders(),
+            Some(KidOrder::BigEndian) | None => {}
         }
         for text in &self.aliases {
             let alias = Id::from_text(text);
