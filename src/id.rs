@@ -158,7 +158,8 @@ fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
     (!text.chars().any(char::is_control)).then_some(Cow::Owned(text))
 }
 
-fn strip_scheme(text: &str) -> Option<&str> {
+/// The text behind `skd://` or its misspelling, in any case. `None` where neither stands in front.
+pub(crate) fn strip_scheme(text: &str) -> Option<&str> {
     let (scheme, rest) = text.split_at_checked("skd://".len())?;
     (scheme.eq_ignore_ascii_case("skd://") || scheme.eq_ignore_ascii_case("sdk://")).then_some(rest)
 }

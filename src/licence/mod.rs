@@ -2,6 +2,7 @@
 
 mod audit;
 mod issue;
+mod license_data;
 mod mint;
 mod modules;
 mod sessions;
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use audit::Audit;
 pub use issue::{CheckIn, Issued, License, LicenseRequest};
+pub use license_data::{LicenseData, LicenseDataRequest};
 pub use mint::Minted;
 #[cfg(feature = "schema")]
 pub use mint::{OperatorTokenRequest, ViewerTokenRequest};
@@ -24,7 +26,7 @@ pub use sessions::{Listed, Session};
 pub use stream::SessionRequest;
 
 use crate::configuration::{Configured, SettingsError};
-use crate::content_key::{ContentKey, KeyError, KeySources};
+use crate::content_key::{ContentKey, KeyError, KeySources, SkdRules};
 use crate::drm::{self, DrmSystem};
 use crate::entitlement;
 use crate::error::Code;
@@ -66,6 +68,9 @@ pub enum Error {
     /// There is no secret to sign tokens with.
     #[error("there is no secret to sign tokens with")]
     TokensOff,
+    /// Something is not configured that licence data needs.
+    #[error("{0}")]
+    LicenseDataOff(&'static str),
     /// There is no secret to keep sessions with.
     #[error("there is no secret to keep sessions with")]
     SessionsOff,
@@ -91,6 +96,7 @@ impl Error {
             Self::Callback(error) => error.code(),
             Self::Request(_) => Code::REQUEST_MALFORMED,
             Self::TokensOff => Code::TOKENS_OFF,
+            Self::LicenseDataOff(_) => Code::LICENSE_DATA_OFF,
             Self::SessionsOff => Code::SESSIONS_OFF,
             Self::SessionMissing => Code::SESSION_MISSING,
             Self::Entitlement(error) => error.code(),
@@ -127,9 +133,18 @@ impl Error {
             | Self::Session(_)
             | Self::Request(_)
             | Self::TokensOff
+            | Self::LicenseDataOff(_)
             | Self::SessionsOff
             | Self::SessionMissing
             | Self::Settings(_) => false,
+        }
+    }
+
+    /// Whether no key has the id that was asked for, or there is no source of keys at all.
+    fn is_of_no_key(&self) -> bool {
+        match self {
+            Self::Settings(error) => error.is_missing(),
+            error => *error == Self::KeyNotFound,
         }
     }
 
@@ -140,7 +155,7 @@ impl Error {
             Self::Token(error) => Some(error.to_string()),
             Self::Entitlement(error) => Some(error.to_string()),
             Self::Drm(error) => error.public_reason().map(ToOwned::to_owned),
-            Self::Request(_) => Some(self.to_string()),
+            Self::Request(_) | Self::LicenseDataOff(_) => Some(self.to_string()),
             Self::Session(error) => error.is_public().then(|| error.to_string()),
             Self::Callback(callback::Error::Refused(reason)) => reason.clone(),
             Self::Callback(_)
@@ -246,6 +261,7 @@ pub struct LicenceServer<P> {
     platform: Configured<P>,
     policies: OnceCell<Policies>,
     keys: KeySources,
+    skd_rules: OnceCell<SkdRules>,
     modules: Modules,
     server_secret: OnceCell<Option<ServerSecret>>,
     session_period: OnceCell<Period>,
@@ -259,6 +275,7 @@ impl<P: Platform> LicenceServer<P> {
             platform: Configured::new(platform),
             policies: OnceCell::new(),
             keys: KeySources::new(),
+            skd_rules: OnceCell::new(),
             modules: Modules::default(),
             server_secret: OnceCell::new(),
             session_period: OnceCell::new(),
@@ -292,6 +309,14 @@ impl<P: Platform> LicenceServer<P> {
     /// The sources of keys.
     pub fn keys(&self) -> &KeySources {
         &self.keys
+    }
+
+    /// The rules for asset ids that no key has.
+    ///
+    /// # Errors
+    /// What is wrong with `skd_rules`.
+    pub async fn skd_rules(&self) -> Result<&SkdRules, SettingsError> {
+        once(&self.skd_rules, SkdRules::load(&self.platform)).await
     }
 
     /// The deployment's own secret; `None` when it is not configured.

@@ -408,6 +408,14 @@ impl PolicyOption {
         }
     }
 
+    /// The keys that are configured for its tokens; `None` when no token is needed.
+    pub(crate) fn keys(&self) -> Option<&VerificationKeys> {
+        match &self.restriction {
+            Restriction::Open => None,
+            Restriction::Token(restriction) => Some(&restriction.keys),
+        }
+    }
+
     /// The issuers and the audiences that it accepts; `None` when no token is needed.
     pub fn accepted(&self) -> Option<(&Accepted, &Accepted)> {
         match &self.restriction {

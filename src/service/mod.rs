@@ -9,6 +9,7 @@ mod health;
 mod incoming_body;
 mod key_system;
 mod license;
+mod license_data;
 mod openapi;
 mod operator;
 mod origin;

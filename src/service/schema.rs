@@ -13,7 +13,8 @@ use super::sessions::ssm::{SsmDone, SsmSession};
 use super::sessions::{EndedSessions, SessionList};
 use crate::fairplay::check_in::Report;
 use crate::licence::{
-    CheckIn, Minted, OpenSessionRequest, OperatorTokenRequest, Session, ViewerTokenRequest,
+    CheckIn, LicenseData, Minted, OpenSessionRequest, OperatorTokenRequest, Session,
+    ViewerTokenRequest,
 };
 
 /// The schema of each document, by name.
@@ -37,6 +38,7 @@ fn schemas() -> Map<String, Value> {
         ChallengeDocument,
         CertificateDocument<'_>,
         Minted,
+        LicenseData,
         ServiceDocument,
         Healthy,
         Unhealthy,
