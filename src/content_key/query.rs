@@ -60,6 +60,32 @@ impl KeyQuery {
         innermost.unwrap_or(&self.id).clone()
     }
 
+    /// The id as logs may have it. What stands behind `cek=` is a content key (Bento4's tests), and is left out with all
+    /// that follows.
+    ///
+    /// ```
+    /// use keylet::content_key::KeyQuery;
+    /// use keylet::id::Id;
+    ///
+    /// let shown = |text: &str| KeyQuery::from_id(Id::from_bytes(text.as_bytes())).shown();
+    /// assert_eq!(shown("skd://movie-42"), "movie-42");
+    /// assert_eq!(shown("skd://one?cek=000102030405060708090a0b0c0d0e0f"), "one?cek=…");
+    /// assert_eq!(shown("one%3Fcek%3D000102030405060708090a0b0c0d0e0f"), "one?cek=…");
+    /// ```
+    pub fn shown(&self) -> String {
+        const KEY: &str = "cek=";
+        let text = self.id.to_string();
+        let is_key = |start: &[u8]| start.eq_ignore_ascii_case(KEY.as_bytes());
+        let has_key = |name: &Id| name.as_bytes().windows(KEY.len()).any(is_key);
+        match self.names().any(has_key) {
+            true => {
+                let before = text.split(['?', '&', '%']).next().unwrap_or_default();
+                format!("{before}?{KEY}…")
+            }
+            false => text,
+        }
+    }
+
     /// The ids to look for, the first one first.
     pub fn names(&self) -> impl Iterator<Item = &Id> {
         std::iter::once(&self.id).chain(&self.others)
