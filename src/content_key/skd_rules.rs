@@ -184,7 +184,8 @@ impl Rule {
                 None => part(ID)?.to_owned(),
             },
         };
-        Id::from_text(&id).map(KeyQuery::from_id)
+        let id = Id::from_bytes(id.as_bytes());
+        (!id.as_bytes().is_empty()).then(|| KeyQuery::from_id(id))
     }
 }
 
@@ -329,6 +330,8 @@ mod tests {
             ("one/t/a", None),
             ("x/y/y", Some("y")),
             ("x//y", None),
+            ("x/ /y", None),
+            ("x/hex:aa/y", Some("hex:6865783a6161")),
             ("movie-42", None),
         ] {
             assert_eq!(
