@@ -57,6 +57,7 @@ codes! {
 
     CALLBACK_REFUSED = 403 "callback_refused" "The operator's back end does not allow this.";
     CALLBACK_FAILED = 502 "callback_failed" "The operator's back end did not answer as it should.";
+    LICENSE_DATA_OFF = 503 "license_data_off" "This server makes no licence data for Kaltura's players: something that it needs is not configured.";
     TOKENS_OFF = 503 "tokens_off" "This server makes no tokens: it has no `server_secret`.";
 
     ENTITLEMENT_MISSING = 403 "entitlement_missing" "The token entitles its bearer to nothing.";

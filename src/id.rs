@@ -1,5 +1,7 @@
 //! Asset ids and key ids, compared the way that players and packagers spell them.
 
+mod readings;
+
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
@@ -49,6 +51,22 @@ impl Kid {
     /// The 16 bytes.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
+    }
+
+    /// The KID whose bytes are these in the order of a GUID in memory: its first three fields little-endian. PlayReady
+    /// has KIDs so (.NET's `Guid.ToByteArray`), and some packagers write the text of one order with the bytes of the
+    /// other.
+    ///
+    /// ```
+    /// use keylet::id::Kid;
+    ///
+    /// let kid = Kid::from_text("339c45b5-fb6d-4bd9-994c-eabd9d41c95b").unwrap();
+    /// assert_eq!(kid.in_guid_order().to_string(), "b5459c33-6dfb-d94b-994c-eabd9d41c95b");
+    /// assert_eq!(kid.in_guid_order().in_guid_order(), kid);
+    /// ```
+    #[must_use]
+    pub fn in_guid_order(self) -> Self {
+        Self::from_bytes(self.0.to_bytes_le())
     }
 }
 
@@ -106,60 +124,6 @@ impl Id {
         self.0.len() == 32 && self.0.iter().all(is_digit)
     }
 
-    /// The KID whose 16 bytes it is, when they are not text.
-    pub(crate) fn binary_kid(&self) -> Option<Kid> {
-        let bytes = self.0.as_slice().try_into().ok()?;
-        let is_text = std::str::from_utf8(&self.0).is_ok();
-        (!is_text).then(|| Kid::from_bytes(bytes))
-    }
-
-    /// The KID that an asset id contains beside other text.
-    ///
-    /// | asset id | service |
-    /// |---|---|
-    /// | `<KID>:<IV>` | Axinom |
-    /// | `fps.ezdrm.com/;<KID>` | EZDRM |
-    /// | `<account>.keydelivery.<region>.media.azure.net/FairPlay/?kid=<KID>` | Azure Media Services |
-    /// | `drmtoday?assetId=<id>&keyId=<KID>`, `…?contentId=<id>&keyId=<KID>` | DRMtoday, Irdeto |
-    /// | `<KID in base64>` | Shaka Packager, where no URI is given (`packager/hls/base/media_playlist.cc`) |
-    pub fn embedded_kid(&self) -> Option<Kid> {
-        let text = std::str::from_utf8(&self.0).ok()?;
-        let before_iv = text.split_once(':');
-        let before_iv = before_iv.filter(|(_, iv)| Kid::from_text(iv).is_some());
-        let last = text.rsplit_once(';').map(|(_, last)| last);
-        let (_, query) = text.split_once('?').unwrap_or_default();
-        let is_kid = |name: &str| ["kid", "keyid"].contains(&name.to_ascii_lowercase().as_str());
-        let in_query = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| is_kid(name));
-        [
-            before_iv.map(|(kid, _)| Cow::Borrowed(kid)),
-            last.map(Cow::Borrowed),
-            in_query.map(|(_, kid)| kid),
-        ]
-        .into_iter()
-        .flatten()
-        .find_map(|kid| Kid::from_text(&kid))
-        .or_else(|| {
-            // 16 bytes have 22 characters, and 24 with padding.
-            let kid = encoding::base64(text).filter(|_| matches!(text.len(), 22 | 24))?;
-            kid.as_slice().try_into().ok().map(Kid::from_bytes)
-        })
-    }
-
-    /// The id behind its own length, as initialisation data has it: 4 bytes in either order that count bytes or UTF-16
-    /// units, then the id. `None` when this is not that.
-    pub fn behind_length(&self) -> Option<Self> {
-        let (length, id) = self.0.split_first_chunk::<4>()?;
-        let counts = [u32::from_le_bytes(*length), u32::from_be_bytes(*length)];
-        let size = u32::try_from(id.len()).ok()?;
-        let fits = |count: u32| count > 0 && (count == size || count.checked_mul(2) == Some(size));
-        counts.into_iter().any(fits).then(|| Self::from_bytes(id))
-    }
-
-    /// The id without the percent-encoding of its text. `None` when nothing in it is encoded so.
-    pub fn percent_decoded(&self) -> Option<Self> {
-        encoding::percent_decoded(&self.0).map(|decoded| Self::from_bytes(&decoded))
-    }
-
     /// The normalised bytes.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -194,7 +158,8 @@ fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
     (!text.chars().any(char::is_control)).then_some(Cow::Owned(text))
 }
 
-fn strip_scheme(text: &str) -> Option<&str> {
+/// The text behind `skd://` or its misspelling, in any case. `None` where neither stands in front.
+pub(crate) fn strip_scheme(text: &str) -> Option<&str> {
     let (scheme, rest) = text.split_at_checked("skd://".len())?;
     (scheme.eq_ignore_ascii_case("skd://") || scheme.eq_ignore_ascii_case("sdk://")).then_some(rest)
 }
@@ -210,41 +175,6 @@ mod tests {
 
     fn utf16(text: &str) -> Vec<u8> {
         text.encode_utf16().flat_map(u16::to_le_bytes).collect()
-    }
-
-    #[test]
-    fn a_kid_is_found_in_what_services_write_around_it() {
-        let kid = Kid::from_text("339c45b5fb6d4bd9994ceabd9d41c95b");
-        for asset in [
-            "skd://339c45b5-fb6d-4bd9-994c-eabd9d41c95b:24242424242424242424242424242424",
-            "skd://fps.ezdrm.com/;339c45b5-fb6d-4bd9-994c-eabd9d41c95b",
-            "skd://a.keydelivery.b.media.azure.net/FairPlay/?kid=339C45B5-FB6D-4BD9-994C-EABD9D41C95B",
-            "skd://drmtoday?assetId=a&variantId=b&keyId=339c45b5fb6d4bd9994ceabd9d41c95b",
-            "skd://M5xFtfttS9mZTOq9nUHJWw==",
-            "skd://M5xFtfttS9mZTOq9nUHJWw",
-        ] {
-            assert_eq!(
-                Id::from_bytes(asset.as_bytes()).embedded_kid(),
-                kid,
-                "{asset}"
-            );
-            assert_eq!(Id::from_bytes(&utf16(asset)).embedded_kid(), kid, "{asset}");
-        }
-        for asset in [
-            "movie-42",
-            "339c45b5fb6d4bd9994ceabd9d41c95b",
-            "339c45b5fb6d4bd9994ceabd9d41c95b:443",
-            "a;b",
-            "a?kid=b",
-            "M5xFtfttS9mZTOq9nUHJW",
-            "M5xFtfttS9mZTOq9nUHJWwAA",
-        ] {
-            assert_eq!(
-                Id::from_bytes(asset.as_bytes()).embedded_kid(),
-                None,
-                "{asset}"
-            );
-        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 24] = [
+pub const VARIABLES: [Variable; 27] = [
     secret(
         "settings",
         "All other variables in one JSON object, for a host that fetches each from another server. When it is set, no other one is read.",
@@ -51,6 +51,11 @@ pub const VARIABLES: [Variable; 24] = [
         "Terms for every FairPlay licence: `apple-defaults`, or a JSON object.",
     ),
     secret("content_keys", "A JSON list of key records."),
+    public(
+        "skd_rules",
+        None,
+        "Rules for asset ids that no key has: a JSON list of templates such as `https://host/license/{id}`.",
+    ),
     secret(
         "key_encryption_keys",
         "The keys that key records are stored under: a JWKS of `oct` keys of 32 bytes, each with a `kid`. The first encrypts, and each decrypts.",
@@ -100,6 +105,11 @@ pub const VARIABLES: [Variable; 24] = [
     secret(
         "server_secret",
         "The secret that pseudonyms and the server's own tokens are derived from: 32 bytes or more.",
+    ),
+    public(
+        "public_url",
+        None,
+        "The base URL of this server as players see it, such as `https://drm.example`.",
     ),
     public(
         "client_ip_header",

@@ -9,6 +9,7 @@ mod query;
 mod record;
 mod records;
 mod scan;
+mod skd_rules;
 pub mod store;
 
 use std::rc::Rc;
@@ -19,6 +20,7 @@ pub use error::KeyError;
 pub use query::KeyQuery;
 pub use record::{ContentKey, ContentKeys, SameName, VARIABLE};
 pub use records::{Records, read_all};
+pub use skd_rules::{SkdRules, VARIABLE as SKD_RULES};
 use store::StoredKeys;
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};

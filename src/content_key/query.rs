@@ -12,8 +12,8 @@ pub struct KeyQuery {
 }
 
 impl KeyQuery {
-    /// A query by an asset id. When no key has the whole id, its other readings are tried: the id behind its length,
-    /// the id without percent-encoding, and the KID in each of them.
+    /// A query by an asset id. When no key has the whole id, its [other readings](crate::id) are tried: the id without
+    /// percent-encoding or a length in front, and the KID or the id that stands in it beside other text.
     ///
     /// ```
     /// use keylet::content_key::KeyQuery;
@@ -24,19 +24,7 @@ impl KeyQuery {
     /// assert_eq!(query.names().count(), 2);
     /// ```
     pub fn from_id(id: Id) -> Self {
-        let mut others = Vec::new();
-        let behind_length = id.behind_length();
-        let spelled = [Some(&id), behind_length.as_ref()].into_iter().flatten();
-        let decoded: Vec<Id> = spelled.filter_map(Id::percent_decoded).collect();
-        for reading in std::iter::once(&id).chain(&behind_length).chain(&decoded) {
-            let kid = reading.embedded_kid().map(Id::from_kid);
-            let digits = kid.map(|[digits, _]| digits);
-            for other in std::iter::once(reading).chain(&digits) {
-                if *other != id && !others.contains(other) {
-                    others.push(other.clone());
-                }
-            }
-        }
+        let others = id.readings();
         Self { id, others }
     }
 
@@ -53,7 +41,7 @@ impl KeyQuery {
     }
 
     /// The one name under which a store is asked, the same for every spelling of an id: the KID in it when there is one,
-    /// else the id without what stands around it.
+    /// else the id without anything that stands around it.
     ///
     /// ```
     /// use keylet::content_key::KeyQuery;
@@ -67,12 +55,34 @@ impl KeyQuery {
     /// assert_eq!(name("skd://movie%2D42"), name("movie-42"));
     /// ```
     pub fn index_name(&self) -> Id {
-        if let Some(name) = self.names().find(|name| name.is_kid()) {
-            return name.clone();
-        }
-        match self.id.binary_kid() {
-            Some(kid) => Self::from_kid(kid).id,
-            None => self.others.last().unwrap_or(&self.id).clone(),
+        let kid = self.names().find(|name| name.is_kid());
+        let innermost = kid.or_else(|| self.others.last());
+        innermost.unwrap_or(&self.id).clone()
+    }
+
+    /// The id as logs may have it. What stands behind `cek=` is a content key (Bento4's tests), and is left out with all
+    /// that follows.
+    ///
+    /// ```
+    /// use keylet::content_key::KeyQuery;
+    /// use keylet::id::Id;
+    ///
+    /// let shown = |text: &str| KeyQuery::from_id(Id::from_bytes(text.as_bytes())).shown();
+    /// assert_eq!(shown("skd://movie-42"), "movie-42");
+    /// assert_eq!(shown("skd://one?cek=000102030405060708090a0b0c0d0e0f"), "one?cek=…");
+    /// assert_eq!(shown("one%3Fcek%3D000102030405060708090a0b0c0d0e0f"), "one?cek=…");
+    /// ```
+    pub fn shown(&self) -> String {
+        const KEY: &str = "cek=";
+        let text = self.id.to_string();
+        let is_key = |start: &[u8]| start.eq_ignore_ascii_case(KEY.as_bytes());
+        let has_key = |name: &Id| name.as_bytes().windows(KEY.len()).any(is_key);
+        match self.names().any(has_key) {
+            true => {
+                let before = text.split(['?', '&', '%']).next().unwrap_or_default();
+                format!("{before}?{KEY}…")
+            }
+            false => text,
         }
     }
 

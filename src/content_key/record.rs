@@ -77,6 +77,14 @@ impl ContentKey {
         self
     }
 
+    /// The same key, found by its KID in [the order of a GUID in memory](Kid::in_guid_order) too.
+    #[must_use]
+    pub fn with_both_kid_orders(mut self) -> Self {
+        let other = self.kid.map(Kid::in_guid_order);
+        self.names.extend(other.into_iter().flat_map(Id::from_kid));
+        self
+    }
+
     /// The same key, found by this id too.
     #[must_use]
     pub fn with_alias(mut self, alias: Id) -> Self {
@@ -176,12 +184,23 @@ impl ContentKeys {
     }
 }
 
+/// The orders of bytes in which players may have a KID.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KidOrder {
+    /// That of its text (RFC 9562), as in the `tenc` box.
+    BigEndian,
+    /// This one, and that of a GUID in memory, as PlayReady has it.
+    Both,
+}
+
 /// A record in JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyRecordConfig {
     id: String,
     kid: Option<String>,
+    kid_order: Option<KidOrder>,
     #[serde(default)]
     aliases: Vec<String>,
     key: Option<Zeroizing<String>>,
@@ -212,6 +231,11 @@ impl KeyRecordConfig {
             let kid = Kid::from_text(kid).ok_or_else(|| wrong("kid", "it is not a GUID"))?;
             record = record.with_kid(kid);
         }
+        match self.kid_order {
+            Some(_) if record.kid.is_none() => return Err(wrong("kid_order", "there is no `kid`")),
+            Some(KidOrder::Both) => record = record.with_both_kid_orders(),
+            Some(KidOrder::BigEndian) | None => {}
+        }
         for text in &self.aliases {
             let alias = Id::from_text(text);
             let alias =
@@ -236,6 +260,12 @@ impl KeyRecordConfig {
             Some(_) => return Err(wrong("terms", "it is not an object")),
         };
         if let Some(names) = self.systems {
+            if names.is_empty() {
+                return Err(wrong(
+                    "systems",
+                    "it is empty, so no DRM system may use the key",
+                ));
+            }
             let systems = names.iter().map(|name| DrmSystem::from_name(name));
             let systems: Option<Vec<_>> = systems.collect();
             record.systems = systems.ok_or_else(|| {
@@ -336,6 +366,72 @@ mod tests {
         assert_eq!(both.terms.lease_seconds, Some(60));
         assert!(both.is_for(DrmSystem::FairPlay) && !both.is_for(DrmSystem::Widevine));
         assert!(both.names.contains(&brought.id) && both.names.contains(&id));
+    }
+
+    #[test]
+    fn a_record_is_for_the_systems_that_it_names_or_those_that_seal_their_keys() {
+        let systems = |members: &str| {
+            let keys = read_all(&format!(r#"[{{"id":"movie"{members},{KEY}}}]"#));
+            let keys = keys.unwrap_or_else(|errors| panic!("{errors:?}"));
+            let key = keys.find(&query(b"movie")).unwrap();
+            let all = DrmSystem::all().filter(|system| key.is_for(*system));
+            all.map(DrmSystem::name).collect::<Vec<_>>()
+        };
+        assert_eq!(systems(""), ["fairplay", "widevine", "playready"]);
+        assert_eq!(systems(r#","systems":null"#), systems(""));
+        for system in DrmSystem::all().map(DrmSystem::name) {
+            assert_eq!(systems(&format!(r#","systems":["{system}"]"#)), [system]);
+        }
+        let empty = problems(&format!(r#"[{{"id":"movie","systems":[],{KEY}}}]"#));
+        assert!(
+            empty.contains("record 1: `systems`: it is empty"),
+            "{empty}"
+        );
+
+        // A key that a token brings is for the same systems, and the record of the server may only take some away.
+        let new = |name: &[u8]| ContentKey::new(Id::from_bytes(name), [1; 16].into());
+        let (mut own, brought) = (new(b"own"), new(b"brought"));
+        assert!(brought.under(&own).is_for(DrmSystem::PlayReady));
+        own.systems = vec![DrmSystem::PlayReady, DrmSystem::ClearKey];
+        let both = brought.under(&own);
+        let systems = DrmSystem::all().filter(|system| both.is_for(*system));
+        assert_eq!(systems.collect::<Vec<_>>(), [DrmSystem::PlayReady]);
+        // Its IV is its own, or else that of the record.
+        own.iv = Some([7; 16]);
+        assert_eq!(brought.under(&own).iv, own.iv);
+    }
+
+    #[test]
+    fn a_record_is_found_by_its_kid_in_both_orders_where_it_says_so() {
+        let swapped = "b5459c33-6dfb-d94b-994c-eabd9d41c95b";
+        let find = |members: &str| {
+            let kid = "339c45b5-fb6d-4bd9-994c-eabd9d41c95b";
+            let json = format!(r#"[{{"id":"movie","kid":"{kid}"{members},{KEY}}}]"#);
+            let keys = read_all(&json).unwrap_or_else(|errors| panic!("{errors:?}"));
+            assert!(keys.find(&query(kid.as_bytes())).is_some(), "{members}");
+            let bytes = Kid::from_text(swapped).unwrap();
+            let found = [swapped.as_bytes(), bytes.as_bytes()]
+                .map(|name| keys.find(&query(name)).is_some());
+            assert_eq!(found[0], found[1], "{members}");
+            found[0]
+        };
+        assert!(find(r#","kid_order":"both""#));
+        assert!(!find(r#","kid_order":"big_endian""#));
+        assert!(!find(""));
+        for (members, expected) in [
+            (
+                r#""kid_order":"both""#,
+                "record 1: `kid_order`: there is no `kid`",
+            ),
+            (r#""kid":"nope","kid_order":"both""#, "record 1: `kid`"),
+            (
+                r#""kid_order":"little_endian""#,
+                "record 1: `kid_order`: a value is not one of",
+            ),
+        ] {
+            let found = problems(&format!(r#"[{{"id":"a2",{members},{KEY}}}]"#));
+            assert!(found.contains(expected), "{members}: {found}");
+        }
     }
 
     #[test]

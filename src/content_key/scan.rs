@@ -1,6 +1,6 @@
 //! Finds one record in the text of a list without reading the others.
 //!
-//! In each record, `id`, `kid` and `aliases` are compared, and all else is skipped. Most names are
+//! In each record, `id`, `kid` (with its `kid_order`) and `aliases` are compared, and all else is skipped. Most names are
 //! distinguished by their last character, without being normalised. The text of the record that is found
 //! is read strictly by its caller; of the others only the structure is looked at.
 
@@ -39,15 +39,26 @@ pub fn find<'a>(json: &'a str, query: &KeyQuery) -> Result<Option<(usize, &'a st
     for index in 0.. {
         scanner.skip_white_space();
         let start = scanner.position;
-        let mut matches = vec![false; names.len()];
+        let mut matches = vec![Match::None; names.len()];
+        // The member may stand before the KID or behind it.
+        let mut has_both_orders = false;
         let mut compare = |member: &str, text: &str| {
-            for (name, is_match) in names.iter().zip(&mut matches) {
-                *is_match |= name.matches(member, text);
+            if member == KID_ORDER {
+                has_both_orders = text == BOTH;
+                return;
+            }
+            for (name, known) in names.iter().zip(&mut matches) {
+                *known = (*known).max(name.matches(member, text));
             }
         };
         scanner.record(&mut compare).ok_or(Error::Record(index))?;
         let record = json.get(start..scanner.position).unwrap_or_default();
-        for (found, is_match) in found.iter_mut().zip(matches) {
+        for (found, known) in found.iter_mut().zip(matches) {
+            let is_match = match known {
+                Match::None => false,
+                Match::InGuidOrder => has_both_orders,
+                Match::Exact => true,
+            };
             if is_match && found.replace((index, record)).is_some() {
                 return Err(Error::SameName(index));
             }
@@ -66,6 +77,28 @@ pub fn find<'a>(json: &'a str, query: &KeyQuery) -> Result<Option<(usize, &'a st
     Ok(found.into_iter().flatten().next())
 }
 
+/// The member that says in which orders players may have the KID, and what it says where they have both.
+const KID_ORDER: &str = "kid_order";
+const BOTH: &str = "both";
+
+/// How an id that is looked for is a name of a record.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Match {
+    None,
+    /// It is the KID in the order of a GUID in memory.
+    InGuidOrder,
+    Exact,
+}
+
+impl From<bool> for Match {
+    fn from(is_match: bool) -> Self {
+        match is_match {
+            true => Self::Exact,
+            false => Self::None,
+        }
+    }
+}
+
 /// An id that is looked for.
 struct Name<'a> {
     id: &'a Id,
@@ -81,35 +114,42 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Whether the text of a member normalises to the id: `kid` as digits and as 16 bytes, `id` and
+    /// How the text of a member is the id, once it is normalised: `kid` as digits and as 16 bytes, `id` and
     /// `aliases` as text.
-    fn matches(&self, member: &str, text: &str) -> bool {
+    fn matches(&self, member: &str, text: &str) -> Match {
         if member == "kid" {
-            return self.is_kid(text);
+            return self.matches_kid(text);
         }
         let last = text.bytes().last().unwrap_or_default();
         // Nothing that normalising removes ends like this, and it changes at most the case.
         let is_plain =
             last.is_ascii_alphanumeric() && !text.starts_with("hex:") && !text.contains('\0');
         if is_plain && last.to_ascii_lowercase() != self.last {
-            return false;
+            return Match::None;
         }
-        Id::from_text(text).is_some_and(|id| id == *self.id)
+        Id::from_text(text).is_some_and(|id| id == *self.id).into()
     }
 
-    fn is_kid(&self, text: &str) -> bool {
+    fn matches_kid(&self, text: &str) -> Match {
         // 32 digits; as 16 bytes of text in UTF-16, it has at most 24.
         const LONGEST_OF_BYTES: usize = 24;
         let length = self.id.as_bytes().len();
         let last = text.bytes().last().unwrap_or_default();
+        // The last byte is the same in both orders.
         let differs = last.is_ascii_hexdigit() && last.to_ascii_lowercase() != self.last;
         if length > LONGEST_OF_BYTES && differs {
-            return false;
+            return Match::None;
         }
-        Kid::from_text(text).is_some_and(|kid| {
-            let [digits, bytes] = Id::from_kid(kid);
-            digits == *self.id || bytes == *self.id
-        })
+        let Some(kid) = Kid::from_text(text) else {
+            return Match::None;
+        };
+        if Id::from_kid(kid).contains(self.id) {
+            Match::Exact
+        } else if Id::from_kid(kid.in_guid_order()).contains(self.id) {
+            Match::InGuidOrder
+        } else {
+            Match::None
+        }
     }
 }
 
@@ -134,7 +174,7 @@ impl<'a> Scanner<'a> {
                 return None;
             }
             match member {
-                "id" | "kid" => self.name(member, compare)?,
+                "id" | "kid" | KID_ORDER => self.name(member, compare)?,
                 "aliases" if self.takes(b'[') => {
                     if !self.takes(b']') {
                         loop {
@@ -150,7 +190,7 @@ impl<'a> Scanner<'a> {
                 _ if member.contains('\\') => {
                     let member = unescaped(member)?;
                     match member.as_str() {
-                        "id" | "kid" | "aliases" => return None,
+                        "id" | "kid" | KID_ORDER | "aliases" => return None,
                         _ => self.skip_value()?,
                     }
                 }
@@ -163,7 +203,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Compares the text that comes next; what is not text is left to who reads the record.
+    /// Hands over the text that comes next; what is not text is left to who reads the record.
     fn name(&mut self, member: &str, compare: &mut impl FnMut(&str, &str)) -> Option<()> {
         self.skip_white_space();
         if self.byte() != Some(b'"') {
@@ -317,6 +357,33 @@ mod tests {
         ] {
             assert_eq!(index(json, "a"), Err(expected), "{json}");
         }
+    }
+
+    #[test]
+    fn a_kid_is_found_in_the_other_order_where_the_record_says_so() {
+        let kid = "339c45b5-fb6d-4bd9-994c-eabd9d41c95b";
+        let swapped = Kid::from_text(kid).unwrap().in_guid_order();
+        let [digits, bytes] = Id::from_kid(swapped);
+        for (order, expected) in [
+            (r#""kid_order":"both","#, true),
+            (r#""kid_order":"big_endian","#, false),
+            (r#""kid_order":5,"#, false),
+            ("", false),
+        ] {
+            for json in [
+                format!(r#"[{{"id":"a"}},{{{order}"kid":"{kid}"}}]"#),
+                format!(r#"[{{"id":"a"}},{{"kid":"{kid}",{order}"x":1}}]"#),
+            ] {
+                for id in [&digits, &bytes] {
+                    let found = find(&json, &KeyQuery::from_id(id.clone())).unwrap();
+                    let found = found.map(|(index, _)| index);
+                    assert_eq!(found, expected.then_some(1), "{json}");
+                }
+                assert_eq!(index(&json, kid), Ok(Some(1)), "{json}");
+            }
+        }
+        let json = format!(r#"[{{"kid_\u006frder":"both","kid":"{kid}"}}]"#);
+        assert_eq!(index(&json, kid), Err(Error::Record(0)));
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl<'a> Audit<'a> {
             os: device.os.clone(),
             details,
         });
-        let asset = |query: &KeyQuery| query.id().to_string();
+        let asset = KeyQuery::shown;
         self.asset = request.keys.first().map(asset);
         if request.keys.len() > 1 {
             let keys = request.keys.iter().map(|query| KeyAudit {

@@ -304,36 +304,53 @@ impl<P: Platform> LicenceServer<P> {
         })
     }
 
-    /// The key record that a query reaches, which must allow the DRM system. A token may bring its keys along. The
-    /// terms of the server's own record for such a key apply too; records need not be configured.
+    /// The key record that a query reaches, which must allow the DRM system. Where no key has the id, the operator's
+    /// rules say which key it is.
     ///
     /// # Errors
-    /// [`Error::KeyNotFound`], [`Error::KeySystem`] and [`Error::Settings`].
+    /// [`Error::KeyNotFound`], [`Error::KeySystem`], [`Error::Key`] and [`Error::Settings`].
     pub async fn key_for(
         &self,
         principal: &Principal<'_>,
         query: &KeyQuery,
         system: DrmSystem,
     ) -> Result<Rc<ContentKey>, Error> {
-        let tokens = principal.admissions.iter();
-        let mut brought =
-            tokens.filter_map(|admission| admission.token.as_ref()?.content_keys.as_ref());
-        let key = match brought.find_map(|keys| keys.find(query)) {
-            Some(key) => match self.keys.find(query, &self.platform).await {
-                Ok(None) => Rc::clone(key),
-                Ok(Some(own)) => Rc::new(key.under(&own)),
-                Err(error) if error.is_missing() => Rc::clone(key),
-                Err(error) => return Err(error.into()),
+        let key = match self.known_key(principal, query).await {
+            // A host may fetch each variable from elsewhere, so the rules are read only when they are needed.
+            Err(error) if error.is_of_no_key() => match self.skd_rules().await?.read(query) {
+                Some(query) => self.known_key(principal, &query).await,
+                None => Err(error),
             },
-            None => {
-                let found = self.keys.find(query, &self.platform).await?;
-                found.ok_or(Error::KeyNotFound)?
-            }
-        };
+            known => known,
+        }?;
         if key.is_for(system) {
             Ok(key)
         } else {
             Err(Error::KeySystem(system))
+        }
+    }
+
+    /// The key of a query. A token may bring its keys along. The terms of the server's own record for such a key apply
+    /// too; records need not be configured.
+    async fn known_key(
+        &self,
+        principal: &Principal<'_>,
+        query: &KeyQuery,
+    ) -> Result<Rc<ContentKey>, Error> {
+        let tokens = principal.admissions.iter();
+        let mut brought =
+            tokens.filter_map(|admission| admission.token.as_ref()?.content_keys.as_ref());
+        match brought.find_map(|keys| keys.find(query)) {
+            Some(key) => match self.keys.find(query, &self.platform).await {
+                Ok(None) => Ok(Rc::clone(key)),
+                Ok(Some(own)) => Ok(Rc::new(key.under(&own))),
+                Err(error) if error.is_missing() => Ok(Rc::clone(key)),
+                Err(error) => Err(error.into()),
+            },
+            None => {
+                let found = self.keys.find(query, &self.platform).await?;
+                found.ok_or(Error::KeyNotFound)
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use crate::server_secret::ServerSecret;
 use crate::token::{self, own};
 
 /// What the audit calls the token service.
-const TOKEN: &str = "token";
+pub(super) const TOKEN: &str = "token";
 
 /// How long a token is accepted by default, and at most, in seconds.
 const USUAL_LIFE: u64 = 300;

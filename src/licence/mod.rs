@@ -3,6 +3,7 @@
 mod audit;
 mod issue;
 mod keys;
+mod license_data;
 mod mint;
 mod modules;
 mod sessions;
@@ -18,6 +19,7 @@ pub use issue::{CheckIn, Issued, License, LicenseRequest};
 #[cfg(feature = "schema")]
 pub use keys::{KeyDeleted, KeyImport, KeyList, KeyPut, KeyRotation, StoredKey};
 pub use keys::{KeyRotationRequest, MOST_KEYS, Page};
+pub use license_data::{LicenseData, LicenseDataRequest};
 pub use mint::Minted;
 #[cfg(feature = "schema")]
 pub use mint::{OperatorTokenRequest, ViewerTokenRequest};
@@ -29,7 +31,7 @@ pub use stream::SessionRequest;
 
 use crate::configuration::{Configured, SettingsError};
 use crate::content_key::store::PutError;
-use crate::content_key::{ContentKey, KeyError, KeySources};
+use crate::content_key::{ContentKey, KeyError, KeySources, SkdRules};
 use crate::drm::{self, DrmSystem};
 use crate::entitlement;
 use crate::error::Code;
@@ -71,6 +73,9 @@ pub enum Error {
     /// There is no secret to sign tokens with.
     #[error("there is no secret to sign tokens with")]
     TokensOff,
+    /// Something is not configured that licence data needs.
+    #[error("{0}")]
+    LicenseDataOff(&'static str),
     /// There is no secret to keep sessions with.
     #[error("there is no secret to keep sessions with")]
     SessionsOff,
@@ -102,6 +107,7 @@ impl Error {
             Self::Callback(error) => error.code(),
             Self::Request(_) => Code::REQUEST_MALFORMED,
             Self::TokensOff => Code::TOKENS_OFF,
+            Self::LicenseDataOff(_) => Code::LICENSE_DATA_OFF,
             Self::SessionsOff => Code::SESSIONS_OFF,
             Self::SessionMissing => Code::SESSION_MISSING,
             Self::Entitlement(error) => error.code(),
@@ -140,11 +146,20 @@ impl Error {
             | Self::Session(_)
             | Self::Request(_)
             | Self::TokensOff
+            | Self::LicenseDataOff(_)
             | Self::SessionsOff
             | Self::SessionMissing
             | Self::KeysOff
             | Self::Put(_)
             | Self::Settings(_) => false,
+        }
+    }
+
+    /// Whether no key has the id that was asked for, or there is no source of keys at all.
+    fn is_of_no_key(&self) -> bool {
+        match self {
+            Self::Settings(error) => error.is_missing(),
+            error => *error == Self::KeyNotFound,
         }
     }
 
@@ -155,7 +170,7 @@ impl Error {
             Self::Token(error) => Some(error.to_string()),
             Self::Entitlement(error) => Some(error.to_string()),
             Self::Drm(error) => error.public_reason().map(ToOwned::to_owned),
-            Self::Request(_) | Self::Put(_) => Some(self.to_string()),
+            Self::Request(_) | Self::LicenseDataOff(_) | Self::Put(_) => Some(self.to_string()),
             Self::Session(error) => error.is_public().then(|| error.to_string()),
             Self::Callback(callback::Error::Refused(reason)) => reason.clone(),
             Self::Callback(_)
@@ -262,6 +277,7 @@ pub struct LicenceServer<P> {
     platform: Configured<P>,
     policies: OnceCell<Policies>,
     keys: KeySources,
+    skd_rules: OnceCell<SkdRules>,
     modules: Modules,
     server_secret: OnceCell<Option<ServerSecret>>,
     session_period: OnceCell<Period>,
@@ -275,6 +291,7 @@ impl<P: Platform> LicenceServer<P> {
             platform: Configured::new(platform),
             policies: OnceCell::new(),
             keys: KeySources::new(),
+            skd_rules: OnceCell::new(),
             modules: Modules::default(),
             server_secret: OnceCell::new(),
             session_period: OnceCell::new(),
@@ -308,6 +325,14 @@ impl<P: Platform> LicenceServer<P> {
     /// The sources of keys.
     pub fn keys(&self) -> &KeySources {
         &self.keys
+    }
+
+    /// The rules for asset ids that no key has.
+    ///
+    /// # Errors
+    /// What is wrong with `skd_rules`.
+    pub async fn skd_rules(&self) -> Result<&SkdRules, SettingsError> {
+        once(&self.skd_rules, SkdRules::load(&self.platform)).await
     }
 
     /// The deployment's own secret; `None` when it is not configured.

@@ -426,6 +426,14 @@ impl PolicyOption {
         }
     }
 
+    /// The keys that are configured for its tokens; `None` when no token is needed.
+    pub(crate) fn keys(&self) -> Option<&VerificationKeys> {
+        match &self.restriction {
+            Restriction::Open => None,
+            Restriction::Token(restriction) => Some(&restriction.keys),
+        }
+    }
+
     /// What it expects of the registered claims; `None` when no token is needed.
     pub fn expected(&self) -> Option<&Expected> {
         match &self.restriction {

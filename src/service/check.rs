@@ -9,6 +9,7 @@ use crate::licence::LicenceServer;
 use crate::operator::Operator;
 use crate::platform::{Platform, Random};
 use crate::policy::Policies;
+use crate::public_url::PublicUrl;
 use crate::session::StoreFailure;
 use crate::token;
 
@@ -34,11 +35,13 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
     let test_credentials = credentials::test_credentials_allowed(platform).await;
     problems.add(test_credentials.map(drop));
     problems.add(licences.keys().check(platform).await);
+    problems.add(licences.skd_rules().await.map(drop));
     problems.add(licences.policies().await.and_then(Policies::check));
     let fairplay_terms = licences.modules().fairplay.terms(platform);
     problems.add(fairplay_terms.await.map(drop));
     problems.add(licences.server_secret().await.map(drop));
     problems.add(Operator::load(platform).await.map(drop));
+    problems.add(PublicUrl::load(platform).await.map(drop));
     problems.add(TrustedHeaders::load(platform).await.map(drop));
     problems.add(token::query_tokens_allowed(platform).await.map(drop));
     problems.add(StoreFailure::load(platform).await.map(drop));

@@ -10,6 +10,7 @@ mod incoming_body;
 mod key_system;
 mod keys;
 mod license;
+mod license_data;
 mod openapi;
 mod operator;
 mod origin;

@@ -5,7 +5,7 @@ use http::Method;
 use super::context::Context;
 use super::problem::Problem;
 use super::response::Reply;
-use super::{fairplay, health, keys, license, openapi, root, sessions, tokens};
+use super::{fairplay, health, keys, license, license_data, openapi, root, sessions, tokens};
 use crate::error::Code;
 use crate::platform::Platform;
 
@@ -42,6 +42,7 @@ routes! {
     "/healthz" [GET] => health::get;
     "/openapi.json" [GET] => openapi::get;
     "/license" [POST] => license::post;
+    "/license-data" [GET] => license_data::get;
     "/fairplay" [POST] => fairplay::post;
     "/fairplay/check-in" [POST] => fairplay::check_in::post;
     "/fairplay/check-in/challenge" [POST] => fairplay::check_in::challenge;

@@ -13,8 +13,8 @@ use super::sessions::ssm::{SsmDone, SsmSession};
 use super::sessions::{EndedSessions, SessionList};
 use crate::fairplay::check_in::Report;
 use crate::licence::{
-    CheckIn, KeyDeleted, KeyImport, KeyList, KeyPut, KeyRotation, KeyRotationRequest, Minted,
-    OpenSessionRequest, OperatorTokenRequest, Session, StoredKey, ViewerTokenRequest,
+    CheckIn, KeyDeleted, KeyImport, KeyList, KeyPut, KeyRotation, KeyRotationRequest, LicenseData,
+    Minted, OpenSessionRequest, OperatorTokenRequest, Session, StoredKey, ViewerTokenRequest,
 };
 
 /// The schema of each document, by name.
@@ -38,6 +38,7 @@ fn schemas() -> Map<String, Value> {
         ChallengeDocument,
         CertificateDocument<'_>,
         Minted,
+        LicenseData,
         ServiceDocument,
         Healthy,
         Unhealthy,

@@ -244,6 +244,18 @@ impl VerificationKeys {
     }
 }
 
+impl VerificationKeys {
+    /// The `kid` of the first symmetric key for messages of this algorithm that are not JWTs.
+    pub(crate) fn first_for(&self, algorithm: &str) -> Option<&str> {
+        let mut keys = self.others.iter();
+        keys.find_map(|key| {
+            key.kid
+                .as_deref()
+                .filter(|_| key.alg.as_deref() == Some(algorithm))
+        })
+    }
+}
+
 impl Secrets for VerificationKeys {
     fn secret(&self, kid: &str, alg: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
         let fits = |(key, own): &(&Jwk, Option<&str>)| {

@@ -333,7 +333,13 @@ def main():
             "content_keys": [record],
         },
     )
-    case("key_without_iv", outer(message(keys=[sent(iv=None)])), MALFORMED, asset=SENT_KID)
+    case(
+        "key_without_iv",
+        outer(message(keys=[sent(iv=None)])),
+        refused(503, "iv_missing"),
+        "FairPlay alone needs the IV, and no record of the server has one",
+        asset=SENT_KID,
+    )
     case("key_iv_short", outer(message(keys=[sent(iv=b64(SENT_IV[:8]))])), MALFORMED, asset=SENT_KID)
     padded = b64(base64.b64decode(encrypted(SENT_KID, SENT_KEY)) + bytes(16))
     case("key_two_blocks", outer(message(keys=[sent(encrypted_key=padded)])), MALFORMED, asset=SENT_KID)

@@ -451,3 +451,33 @@ fn the_mapping_of_each_dialect_is_documented_as_its_code_has_it() {
         }
     }
 }
+
+#[test]
+fn a_key_that_a_message_brings_without_an_iv_has_that_of_the_servers_own_record() {
+    let iv = "0f0e0d0c0b0a09080706050403020100";
+    let own = |more: Value| {
+        let (platform, case) = serving("axinom", "key_without_iv", |variables| {
+            let kid = "8e413433-1e91-47d4-b548-5abbf4f6564e";
+            let mut record = json!({"id": "own", "kid": kid, "key": iv});
+            let members = record.as_object_mut().unwrap();
+            members.extend(more.as_object().unwrap().clone());
+            variables.insert("content_keys".to_owned(), json!([record]).to_string());
+        });
+        let (message, secrets) = spc(&device(&case));
+        let request = case.request("/fairplay?format=raw").0;
+        let reply = run(Service::new(platform).handle(request.body(message).unwrap()));
+        let code = reply.headers().get("x-keylet-code");
+        match code {
+            Some(code) => Err(code.to_str().unwrap().to_owned()),
+            None => {
+                let licence = Licence::open(reply.body(), &secrets).unwrap();
+                Ok([licence.key, licence.iv].map(hex::encode))
+            }
+        }
+    };
+    let brought = "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf";
+    assert_eq!(own(json!({"iv": iv})), Ok([brought, iv].map(str::to_owned)));
+    assert_eq!(own(json!({})), Err("iv_missing".to_owned()));
+    let other = json!({"iv": iv, "systems": ["widevine"]});
+    assert_eq!(own(other), Err("key_system_not_allowed".to_owned()));
+}

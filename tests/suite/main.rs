@@ -12,6 +12,7 @@ mod inspect;
 mod issuer;
 mod jose;
 mod keys;
+mod license_data;
 mod limits;
 mod mangled;
 mod meeting;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 use clap::Args;
-use keylet::content_key::{self, KeyQuery};
+use keylet::content_key::{self, KeyQuery, SkdRules};
 use keylet::encoding;
 use keylet::error::Code;
 use keylet::fairplay::certificate::ApplicationCertificate;
@@ -353,7 +353,12 @@ fn content_key_of(
     let records: Vec<Value> = serde_json::from_str(json).ok()?;
     let first = records.first()?["id"].as_str()?.to_owned();
     let id = asset_id.map_or(first, ToOwned::to_owned);
-    let record = keys.find(&KeyQuery::from_id(Id::from_text(&id)?))?;
+    let query = KeyQuery::from_id(Id::from_text(&id)?);
+    let by_rule = || {
+        let rules = SkdRules::from_json(settings.get(content_key::SKD_RULES)?).ok()?;
+        keys.find(&rules.read(&query)?)
+    };
+    let record = keys.find(&query).or_else(by_rule)?;
     Some((id, Zeroizing::new(record.key.expose().to_vec())))
 }
 

@@ -16,7 +16,7 @@
 //! | `license.fairplay.playback_duration` | with persistence `playback_seconds`; else `lease_seconds` |
 //! | `license.fairplay.ignore_keys_in_license_request`, `license.concurrency_interval`, `license.concurrency_grace_period` | left out |
 //! | `content_keys_source.inline[].id`, `content_keys_source.stored[].id` | an entry with these `keys` |
-//! | `content_keys_source.inline[].encrypted_key` and `iv` | a key record; `iv` or `seed_id` without `encrypted_key`: left out, the key record has them |
+//! | `content_keys_source.inline[].encrypted_key` and `iv` | a key record; without `iv`, it has that of the server's own record, and FairPlay alone needs one (`iv_missing`). `iv` or `seed_id` without `encrypted_key`: left out, the key record has them |
 //! | `content_keys_source.license_request` | refused |
 //! | `usage_policy` → `content_key_usage_policies[].fairplay.hdcp` | `hdcp`: `NONE` `none`, `TYPE0` `type0`, `TYPE1` `type1` |
 //! | … `.allow_airplay`, `.allow_av_adapter` | `airplay`, `av_adapter`, when `false` |
@@ -324,8 +324,9 @@ fn keys<'a>(source: Fields<'a>) -> Result<Vec<Fields<'a>>, Error> {
 /// A key that comes with the message.
 fn content_key(key: Fields<'_>, kid: Kid, secret: &[u8]) -> Result<ContentKey, Error> {
     const ENCRYPTED: Error = Error::Malformed("encrypted_key");
-    let iv = key.text("iv")?.ok_or(Error::Malformed("iv"))?;
-    let iv = encoding::fixed::<16>(iv).ok_or(Error::Malformed("iv"))?;
+    // FairPlay alone needs an IV, and may have that of the server's own record.
+    let read = |iv: &str| encoding::fixed::<16>(iv).ok_or(Error::Malformed("iv"));
+    let iv = key.text("iv")?.map(read).transpose()?;
     let encrypted = key.text("encrypted_key")?.ok_or(ENCRYPTED)?;
     let encrypted = encoding::base64(encrypted).ok_or(ENCRYPTED)?;
     let block = <[u8; 16]>::try_from(encrypted.as_slice()).map_err(|_| ENCRYPTED)?;
@@ -335,7 +336,7 @@ fn content_key(key: Fields<'_>, kid: Kid, secret: &[u8]) -> Result<ContentKey, E
     cbc::Decryptor::<Aes256>::new(secret.into(), kid.as_bytes().into()).decrypt_block(&mut block);
     let [id, _] = Id::from_kid(kid);
     let mut key = ContentKey::new(id, <[u8; 16]>::from(block).into()).with_kid(kid);
-    key.iv = Some(iv);
+    key.iv = iv;
     Ok(key)
 }
 

@@ -31,12 +31,14 @@
 //! `files` with commas, at its end too, or empty. Inferred: a `files` that is a list; that ids of files
 //! may be those of key records.
 
+use base64::Engine;
+use serde::Serialize;
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::encoding;
+use crate::encoding::{self, BASE64};
 use crate::entitlement::{Entitlement, Entry, Terms};
 use crate::id::Id;
 use crate::token::dialect::fields::{has_members, text_of};
@@ -57,7 +59,10 @@ pub const VENDOR: Vendor = Vendor {
 };
 
 /// The algorithm of the key that authenticates: the prefix of what is hashed.
-const SIGNING_KEY: &str = "kaltura-signing-key";
+pub const SIGNING_KEY: &str = "kaltura-signing-key";
+
+/// `ca_system` of Kaltura's platform for video on demand, whose files are the flavours of an account.
+const OVP: &str = "OVP";
 
 /// Whether a text is custom data of this dialect.
 pub fn fits(text: &str) -> bool {
@@ -81,7 +86,7 @@ pub fn read(text: &str, signature: Option<&str>, secrets: &dyn Secrets) -> Resul
         )
         .ok_or(Error::KeyUnknown)?;
     let signature = signature.and_then(bytes).ok_or(Error::Signature)?;
-    let digest = Sha1::new_with_prefix(&*key).chain_update(&*json).finalize();
+    let digest = digest(&key, &json);
     if !bool::from(digest.as_slice().ct_eq(&signature)) {
         return Err(Error::Signature);
     }
@@ -97,7 +102,7 @@ pub fn read(text: &str, signature: Option<&str>, secrets: &dyn Secrets) -> Resul
     }
     if let Some(files) = members.get("files").filter(|files| !files.is_null()) {
         let files = ids(files).ok_or(Error::Malformed("files"))?;
-        let is_flavour = |id: &String| system == "OVP" && id.bytes().all(|b| b.is_ascii_digit());
+        let is_flavour = |id: &String| system == OVP && id.bytes().all(|b| b.is_ascii_digit());
         keys.extend(files.into_iter().filter(|id| !is_flavour(id)));
     }
     let keys = keys.iter().filter_map(|id| Id::from_text(id)).collect();
@@ -109,6 +114,74 @@ pub fn read(text: &str, signature: Option<&str>, secrets: &dyn Secrets) -> Resul
         needs_callback: true,
         ..Grant::default()
     })
+}
+
+/// A message as Kaltura's service makes it (`DrmLicenseUtils::createCustomData`).
+pub struct CustomData {
+    /// What the back end knows the viewer by.
+    pub user_token: String,
+    /// The account whose key signs.
+    pub account_id: Account,
+    /// Ids of key records between commas.
+    pub content_id: String,
+    /// Ids of files between commas, or nothing.
+    pub files: String,
+}
+
+/// An account: a number, as Kaltura's are, or text.
+pub struct Account(Value);
+
+impl From<&str> for Account {
+    fn from(text: &str) -> Self {
+        let number = text.parse::<u64>().ok();
+        // A number has one spelling.
+        let number = number.filter(|number| number.to_string() == text);
+        Self(number.map_or_else(|| text.into(), Value::from))
+    }
+}
+
+/// The two parameters of a licence request.
+pub struct Signed {
+    /// `custom_data`
+    pub custom_data: String,
+    /// `signature`
+    pub signature: String,
+}
+
+impl CustomData {
+    /// The message, signed. `None` when [`read`] would refuse its ids.
+    pub fn sign(&self, signing_key: &[u8]) -> Option<Signed> {
+        /// In the order of Kaltura's service.
+        #[derive(Serialize)]
+        struct Document<'a> {
+            ca_system: &'a str,
+            user_token: &'a str,
+            account_id: &'a Value,
+            content_id: &'a str,
+            files: &'a str,
+        }
+        let content_ids = ids(&self.content_id.as_str().into())?;
+        ids(&self.files.as_str().into())?;
+        let document = Document {
+            ca_system: OVP,
+            user_token: &self.user_token,
+            account_id: &self.account_id.0,
+            content_id: &self.content_id,
+            files: &self.files,
+        };
+        let json = serde_json::to_vec(&document).ok()?;
+        (!content_ids.is_empty()).then(|| Signed {
+            custom_data: BASE64.encode(&json),
+            signature: BASE64.encode(digest(signing_key, &json)),
+        })
+    }
+}
+
+/// SHA-1 of the key and the message.
+fn digest(signing_key: &[u8], json: &[u8]) -> sha1::digest::Output<Sha1> {
+    Sha1::new_with_prefix(signing_key)
+        .chain_update(json)
+        .finalize()
 }
 
 /// Base64, percent-encoded or not. Decoding the query may have turned `+` into spaces.
@@ -152,11 +225,9 @@ fn id(value: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine;
     use serde_json::json;
 
     use super::*;
-    use crate::encoding::BASE64;
     use crate::token::dialect::Jwks;
 
     const VECTORS: &str = include_str!("../../../fixtures/dialects/kaltura.json");
@@ -218,6 +289,42 @@ mod tests {
         let result = read(&text, Some(&BASE64.encode(digest)), &keys);
         assert_eq!(result.err(), Some(Error::Malformed("custom_data")));
         assert!(!fits(&text));
+    }
+
+    #[test]
+    fn what_is_signed_here_is_read_here() {
+        let (_, keys) = vectors();
+        let key = keys.secret("1851571", Some(SIGNING_KEY)).unwrap();
+        let message = |content_id: &str, files: &str| CustomData {
+            user_token: "djJ8MTIz".to_owned(),
+            account_id: "1851571".into(),
+            content_id: content_id.to_owned(),
+            files: files.to_owned(),
+        };
+        // As Kaltura's service writes and signs the same message: a vector of its own encoder.
+        let (vectors, _) = vectors();
+        let plain = &vectors["cases"][0];
+        let signed = message("movie-1", "").sign(&key).unwrap();
+        assert_eq!(plain["token"], signed.custom_data);
+        assert_eq!(plain["signature"], signed.signature);
+
+        let signed = message("movie-1,movie-2", "0_hd,7,").sign(&key).unwrap();
+        let grant = read(&signed.custom_data, Some(&signed.signature), &keys).unwrap();
+        let claim = json!([{"keys": ["movie-1", "movie-2", "0_hd"]}]);
+        assert_eq!(grant.entitlement, Entitlement::from_claim(&claim).unwrap());
+        for (content_id, files) in [("*", ""), ("", ""), (",", ""), ("a", "*"), ("a,*", "")] {
+            assert!(
+                message(content_id, files).sign(&key).is_none(),
+                "{content_id} {files}"
+            );
+        }
+        for (text, account) in [
+            ("1851571", json!(1_851_571)),
+            ("0018", json!("0018")),
+            ("a", json!("a")),
+        ] {
+            assert_eq!(Account::from(text).0, account);
+        }
     }
 
     #[test]

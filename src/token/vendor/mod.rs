@@ -9,7 +9,7 @@ mod doverunner;
 mod drm_cloud;
 mod drmtoday;
 mod ezdrm;
-mod kaltura;
+pub mod kaltura;
 pub mod nagra;
 mod naver;
 mod vudrm;
