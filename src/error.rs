@@ -117,6 +117,10 @@ codes! {
     SESSION_ENDED = 403 "session_ended" "The session was ended.";
     SESSION_DEVICE = 403 "session_device" "The session is another device's.";
     SESSIONS_OFF = 503 "sessions_off" "This server keeps no sessions: it has no `server_secret`.";
+    KEYS_OFF = 503 "keys_off" "This server stores no keys: it has no `key_encryption_keys`.";
+    KEY_RECORD_INVALID = 400 "key_record_invalid" "The key record is not of the documented shape.";
+    KEY_DIFFERS = 409 "key_differs" "There is a key record with this id and another key.";
+    KEY_NAME_TAKEN = 409 "key_name_taken" "Another key record has one of these names.";
     KEY_RECORD_ALTERED = 503 "key_record_altered" "A stored key record is not as this server wrote it.";
     KEY_ENCRYPTION_KEY_UNKNOWN = 503 "key_encryption_key_unknown" "A stored key record is encrypted by a key that is not configured.";
     STORE_UNSUPPORTED = 503 "store_unsupported" "The terms need a key-value store, and this host has none.";

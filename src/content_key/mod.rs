@@ -92,6 +92,14 @@ impl KeySources {
         ])
     }
 
+    /// The source in the key-value store.
+    pub fn stored(&self) -> Option<&StoredKeys> {
+        self.0.iter().find_map(|source| match source {
+            KeySource::Stored(stored) => Some(stored),
+            KeySource::Records(_) => None,
+        })
+    }
+
     /// The key of a query, from the first source that has it. A source is read only when those before it do not have
     /// the key.
     ///

@@ -2,6 +2,7 @@
 
 mod audit;
 mod issue;
+mod keys;
 mod mint;
 mod modules;
 mod sessions;
@@ -14,6 +15,9 @@ use serde_json::Value;
 
 use audit::Audit;
 pub use issue::{CheckIn, Issued, License, LicenseRequest};
+#[cfg(feature = "schema")]
+pub use keys::{KeyDeleted, KeyImport, KeyList, KeyPut, KeyRotation, StoredKey};
+pub use keys::{KeyRotationRequest, MOST_KEYS, Page};
 pub use mint::Minted;
 #[cfg(feature = "schema")]
 pub use mint::{OperatorTokenRequest, ViewerTokenRequest};
@@ -24,6 +28,7 @@ pub use sessions::{Listed, Session};
 pub use stream::SessionRequest;
 
 use crate::configuration::{Configured, SettingsError};
+use crate::content_key::store::PutError;
 use crate::content_key::{ContentKey, KeyError, KeySources};
 use crate::drm::{self, DrmSystem};
 use crate::entitlement;
@@ -75,6 +80,12 @@ pub enum Error {
     /// The key record does not allow the DRM system.
     #[error("the key record does not allow {}", .0.title())]
     KeySystem(DrmSystem),
+    /// There is no key to store keys under.
+    #[error("there is no key to store keys under")]
+    KeysOff,
+    /// A record is not stored.
+    #[error(transparent)]
+    Put(PutError),
     /// A source of keys does not answer.
     #[error(transparent)]
     Key(KeyError),
@@ -99,6 +110,8 @@ impl Error {
             Self::KeyNotFound => Code::KEY_NOT_FOUND,
             Self::KeySystem(_) => Code::KEY_SYSTEM_NOT_ALLOWED,
             Self::Key(error) => error.code(),
+            Self::KeysOff => Code::KEYS_OFF,
+            Self::Put(error) => keys::code_of(error),
             Self::Settings(error) => error.code(),
         }
     }
@@ -129,6 +142,8 @@ impl Error {
             | Self::TokensOff
             | Self::SessionsOff
             | Self::SessionMissing
+            | Self::KeysOff
+            | Self::Put(_)
             | Self::Settings(_) => false,
         }
     }
@@ -140,7 +155,7 @@ impl Error {
             Self::Token(error) => Some(error.to_string()),
             Self::Entitlement(error) => Some(error.to_string()),
             Self::Drm(error) => error.public_reason().map(ToOwned::to_owned),
-            Self::Request(_) => Some(self.to_string()),
+            Self::Request(_) | Self::Put(_) => Some(self.to_string()),
             Self::Session(error) => error.is_public().then(|| error.to_string()),
             Self::Callback(callback::Error::Refused(reason)) => reason.clone(),
             Self::Callback(_)
@@ -150,6 +165,7 @@ impl Error {
             | Self::SessionMissing
             | Self::KeySystem(_)
             | Self::Key(_)
+            | Self::KeysOff
             | Self::Settings(_) => None,
         }
     }

@@ -8,6 +8,7 @@ mod format;
 mod health;
 mod incoming_body;
 mod key_system;
+mod keys;
 mod license;
 mod openapi;
 mod operator;

@@ -5,7 +5,7 @@ use http::Method;
 use super::context::Context;
 use super::problem::Problem;
 use super::response::Reply;
-use super::{fairplay, health, license, openapi, root, sessions, tokens};
+use super::{fairplay, health, keys, license, openapi, root, sessions, tokens};
 use crate::error::Code;
 use crate::platform::Platform;
 
@@ -49,6 +49,10 @@ routes! {
     "/fairplay/certificate" [GET] => fairplay::certificate::get;
     "/fairplay/certificate/{name}" [GET] => fairplay::certificate::get;
     "/tokens" [POST] => tokens::post;
+    "/keys" [GET, POST] => keys::any;
+    "/keys/{id}" [GET, PUT, DELETE] => keys::one;
+    "/keys/{id}/restore" [POST] => keys::restore;
+    "/key-rotation" [POST] => keys::rotate;
     "/sessions" [POST, GET, DELETE] => sessions::any;
     "/sessions/{id}" [DELETE] => sessions::delete;
     "/sessions/{id}/heartbeat" [POST] => sessions::heartbeat;

@@ -13,7 +13,8 @@ use super::sessions::ssm::{SsmDone, SsmSession};
 use super::sessions::{EndedSessions, SessionList};
 use crate::fairplay::check_in::Report;
 use crate::licence::{
-    CheckIn, Minted, OpenSessionRequest, OperatorTokenRequest, Session, ViewerTokenRequest,
+    CheckIn, KeyDeleted, KeyImport, KeyList, KeyPut, KeyRotation, KeyRotationRequest, Minted,
+    OpenSessionRequest, OperatorTokenRequest, Session, StoredKey, ViewerTokenRequest,
 };
 
 /// The schema of each document, by name.
@@ -45,12 +46,19 @@ fn schemas() -> Map<String, Value> {
         EndedSessions,
         SsmSession<'_>,
         SsmDone,
+        KeyList,
+        KeyImport,
+        KeyPut,
+        StoredKey,
+        KeyDeleted,
+        KeyRotation,
     ];
     schemas.extend(schemas![
         SchemaSettings::draft2020_12().for_deserialize(),
         OperatorTokenRequest,
         ViewerTokenRequest,
         OpenSessionRequest,
+        KeyRotationRequest,
     ]);
     schemas.values_mut().for_each(simplify);
     schemas

@@ -12,6 +12,8 @@
 mod catalogue;
 mod encryption_keys;
 mod sealed;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -95,6 +97,11 @@ impl StoredKeys {
     ) -> Result<Option<&EncryptionKeys>, SettingsError> {
         let keys = EncryptionKeys::load(platform);
         Ok(once(&self.keys, keys).await?.as_ref())
+    }
+
+    /// Forgets the records that this instance has.
+    pub fn forget(&self) {
+        self.known.borrow_mut().clear();
     }
 
     fn keep(&self, name: Id, key: ContentKey, now: u64) -> Rc<ContentKey> {
