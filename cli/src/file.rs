@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::terminal;
 
 /// The name that stands for standard input and standard output.
-const STANDARD: &str = "-";
+pub const STANDARD: &str = "-";
 
 /// Reads a file; `-` is standard input.
 ///
@@ -94,7 +94,8 @@ pub fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn directory(path: &Path) -> &Path {
+/// The directory of a file.
+pub fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

@@ -21,6 +21,7 @@ macro_rules! eprintln {
 
 pub mod bench;
 pub mod client;
+pub mod cms;
 pub mod commands;
 pub mod configured;
 pub mod credentials;

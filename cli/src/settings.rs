@@ -7,7 +7,7 @@ use rand_core::Rng;
 use zeroize::Zeroizing;
 
 use crate::random;
-use keylet_host::{Provided, fetch};
+use keylet_host::{Provided, Store, fetch};
 
 /// A platform that has variables, fetches what others publish, and has nothing else.
 pub struct Settings(pub Provided);
@@ -92,4 +92,62 @@ impl Platform for Settings {
         };
         Err(Error::Outbound { authority, reason })
     }
+}
+
+/// The same, and a key-value store.
+pub struct WithStore {
+    /// What it has beside the store.
+    pub settings: Settings,
+    /// The store of the embedded host.
+    pub store: Store,
+}
+
+impl Platform for WithStore {
+    async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
+        self.settings.variable(name).await
+    }
+
+    fn now(&self) -> u64 {
+        self.settings.now()
+    }
+
+    fn fill_random(&self, buffer: &mut [u8]) {
+        self.settings.fill_random(buffer);
+    }
+
+    fn log(&self, line: &str) {
+        self.settings.log(line);
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.store.get(key).await.map_err(failed)
+    }
+
+    async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
+        self.store.set(key, value.to_vec()).await.map_err(failed)
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.store.delete(key).await.map_err(failed)
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, Error> {
+        self.store.keys().await.map_err(failed)
+    }
+
+    async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
+        self.store.increment(key, delta).await.map_err(failed)
+    }
+
+    async fn sleep(&self, duration: std::time::Duration) {
+        self.settings.sleep(duration).await;
+    }
+
+    async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
+        self.settings.send(request).await
+    }
+}
+
+fn failed(error: anyhow::Error) -> Error {
+    Error::Store(format!("{error:#}"))
 }

@@ -139,6 +139,20 @@ impl Material {
 }
 
 /// The private key of a PEM block: PKCS#8, PKCS#1, or SEC 1.
+/// The RSA private key of a text in PEM: PKCS#8 or PKCS#1.
+///
+/// # Errors
+/// A sentence without anything of the key.
+pub(crate) fn rsa_private_key(text: &str) -> Result<Box<RsaPrivateKey>> {
+    let blocks = encoding::pem(text).context("the key is no whole PEM")?;
+    let mut blocks = blocks.iter();
+    let key = blocks.find(|block| block.label.ends_with("PRIVATE KEY"));
+    match of_pem(key.context("the PEM has no private key")?)? {
+        Material::Rsa(key) => Ok(key),
+        _ => bail!("the key is not RSA"),
+    }
+}
+
 fn of_pem(key: &Pem) -> Result<Material> {
     if key.with_headers.is_some() || key.label.starts_with("ENCRYPTED") {
         bail!("the key is encrypted; `openssl pkcs8 -topk8 -nocrypt` decrypts it");

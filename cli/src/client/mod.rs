@@ -108,6 +108,23 @@ impl Client {
         read_certificate(&body).map_err(|error| Failure::unreadable(answer, format!("{error:#}")))
     }
 
+    /// Sends a request that has a secret, and returns the body of the answer.
+    ///
+    /// # Errors
+    /// [`Failure`], without the secret: also for every status that is not of success.
+    pub fn ask(&self, request: Request<Vec<u8>>, secret: &str) -> Result<Vec<u8>, Failure> {
+        let (answer, headers, body) = self.send(Ok(request), Some(secret))?;
+        match answer.status {
+            200..300 => Ok(body),
+            _ => Err(Failure::refused(refusal(
+                answer,
+                &headers,
+                &body,
+                Some(secret),
+            ))),
+        }
+    }
+
     /// Sends a request as it is, and reads the whole answer, whatever its status.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ pub enum Command {
     /// Ask a server that runs whether everything of its configuration loads, as a health check
     #[command(after_help = health::EXAMPLES)]
     Health(health::Arguments),
-    /// Keep content keys: add, list, show, delete
+    /// Keep content keys: add, import, export, list, show, delete, restore, rotate
     #[command(subcommand)]
     Keys(keys::Command),
     /// Make content key policies, and take over those of other services
@@ -100,7 +100,7 @@ impl Command {
             Self::License(arguments) => return license::run(&arguments),
             Self::Health(arguments) => return health::run(&arguments),
             Self::Device(command) => device::run(command)?,
-            Self::Keys(command) => keys::run(&command)?,
+            Self::Keys(command) => return keys::run(&command),
             Self::Policies(command) => return policies::run(&command),
             Self::Recipe(arguments) => recipe::run(&arguments)?,
             Self::Token(command) => return token::run(command),

@@ -6,7 +6,7 @@
 
 pub mod ask;
 mod assemble;
-mod ber;
+pub(crate) mod ber;
 pub mod decrypt;
 pub mod export;
 pub mod files;

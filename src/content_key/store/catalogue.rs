@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::try_join_all;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -29,7 +29,7 @@ pub struct Catalogue<'a, P> {
 }
 
 /// What became of a record that was put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Outcome {
@@ -58,6 +58,38 @@ pub enum PutError {
     /// The record that is there does not open.
     #[error(transparent)]
     Stored(Fault),
+}
+
+/// A record that was read, and can be put.
+pub struct NewRecord {
+    /// Its members without the key.
+    record: Map<String, Value>,
+    parsed: ContentKey,
+    names: Vec<Id>,
+}
+
+impl NewRecord {
+    /// Reads a record: an object as in `content_keys`.
+    ///
+    /// # Errors
+    /// [`PutError::Record`]
+    pub fn read(mut record: Map<String, Value>) -> Result<Self, PutError> {
+        let parsed = ContentKey::from_json(Value::Object(record.clone()));
+        if let Some(Value::String(key)) = record.remove("key") {
+            drop(Zeroizing::new(key));
+        }
+        let parsed = parsed.map_err(PutError::Record)?;
+        Ok(Self {
+            names: index_names(&parsed),
+            record,
+            parsed,
+        })
+    }
+
+    /// The names under which it is found.
+    pub fn names(&self) -> &[Id] {
+        &self.names
+    }
 }
 
 /// A record, and whether it is deleted.
@@ -94,18 +126,30 @@ impl<'a, P: Platform> Catalogue<'a, P> {
     /// A store that does not answer; inside, why this record is not put.
     pub async fn put(
         &self,
-        mut record: Map<String, Value>,
+        record: Map<String, Value>,
         may_replace_key: bool,
     ) -> Result<Result<Outcome, PutError>, platform::Error> {
-        let parsed = match ContentKey::from_json(Value::Object(record.clone())) {
-            Ok(parsed) => parsed,
-            Err(error) => return Ok(Err(PutError::Record(error))),
-        };
-        if let Some(Value::String(key)) = record.remove("key") {
-            drop(Zeroizing::new(key));
+        match NewRecord::read(record) {
+            Ok(record) => self.put_record(record, may_replace_key).await,
+            Err(error) => Ok(Err(error)),
         }
+    }
+
+    /// Puts a record that was read, as [`Self::put`] does. Two records that share a name are put one after the other.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub async fn put_record(
+        &self,
+        record: NewRecord,
+        may_replace_key: bool,
+    ) -> Result<Result<Outcome, PutError>, platform::Error> {
+        let NewRecord {
+            record,
+            parsed,
+            names,
+        } = record;
         let id = parsed.id.to_string();
-        let names = index_names(&parsed);
         let (existing, holders) = futures_util::future::try_join(
             self.entry(&id),
             try_join_all(names.iter().map(|name| self.holder(name))),

@@ -21,7 +21,7 @@ use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
-pub use catalogue::{Catalogue, Entry, GRACE, Listed, Outcome, PutError};
+pub use catalogue::{Catalogue, Entry, GRACE, Listed, NewRecord, Outcome, PutError};
 pub use encryption_keys::{EncryptionKeys, VARIABLE};
 pub use sealed::{Deleted, Fault};
 

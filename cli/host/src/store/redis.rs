@@ -10,6 +10,9 @@ use tokio::sync::OnceCell;
 /// How long a player is kept waiting for a Redis that does not answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How many keys Redis looks at in one go. `KEYS` looks at all of them, and serves nobody else meanwhile.
+const SCANNED: usize = 10_000;
+
 /// A connection that is made on first use and again when it breaks, shared by every request. A host
 /// starts without its Redis, since most requests need none.
 pub struct Redis {
@@ -60,7 +63,22 @@ impl Redis {
     }
 
     pub async fn keys(&self) -> Result<Vec<String>> {
-        Ok(self.connection().await?.keys("*").await?)
+        let mut connection = self.connection().await?;
+        let (mut cursor, mut keys) = (0, Vec::new());
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            let scan = scan.arg(cursor).arg("COUNT").arg(SCANNED);
+            let page: (u64, Vec<String>) = scan.query_async(&mut connection).await?;
+            cursor = page.0;
+            keys.extend(page.1);
+            if cursor == 0 {
+                break;
+            }
+        }
+        // SCAN may return a key more than once.
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(keys)
     }
 
     pub async fn increment(&self, key: &str, delta: i64) -> Result<i64> {
