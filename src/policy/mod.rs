@@ -144,6 +144,11 @@ impl Policies {
         }
     }
 
+    /// The variable with their keys: [`POLICIES`], or [`KEYS`].
+    pub fn variable(&self) -> &'static str {
+        self.variable
+    }
+
     /// The options, in their order.
     pub fn options(&self) -> &[PolicyOption] {
         &self.options
@@ -405,6 +410,14 @@ impl PolicyOption {
                     is_published: false,
                 }))
             }
+        }
+    }
+
+    /// The keys that its issuer publishes; `None` when it has none by URL.
+    pub fn remote_keys(&self) -> Option<&RemoteKeys> {
+        match &self.restriction {
+            Restriction::Open => None,
+            Restriction::Token(restriction) => restriction.remote.as_ref(),
         }
     }
 
