@@ -21,6 +21,7 @@ mod platform;
 mod players;
 mod policies;
 mod policy;
+mod published;
 mod robustness;
 mod segments;
 mod sessions;

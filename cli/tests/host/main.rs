@@ -8,6 +8,7 @@ mod doctor;
 mod faults;
 mod first_hour;
 mod license;
+mod published;
 mod serve;
 mod sessions;
 mod store;
