@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::time::{Duration, SystemTime};
 
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use rand_core::{TryCryptoRng, TryRng};
 use zeroize::Zeroizing;
 
@@ -43,6 +43,19 @@ pub enum Error {
         /// The host's message.
         reason: String,
     },
+    /// An answer has more than [`MAX_ANSWER`] bytes. Holds no path either.
+    #[error("the answer of {0} has more than {MAX_ANSWER} bytes")]
+    OutboundTooLarge(String),
+}
+
+/// Scheme, host and port of a URI: what may be told of it. The rest may hold a secret.
+pub fn origin(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let host = uri.host().unwrap_or_default();
+    let port = uri
+        .port()
+        .map_or_else(String::new, |port| format!(":{port}"));
+    format!("{scheme}://{host}{port}")
 }
 
 /// How long a request to another server may take: to connect, until the first byte, between two
@@ -151,7 +164,7 @@ pub trait Platform {
     ///
     /// # Errors
     /// [`Error::OutboundDenied`]; [`Error::Outbound`], also when the answer takes longer than
-    /// [`SEND_TIMEOUT`] or has more than [`MAX_ANSWER`] bytes.
+    /// [`SEND_TIMEOUT`]; [`Error::OutboundTooLarge`] when it has more than [`MAX_ANSWER`] bytes.
     fn send(
         &self,
         request: Request<Vec<u8>>,

@@ -1,13 +1,16 @@
 //! The licence server's library in this process, for commands that need its settings and no host.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use http::{Method, Request, Response};
 use keylet::configuration::{SettingError, settings};
-use keylet::platform::{self, Error, MAX_ANSWER, Platform, Timeout};
+use keylet::platform::{self, Error, MAX_ANSWER, Platform, Timeout, origin};
 use rand_core::Rng;
 use zeroize::Zeroizing;
 
 use crate::random;
-use keylet_host::{Provided, Store, fetch};
+use keylet_host::{Provided, Store, TooLarge, fetch};
 
 /// A platform that has variables, fetches what others publish, and has nothing else.
 pub struct Settings(pub Provided);
@@ -74,23 +77,25 @@ impl Platform for Settings {
         std::thread::sleep(duration);
     }
 
+    /// A document is fetched once in a run, however many checks need it.
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
-        let uri = request.uri();
-        let authority = format!(
-            "{}://{}",
-            uri.scheme_str().unwrap_or_default(),
-            uri.authority().map_or("", |authority| authority.as_str())
-        );
+        let origin = origin(request.uri());
         if request.method() != Method::GET {
-            return Err(Error::OutboundDenied(authority));
+            return Err(Error::OutboundDenied(origin));
+        }
+        let url = request.uri().to_string();
+        if let Some(known) = lock(&FETCHED).get(&url) {
+            return known.clone();
         }
         let longest = Timeout::from_request(&request);
-        let reason = match tokio::time::timeout(longest, fetch(request, MAX_ANSWER)).await {
-            Ok(Ok(response)) => return Ok(response),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it takes too long".to_owned(),
+        let answer = match tokio::time::timeout(longest, fetch(request, MAX_ANSWER)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if error.is::<TooLarge>() => Err(Error::OutboundTooLarge(origin)),
+            Ok(Err(error)) => Err(failed(origin, format!("{error:#}"))),
+            Err(_) => Err(failed(origin, "it takes too long".to_owned())),
         };
-        Err(Error::Outbound { authority, reason })
+        lock(&FETCHED).insert(url, answer.clone());
+        answer
     }
 }
 
@@ -120,23 +125,26 @@ impl Platform for WithStore {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.store.get(key).await.map_err(failed)
+        self.store.get(key).await.map_err(store_failed)
     }
 
     async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
-        self.store.set(key, value.to_vec()).await.map_err(failed)
+        self.store
+            .set(key, value.to_vec())
+            .await
+            .map_err(store_failed)
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
-        self.store.delete(key).await.map_err(failed)
+        self.store.delete(key).await.map_err(store_failed)
     }
 
     async fn keys(&self) -> Result<Vec<String>, Error> {
-        self.store.keys().await.map_err(failed)
+        self.store.keys().await.map_err(store_failed)
     }
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
-        self.store.increment(key, delta).await.map_err(failed)
+        self.store.increment(key, delta).await.map_err(store_failed)
     }
 
     async fn sleep(&self, duration: std::time::Duration) {
@@ -148,6 +156,20 @@ impl Platform for WithStore {
     }
 }
 
-fn failed(error: anyhow::Error) -> Error {
+fn store_failed(error: anyhow::Error) -> Error {
     Error::Store(format!("{error:#}"))
+}
+
+/// What was fetched in this run, by URL. A command reads the settings several times, and its checks would each ask
+/// anew: there is no store here that keeps an answer.
+static FETCHED: Mutex<BTreeMap<String, Answer>> = Mutex::new(BTreeMap::new());
+
+type Answer = Result<Response<Vec<u8>>, Error>;
+
+fn lock(fetched: &Mutex<BTreeMap<String, Answer>>) -> MutexGuard<'_, BTreeMap<String, Answer>> {
+    fetched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn failed(authority: String, reason: String) -> Error {
+    Error::Outbound { authority, reason }
 }

@@ -158,7 +158,7 @@ impl<'a> Audit<'a> {
     /// Records a refusal.
     pub fn refused(&mut self, error: &Error) {
         self.code = error.code().name;
-        self.reason = Some(error.to_string());
+        self.reason = Some(error.for_operator());
         self.details.extend(error.details().iter().cloned());
     }
 

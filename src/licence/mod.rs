@@ -163,6 +163,14 @@ impl Error {
         }
     }
 
+    /// What the audit and who runs the deployment read.
+    pub fn for_operator(&self) -> String {
+        match self {
+            Self::Token(error) => error.for_operator(),
+            error => error.to_string(),
+        }
+    }
+
     /// What a client may read beyond the code: nothing that decryption revealed, and nothing of the
     /// configuration.
     pub fn detail(&self) -> Option<String> {

@@ -129,6 +129,11 @@ impl Policies {
         }
     }
 
+    /// The variable with their keys: [`POLICIES`], or [`KEYS`].
+    pub fn variable(&self) -> &'static str {
+        self.variable
+    }
+
     /// The options, in their order.
     pub fn options(&self) -> &[PolicyOption] {
         &self.options
@@ -423,6 +428,14 @@ impl PolicyOption {
                     is_published: false,
                 }))
             }
+        }
+    }
+
+    /// The keys that its issuer publishes; `None` when it has none by URL.
+    pub fn remote_keys(&self) -> Option<&RemoteKeys> {
+        match &self.restriction {
+            Restriction::Open => None,
+            Restriction::Token(restriction) => restriction.remote.as_ref(),
         }
     }
 

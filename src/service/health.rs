@@ -11,7 +11,9 @@ use crate::configuration::SettingError;
 use crate::error::Code;
 use crate::fairplay::certificate::Certificate;
 use crate::fairplay::credentials::{ApplicationSecret, Credential, test_credentials_allowed};
+use crate::licence::LicenceServer;
 use crate::platform::{self, Platform};
+use crate::token::POLICIES;
 
 pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
     let licences = context.licences;
@@ -33,10 +35,12 @@ pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
     let fairplay = fairplay.unwrap_or_default();
     let test_credentials = test_credentials_allowed(licences.platform()).await;
     let test_credentials = !fairplay.is_empty() && test_credentials.unwrap_or_default();
+    let is_asked = context.parameter("keys").is_some();
     let document = Healthy {
         status: "ok",
         test_credentials,
         store,
+        warnings: key_warnings(licences, is_asked).await,
         fairplay: fairplay.into_iter().map(describe).collect(),
     };
     Ok(json(StatusCode::OK, &document))
@@ -54,8 +58,33 @@ pub(super) struct Healthy {
     /// has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<&'static str>,
+    /// What keeps some licences from being made, though the configuration loads; absent when there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<KeyWarning>,
     /// The FairPlay credentials.
     fairplay: Vec<CredentialDocument>,
+}
+
+/// The keys that an issuer publishes could not be fetched when they were last asked for.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(inline))]
+struct KeyWarning {
+    /// `token_keys_unavailable`: what a licence that needs these keys is refused with.
+    code: &'static str,
+    /// The variable with their URL: `token_keys` or `policies`.
+    variable: &'static str,
+    /// The name of the policy option; absent where there are no policies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    option: Option<String>,
+    /// What the attempt came to: `not_allowed`, `not_safe`, `no_answer`, `too_large`, `redirect`, `status`, `page`,
+    /// `not_text`, `document`, `leads_elsewhere`, `asked_often` or `failed`.
+    reason: &'static str,
+    /// The same in a sentence, with scheme, host and port of the issuer. Never more of the URL.
+    message: String,
+    /// Until when the keys that were fetched before are used, in seconds since 1970; absent when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usable_until: Option<u64>,
 }
 
 /// A FairPlay credential.
@@ -120,6 +149,32 @@ async fn store(platform: &impl Platform) -> &'static str {
         Err(platform::Error::StoreUnsupported) => "unsupported",
         Err(_) => "unavailable",
     }
+}
+
+/// The issuers whose keys could not be fetched when they were last asked for.
+async fn key_warnings<P: Platform>(licences: &LicenceServer<P>, is_asked: bool) -> Vec<KeyWarning> {
+    let mut warnings = Vec::new();
+    let Ok(policies) = licences.policies().await else {
+        return warnings;
+    };
+    let variable = policies.variable();
+    let now = licences.platform().now();
+    for option in policies.options() {
+        let Some(keys) = option.remote_keys() else {
+            continue;
+        };
+        if let Some(failure) = keys.failure(is_asked, licences.platform(), now).await {
+            warnings.push(KeyWarning {
+                code: Code::TOKEN_KEYS_UNAVAILABLE.name,
+                variable,
+                option: (variable == POLICIES).then(|| option.name.clone()),
+                reason: failure.why.reason.name(),
+                message: failure.why.to_string(),
+                usable_until: failure.usable_until,
+            });
+        }
+    }
+    warnings
 }
 
 /// What a player's SPC can be made for: public, and what a support team asks for first.

@@ -68,6 +68,65 @@ impl Display for KeyError {
     }
 }
 
+/// Why a document is no set of keys. It holds nothing of the document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotKeys {
+    /// It is not JSON.
+    #[error("it is no JSON: {0}")]
+    Json(JsonError),
+    /// It has no `keys`.
+    #[error("the member `keys` is missing or no list, so it is no JWKS")]
+    NoSet,
+    /// It is a map from key ids to X.509 certificates, as Google publishes for other libraries than those of JWT.
+    #[error(
+        "it is a map of X.509 certificates, and no JWKS. Give the URL of the issuer's JWKS. For Firebase that is {FIREBASE_KEYS}"
+    )]
+    Certificates,
+    /// It is the document of `OpenID` discovery.
+    #[error(
+        "it is a document of OpenID discovery, and no JWKS. Give the URL that its `jwks_uri` has"
+    )]
+    Discovery,
+    /// The set is empty.
+    #[error("the set has no key")]
+    Empty,
+    /// No key of the set can be used.
+    #[error(
+        "the set has no key that verifies signatures: of {count}, the first is not used because {first}"
+    )]
+    Unread {
+        /// How many there are.
+        count: usize,
+        /// What is wrong with the first one, in a sentence.
+        first: String,
+    },
+}
+
+/// The JWKS with the keys of Firebase's tokens. The documentation of Firebase names the X.509 certificates of the same keys.
+const FIREBASE_KEYS: &str =
+    "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com";
+
+/// The keys of a JWKS, of a bare list, or the one key.
+fn keys_of(document: Value) -> Result<Vec<Value>, NotKeys> {
+    let mut document = match document {
+        Value::Array(keys) if keys.iter().all(|key| key.get("kty").is_some()) => return Ok(keys),
+        Value::Object(document) => document,
+        _ => return Err(NotKeys::NoSet),
+    };
+    if let Some(Value::Array(keys)) = document.remove("keys") {
+        return Ok(keys);
+    }
+    let is_certificate =
+        |value: &Value| value.as_str().is_some_and(|text| text.contains(PEM_BEGIN));
+    Err(match document {
+        document if document.contains_key("kty") => return Ok(vec![Value::Object(document)]),
+        document if document.contains_key("jwks_uri") => NotKeys::Discovery,
+        document if document.values().any(is_certificate) => NotKeys::Certificates,
+        _ => NotKeys::NoSet,
+    })
+}
+
 /// Keys that verify what an issuer signs.
 #[derive(Default)]
 pub struct VerificationKeys {
@@ -79,25 +138,18 @@ pub struct VerificationKeys {
 }
 
 impl VerificationKeys {
-    /// Reads a JWKS, or one JWK. Keys with `"use": "enc"` are skipped.
+    /// Reads a JWKS, its keys as a bare list, or one JWK. Keys with `"use": "enc"` are skipped.
     ///
     /// # Errors
     /// What is wrong with the set, or with each of its keys; never its content.
     pub fn from_json(json: &str) -> Result<Self, Vec<KeyError>> {
         let of_set = |reason: String| vec![KeyError::of_set(reason)];
-        let document = encoding::json_object(json.as_bytes());
+        let document = encoding::json(json.as_bytes());
         let document = document.map_err(|error| match json.contains(PEM_BEGIN) {
             true => of_set(PEM_INSTEAD.to_owned()),
             false => of_set(error.to_string()),
         })?;
-        let keys = match document.contains_key("kty") {
-            // One key, without the set around it.
-            true => vec![Value::Object(document)],
-            false => {
-                let set = encoding::from_value::<JwkSet>(Value::Object(document));
-                set.map_err(|error| of_set(error.to_string()))?.keys
-            }
-        };
+        let keys = keys_of(document).map_err(|error| of_set(error.to_string()))?;
         let keys = Jwk::read_each(keys).map_err(|error| vec![error])?;
         let this = Self::from_jwks(keys)?;
         if this.is_empty() {
@@ -107,26 +159,31 @@ impl VerificationKeys {
         Ok(this)
     }
 
-    /// Reads a JWKS that its issuer publishes. Keys that cannot be read are skipped, and so is every
-    /// symmetric key: a published secret must verify nothing.
+    /// Reads a JWKS that its issuer publishes, or its keys as a bare list, or one JWK: each has one meaning. Keys that
+    /// cannot be read are skipped, and so is every symmetric key: a published secret must verify nothing.
     ///
     /// # Errors
-    /// A document that is not a JWKS.
-    pub fn from_published(json: &[u8]) -> Result<Self, JsonError> {
-        let set: JwkSet = encoding::from_json(json)?;
-        let keys = set
-            .keys
-            .into_iter()
-            .filter_map(|key| encoding::from_value::<Jwk>(key).ok())
-            .filter(|key| key.kty != "oct" && key.use_.as_deref() != Some("enc"))
-            .enumerate()
-            .filter_map(|(index, key)| VerificationKey::read(index, key).ok())
-            .collect();
-        Ok(Self {
-            keys,
-            others: Vec::new(),
-            is_published: true,
-        })
+    /// A document that is not a JWKS, or has no key that verifies signatures.
+    pub fn from_published(json: &[u8]) -> Result<Self, NotKeys> {
+        let document = encoding::json(json).map_err(NotKeys::Json)?;
+        let keys = keys_of(document)?;
+        let (count, mut read, mut unread) = (keys.len(), Vec::new(), None);
+        for key in keys {
+            let key = Jwk::from_published(key);
+            match key.and_then(|key| VerificationKey::read(read.len(), key)) {
+                Ok(key) => read.push(key),
+                Err(reason) => unread = unread.or(Some(reason)),
+            }
+        }
+        match (read.is_empty(), unread) {
+            (false, _) => Ok(Self {
+                keys: read,
+                others: Vec::new(),
+                is_published: true,
+            }),
+            (true, None) => Err(NotKeys::Empty),
+            (true, Some(first)) => Err(NotKeys::Unread { count, first }),
+        }
     }
 
     /// Takes keys one by one.
@@ -289,6 +346,7 @@ struct VerificationKey {
 
 impl VerificationKey {
     fn read(index: usize, jwk: Jwk) -> Result<Self, String> {
+        let jwk = jwk.with_certificate()?;
         let this = Self {
             index,
             algorithm: jwk.algorithm()?,
@@ -378,11 +436,6 @@ fn hmac<H: EagerHash>(key: &[u8], message: &[u8], tag: &[u8]) -> bool {
         .is_ok_and(|mac| mac.chain_update(message).verify_slice(tag).is_ok())
 }
 
-#[derive(Deserialize)]
-struct JwkSet {
-    keys: Vec<Value>,
-}
-
 /// The members of a JWK that matter here (RFC 7517, RFC 7518 section 6, RFC 8037).
 #[derive(Deserialize, Default)]
 pub(crate) struct Jwk {
@@ -397,6 +450,8 @@ pub(crate) struct Jwk {
     pub(crate) e: Option<String>,
     x: Option<String>,
     y: Option<String>,
+    /// Certificates in base64, the key's own first (RFC 7517 section 4.7).
+    x5c: Option<Value>,
 }
 
 impl Jwk {
@@ -409,6 +464,36 @@ impl Jwk {
             encoding::from_value(key).map_err(|error| KeyError::of_key(index, error.to_string()))
         });
         keys.collect()
+    }
+
+    /// A key of a set that its issuer publishes.
+    ///
+    /// # Errors
+    /// Why it verifies nothing, in a sentence.
+    fn from_published(key: Value) -> Result<Self, String> {
+        let this: Self = encoding::from_value(key).map_err(|error| error.to_string())?;
+        if this.kty == "oct" {
+            return Err("it is symmetric, and a published secret is none".to_owned());
+        }
+        if this.use_.as_deref() == Some("enc") {
+            return Err("it is for encryption".to_owned());
+        }
+        Ok(this)
+    }
+
+    /// The same with the key of its first certificate, where it has no other public half (RFC 7517 section 4.7).
+    fn with_certificate(mut self) -> Result<Self, String> {
+        const NONE: &str = "it has only `x5c`, whose first certificate has no RSA key";
+        let certificate = self.x5c.as_ref().and_then(|chain| chain.get(0)?.as_str());
+        if let Some(certificate) = certificate
+            && self.n.is_none()
+            && self.x.is_none()
+        {
+            let key = Self::of_certificate(certificate).ok();
+            let key = key.filter(|key| key.kty == self.kty).ok_or(NONE)?;
+            (self.n, self.e) = (key.n, key.e);
+        }
+        Ok(self)
     }
 
     /// A symmetric key in base64, for HS256.

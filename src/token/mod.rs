@@ -23,7 +23,7 @@ pub use dialects::{Dialects, VARIABLE as DIALECTS};
 pub use expected::Expected;
 pub use jwt::{Claims, UntrustedToken};
 pub(crate) use keys::Jwk;
-pub use keys::{KeyError, VerificationKeys};
+pub use keys::{KeyError, NotKeys, VerificationKeys};
 pub use locate::{
     Found, SESSION_HEADER, TokenLocation, bearer, locate, query_tokens_allowed, session,
 };
@@ -33,6 +33,7 @@ pub use remote::{Location, RemoteKeys};
 use crate::configuration::SettingsError;
 use crate::entitlement;
 use crate::error::Code;
+use crate::upstream::Unavailable;
 
 /// The variable with content key policies. When it is set, the following three are not read.
 pub const POLICIES: &str = "policies";
@@ -123,9 +124,9 @@ pub enum Error {
     /// The message leaves its rights to a back end, and the policy names none.
     #[error("the message leaves its rights to a back end, and the policy names none")]
     NoCallback,
-    /// The issuer's keys are not available.
+    /// The issuer's keys are not available. The sentence is what a client reads: [`Error::for_operator`] says why.
     #[error("the issuer's keys are not available at present")]
-    KeysUnavailable,
+    KeysUnavailable(Box<Unavailable>),
     /// No option is for the DRM system.
     #[error("no policy is for this DRM system")]
     NoPolicy,
@@ -158,9 +159,17 @@ impl Error {
             Self::Dialect(error) => error.code(),
             Self::Entitlement(error) => error.code(),
             Self::NoCallback => Code::ENTITLEMENT_MISSING,
-            Self::KeysUnavailable => Code::TOKEN_KEYS_UNAVAILABLE,
+            Self::KeysUnavailable(_) => Code::TOKEN_KEYS_UNAVAILABLE,
             Self::NoPolicy => Code::NOT_ENTITLED,
             Self::Settings(error) => error.code(),
+        }
+    }
+
+    /// The sentence for who runs the deployment: with the server that was asked for keys, and what came of it.
+    pub fn for_operator(&self) -> String {
+        match self {
+            Self::KeysUnavailable(why) => format!("{self}: {why}"),
+            error => error.to_string(),
         }
     }
 
@@ -173,7 +182,7 @@ impl Error {
             Self::Signature => 3,
             Self::Issuer => 4,
             Self::Audience => 5,
-            Self::KeyUnusable | Self::KeysUnavailable | Self::Settings(_) | Self::NoPolicy => 6,
+            Self::KeyUnusable | Self::KeysUnavailable(_) | Self::Settings(_) | Self::NoPolicy => 6,
             Self::Claim(_)
             | Self::Claims(_)
             | Self::Expired(_)

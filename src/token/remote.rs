@@ -1,13 +1,15 @@
 //! Keys that an issuer publishes: a JWKS by URL, or by `OpenID` discovery.
 
-use http::{Request, StatusCode};
+use serde_json::Value;
 
 use crate::encoding;
 use crate::platform::Platform;
 use crate::token::Error;
 use crate::token::jwt::UntrustedToken;
 use crate::token::keys::VerificationKeys;
-use crate::upstream::{Cache, Document, Unavailable, is_safe, may_lead_to};
+use crate::upstream::{
+    Cache, Document, Failure, Reason, Unavailable, is_safe, may_lead_to, origin_of,
+};
 
 /// Where keys are published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +40,8 @@ impl Location {
         is_safe(self.url())
     }
 
-    fn url(&self) -> &str {
+    /// Its URL, which may hold a secret.
+    pub fn url(&self) -> &str {
         match self {
             Self::Jwks(url) | Self::Discovery(url) => url,
         }
@@ -55,8 +58,8 @@ impl RemoteKeys {
     /// Nothing is fetched yet.
     pub fn new(location: Location) -> Self {
         let read = |text: &str| {
-            let keys = VerificationKeys::from_published(text.as_bytes()).ok()?;
-            (!keys.is_empty()).then_some(keys)
+            let keys = VerificationKeys::from_published(text.as_bytes());
+            keys.map_err(|error| error.to_string())
         };
         Self {
             cache: Cache::new("jwks", location.url(), read),
@@ -112,32 +115,57 @@ impl RemoteKeys {
         Ok((index, kid.map(ToOwned::to_owned)))
     }
 
-    async fn fetch(&self, platform: &impl Platform) -> Option<Document> {
+    /// Where they are published.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Why the last attempt to fetch them failed; see [`Cache::failure`].
+    pub async fn failure(
+        &self,
+        is_asked: bool,
+        platform: &impl Platform,
+        now: u64,
+    ) -> Option<Failure> {
+        let fetch = async || self.fetch(platform).await;
+        self.cache.failure(is_asked, fetch, platform, now).await
+    }
+
+    async fn fetch(&self, platform: &impl Platform) -> Result<Document, Unavailable> {
         match &self.location {
-            Location::Jwks(url) => get(platform, url).await,
+            Location::Jwks(url) => Document::fetch(url, platform).await,
             Location::Discovery(url) => {
-                let document = get(platform, url).await?;
-                let document = encoding::json_object(document.text.as_bytes()).ok()?;
-                let keys = document.get("jwks_uri")?.as_str()?;
-                if !may_lead_to(url, keys) {
-                    return None;
+                let document = Document::fetch(url, platform).await?;
+                match jwks_uri(url, &document.text) {
+                    Ok(Some(keys)) => Document::fetch(&keys, platform).await,
+                    Ok(None) => Ok(document),
+                    Err(reason) => Err(Unavailable::at(url, reason)),
                 }
-                get(platform, keys).await
             }
         }
     }
 }
 
-impl From<Unavailable> for Error {
-    fn from(Unavailable: Unavailable) -> Self {
-        Self::KeysUnavailable
+/// Where the document of `OpenID` discovery at a URL says that the keys are. `None` where the document is the keys:
+/// their URL may look like one of discovery.
+fn jwks_uri(url: &str, document: &str) -> Result<Option<String>, Reason> {
+    let not_read = |what: String| Reason::Document(what);
+    let document = encoding::json_object(document.as_bytes())
+        .map_err(|error| not_read(format!("it is no document of OpenID discovery: {error}")))?;
+    match document.get("jwks_uri") {
+        Some(Value::String(keys)) if may_lead_to(url, keys) => Ok(Some(keys.clone())),
+        Some(Value::String(keys)) => Err(Reason::LeadsElsewhere(origin_of(keys))),
+        Some(_) => Err(not_read("its `jwks_uri` is not text".to_owned())),
+        None if document.contains_key("keys") => Ok(None),
+        None => Err(not_read(
+            "it has no `jwks_uri`, so it is no document of OpenID discovery, and no `keys` either"
+                .to_owned(),
+        )),
     }
 }
 
-async fn get(platform: &impl Platform, url: &str) -> Option<Document> {
-    let request = Request::get(url).header("accept", "application/json");
-    let request = request.body(Vec::new()).ok().filter(|_| is_safe(url))?;
-    let response = platform.send(request).await.ok()?;
-    let is_found = response.status() == StatusCode::OK;
-    Document::from_response(response).filter(|_| is_found)
+impl From<Unavailable> for Error {
+    fn from(why: Unavailable) -> Self {
+        Self::KeysUnavailable(Box::new(why))
+    }
 }

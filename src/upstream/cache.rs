@@ -12,11 +12,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use http::Response;
-use http::header::CACHE_CONTROL;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::document::{Document, Reason, Unavailable};
 use crate::encoding;
 use crate::platform::Platform;
 
@@ -38,28 +37,6 @@ const SHORT_PAUSE: u64 = 5;
 /// none can wait for the answer that another one gets: as many as a host serves at a moment.
 const ATTEMPTS: i64 = 128;
 
-/// There is no document at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unavailable;
-
-/// A document as it was fetched.
-pub struct Document {
-    /// Its text.
-    pub text: String,
-    /// `max-age` of `Cache-Control`, in seconds; 0 when it is absent.
-    pub max_age: u64,
-}
-
-impl Document {
-    /// The body of a response, when it is text.
-    pub fn from_response(response: Response<Vec<u8>>) -> Option<Self> {
-        Some(Self {
-            max_age: max_age(&response),
-            text: String::from_utf8(response.into_body()).ok()?,
-        })
-    }
-}
-
 /// What is kept of a location. Times are in seconds since 1970.
 #[derive(Clone, Serialize, Deserialize, Default)]
 struct Entry {
@@ -73,13 +50,26 @@ struct Entry {
     /// When it was last asked for because of something that it does not hold, or because it was no longer
     /// fresh.
     repeated_at: u64,
+    /// Why the last attempt failed; `None` after one that did not. Entries of earlier versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure: Option<Unavailable>,
+}
+
+/// What the last attempt to fetch a document came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Why it failed.
+    pub why: Unavailable,
+    /// Until when the last document is used, in seconds since 1970; `None` when there is none.
+    pub usable_until: Option<u64>,
 }
 
 /// A document of another server, as this instance has it: read into `T`.
 pub struct Cache<T> {
     name: &'static str,
     digest: String,
-    read: fn(&str) -> Option<T>,
+    url: String,
+    read: fn(&str) -> Result<T, String>,
     known: RefCell<Option<Known<T>>>,
 }
 
@@ -103,17 +93,22 @@ impl<T> Known<T> {
     }
 
     fn is_usable(&self, now: u64) -> bool {
-        now < self.entry.fresh_until.saturating_add(STALE_LIFE)
+        now < self.usable_until()
+    }
+
+    fn usable_until(&self) -> u64 {
+        self.entry.fresh_until.saturating_add(STALE_LIFE)
     }
 }
 
 impl<T> Cache<T> {
-    /// The document at a URL, under a name in the store. `read` returns `None` for a text that is not such a
-    /// document. Nothing is fetched yet.
-    pub fn new(name: &'static str, url: &str, read: fn(&str) -> Option<T>) -> Self {
+    /// The document at a URL, under a name in the store. For a text that is not such a document
+    /// `read` returns what is wrong with it, in a sentence without any of its text. Nothing is fetched yet.
+    pub fn new(name: &'static str, url: &str, read: fn(&str) -> Result<T, String>) -> Self {
         Self {
             name,
             digest: hex::encode(Sha256::digest(url)),
+            url: url.to_owned(),
             read,
             known: RefCell::new(None),
         }
@@ -125,7 +120,7 @@ impl<T> Cache<T> {
     /// [`Unavailable`]
     pub async fn get(
         &self,
-        fetch: impl AsyncFn() -> Option<Document>,
+        fetch: impl AsyncFn() -> Result<Document, Unavailable>,
         platform: &impl Platform,
         now: u64,
     ) -> Result<(Rc<T>, bool), Unavailable> {
@@ -154,7 +149,7 @@ impl<T> Cache<T> {
     /// [`Unavailable`]
     pub async fn again(
         &self,
-        fetch: impl AsyncFn() -> Option<Document>,
+        fetch: impl AsyncFn() -> Result<Document, Unavailable>,
         platform: &impl Platform,
         now: u64,
     ) -> Result<Option<Rc<T>>, Unavailable> {
@@ -165,6 +160,50 @@ impl<T> Cache<T> {
         }
         let known = self.fetched(known, fetch, platform, now).await?;
         Ok(Some(known.value))
+    }
+
+    /// Why the last attempt failed, of this instance or of another one. `None` when it did not fail. Where `is_asked`
+    /// says so, and otherwise where no attempt is known or the last one failed [`PAUSE`] ago, the document is asked
+    /// for as [`Self::get`] does: on a host with a store, once a minute at most.
+    pub async fn failure(
+        &self,
+        is_asked: bool,
+        fetch: impl AsyncFn() -> Result<Document, Unavailable>,
+        platform: &impl Platform,
+        now: u64,
+    ) -> Option<Failure> {
+        let stored = match platform.get(&self.key()).await {
+            Ok(stored) => stored.and_then(|entry| encoding::from_json::<Entry>(&entry).ok()),
+            // Each instance would ask anew.
+            Err(_) if !is_asked => return None,
+            Err(_) => None,
+        };
+        let is_due = stored.as_ref().is_none_or(|entry| {
+            let is_failed = entry.failure.is_some() || entry.text.is_none();
+            is_failed && now >= entry.attempted_at.saturating_add(PAUSE)
+        });
+        let entry = match is_asked || is_due {
+            false => stored?,
+            true => match self.get(&fetch, platform, now).await {
+                Ok(_) => self.known.borrow().as_ref()?.entry.clone(),
+                Err(why) => {
+                    let usable_until = None;
+                    return Some(Failure { why, usable_until });
+                }
+            },
+        };
+        let failed = || self.unavailable(Reason::Failed);
+        match self.value(entry.clone()) {
+            Some(known) => {
+                let usable_until = Some(known.usable_until()).filter(|until| now < *until);
+                let why = entry.failure?;
+                Some(Failure { why, usable_until })
+            }
+            None => Some(Failure {
+                why: entry.failure.unwrap_or_else(failed),
+                usable_until: None,
+            }),
+        }
     }
 
     /// What is known here, or what the store has when it was asked for later.
@@ -183,7 +222,7 @@ impl<T> Cache<T> {
     /// The keys as they are kept, or fetched when they are no longer good.
     async fn known(
         &self,
-        fetch: impl AsyncFn() -> Option<Document>,
+        fetch: impl AsyncFn() -> Result<Document, Unavailable>,
         platform: &impl Platform,
         now: u64,
     ) -> Result<Known<T>, Unavailable> {
@@ -195,6 +234,7 @@ impl<T> Cache<T> {
         let here = here.map(|known| known.entry);
         let entry = self.stored(platform).await.or(here).unwrap_or_default();
         let attempted_at = entry.attempted_at;
+        let failure = entry.failure.clone();
         let stored = self.value(entry);
         if let Some(known) = stored.clone().filter(is_good) {
             self.known.replace(Some(known.clone()));
@@ -203,7 +243,8 @@ impl<T> Cache<T> {
         let usable = stored.filter(|known| known.is_usable(now));
         let pause = if usable.is_some() { PAUSE } else { SHORT_PAUSE };
         if now < attempted_at.saturating_add(pause) {
-            return usable.ok_or(Unavailable);
+            return usable
+                .ok_or_else(|| failure.unwrap_or_else(|| self.unavailable(Reason::Failed)));
         }
         match self.fetched(usable.clone(), fetch, platform, now).await {
             Err(error) => usable.ok_or(error),
@@ -216,7 +257,7 @@ impl<T> Cache<T> {
     async fn fetched(
         &self,
         known: Option<Known<T>>,
-        fetch: impl AsyncFn() -> Option<Document>,
+        fetch: impl AsyncFn() -> Result<Document, Unavailable>,
         platform: &impl Platform,
         now: u64,
     ) -> Result<Known<T>, Unavailable> {
@@ -226,27 +267,33 @@ impl<T> Cache<T> {
             .await
             .is_ok_and(|n| n > ATTEMPTS)
         {
-            return Err(Unavailable);
+            return Err(self.unavailable(Reason::AskedOften));
         }
         let fetched = fetch().await;
         let fetched = fetched.and_then(|document| {
-            self.value(Entry {
+            let value = (self.read)(&document.text).map_err(|reason| Unavailable {
+                origin: document.origin,
+                reason: Reason::Document(reason),
+            })?;
+            let entry = Entry {
                 fresh_until: now.saturating_add(document.max_age.clamp(LEAST_LIFE, MOST_LIFE)),
                 attempted_at: now,
-                repeated_at: 0,
                 text: Some(document.text),
-            })
+                ..Entry::default()
+            };
+            let value = Rc::new(value);
+            Ok(Known { entry, value })
         });
         // The request may have taken long, and a pause begins after it.
         let now = platform.now();
         // The first time is not a repetition: a document that changes right after it is fetched again.
         let repeated_at = if known.is_some() { now } else { 0 };
-        let next = match fetched {
-            Some(mut fetched) => {
+        let (next, failure) = match fetched {
+            Ok(mut fetched) => {
                 fetched.entry.repeated_at = repeated_at;
-                Some(fetched)
+                (Ok(fetched), None)
             }
-            None => {
+            Err(failure) => {
                 // Another instance may have been luckier, and what it stored must stay.
                 let known = match known {
                     Some(known) => Some(self.latest(known, platform).await),
@@ -256,15 +303,18 @@ impl<T> Cache<T> {
                     }
                 };
                 let usable = known.filter(|known| known.is_usable(now));
-                usable.map(|mut known| {
+                let next = usable.map(|mut known| {
                     known.entry.attempted_at = now;
                     known.entry.repeated_at = repeated_at;
+                    known.entry.failure = Some(failure.clone());
                     known
-                })
+                });
+                (next.ok_or_else(|| failure.clone()), Some(failure))
             }
         };
         let failed = Entry {
             attempted_at: now,
+            failure,
             ..Entry::default()
         };
         let entry = next.as_ref().map_or(&failed, |known| &known.entry);
@@ -272,8 +322,8 @@ impl<T> Cache<T> {
             // Without a store, the next instance fetches again.
             let _ = platform.set(&self.key(), &entry).await;
         }
-        self.known.replace(next.clone());
-        next.ok_or(Unavailable)
+        self.known.replace(next.as_ref().ok().cloned());
+        next
     }
 
     async fn stored(&self, platform: &impl Platform) -> Option<Entry> {
@@ -282,32 +332,15 @@ impl<T> Cache<T> {
     }
 
     fn value(&self, entry: Entry) -> Option<Known<T>> {
-        let value = Rc::new((self.read)(entry.text.as_ref()?)?);
+        let value = Rc::new((self.read)(entry.text.as_ref()?).ok()?);
         Some(Known { entry, value })
+    }
+
+    fn unavailable(&self, reason: Reason) -> Unavailable {
+        Unavailable::at(&self.url, reason)
     }
 
     fn key(&self) -> String {
         format!("{}/{}", self.name, self.digest)
     }
-}
-
-/// `max-age` of `Cache-Control` (RFC 9111 sections 1.2.2, 5.2 and 5.2.2.1), in seconds; 0 when it is
-/// absent.
-fn max_age(response: &Response<Vec<u8>>) -> u64 {
-    let directives = response
-        .headers()
-        .get_all(CACHE_CONTROL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    directives
-        .filter_map(|directive| {
-            let (name, value) = directive.trim().split_once('=')?;
-            let value = value.trim_matches('"');
-            let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-            (name.eq_ignore_ascii_case("max-age") && is_number)
-                .then(|| value.parse().unwrap_or(u64::MAX))
-        })
-        .next()
-        .unwrap_or(0)
 }

@@ -1,6 +1,7 @@
 //! Requests to other servers: which URLs are safe, when to ask again, and what to keep of the answers.
 
 mod cache;
+mod document;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use http::{Request, Response, StatusCode, Uri};
 
 use crate::platform::{Error, Platform, SEND_TIMEOUT, Timeout};
 
-pub use cache::{Cache, Document, Unavailable};
+pub use cache::{Cache, Failure};
+pub use document::{Document, Reason, Unavailable, origin_of};
 
 /// The pause before the second attempt. It doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ::http::header::CONTENT_LENGTH;
 use ::http::{HeaderValue, Request};
 
-use crate::platform::{Error, MAX_ANSWER, Timeout};
+use crate::platform::{Error, MAX_ANSWER, Timeout, origin};
 
 /// A request to another server that is under way: where it goes, and what has come back.
 pub struct Exchange {
@@ -21,14 +21,8 @@ impl Exchange {
     pub fn begin(request: &mut Request<Vec<u8>>) -> Self {
         let length = HeaderValue::from(request.body().len());
         request.headers_mut().insert(CONTENT_LENGTH, length);
-        let uri = request.uri();
-        let scheme = uri.scheme_str().unwrap_or_default();
-        let host = uri.host().unwrap_or_default();
-        let port = uri
-            .port()
-            .map_or_else(String::new, |port| format!(":{port}"));
         Self {
-            authority: format!("{scheme}://{host}{port}"),
+            authority: origin(request.uri()),
             answer: Vec::new(),
             answered: None,
             timeout: Timeout::from_request(request),
@@ -59,7 +53,7 @@ impl Exchange {
     /// An answer that is too large, or takes too long.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), Error> {
         if self.answer.len().saturating_add(piece.len()) > MAX_ANSWER {
-            return Err(self.failed(format!("its answer has more than {MAX_ANSWER} bytes")));
+            return Err(Error::OutboundTooLarge(self.authority.clone()));
         }
         if self.answered.get_or_insert_with(Instant::now).elapsed() > self.timeout {
             return Err(self.failed("its answer takes too long"));

@@ -22,6 +22,7 @@ mod platform;
 mod players;
 mod policies;
 mod policy;
+mod published;
 mod robustness;
 mod segments;
 mod sessions;

@@ -28,7 +28,7 @@ use anyhow::{Context, Result};
 pub use connections::most_of_a_network;
 pub use manifest::Manifest;
 pub use metrics::Metrics;
-pub use outbound::fetch;
+pub use outbound::{AllowedHosts, TooLarge, fetch};
 pub use server::{AsSpin, Options, Server};
 pub use store::{NotACounter, Store, StoreChoice};
 pub use variables::{
@@ -87,6 +87,18 @@ impl Application {
     /// A required variable without a value, a template that names no variable.
     pub fn resolved(&self) -> Result<Resolved> {
         variables::resolve(&self.manifest, &self.provided)
+    }
+
+    /// Where its component may send requests to: where the manifest says so, and anywhere on a plain host.
+    ///
+    /// # Errors
+    /// A template that names no variable, an entry that is not of the grammar.
+    pub fn allowed_hosts(&self) -> Result<AllowedHosts> {
+        if !self.world.is_spin() {
+            return Ok(AllowedHosts::any());
+        }
+        let hosts = variables::outbound_hosts(&self.manifest, &self.provided)?;
+        AllowedHosts::parse(hosts.iter().map(String::as_str))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use http::{Request, Response, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use ipnet::IpNet;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
 
@@ -206,11 +206,23 @@ impl WasiHttpHooks for Outbound {
     }
 }
 
+/// An answer has more bytes than this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLarge(pub usize);
+
+impl std::fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the answer has more than {} bytes", self.0)
+    }
+}
+
+impl std::error::Error for TooLarge {}
+
 /// Sends a request of this program itself, over the connections that requests of components use, and reads the whole
 /// answer.
 ///
 /// # Errors
-/// A server that cannot be reached, and an answer with more than `max_answer` bytes.
+/// A server that cannot be reached; [`TooLarge`] for an answer with more than `max_answer` bytes.
 pub async fn fetch(mut request: Request<Vec<u8>>, max_answer: usize) -> Result<Response<Vec<u8>>> {
     let host = request.uri().authority().map(ToString::to_string);
     if let Some(host) = host {
@@ -223,7 +235,10 @@ pub async fn fetch(mut request: Request<Vec<u8>>, max_answer: usize) -> Result<R
     tokio::spawn(connection);
     let (parts, body) = response.into_parts();
     let body = Limited::new(body, max_answer).collect().await;
-    let body = body.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+        true => anyhow::Error::new(TooLarge(max_answer)),
+        false => anyhow::anyhow!("{error}"),
+    })?;
     Ok(Response::from_parts(parts, body.to_bytes().to_vec()))
 }
 

@@ -23,11 +23,10 @@ use wasmtime_wasi_http::WasiBody;
 use super::connections::Connections;
 use super::front::{Front, whole};
 use super::metrics::Metrics;
-use super::outbound::AllowedHosts;
 use super::output::Output;
 use super::state::Shared;
 use super::store::{Store, StoreChoice};
-use super::variables::{Provided, Resolved, outbound_hosts, resolve};
+use super::variables::{Provided, Resolved, resolve};
 use super::world::{Instances, Reuse};
 use super::{Application, Manifest, millis};
 
@@ -150,6 +149,7 @@ impl Server {
             .enable_all()
             .build()?;
         let started = Instant::now();
+        let outbound = application.allowed_hosts()?;
         let Application {
             world,
             component,
@@ -164,14 +164,6 @@ impl Server {
                 Some(store.counting(metrics.store_failures()))
             }
             false => None,
-        };
-        let outbound = match world.is_spin() {
-            true => AllowedHosts::parse(
-                outbound_hosts(&manifest, &provided)?
-                    .iter()
-                    .map(String::as_str),
-            )?,
-            false => AllowedHosts::any(),
         };
         let shared = Arc::new(Shared {
             variables: RwLock::new(resolve(&manifest, &provided)?),

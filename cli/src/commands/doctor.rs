@@ -28,7 +28,7 @@ use crate::client::Client;
 use crate::configured;
 use crate::credentials::{CredentialPart, assemble, to_variables};
 use crate::device::ApplicationKey;
-use crate::doctor::examination::Examination;
+use crate::doctor::examination::{Examination, keys_by_url};
 use crate::doctor::target::Target;
 use crate::doctor::{Finding, Report, Severity, Verdict, advice};
 use crate::file::{environment, read, secret};
@@ -267,11 +267,13 @@ impl Arguments {
         }
         if is_configured {
             // Report what is wrong with them before they are replaced.
-            let health = Target::here(Settings(settings.clone()))
-                .ok()
-                .and_then(|target| target.health());
+            let target = Target::here(Settings(settings.clone())).ok();
+            let health = target.as_ref().and_then(Target::health);
             if health.is_some_and(|health| !health.problems.is_empty()) {
                 return;
+            }
+            if let Some(target) = &target {
+                keys_by_url(target, report);
             }
             report.add(
                 Severity::Unchecked,

@@ -36,6 +36,8 @@ pub struct Arguments {
 struct Health {
     #[serde(default)]
     problems: Vec<Problem>,
+    #[serde(default)]
+    warnings: Vec<Problem>,
 }
 
 #[derive(Deserialize)]
@@ -50,17 +52,22 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let answer = Client::new(arguments.timeout, None)?
         .exchange(request)
         .with_context(|| format!("no answer from {url}: is the server running there?"))?;
-    if answer.status() == 200 {
-        println!("healthy");
-        return Ok(ExitCode::SUCCESS);
+    let is_healthy = answer.status() == 200;
+    match is_healthy {
+        true => println!("healthy"),
+        false => println!("not healthy: {url} answered {}", answer.status().as_u16()),
     }
-    println!("not healthy: {url} answered {}", answer.status().as_u16());
     let health: Option<Health> = serde_json::from_slice(answer.body()).ok();
-    for Problem { variable, message } in health.into_iter().flat_map(|health| health.problems) {
-        let variable = variable.map(|name| name + ": ").unwrap_or_default();
+    let (problems, warnings) = health.map_or_else(Default::default, |h| (h.problems, h.warnings));
+    let warnings = warnings.into_iter().map(|warning| ("warning: ", warning));
+    for (word, problem) in problems.into_iter().map(|p| ("", p)).chain(warnings) {
+        let variable = problem.variable.map(|name| name + ": ").unwrap_or_default();
         // What a server sends must not steer the terminal.
-        let line = format!("  {variable}{message}").replace(char::is_control, " ");
+        let line = format!("  {word}{variable}{}", problem.message).replace(char::is_control, " ");
         println!("{line}");
+    }
+    if is_healthy {
+        return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)
 }

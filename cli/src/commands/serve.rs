@@ -2,13 +2,16 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use futures_util::FutureExt;
+use http::Uri;
 use keylet::fairplay::credentials::CERTIFICATE;
+use keylet::licence::LicenceServer;
+use keylet::platform;
 use keylet::service::Service;
 
 use crate::built_in;
@@ -16,12 +19,15 @@ use crate::log::{self, LogFormat};
 use crate::progress::while_waiting;
 use crate::settings::Settings;
 use keylet_host::{
-    Application, Assignment, Options, Provided, Resolved, Reuse, Server, StoreChoice, World,
-    most_of_a_network, provided,
+    AllowedHosts, Application, Assignment, Options, Provided, Resolved, Reuse, Server, StoreChoice,
+    World, most_of_a_network, provided,
 };
 
 /// The default path of the key-value store, below the state directory.
 const STORE: &str = "key_value.redb";
+
+/// The manifest that Spin reads where none is named.
+const MANIFEST: &str = "spin.toml";
 
 /// What follows the options in the help.
 pub const EXAMPLES: &str = "\
@@ -91,6 +97,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     application.environment.clone_from(&arguments.environment);
     let readiness = Readiness::of(&application)?;
     readiness.log();
+    if arguments.from.is_none() && Path::new(MANIFEST).is_file() {
+        tracing::warn!(
+            "{MANIFEST} in this directory is not read, nor its `allowed_outbound_hosts`: the application is the one in \
+             this program. --from {MANIFEST} serves that one"
+        );
+    }
     let options = Options {
         listen: arguments.listen,
         show_output: true,
@@ -130,6 +142,8 @@ struct Readiness {
     unknown: Vec<(String, Option<String>)>,
     /// What is wrong, each problem by its variable.
     problems: Vec<String>,
+    /// Issuers that the component may not ask for their keys, each in a sentence.
+    denied: Vec<String>,
 }
 
 impl Readiness {
@@ -151,14 +165,18 @@ impl Readiness {
         read.sort();
         // Another component has variables of its own, or none.
         let is_keylet = known.contains_key(CERTIFICATE);
-        let problems = match is_keylet && application.environment.is_empty() {
-            true => problems(&resolved),
-            false => Vec::new(),
+        let (problems, denied) = match is_keylet && application.environment.is_empty() {
+            true => (
+                problems(&resolved),
+                denied(&resolved, &application.allowed_hosts()?),
+            ),
+            false => (Vec::new(), Vec::new()),
         };
         Ok(Self {
             read,
             unknown,
             problems,
+            denied,
         })
     }
 
@@ -180,6 +198,9 @@ impl Readiness {
         for problem in &self.problems {
             tracing::error!("{problem}");
         }
+        for denied in &self.denied {
+            tracing::warn!("{denied}");
+        }
     }
 }
 
@@ -196,6 +217,28 @@ fn problems(variables: &Resolved) -> Vec<String> {
     // The check does not wait: variables are at hand, and no other server is asked.
     let problems = service.check().now_or_never();
     problems.map_or(Vec::new(), |problems| problems.messages().collect())
+}
+
+/// The issuers whose keys are at a URL that the component may not ask, each in a sentence. Nobody is asked.
+fn denied(variables: &Resolved, allowed: &AllowedHosts) -> Vec<String> {
+    let licences = LicenceServer::new(Settings(variables.clone()));
+    let policies = licences.policies().now_or_never();
+    let Some(Ok(policies)) = policies else {
+        return Vec::new();
+    };
+    let urls = policies.options().iter().filter_map(|option| {
+        let url: Uri = option.remote_keys()?.location().url().parse().ok()?;
+        Some(url)
+    });
+    let denied = urls.filter(|url| !allowed.allow(url)).map(|url| {
+        format!(
+            "{}: {} is not in `allowed_outbound_hosts` of the application, so the keys there cannot be fetched and \
+             their tokens are refused: give a manifest that has it with --from",
+            policies.variable(),
+            platform::origin(&url)
+        )
+    });
+    denied.collect()
 }
 
 impl Arguments {

@@ -140,6 +140,24 @@ pub fn of_setting(
     }
 }
 
+/// Why the keys that an issuer publishes are not there, by the name of the reason.
+pub fn of_keys_by_url(reason: &str) -> Advice {
+    (
+        "Tokens of this issuer cannot be verified: they are refused with token_keys_unavailable (503).",
+        match reason {
+            "not_allowed" => {
+                "Add it to `allowed_outbound_hosts` of the manifest that is served: `keylet serve --from spin.toml` takes one."
+            }
+            "no_answer" | "asked_often" | "failed" => {
+                "Open the URL on the machine of the server: a firewall, a proxy or DNS may stand in the way."
+            }
+            _ => {
+                "Give the URL that answers with the JWKS itself, or that of OpenID discovery: docs/tokens.md, \"Keys by URL\"."
+            }
+        },
+    )
+}
+
 /// Why a licence was refused, by the refusal's code.
 pub fn of_refusal(code: &str) -> Advice {
     match code {

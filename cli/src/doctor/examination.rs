@@ -15,7 +15,7 @@ use keylet::fairplay::client::PlaybackState;
 use keylet::fairplay::spc::Version;
 use keylet::platform;
 use keylet::service::CODE_HEADER;
-use keylet::token::LEEWAY;
+use keylet::token::{KEYS, LEEWAY, POLICIES};
 use serde_json::Value;
 
 use super::target::Target;
@@ -230,6 +230,7 @@ impl Examination<'_> {
                 "See that the store runs and that the server may reach it: docs/store.md.",
             ),
         }
+        keys_by_url(self.target, report);
         let credentials = document["fairplay"].as_array().into_iter().flatten();
         credentials
             .map(|credential| {
@@ -501,6 +502,25 @@ impl Examination<'_> {
                 "Put keys of your own into `token_keys`.",
             );
         }
+    }
+}
+
+/// What keeps a server from the keys that issuers publish.
+pub fn keys_by_url(target: &Target, report: &mut Report) {
+    for warning in target.keys_by_url() {
+        let ways = ["no_answer", "asked_often", "failed"];
+        // Settings are looked at on a machine that may have another way to the issuer than their server.
+        let is_way = target.url().is_none() && ways.contains(&warning.reason.as_str());
+        let severity = match is_way || warning.usable_until.is_some() {
+            true => Severity::Warning,
+            false => Severity::Error,
+        };
+        let (why, remedy) = advice::of_keys_by_url(&warning.reason);
+        let check = match warning.variable == POLICIES {
+            true => POLICIES,
+            false => KEYS,
+        };
+        report.add(severity, check, warning.to_string(), why, remedy);
     }
 }
 

@@ -44,6 +44,33 @@ pub struct Problem {
     pub message: String,
 }
 
+/// Why the keys that an issuer publishes could not be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct KeyWarning {
+    /// The variable with their URL.
+    pub variable: String,
+    /// The name of the policy option, where there are policies.
+    pub option: Option<String>,
+    /// Why, by a stable name.
+    pub reason: String,
+    /// The same in a sentence.
+    pub message: String,
+    /// Until when the keys that were fetched before are used, in seconds since 1970.
+    pub usable_until: Option<u64>,
+}
+
+impl std::fmt::Display for KeyWarning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            variable, message, ..
+        } = self;
+        match &self.option {
+            Some(option) => write!(f, "{variable}: option {option:?}: {message}"),
+            None => write!(f, "{variable}: {message}"),
+        }
+    }
+}
+
 impl Problem {
     /// What kind of problem.
     pub fn kind(&self) -> Option<SettingErrorKind> {
@@ -133,6 +160,16 @@ impl Target {
         let answer = self.send(Request::get("/"), "/healthz?store", &[]).ok()?;
         let document: Value = serde_json::from_slice(answer.body()).ok()?;
         Some(document["store"].as_str()?.to_owned())
+    }
+
+    /// The issuers whose keys the server cannot fetch, by asking them. Empty where that is not said in time.
+    pub fn keys_by_url(&self) -> Vec<KeyWarning> {
+        let warnings = || {
+            let answer = self.send(Request::get("/"), "/healthz?keys", &[]).ok()?;
+            let mut document: Value = serde_json::from_slice(answer.body()).ok()?;
+            serde_json::from_value(document["warnings"].take()).ok()
+        };
+        warnings().unwrap_or_default()
     }
 
     /// Sends a request to a path below its root.

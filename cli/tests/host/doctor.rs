@@ -13,9 +13,9 @@ use crate::credentials::{configured, dotenv, keylet, make_development, openssl};
 use crate::support::{Directory, free_port, serve};
 
 /// A deployment that works, in files and in variables.
-struct Deployment {
+pub struct Deployment {
     directory: Directory,
-    variables: Provided,
+    pub variables: Provided,
 }
 
 /// A case, variables that differ, the check, and words of the finding.
@@ -43,7 +43,7 @@ struct Said {
 }
 
 impl Deployment {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let directory = Directory::new(name);
         let here = directory.0.as_path();
         for (sdk, out) in [("26", "own"), ("4", "other")] {
@@ -66,7 +66,7 @@ impl Deployment {
         }
     }
 
-    fn here(&self) -> &Path {
+    pub fn here(&self) -> &Path {
         &self.directory.0
     }
 

@@ -9,6 +9,7 @@ mod faults;
 mod first_hour;
 mod identity_providers;
 mod license;
+mod published;
 mod serve;
 mod sessions;
 mod store;

@@ -233,6 +233,55 @@ fn a_server_says_what_it_read_and_what_keeps_it_from_serving() {
 }
 
 #[test]
+fn a_server_says_that_it_does_not_read_a_manifest_and_whom_it_may_not_ask() {
+    let directory = Directory::new("serve-manifest");
+    let start = |world: &str, variables: &Provided| {
+        let arguments = [
+            "--listen",
+            "127.0.0.1:0",
+            "--in-memory",
+            "--log-format",
+            "json",
+            "--world",
+            world,
+        ];
+        Logged::start(&directory, &arguments, variables).until("\"message\":\"ready\"")
+    };
+    let holds = |lines: &[String], text: &str| lines.iter().any(|line| line.contains(text));
+    let (beside, denied) = (
+        "spin.toml in this directory is not read",
+        "is not in `allowed_outbound_hosts`",
+    );
+    let mut variables = variables();
+    let lines = start("wasip2", &variables);
+    assert!(
+        !holds(&lines, beside) && !holds(&lines, denied),
+        "{lines:#?}"
+    );
+
+    variables.insert(
+        "token_keys".to_owned(),
+        "https://login.example:8443/hidden?secret".to_owned(),
+    );
+    std::fs::write(directory.file("spin.toml"), "").unwrap();
+    let lines = start("wasip2", &variables);
+    assert!(holds(&lines, beside), "{lines:#?}");
+    assert!(
+        holds(
+            &lines,
+            "token_keys: https://login.example:8443 is not in `allowed_outbound_hosts`"
+        ),
+        "{lines:#?}"
+    );
+    assert!(
+        !holds(&lines, "hidden") && !holds(&lines, "secret"),
+        "{lines:#?}"
+    );
+    // A plain host lets requests go anywhere.
+    assert!(!holds(&start("wasi", &variables), denied));
+}
+
+#[test]
 fn an_address_is_read_as_people_write_it_and_a_port_in_use_is_told() {
     let directory = Directory::new("serve-listens");
     let port = free_port();

@@ -60,7 +60,7 @@ fn obeyed(shown: &str) -> String {
 }
 
 /// A server that answers each path as it is told to: the head without `HTTP/1.1 `, and the body.
-fn answering(answer: impl Fn(&str) -> (String, Vec<u8>) + Send + 'static) -> String {
+pub fn answering(answer: impl Fn(&str) -> (String, Vec<u8>) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {

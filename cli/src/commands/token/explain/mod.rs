@@ -603,7 +603,7 @@ impl<'p> SignedBy<'p> {
     fn refused(error: &token::Error) -> Self {
         Self {
             option: None,
-            document: refused(error.code(), error.to_string()),
+            document: refused(error.code(), error.for_operator()),
         }
     }
 }
@@ -632,7 +632,7 @@ async fn refused_by(
     let verdicts = policies.judge(found, SYSTEM, platform, now).await?;
     let verdicts = verdicts.into_iter().filter_map(|(option, error)| {
         let error = error?;
-        let mut verdict = refused(error.code(), error.to_string());
+        let mut verdict = refused(error.code(), error.for_operator());
         verdict["option"] = json!(option.name);
         Some(verdict)
     });
@@ -739,7 +739,7 @@ fn depends_on(granted: &Granted, has_callback: bool) -> Vec<&'static str> {
 fn refusal(error: &licence::Error) -> Value {
     let reason = match error {
         licence::Error::Settings(error) => explain_settings(error).to_string(),
-        error => error.to_string(),
+        error => error.for_operator(),
     };
     refused(error.code(), reason)
 }
