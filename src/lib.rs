@@ -10,7 +10,7 @@
 //! | 3 | [`fairplay`]; [`policy`] |
 //! | 2 | [`token`], [`session`] |
 //! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses it; [`server_secret`], [`operator`] |
-//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, [`error`] |
+//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, [`private_key`], [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
 #![cfg_attr(
@@ -38,6 +38,7 @@ pub mod licence;
 pub mod operator;
 pub mod platform;
 pub mod policy;
+pub mod private_key;
 pub mod rsa_key;
 pub mod secret;
 pub mod server_secret;
