@@ -43,6 +43,9 @@ pub enum Error {
         /// The host's message.
         reason: String,
     },
+    /// An answer has more than [`MAX_ANSWER`] bytes. Holds no path either.
+    #[error("the answer of {0} has more than {MAX_ANSWER} bytes")]
+    OutboundTooLarge(String),
 }
 
 /// How long a request to another server may take: to connect, until the first byte, between two
@@ -151,7 +154,7 @@ pub trait Platform {
     ///
     /// # Errors
     /// [`Error::OutboundDenied`]; [`Error::Outbound`], also when the answer takes longer than
-    /// [`SEND_TIMEOUT`] or has more than [`MAX_ANSWER`] bytes.
+    /// [`SEND_TIMEOUT`]; [`Error::OutboundTooLarge`] when it has more than [`MAX_ANSWER`] bytes.
     fn send(
         &self,
         request: Request<Vec<u8>>,

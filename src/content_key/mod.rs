@@ -8,6 +8,7 @@ mod error;
 mod query;
 mod record;
 mod records;
+pub mod remote;
 mod scan;
 pub mod store;
 
@@ -19,6 +20,7 @@ pub use error::KeyError;
 pub use query::KeyQuery;
 pub use record::{ContentKey, ContentKeys, SameName, VARIABLE};
 pub use records::{Records, read_all};
+use remote::KeyServer;
 use store::StoredKeys;
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
@@ -30,6 +32,8 @@ pub enum KeySource {
     Records(Records),
     /// The records in the key-value store.
     Stored(StoredKeys),
+    /// The key server of the variable `key_server`.
+    Remote(Box<KeyServer>),
 }
 
 /// What a source answers.
@@ -57,6 +61,7 @@ impl KeySource {
         match self {
             Self::Records(records) => Ok(records.find(query, platform).await?),
             Self::Stored(stored) => stored.find(query, platform).await,
+            Self::Remote(server) => server.find(query, platform).await,
         }
     }
 
@@ -68,6 +73,7 @@ impl KeySource {
         match self {
             Self::Records(records) => records.check(platform).await,
             Self::Stored(stored) => stored.check(platform).await,
+            Self::Remote(server) => server.check(platform).await,
         }
     }
 
@@ -76,6 +82,8 @@ impl KeySource {
         match self {
             Self::Records(records) => drop(records.read_ahead(platform).await),
             Self::Stored(stored) => drop(stored.encryption_keys(platform).await),
+            // Another source may have the key.
+            Self::Remote(_) => {}
         }
     }
 }
@@ -89,6 +97,7 @@ impl KeySources {
         Self(vec![
             KeySource::Records(Records::default()),
             KeySource::Stored(StoredKeys::default()),
+            KeySource::Remote(Box::default()),
         ])
     }
 
@@ -96,7 +105,7 @@ impl KeySources {
     pub fn stored(&self) -> Option<&StoredKeys> {
         self.0.iter().find_map(|source| match source {
             KeySource::Stored(stored) => Some(stored),
-            KeySource::Records(_) => None,
+            KeySource::Records(_) | KeySource::Remote(_) => None,
         })
     }
 
@@ -110,20 +119,20 @@ impl KeySources {
         query: &KeyQuery,
         platform: &impl Platform,
     ) -> Result<Option<Rc<ContentKey>>, KeyError> {
-        let mut is_configured = false;
-        for source in &self.0 {
-            match source.find(query, platform).await? {
-                Found::Key(key) => return Ok(Some(key)),
-                Found::Deleted => return Ok(None),
-                Found::NotHere => is_configured = true,
-                Found::Off => {}
-            }
-        }
-        if is_configured {
-            Ok(None)
-        } else {
-            Err(none_configured().into())
-        }
+        find_in(self.0.iter(), query, platform).await
+    }
+
+    /// The same without asking another server: what this one says itself of a key that a token brings.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub async fn find_here(
+        &self,
+        query: &KeyQuery,
+        platform: &impl Platform,
+    ) -> Result<Option<Rc<ContentKey>>, KeyError> {
+        let is_here = |source: &&KeySource| !matches!(source, KeySource::Remote(_));
+        find_in(self.0.iter().filter(is_here), query, platform).await
     }
 
     /// Reads what [`Self::find`] will read. What is wrong is said there.
@@ -152,6 +161,27 @@ impl KeySources {
         } else {
             Err(none_configured())
         }
+    }
+}
+
+async fn find_in(
+    sources: impl Iterator<Item = &KeySource>,
+    query: &KeyQuery,
+    platform: &impl Platform,
+) -> Result<Option<Rc<ContentKey>>, KeyError> {
+    let mut is_configured = false;
+    for source in sources {
+        match source.find(query, platform).await? {
+            Found::Key(key) => return Ok(Some(key)),
+            Found::Deleted => return Ok(None),
+            Found::NotHere => is_configured = true,
+            Found::Off => {}
+        }
+    }
+    if is_configured {
+        Ok(None)
+    } else {
+        Err(none_configured().into())
     }
 }
 

@@ -305,7 +305,8 @@ impl<P: Platform> LicenceServer<P> {
     }
 
     /// The key record that a query reaches, which must allow the DRM system. A token may bring its keys along. The
-    /// terms of the server's own record for such a key apply too; records need not be configured.
+    /// terms of the server's own record for such a key apply too; records need not be configured. No key server is asked
+    /// for one.
     ///
     /// # Errors
     /// [`Error::KeyNotFound`], [`Error::KeySystem`] and [`Error::Settings`].
@@ -319,7 +320,7 @@ impl<P: Platform> LicenceServer<P> {
         let mut brought =
             tokens.filter_map(|admission| admission.token.as_ref()?.content_keys.as_ref());
         let key = match brought.find_map(|keys| keys.find(query)) {
-            Some(key) => match self.keys.find(query, &self.platform).await {
+            Some(key) => match self.keys.find_here(query, &self.platform).await {
                 Ok(None) => Rc::clone(key),
                 Ok(Some(own)) => Rc::new(key.under(&own)),
                 Err(error) if error.is_missing() => Rc::clone(key),

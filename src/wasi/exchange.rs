@@ -59,7 +59,7 @@ impl Exchange {
     /// An answer that is too large, or takes too long.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), Error> {
         if self.answer.len().saturating_add(piece.len()) > MAX_ANSWER {
-            return Err(self.failed(format!("its answer has more than {MAX_ANSWER} bytes")));
+            return Err(Error::OutboundTooLarge(self.authority.clone()));
         }
         if self.answered.get_or_insert_with(Instant::now).elapsed() > self.timeout {
             return Err(self.failed("its answer takes too long"));
