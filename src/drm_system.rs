@@ -106,6 +106,11 @@ impl DrmSystem {
         self.row().map_or("", |row| row.title)
     }
 
+    /// Its system id, where it has one (DASH-IF registry of content protection).
+    pub fn system_id(self) -> Option<Kid> {
+        self.row()?.system_id
+    }
+
     fn row(self) -> Option<&'static Row> {
         SYSTEMS.iter().find(|row| row.system == self)
     }

@@ -82,6 +82,10 @@ codes! {
     PLACE_NOT_ALLOWED = 403 "place_not_allowed" "The request comes from where the terms do not allow it.";
     KEY_NOT_FOUND = 404 "key_not_found" "This server has no key for the requested asset.";
 
+    KEY_SERVER_DENIED = 503 "key_server_denied" "The host does not let this server ask the key server.";
+    KEY_SERVER_UNAVAILABLE = 504 "key_server_unavailable" "The key server did not answer.";
+    KEY_SERVER_ANSWER = 502 "key_server_answer" "The key server's answer is not one that this server can use.";
+
     SPC_IS_CERTIFICATE = 400 "spc_is_certificate" "The player sent a certificate in place of an SPC.";
     SPC_IS_FORM = 400 "spc_is_form" "The SPC is the text of a form: it was wrapped twice.";
     SPC_IS_JSON = 400 "spc_is_json" "The SPC is a JSON document: it was wrapped twice.";

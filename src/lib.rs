@@ -9,8 +9,8 @@
 //! | 4 | [`licence`]: token → entitlement → key → DRM |
 //! | 3 | [`fairplay`]; [`policy`] |
 //! | 2 | [`token`], [`session`] |
-//! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses it; [`server_secret`], [`operator`], [`public_url`] |
-//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, [`error`] |
+//! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses both; [`server_secret`], [`operator`], [`public_url`] |
+//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, [`private_key`], [`cpix`], [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
 #![cfg_attr(
@@ -26,6 +26,7 @@
 
 pub mod configuration;
 pub mod content_key;
+pub mod cpix;
 pub mod drm;
 pub mod drm_system;
 pub mod ecdsa_key;
@@ -38,6 +39,7 @@ pub mod licence;
 pub mod operator;
 pub mod platform;
 pub mod policy;
+pub mod private_key;
 pub mod public_url;
 pub mod rsa_key;
 pub mod secret;

@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 27] = [
+pub const VARIABLES: [Variable; 28] = [
     secret(
         "settings",
         "All other variables in one JSON object, for a host that fetches each from another server. When it is set, no other one is read.",
@@ -59,6 +59,10 @@ pub const VARIABLES: [Variable; 27] = [
     secret(
         "key_encryption_keys",
         "The keys that key records are stored under: a JWKS of `oct` keys of 32 bytes, each with a `kid`. The first encrypts, and each decrypts.",
+    ),
+    secret(
+        "key_server",
+        "A key server that is asked for the keys that are not here: a JSON object with `protocol` and `url`.",
     ),
     secret(
         "token_keys",

@@ -18,6 +18,15 @@ pub enum KeyError {
     /// A stored record is not as it was written.
     #[error(transparent)]
     Stored(#[from] Fault),
+    /// The host does not let the key server be asked.
+    #[error("the key server: {0}")]
+    ServerDenied(platform::Error),
+    /// The key server does not answer, and the key is not kept.
+    #[error("the key server: {0}")]
+    ServerUnavailable(String),
+    /// The key server's answer cannot be used, and the key is not kept.
+    #[error("the key server's answer: {0}")]
+    ServerAnswer(String),
 }
 
 impl KeyError {
@@ -29,6 +38,9 @@ impl KeyError {
             Self::Store(_) => Code::STORE_UNAVAILABLE,
             Self::Stored(Fault::EncryptionKey(_)) => Code::KEY_ENCRYPTION_KEY_UNKNOWN,
             Self::Stored(_) => Code::KEY_RECORD_ALTERED,
+            Self::ServerDenied(_) => Code::KEY_SERVER_DENIED,
+            Self::ServerUnavailable(_) => Code::KEY_SERVER_UNAVAILABLE,
+            Self::ServerAnswer(_) => Code::KEY_SERVER_ANSWER,
         }
     }
 

@@ -8,6 +8,7 @@ mod error;
 mod query;
 mod record;
 mod records;
+pub mod remote;
 mod scan;
 mod skd_rules;
 pub mod store;
@@ -20,6 +21,7 @@ pub use error::KeyError;
 pub use query::KeyQuery;
 pub use record::{ContentKey, ContentKeys, SameName, VARIABLE};
 pub use records::{Records, read_all};
+use remote::KeyServer;
 pub use skd_rules::{SkdRules, VARIABLE as SKD_RULES};
 use store::StoredKeys;
 
@@ -32,6 +34,8 @@ pub enum KeySource {
     Records(Records),
     /// The records in the key-value store.
     Stored(StoredKeys),
+    /// The key server of the variable `key_server`.
+    Remote(Box<KeyServer>),
 }
 
 /// What a source answers.
@@ -44,6 +48,23 @@ pub enum Found {
     NotHere,
     /// The source is not configured.
     Off,
+}
+
+impl Found {
+    /// Whether another source may have the key.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::NotHere | Self::Off)
+    }
+
+    /// This answer, or that of the next source where this one leaves it open.
+    #[must_use]
+    pub fn or(self, next: Self) -> Self {
+        match (self, next) {
+            (Self::NotHere, Self::Off) => Self::NotHere,
+            (Self::NotHere | Self::Off, next) => next,
+            (found, _) => found,
+        }
+    }
 }
 
 impl KeySource {
@@ -59,7 +80,13 @@ impl KeySource {
         match self {
             Self::Records(records) => Ok(records.find(query, platform).await?),
             Self::Stored(stored) => stored.find(query, platform).await,
+            Self::Remote(server) => server.find(query, platform).await,
         }
+    }
+
+    /// Whether another server is asked.
+    fn is_remote(&self) -> bool {
+        matches!(self, Self::Remote(_))
     }
 
     /// Reads everything that [`Self::find`] leaves until it is needed. Returns whether the source is configured.
@@ -70,6 +97,7 @@ impl KeySource {
         match self {
             Self::Records(records) => records.check(platform).await,
             Self::Stored(stored) => stored.check(platform).await,
+            Self::Remote(server) => server.check(platform).await,
         }
     }
 
@@ -78,6 +106,8 @@ impl KeySource {
         match self {
             Self::Records(records) => drop(records.read_ahead(platform).await),
             Self::Stored(stored) => drop(stored.encryption_keys(platform).await),
+            // Another source may have the key.
+            Self::Remote(_) => {}
         }
     }
 }
@@ -91,6 +121,7 @@ impl KeySources {
         Self(vec![
             KeySource::Records(Records::default()),
             KeySource::Stored(StoredKeys::default()),
+            KeySource::Remote(Box::default()),
         ])
     }
 
@@ -98,33 +129,42 @@ impl KeySources {
     pub fn stored(&self) -> Option<&StoredKeys> {
         self.0.iter().find_map(|source| match source {
             KeySource::Stored(stored) => Some(stored),
-            KeySource::Records(_) => None,
+            KeySource::Records(_) | KeySource::Remote(_) => None,
         })
     }
 
-    /// The key of a query, from the first source that has it. A source is read only when those before it do not have
-    /// the key.
+    /// The key of a query, from the first source of this server that has it: no other server is asked. A source is read
+    /// only when those before it do not have the key.
     ///
     /// # Errors
-    /// As [`KeySource::find`]; [`KeyError::Settings`] when no source is configured.
+    /// As [`KeySource::find`].
     pub async fn find(
         &self,
         query: &KeyQuery,
         platform: &impl Platform,
-    ) -> Result<Option<Rc<ContentKey>>, KeyError> {
-        let mut is_configured = false;
-        for source in &self.0 {
-            match source.find(query, platform).await? {
-                Found::Key(key) => return Ok(Some(key)),
-                Found::Deleted => return Ok(None),
-                Found::NotHere => is_configured = true,
-                Found::Off => {}
+    ) -> Result<Found, KeyError> {
+        let mut found = Found::Off;
+        for source in self.0.iter().filter(|source| !source.is_remote()) {
+            found = found.or(source.find(query, platform).await?);
+            if !found.is_open() {
+                break;
             }
         }
-        if is_configured {
-            Ok(None)
-        } else {
-            Err(none_configured().into())
+        Ok(found)
+    }
+
+    /// The key of a query that [`Self::find`] did not find, from the key server.
+    ///
+    /// # Errors
+    /// As [`KeySource::find`].
+    pub async fn fetch(
+        &self,
+        query: &KeyQuery,
+        platform: &impl Platform,
+    ) -> Result<Found, KeyError> {
+        match self.0.iter().find(|source| source.is_remote()) {
+            Some(source) => source.find(query, platform).await,
+            None => Ok(Found::Off),
         }
     }
 
@@ -158,7 +198,7 @@ impl KeySources {
 }
 
 /// Nothing says where keys come from.
-fn none_configured() -> SettingsError {
+pub(crate) fn none_configured() -> SettingsError {
     let reason = "it is not set, so there is no key to deliver";
     SettingError::new(VARIABLE, SettingErrorKind::Missing, reason).into()
 }

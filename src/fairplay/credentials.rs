@@ -13,8 +13,8 @@ use crate::drm;
 use crate::encoding;
 use crate::fairplay::certificate::{self, ApplicationCertificate};
 use crate::fairplay::error::{self, Error};
-use crate::fairplay::private_key::{EncodedKeys, StoredKey, Unreadable};
 use crate::platform::{self, Platform, once};
+use crate::private_key::{EncodedKeys, StoredKey, Unreadable};
 use crate::rsa_key::PrivateKey;
 use crate::secret::Key128;
 

@@ -15,7 +15,7 @@ use super::sessions::Session;
 use super::stream::SessionRequest;
 use super::{Error, LicenceServer, Principal};
 use crate::configuration::SettingsError;
-use crate::content_key::{ContentKey, KeyQuery};
+use crate::content_key::{ContentKey, Found, KeyQuery, none_configured};
 use crate::drm::{DrmSystem, GrantedKey, Intent, Module, Purpose, Sealed};
 use crate::entitlement::{self, ClientOrigin, Limits, Terms, min_some};
 use crate::id::Id;
@@ -304,8 +304,8 @@ impl<P: Platform> LicenceServer<P> {
         })
     }
 
-    /// The key record that a query reaches, which must allow the DRM system. Where no key has the id, the operator's
-    /// rules say which key it is.
+    /// The key record that a query reaches, which must allow the DRM system. Where this server has no key of the id, the
+    /// operator's rules say which key it is; where it has none of that either, the key server is asked.
     ///
     /// # Errors
     /// [`Error::KeyNotFound`], [`Error::KeySystem`], [`Error::Key`] and [`Error::Settings`].
@@ -315,14 +315,23 @@ impl<P: Platform> LicenceServer<P> {
         query: &KeyQuery,
         system: DrmSystem,
     ) -> Result<Rc<ContentKey>, Error> {
-        let key = match self.known_key(principal, query).await {
+        let mut found = self.known_key(principal, query).await?;
+        if found.is_open() {
             // A host may fetch each variable from elsewhere, so the rules are read only when they are needed.
-            Err(error) if error.is_of_no_key() => match self.skd_rules().await?.read(query) {
-                Some(query) => self.known_key(principal, &query).await,
-                None => Err(error),
-            },
-            known => known,
-        }?;
+            let other = self.skd_rules().await?.read(query);
+            if let Some(other) = &other {
+                found = found.or(self.known_key(principal, other).await?);
+            }
+            if found.is_open() {
+                let query = other.as_ref().unwrap_or(query);
+                found = found.or(self.keys.fetch(query, &self.platform).await?);
+            }
+        }
+        let key = match found {
+            Found::Key(key) => key,
+            Found::Deleted | Found::NotHere => return Err(Error::KeyNotFound),
+            Found::Off => return Err(none_configured().into()),
+        };
         if key.is_for(system) {
             Ok(key)
         } else {
@@ -330,28 +339,20 @@ impl<P: Platform> LicenceServer<P> {
         }
     }
 
-    /// The key of a query. A token may bring its keys along. The terms of the server's own record for such a key apply
-    /// too; records need not be configured.
-    async fn known_key(
-        &self,
-        principal: &Principal<'_>,
-        query: &KeyQuery,
-    ) -> Result<Rc<ContentKey>, Error> {
+    /// The key of a query, without asking another server. A token may bring its keys along. The terms of the server's own
+    /// record for such a key apply too; records need not be configured.
+    async fn known_key(&self, principal: &Principal<'_>, query: &KeyQuery) -> Result<Found, Error> {
         let tokens = principal.admissions.iter();
         let mut brought =
             tokens.filter_map(|admission| admission.token.as_ref()?.content_keys.as_ref());
-        match brought.find_map(|keys| keys.find(query)) {
-            Some(key) => match self.keys.find(query, &self.platform).await {
-                Ok(None) => Ok(Rc::clone(key)),
-                Ok(Some(own)) => Ok(Rc::new(key.under(&own))),
-                Err(error) if error.is_missing() => Ok(Rc::clone(key)),
-                Err(error) => Err(error.into()),
-            },
-            None => {
-                let found = self.keys.find(query, &self.platform).await?;
-                found.ok_or(Error::KeyNotFound)
-            }
-        }
+        let brought = brought.find_map(|keys| keys.find(query));
+        let own = self.keys.find(query, &self.platform).await?;
+        Ok(match (brought, own) {
+            (None, own) => own,
+            (Some(_), Found::Deleted) => Found::Deleted,
+            (Some(key), Found::Key(own)) => Found::Key(Rc::new(key.under(&own))),
+            (Some(key), Found::NotHere | Found::Off) => Found::Key(Rc::clone(key)),
+        })
     }
 
     /// The terms for a key before a back end is asked: those of the admission, of the key record, and of the

@@ -155,14 +155,6 @@ impl Error {
         }
     }
 
-    /// Whether no key has the id that was asked for, or there is no source of keys at all.
-    fn is_of_no_key(&self) -> bool {
-        match self {
-            Self::Settings(error) => error.is_missing(),
-            error => *error == Self::KeyNotFound,
-        }
-    }
-
     /// What the audit and who runs the deployment read.
     pub fn for_operator(&self) -> String {
         match self {

@@ -11,6 +11,7 @@ mod fixtures;
 mod inspect;
 mod issuer;
 mod jose;
+mod key_server;
 mod keys;
 mod license_data;
 mod limits;

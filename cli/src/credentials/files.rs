@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use der::Decode;
 use keylet::encoding::{self, PEM_BEGIN, Pem, PemOrDer};
-use keylet::fairplay::private_key::is_pfx;
+use keylet::private_key::is_pfx;
 use serde_json::Value;
 use x509_cert::Certificate;
 use zeroize::Zeroizing;

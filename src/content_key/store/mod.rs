@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 pub use catalogue::{Catalogue, Entry, GRACE, Listed, NewRecord, Outcome, PutError};
 pub use encryption_keys::{EncryptionKeys, VARIABLE};
 pub use sealed::{Deleted, Fault};
+pub(super) use sealed::{FETCHED, open_as, seal_as};
 
 use super::query::KeyQuery;
 use super::record::ContentKey;

@@ -2,7 +2,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | version of the layout, `01` |
+//! | 1 | version of the layout, `01`; `81` is that of a key that a key server gave ([`FETCHED`]) |
 //! | 1 | length *n* of the next field |
 //! | *n* | `kid` of the encrypting key in `key_encryption_keys`, UTF-8 |
 //! | 12 | nonce, random |
@@ -23,6 +23,10 @@ use crate::platform::Platform;
 use crate::secret::Key128;
 
 const VERSION: u8 = 1;
+
+/// The version of the layout for keys of a key server. Their JSON is another one. It is authenticated, so none of them
+/// passes for a record of the operator's.
+pub const FETCHED: u8 = 0x81;
 
 /// What is wrong with a stored record. It never holds a part of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,15 +87,26 @@ pub fn seal(
     description: &Description,
     platform: &impl Platform,
 ) -> Option<Vec<u8>> {
+    let json = serde_json::to_vec(description).ok()?;
+    seal_as(VERSION, keys, key, &json, platform)
+}
+
+/// Encrypts a key under the first key, and authenticates its JSON. `None` when that is too long.
+pub fn seal_as(
+    version: u8,
+    keys: &EncryptionKeys,
+    key: &Key128,
+    json: &[u8],
+    platform: &impl Platform,
+) -> Option<Vec<u8>> {
     let encryption_key = keys.first()?;
     let id = encryption_key.id.as_bytes();
-    let json = serde_json::to_vec(description).ok()?;
     let mut nonce = [0; NONCE];
     platform.fill_random(&mut nonce);
-    let head = [&[VERSION, u8::try_from(id.len()).ok()?], id].concat();
-    let data = [head.as_slice(), &json].concat();
+    let head = [&[version, u8::try_from(id.len()).ok()?], id].concat();
+    let data = [head.as_slice(), json].concat();
     let encrypted = encryption_key.encrypt(&nonce, &data, key)?;
-    Some([head.as_slice(), &nonce, &encrypted, &json].concat())
+    Some([head.as_slice(), &nonce, &encrypted, json].concat())
 }
 
 /// The parts of a sealed record.
@@ -104,13 +119,13 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn read(sealed: &'a [u8]) -> Option<Self> {
+    fn read(sealed: &'a [u8], of: u8) -> Option<Self> {
         let (&[version, length], rest) = sealed.split_first_chunk::<2>()?;
         let (encryption_key, rest) = rest.split_at_checked(usize::from(length))?;
         let (nonce, rest) = rest.split_first_chunk()?;
         let (encrypted, json) = rest.split_first_chunk()?;
         let (head, _) = sealed.split_at_checked(2 + encryption_key.len())?;
-        (version == VERSION).then_some(Self {
+        (version == of).then_some(Self {
             head,
             encryption_key,
             nonce,
@@ -125,7 +140,25 @@ impl<'a> Parts<'a> {
 /// # Errors
 /// [`Fault`], but [`Fault::Misplaced`].
 pub fn open<'k>(keys: &'k EncryptionKeys, sealed: &[u8]) -> Result<Opened<'k>, Fault> {
-    let parts = Parts::read(sealed).ok_or(Fault::Layout)?;
+    let (encryption_key, key, json) = open_as(VERSION, keys, sealed)?;
+    let description = encoding::from_json(json).map_err(|_| Fault::Layout)?;
+    Ok(Opened {
+        encryption_key,
+        key,
+        description,
+    })
+}
+
+/// Opens what [`seal_as`] made: the `kid` of the key that encrypted it, the content key, and the JSON.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_as<'k, 's>(
+    version: u8,
+    keys: &'k EncryptionKeys,
+    sealed: &'s [u8],
+) -> Result<(&'k str, Key128, &'s [u8]), Fault> {
+    let parts = Parts::read(sealed, version).ok_or(Fault::Layout)?;
     let encryption_key = keys.find(parts.encryption_key).ok_or_else(|| {
         let id: String = String::from_utf8_lossy(parts.encryption_key)
             .chars()
@@ -137,10 +170,5 @@ pub fn open<'k>(keys: &'k EncryptionKeys, sealed: &[u8]) -> Result<Opened<'k>, F
     let key = encryption_key
         .decrypt(parts.nonce, &data, parts.encrypted)
         .ok_or(Fault::Altered)?;
-    let description = encoding::from_json(parts.json).map_err(|_| Fault::Layout)?;
-    Ok(Opened {
-        encryption_key: &encryption_key.id,
-        key,
-        description,
-    })
+    Ok((&encryption_key.id, key, parts.json))
 }

@@ -1,0 +1,168 @@
+//! What is asked of a key server, and the places for it in a URL.
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::config::{Config, Protocol};
+use crate::content_key::query::KeyQuery;
+use crate::id::{Id, Kid};
+
+/// A place in a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The KID, a GUID in lower case with dashes.
+    Kid,
+    /// The name of the key: the KID without dashes, or the asset id where it has no KID.
+    Id,
+    /// The content id.
+    ContentId,
+}
+
+const PLACES: [(&str, Place); 3] = [
+    ("{kid}", Place::Kid),
+    ("{id}", Place::Id),
+    ("{content_id}", Place::ContentId),
+];
+
+/// Text with places. It may hold credentials.
+pub struct Template {
+    text: Zeroizing<String>,
+    places: Vec<Place>,
+}
+
+impl Template {
+    /// Reads a template. `None` when it has a brace that belongs to no place.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut this = Self {
+            text: Zeroizing::new(text.to_owned()),
+            places: Vec::new(),
+        };
+        let mut places = Vec::new();
+        this.parts(|_, place| places.extend(place))?;
+        this.places = places;
+        Some(this)
+    }
+
+    /// Whether it has this place.
+    pub fn has(&self, place: Place) -> bool {
+        self.places.contains(&place)
+    }
+
+    /// Whether it has any.
+    pub fn has_places(&self) -> bool {
+        !self.places.is_empty()
+    }
+
+    /// The text with every place filled. `None` when there is nothing to fill one with.
+    pub fn filled<'a>(&self, value: impl Fn(Place) -> Option<Cow<'a, str>>) -> Option<String> {
+        let mut filled = Some(String::with_capacity(self.text.len() + 64));
+        self.parts(|before, place| {
+            let value = place.map_or(Some(Cow::Borrowed("")), &value);
+            match (&mut filled, value) {
+                (Some(text), Some(value)) => {
+                    text.push_str(before);
+                    text.push_str(&value);
+                }
+                _ => filled = None,
+            }
+        })?;
+        filled
+    }
+
+    /// The template as it is written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Hands over each piece of text and the place behind it; the last piece has none. `None` at a brace that belongs to
+    /// no place.
+    fn parts(&self, mut part: impl FnMut(&str, Option<Place>)) -> Option<()> {
+        let mut rest = self.text.as_str();
+        while let Some(start) = rest.find(['{', '}']) {
+            let (before, from_brace) = rest.split_at_checked(start)?;
+            let mut places = PLACES.iter();
+            let (name, place) = places.find(|(name, _)| from_brace.starts_with(name))?;
+            part(before, Some(*place));
+            rest = from_brace.strip_prefix(name)?;
+        }
+        part(rest, None);
+        Some(())
+    }
+}
+
+/// A key that is asked for. It depends on the name of the key alone, and not on what a device writes around it.
+pub struct Asked {
+    /// The KID, where the asset id has one.
+    pub kid: Option<Kid>,
+    /// The name of the key ([`KeyQuery::index_name`]).
+    pub name: Id,
+    /// The content id.
+    pub content_id: String,
+    /// The URL.
+    pub url: Zeroizing<String>,
+    /// SHA-256 of the key server and the name, in hexadecimal.
+    pub digest: String,
+}
+
+impl Asked {
+    /// `None` for what the server cannot be asked: it needs a KID, and the asset id has none.
+    pub fn new(config: &Config, query: &KeyQuery) -> Option<Self> {
+        let name = query.index_name();
+        let text = name.to_string();
+        let kid = match name.is_kid() {
+            true => Some(Kid::from_text(&text)?),
+            false => None,
+        };
+        if config.protocol == Protocol::Speke {
+            kid?;
+        }
+        let fill = |place: Place| -> Option<Cow<'_, str>> {
+            match place {
+                Place::Kid => kid.map(|kid| kid.to_string().into()),
+                Place::Id => Some(text.as_str().into()),
+                Place::ContentId => None,
+            }
+        };
+        let content_id = match &config.content_id {
+            Some(template) => template.filled(fill),
+            None => fill(Place::Kid)
+                .or_else(|| fill(Place::Id))
+                .map(Cow::into_owned),
+        };
+        let url = config.url.filled(|place| {
+            let value = match place {
+                Place::ContentId => content_id.as_deref().map(Cow::Borrowed),
+                place => fill(place),
+            };
+            path_safe(&value?).map(Cow::Owned)
+        });
+        let digest = Sha256::new().chain_update(config.digest);
+        let digest = digest.chain_update(name.as_bytes()).finalize();
+        Some(Self {
+            kid,
+            content_id: content_id?,
+            url: Zeroizing::new(url?),
+            digest: hex::encode(digest),
+            name,
+        })
+    }
+}
+
+/// Text percent-encoded but for unreserved characters (RFC 3986 sections 2.1 and 2.3), so that it stays within its
+/// segment of a path or its value of a query. `None` for a dot segment, which a server may take for a folder.
+fn path_safe(text: &str) -> Option<String> {
+    if matches!(text, "" | "." | "..") {
+        return None;
+    }
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Some(encoded)
+}
