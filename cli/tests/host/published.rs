@@ -236,38 +236,40 @@ fn a_server_whose_manifest_allows_no_host_is_told_so_from_outside() {
 #[test]
 fn the_audit_of_a_server_says_why_an_issuers_keys_are_not_there() {
     let (issuer, _) = issuer("200 OK", b"<html>hidden</html>");
-    let port = free_port();
     let variables = with_keys_at(&variables(), &issuer);
-    let mut server = serve_to(
-        port,
-        &["--world", "wasi", "--in-memory"],
-        &variables,
-        Stdio::piped(),
-    );
-    let mut audit = BufReader::new(server.0.stdout.take().unwrap());
     let spc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/spc/v1.bin");
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .build()
-        .into();
-    let request = agent
-        .post(format!("http://127.0.0.1:{port}/fairplay"))
-        .header("authorization", format!("Bearer {}", token("k")));
-    let mut answer = request.send(&std::fs::read(spc).unwrap()).unwrap();
-    assert_eq!(answer.status(), 503);
-    let answer = answer.body_mut().read_to_string().unwrap();
-    assert!(
-        !answer.contains("page") && !answer.contains("127.0.0.1"),
-        "{answer}"
-    );
-    let mut line = String::new();
-    audit.read_line(&mut line).unwrap();
-    let record: Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(record["code"], "token_keys_unavailable");
-    let reason = record["reason"].as_str().unwrap();
-    assert!(
-        reason.contains("http://127.0.0.1:") && reason.contains("a page"),
-        "{reason}"
-    );
-    assert!(!reason.contains("hidden"), "{reason}");
+    let spc = std::fs::read(spc).unwrap();
+    for (world, words) in [
+        ("wasip2", "the host allows no request there"),
+        ("wasi", "a page"),
+    ] {
+        let port = free_port();
+        let arguments = ["--world", world, "--in-memory"];
+        let mut server = serve_to(port, &arguments, &variables, Stdio::piped());
+        let mut audit = BufReader::new(server.0.stdout.take().unwrap());
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let request = agent
+            .post(format!("http://127.0.0.1:{port}/fairplay"))
+            .header("authorization", format!("Bearer {}", token("k")));
+        let mut answer = request.send(&spc).unwrap();
+        assert_eq!(answer.status(), 503);
+        let answer = answer.body_mut().read_to_string().unwrap();
+        assert!(
+            !answer.contains(words) && !answer.contains("127.0.0.1"),
+            "{answer}"
+        );
+        let mut line = String::new();
+        audit.read_line(&mut line).unwrap();
+        let record: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(record["code"], "token_keys_unavailable");
+        let reason = record["reason"].as_str().unwrap();
+        assert!(
+            reason.contains("http://127.0.0.1:") && reason.contains(words),
+            "{reason}"
+        );
+        assert!(!reason.contains("hidden"), "{reason}");
+    }
 }
