@@ -10,7 +10,7 @@ use crate::encoding;
 /// What a claim is that plainly is another service's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
-    /// A list of text, as WorkOS and authentik have.
+    /// A list of text, as authentik has.
     Texts,
     /// A list of objects with `value` (RFC 9068 section 2.2.3.1, RFC 7643 section 4.1.2).
     Scim,

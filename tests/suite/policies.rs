@@ -399,6 +399,26 @@ fn claims_are_required_by_presence_and_by_value() {
 }
 
 #[test]
+fn a_token_is_good_for_no_longer_than_the_policy_allows() {
+    let mut limited = option("a", json!({"terms": {}}));
+    limited["restriction"]["max_token_life"] = 600.into();
+    let deployment = deployment(json!([limited]));
+    let now = deployment.platform.now.get();
+    for (times, expected) in [
+        (json!({"iat": now, "exp": now + 600}), "a"),
+        (json!({"iat": now, "exp": now + 601}), "token_life"),
+        (json!({"iat": now - 1000, "exp": now + 1}), "token_life"),
+        // Clocks may be a minute apart.
+        (json!({"exp": now + 660}), "a"),
+        (json!({"exp": now + 661}), "token_life"),
+        (json!({"exp": (now + 300) * 1000}), "token_life"),
+    ] {
+        let found = by(&deployment, &token(times.clone()), "movie");
+        assert_eq!(found, expected, "{times}");
+    }
+}
+
+#[test]
 fn a_claim_tells_options_apart() {
     let premium = json!([{"claimType": "plan", "claimValue": "premium"}]);
     let deployment = deployment(json!([
