@@ -108,6 +108,7 @@ impl SettingError {
         let entry = self.index.map(|index| {
             let noun = match self.variable {
                 "content_keys" => "record",
+                "key_seed" => "seed",
                 "policies" => "option",
                 "token_keys" => "key",
                 _ => "entry",

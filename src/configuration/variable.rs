@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 23] = [
+pub const VARIABLES: [Variable; 24] = [
     secret(
         "settings",
         "All other variables in one JSON object, for a host that fetches each from another server. When it is set, no other one is read.",
@@ -51,6 +51,10 @@ pub const VARIABLES: [Variable; 23] = [
         "Terms for every FairPlay licence: `apple-defaults`, or a JSON object.",
     ),
     secret("content_keys", "A JSON list of key records."),
+    secret(
+        "key_seed",
+        "The seed that keys are derived from by their KIDs: a JSON object, or a list of them.",
+    ),
     secret(
         "token_keys",
         "The keys that verify tokens: a JWKS, or the URL of one or of an OpenID discovery document.",

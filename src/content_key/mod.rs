@@ -9,6 +9,7 @@ mod query;
 mod record;
 mod records;
 mod scan;
+pub mod seed;
 
 use std::rc::Rc;
 
@@ -18,6 +19,7 @@ pub use error::KeyError;
 pub use query::KeyQuery;
 pub use record::{ContentKey, ContentKeys, SameName, VARIABLE};
 pub use records::{Records, read_all};
+use seed::Seeds;
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
@@ -26,6 +28,8 @@ use crate::platform::Platform;
 pub enum KeySource {
     /// The records of the variable `content_keys`.
     Records(Records),
+    /// The seeds of the variable `key_seed`, that keys are derived from.
+    Seed(Seeds),
 }
 
 /// What a source answers.
@@ -50,6 +54,7 @@ impl KeySource {
     ) -> Result<Found, KeyError> {
         match self {
             Self::Records(records) => Ok(records.find(query, platform).await?),
+            Self::Seed(seeds) => Ok(seeds.find(query, platform).await?),
         }
     }
 
@@ -60,13 +65,16 @@ impl KeySource {
     pub async fn check(&self, platform: &impl Platform) -> Result<bool, SettingsError> {
         match self {
             Self::Records(records) => records.check(platform).await,
+            Self::Seed(seeds) => seeds.check(platform).await,
         }
     }
 
-    /// Reads what [`Self::find`] will read. What is wrong is said there.
+    /// Reads what [`Self::find`] will read in any case. What is wrong is said there.
     pub async fn read_ahead(&self, platform: &impl Platform) {
         match self {
             Self::Records(records) => drop(records.read_ahead(platform).await),
+            // Another source may have the key.
+            Self::Seed(_) => {}
         }
     }
 }
@@ -77,7 +85,10 @@ pub struct KeySources(Vec<KeySource>);
 impl KeySources {
     /// Every source. One that the variables do not configure is passed over. Nothing is read yet.
     pub fn new() -> Self {
-        Self(vec![KeySource::Records(Records::default())])
+        Self(vec![
+            KeySource::Records(Records::default()),
+            KeySource::Seed(Seeds::default()),
+        ])
     }
 
     /// The key of a query, from the first source that has it. A source is read only when those before it do not have
@@ -136,7 +147,7 @@ impl KeySources {
 
 /// Nothing says where keys come from.
 fn none_configured() -> SettingsError {
-    let reason = "it is not set, so there is no key to deliver";
+    let reason = "it is not set, and `key_seed` is not, so there is no key to deliver";
     SettingError::new(VARIABLE, SettingErrorKind::Missing, reason).into()
 }
 

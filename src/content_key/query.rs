@@ -9,10 +9,20 @@ pub struct KeyQuery {
     id: Id,
     /// Other readings of the id, in the order in which they are tried.
     others: Vec<Id>,
+    /// The asset id when it has 16 bytes, as they are: text, or the bytes of a KID.
+    bytes: Option<Kid>,
 }
 
 impl KeyQuery {
-    /// A query by an asset id. When no key has the whole id, its other readings are tried: the id behind its length,
+    /// A query by an asset id as a request has it. Players with Media Source Extensions send the bytes of a KID.
+    pub fn from_asset_id(asset_id: &[u8]) -> Self {
+        Self {
+            bytes: asset_id.try_into().ok().map(Kid::from_bytes),
+            ..Self::from_id(Id::from_bytes(asset_id))
+        }
+    }
+
+    /// A query by an asset id that is normalised. When no key has the whole id, its other readings are tried: the id behind its length,
     /// the id without percent-encoding, and the KID in each of them.
     ///
     /// ```
@@ -37,19 +47,30 @@ impl KeyQuery {
                 }
             }
         }
-        Self { id, others }
+        let bytes = None;
+        Self { id, others, bytes }
     }
 
     /// A query by a KID.
     pub fn from_kid(kid: Kid) -> Self {
         let [id, _] = Id::from_kid(kid);
-        let others = Vec::new();
-        Self { id, others }
+        let (others, bytes) = (Vec::new(), None);
+        Self { id, others, bytes }
     }
 
     /// The id as the request has it, normalised.
     pub fn id(&self) -> &Id {
         &self.id
+    }
+
+    /// The KIDs among its names, the first one first.
+    pub fn kids(&self) -> impl Iterator<Item = Kid> {
+        self.names().filter_map(Id::kid)
+    }
+
+    /// The 16 bytes of the asset id. They are the bytes of a KID, or text that has this size.
+    pub fn bytes(&self) -> Option<Kid> {
+        self.bytes
     }
 
     /// The ids to look for, the first one first.
