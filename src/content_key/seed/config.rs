@@ -116,3 +116,92 @@ fn collisions<'a>(
 fn malformed(reason: impl Into<String>) -> SettingError {
     SettingError::new(VARIABLE, SettingErrorKind::Malformed, reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+    fn problems(json: &str) -> Vec<String> {
+        let problems = read(json).err().unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_mistake_is_named_by_its_place_and_never_by_its_content() {
+        let seed = |more: &str| format!(r#"{{"algorithm":"hkdf-sha256","seed":"{GOOD}"{more}}}"#);
+        let short = &GOOD[2..];
+        for (json, expected) in [
+            ("", "key_seed: it ends too early"),
+            ("movie", "key_seed: "),
+            ("[]", "key_seed: the list is empty"),
+            ("7", "key_seed: "),
+            (&format!(r#"{{"seed":"{GOOD}"}}"#), "`algorithm`"),
+            (r#"{"algorithm":"hkdf-sha256"}"#, "`seed`"),
+            (
+                &format!(r#"{{"algorithm":"aes","seed":"{GOOD}"}}"#),
+                "key_seed: `algorithm`: ",
+            ),
+            (
+                &format!(r#"{{"algorithm":"hkdf-sha256","seed":"{short}"}}"#),
+                "key_seed: `seed`: it is not 32 bytes or more in hex or base64",
+            ),
+            (
+                r#"{"algorithm":"hkdf-sha256","seed":"secret, and no base64!"}"#,
+                "key_seed: `seed`: it is not 32 bytes",
+            ),
+            (
+                r#"{"algorithm":"playready","seed":"c2VjcmV0"}"#,
+                "key_seed: `seed`: it is not 30 bytes or more in base64",
+            ),
+            (
+                &seed(r#","iv":"random""#),
+                "key_seed: `iv`: it is none of `kid`, `derived`",
+            ),
+            (&seed(r#","iv":"00""#), "key_seed: `iv`: "),
+            (&seed(r#","id":" ""#), "key_seed: `id`: it is empty"),
+            (&seed(r#","more":1"#), "`more`"),
+            (&format!("[{}, 1]", seed("")), "key_seed: seed 2: "),
+            (
+                &format!(
+                    r#"[{}, {{"algorithm":"playready","seed":"{short}x"}}]"#,
+                    seed(r#","iv":"0""#)
+                ),
+                "key_seed: seed 1: `iv`: ",
+            ),
+            (
+                &format!("[{}, {}]", seed(""), seed(r#","id":"b""#)),
+                "key_seed: seed 2: `seed`: seed 1 has the same",
+            ),
+            (
+                &format!(
+                    r#"[{},{{"algorithm":"hkdf-sha256","id":"a","seed":"ff{GOOD}"}}]"#,
+                    seed(r#","id":"a""#)
+                ),
+                "key_seed: seed 2: `id`: seed 1 has the same",
+            ),
+        ] {
+            let found = problems(json);
+            assert!(
+                found.iter().any(|problem| problem.contains(expected)),
+                "{json}: {found:?}"
+            );
+            let said = found.concat();
+            assert!(!said.contains("2233") && !said.contains("secret"), "{said}");
+        }
+        assert!(problems(&format!("[{},{}]", seed(r#","iv":"0""#), "{}")).len() > 1);
+    }
+
+    #[test]
+    fn a_seed_is_read_in_each_form() {
+        for json in [
+            format!(r#"{{"algorithm":"hkdf-sha256","seed":" {} "}}"#, GOOD.to_uppercase()),
+            r#"{"algorithm":"hkdf-sha256","seed":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","iv":"derived"}"#.to_owned(),
+            r#"{"algorithm":"playready","seed":"XVBovsmzhP9gRIZxWfFta3VVRPzVEWmJsazEJ46I","iv":"kid"}"#.to_owned(),
+            format!(r#"[{{"id":"a","algorithm":"hkdf-sha256","seed":"{GOOD}","iv":"{}"}}]"#, &GOOD[..32]),
+        ] {
+            assert_eq!(problems(&json), Vec::<String>::new(), "{json}");
+        }
+    }
+}

@@ -165,3 +165,127 @@ fn playready_key(seed: &[u8], kid: Kid) -> Key128 {
     }
     Secret::from(*key)
 }
+
+#[cfg(test)]
+mod tests {
+    use hkdf::Hkdf;
+    use serde::Deserialize;
+    use serde_json::Value;
+    use sha2::Sha256;
+
+    use super::super::read;
+    use super::*;
+
+    /// The file that `tests/keys/derived.py` writes.
+    #[derive(Deserialize)]
+    struct Vectors {
+        seeds: Vec<OfSeed>,
+    }
+
+    #[derive(Deserialize)]
+    struct OfSeed {
+        seed: Value,
+        made: Vec<Made>,
+        foreign: Vec<Derived>,
+    }
+
+    #[derive(Deserialize)]
+    struct Made {
+        content_id: String,
+        period: u32,
+        track: Option<Track>,
+        #[serde(flatten)]
+        derived: Derived,
+    }
+
+    #[derive(Deserialize)]
+    struct Derived {
+        kid: String,
+        key: String,
+        iv: String,
+    }
+
+    fn vectors() -> Vectors {
+        serde_json::from_str(include_str!("../../../fixtures/keys/derived.json")).unwrap()
+    }
+
+    fn assert_derived(key: &ContentKey, expected: &Derived) {
+        assert_eq!(
+            hex::encode(key.key.expose()),
+            expected.key,
+            "{}",
+            expected.kid
+        );
+        assert_eq!(key.iv.map(hex::encode).as_ref(), Some(&expected.iv));
+        assert_eq!(key.kid, Kid::from_text(&expected.kid));
+    }
+
+    #[test]
+    fn keys_and_kids_are_those_of_another_implementation() {
+        let vectors = vectors();
+        assert_eq!(vectors.seeds.len(), 5);
+        for of_seed in vectors.seeds {
+            let seeds = read(&of_seed.seed.to_string()).unwrap_or_else(|_| panic!());
+            let seed = &seeds[0];
+            assert_eq!((of_seed.made.len(), of_seed.foreign.len()), (7, 4));
+            for made in of_seed.made {
+                let content = Id::from_text(&made.content_id).unwrap();
+                let kid = seed.make_kid(&content, made.period, made.track);
+                assert_eq!(kid.to_string(), made.derived.kid);
+                let read = seed.read_kid(kid).unwrap();
+                assert_eq!((read.period, read.track), (made.period, made.track));
+                let key = seed.made_key(kid, &read);
+                assert_derived(&key, &made.derived);
+                assert!(key.is_named(&content) && key.is_named(&Id::from_kid(kid)[1]));
+                assert!(!key.is_named(&Id::from_bytes(b"another")));
+            }
+            for foreign in of_seed.foreign {
+                let kid = Kid::from_text(&foreign.kid).unwrap();
+                assert_eq!(seed.read_kid(kid), None);
+                assert_derived(&seed.key(kid), &foreign);
+            }
+        }
+    }
+
+    #[test]
+    fn playready_has_its_published_key() {
+        let json = r#"{"algorithm":"playready","seed":"XVBovsmzhP9gRIZxWfFta3VVRPzVEWmJsazEJ46I"}"#;
+        let seeds = read(json).unwrap_or_else(|_| panic!());
+        let kid = Kid::from_text("339C45B5-FB6D-4BD9-994C-EABD9D41C95B").unwrap();
+        let key = hex::encode(seeds[0].key(kid).key.expose());
+        assert_eq!(key, "a537cdc0ca65841406d525e7bf22d754");
+    }
+
+    #[test]
+    fn hkdf_passes_the_cases_of_its_rfc() {
+        let file = include_str!("../../../fixtures/keys/hkdf.json");
+        let vectors: Value = serde_json::from_str(file).unwrap();
+        let cases = vectors["cases"].as_array().unwrap();
+        assert_eq!(cases.len(), 3);
+        for case in cases {
+            let bytes = |name: &str| hex::decode(case[name].as_str().unwrap()).unwrap();
+            let salt = bytes("salt");
+            let (prk, hkdf) = Hkdf::<Sha256>::extract(Some(&salt), &bytes("ikm"));
+            assert_eq!(prk.as_slice(), bytes("prk"));
+            let mut okm = vec![0; bytes("okm").len()];
+            hkdf.expand(&bytes("info"), &mut okm).unwrap();
+            assert_eq!(okm, bytes("okm"));
+        }
+    }
+
+    #[test]
+    fn of_many_kids_that_others_made_none_is_taken_for_one_of_the_seed() {
+        let seed = &read(&vectors().seeds[0].seed.to_string()).unwrap_or_else(|_| panic!())[0];
+        let mut kid = Kid::from_u128(1);
+        for _ in 0..20_000 {
+            assert_eq!(seed.read_kid(kid), None);
+            kid = Kid::from_bytes(*seed.key(kid).key.expose());
+        }
+        // Each bit of a KID counts.
+        let made = seed.make_kid(&Id::from_bytes(b"movie-42"), 0, Some(Track::Hd));
+        for bit in 0..128 {
+            let other = u128::from_be_bytes(*made.as_bytes()) ^ (1 << bit);
+            assert_eq!(seed.read_kid(Kid::from_u128(other)), None, "{bit}");
+        }
+    }
+}

@@ -61,7 +61,7 @@ impl Seeds {
 }
 
 /// The key of a query: of the seed that made its KID; of a KID that no seed made, the first seed's.
-fn derive(seeds: &[Seed], query: &KeyQuery) -> Option<ContentKey> {
+pub fn derive(seeds: &[Seed], query: &KeyQuery) -> Option<ContentKey> {
     for kid in query.kids().chain(query.bytes()) {
         let read = |seed: &Seed| Some(seed.made_key(kid, &seed.read_kid(kid)?));
         if let Some(key) = seeds.iter().find_map(read) {

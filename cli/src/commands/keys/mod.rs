@@ -1,5 +1,8 @@
 //! `keylet keys`
 
+mod make;
+mod seed;
+
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -39,7 +42,7 @@ Examples:
   keylet keys delete movie-42
 ";
 
-/// Keep the content keys of the variable `content_keys`.
+/// Keep the content keys of the variable `content_keys`, and make those that `key_seed` derives.
 #[derive(Subcommand)]
 pub enum Command {
     /// Add content keys, random ones unless a file has the key, and write them to the file of variables
@@ -69,6 +72,12 @@ pub enum Command {
         #[command(flatten)]
         variables: VariablesFile,
     },
+    /// Print the keys that the seed makes for a content, with their KIDs and IVs, for a packager, as a JSON object a line
+    #[command(after_help = make::EXAMPLES)]
+    Make(make::Make),
+    /// Make the seed that keys are derived from, and write it to the file of variables
+    #[command(after_help = seed::EXAMPLES)]
+    Seed(seed::New),
 }
 
 /// The keys to add.
@@ -99,6 +108,8 @@ pub fn run(command: &Command) -> Result<()> {
         Command::List { variables } => list(variables),
         Command::Show { id, variables } => show(id, variables),
         Command::Delete { ids, variables } => delete(ids, variables),
+        Command::Make(make) => make.run(),
+        Command::Seed(new) => new.run(),
     }
 }
 
