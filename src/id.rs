@@ -1,11 +1,14 @@
 //! Asset ids and key ids, compared the way that players and packagers spell them.
 
+mod names;
 mod readings;
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use uuid::Uuid;
+
+pub use names::{ContentDigest, Names};
 
 use crate::encoding;
 
@@ -68,6 +71,16 @@ impl Kid {
     pub fn in_guid_order(self) -> Self {
         Self::from_bytes(self.0.to_bytes_le())
     }
+
+    /// Whether its bytes are text that can be read: UTF-8, or UTF-16LE in an alphabet (characters below U+0800). An
+    /// asset id with such bytes is a name of 16 bytes rather than a KID: of random KIDs, one in a million is text.
+    pub fn is_text(&self) -> bool {
+        match text(self.as_bytes()) {
+            None => false,
+            Some(Cow::Borrowed(text)) => !text.chars().any(char::is_control),
+            Some(Cow::Owned(text)) => text.chars().all(|character| character < '\u{800}'),
+        }
+    }
 }
 
 impl std::fmt::Display for Kid {
@@ -124,6 +137,11 @@ impl Id {
         self.0.len() == 32 && self.0.iter().all(is_digit)
     }
 
+    /// The KID that the id is, as 32 digits. An id of 16 bytes may be a KID or text; it is not one here.
+    pub fn kid(&self) -> Option<Kid> {
+        Kid::from_text(std::str::from_utf8(&self.0).ok()?)
+    }
+
     /// The normalised bytes.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -175,6 +193,29 @@ mod tests {
 
     fn utf16(text: &str) -> Vec<u8> {
         text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+    }
+
+    #[test]
+    fn sixteen_bytes_are_text_or_a_kid() {
+        let is_text = |bytes: &[u8]| Kid::from_bytes(bytes.try_into().unwrap()).is_text();
+        for name in [
+            "movie-number-042",
+            "m\u{e4}dchen-film-42",
+            "film-number-42\0\0",
+        ] {
+            assert!(is_text(name.as_bytes()), "{name}");
+        }
+        for name in ["movie-42", "\u{444}\u{438}\u{43b}\u{44c}\u{43c}-42"] {
+            assert!(is_text(&utf16(name)), "{name}");
+        }
+        // One that is not UTF-8, one with a NUL in it, and one of ASCII with a control character.
+        for kid in [
+            0x339c_45b5_fb6d_4bd9_994c_eabd_9d41_c95b_u128,
+            0x1200_45b5_fb6d_4bd9_994c_eabd_9d41_1122,
+            0x6d6f_7669_652d_6e75_6d62_6572_2d30_340a,
+        ] {
+            assert!(!is_text(&kid.to_be_bytes()), "{kid:x}");
+        }
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl SettingError {
             let noun = match self.variable {
                 "content_keys" => "record",
                 "skd_rules" => "rule",
+                "key_seed" => "seed",
                 "policies" => "option",
                 "token_keys" => "key",
                 _ => "entry",

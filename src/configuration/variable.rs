@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 28] = [
+pub const VARIABLES: [Variable; 29] = [
     secret(
         "settings",
         "All other variables in one JSON object, for a host that fetches each from another server. When it is set, no other one is read.",
@@ -63,6 +63,10 @@ pub const VARIABLES: [Variable; 28] = [
     secret(
         "key_server",
         "A key server that is asked for the keys that are not here: a JSON object with `protocol` and `url`.",
+    ),
+    secret(
+        "key_seed",
+        "The seed that keys are derived from by their KIDs: a JSON object, or a list of them.",
     ),
     secret(
         "token_keys",

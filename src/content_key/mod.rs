@@ -10,6 +10,7 @@ mod record;
 mod records;
 pub mod remote;
 mod scan;
+pub mod seed;
 mod skd_rules;
 pub mod store;
 
@@ -22,6 +23,7 @@ pub use query::KeyQuery;
 pub use record::{ContentKey, ContentKeys, SameName, VARIABLE};
 pub use records::{Records, read_all};
 use remote::KeyServer;
+use seed::Seeds;
 pub use skd_rules::{SkdRules, VARIABLE as SKD_RULES};
 use store::StoredKeys;
 
@@ -34,6 +36,8 @@ pub enum KeySource {
     Records(Records),
     /// The records in the key-value store.
     Stored(StoredKeys),
+    /// The seeds of the variable `key_seed`, that keys are derived from.
+    Seed(Seeds),
     /// The key server of the variable `key_server`.
     Remote(Box<KeyServer>),
 }
@@ -80,6 +84,7 @@ impl KeySource {
         match self {
             Self::Records(records) => Ok(records.find(query, platform).await?),
             Self::Stored(stored) => stored.find(query, platform).await,
+            Self::Seed(seeds) => Ok(seeds.find(query, platform).await?),
             Self::Remote(server) => server.find(query, platform).await,
         }
     }
@@ -97,17 +102,18 @@ impl KeySource {
         match self {
             Self::Records(records) => records.check(platform).await,
             Self::Stored(stored) => stored.check(platform).await,
+            Self::Seed(seeds) => seeds.check(platform).await,
             Self::Remote(server) => server.check(platform).await,
         }
     }
 
-    /// Reads what [`Self::find`] will read. What is wrong is said there.
+    /// Reads what [`Self::find`] will read in any case. What is wrong is said there.
     pub async fn read_ahead(&self, platform: &impl Platform) {
         match self {
             Self::Records(records) => drop(records.read_ahead(platform).await),
             Self::Stored(stored) => drop(stored.encryption_keys(platform).await),
             // Another source may have the key.
-            Self::Remote(_) => {}
+            Self::Seed(_) | Self::Remote(_) => {}
         }
     }
 }
@@ -121,6 +127,7 @@ impl KeySources {
         Self(vec![
             KeySource::Records(Records::default()),
             KeySource::Stored(StoredKeys::default()),
+            KeySource::Seed(Seeds::default()),
             KeySource::Remote(Box::default()),
         ])
     }
@@ -129,7 +136,7 @@ impl KeySources {
     pub fn stored(&self) -> Option<&StoredKeys> {
         self.0.iter().find_map(|source| match source {
             KeySource::Stored(stored) => Some(stored),
-            KeySource::Records(_) | KeySource::Remote(_) => None,
+            KeySource::Records(_) | KeySource::Seed(_) | KeySource::Remote(_) => None,
         })
     }
 
@@ -199,7 +206,7 @@ impl KeySources {
 
 /// Nothing says where keys come from.
 pub(crate) fn none_configured() -> SettingsError {
-    let reason = "it is not set, so there is no key to deliver";
+    let reason = "it is not set, nor is `key_encryption_keys`, `key_seed` or `key_server`, so there is no key to deliver";
     SettingError::new(VARIABLE, SettingErrorKind::Missing, reason).into()
 }
 

@@ -9,11 +9,22 @@ pub struct KeyQuery {
     id: Id,
     /// Other readings of the id, in the order in which they are tried.
     others: Vec<Id>,
+    /// The asset id when it has 16 bytes, as they are: text, or the bytes of a KID.
+    bytes: Option<Kid>,
 }
 
 impl KeyQuery {
-    /// A query by an asset id. When no key has the whole id, its [other readings](crate::id) are tried: the id without
-    /// percent-encoding or a length in front, and the KID or the id that stands in it beside other text.
+    /// A query by an asset id as a request has it. Players with Media Source Extensions send the bytes of a KID.
+    pub fn from_asset_id(asset_id: &[u8]) -> Self {
+        Self {
+            bytes: asset_id.try_into().ok().map(Kid::from_bytes),
+            ..Self::from_id(Id::from_bytes(asset_id))
+        }
+    }
+
+    /// A query by an asset id that is normalised. When no key has the whole id, its [other readings](crate::id) are
+    /// tried: the id without percent-encoding or a length in front, and the KID or the id that stands in it beside other
+    /// text.
     ///
     /// ```
     /// use keylet::content_key::KeyQuery;
@@ -24,15 +35,18 @@ impl KeyQuery {
     /// assert_eq!(query.names().count(), 2);
     /// ```
     pub fn from_id(id: Id) -> Self {
-        let others = id.readings();
-        Self { id, others }
+        Self {
+            others: id.readings(),
+            id,
+            bytes: None,
+        }
     }
 
     /// A query by a KID.
     pub fn from_kid(kid: Kid) -> Self {
         let [id, _] = Id::from_kid(kid);
-        let others = Vec::new();
-        Self { id, others }
+        let (others, bytes) = (Vec::new(), None);
+        Self { id, others, bytes }
     }
 
     /// The id as the request has it, normalised.
@@ -84,6 +98,16 @@ impl KeyQuery {
             }
             false => text,
         }
+    }
+
+    /// The KIDs among its names, the first one first.
+    pub fn kids(&self) -> impl Iterator<Item = Kid> {
+        self.names().filter_map(Id::kid)
+    }
+
+    /// The 16 bytes of the asset id. They are the bytes of a KID, or text that has this size.
+    pub fn bytes(&self) -> Option<Kid> {
+        self.bytes
     }
 
     /// The ids to look for, the first one first.

@@ -11,7 +11,7 @@ use crate::configuration::{SettingError, SettingErrorKind};
 use crate::drm_system::DrmSystem;
 use crate::encoding;
 use crate::entitlement::{Terms, Track};
-use crate::id::{ASSET_ID_SIZES, Id, Kid};
+use crate::id::{ASSET_ID_SIZES, ContentDigest, Id, Kid, Names};
 use crate::secret::Key128;
 
 /// The variable that holds key records.
@@ -33,6 +33,8 @@ pub struct ContentKey {
     pub id: Id,
     /// Every id that reaches this record: its own, aliases, and the KID as digits and as 16 bytes.
     pub names: Vec<Id>,
+    /// The content that the KID tells: an id whose digest this is reaches the key too.
+    pub content: Option<ContentDigest>,
     /// The KID, when the record has one.
     pub kid: Option<Kid>,
     /// AES-128 content key (CK).
@@ -57,6 +59,7 @@ impl ContentKey {
     pub fn new(id: Id, key: Key128) -> Self {
         Self {
             names: vec![id.clone()],
+            content: None,
             id,
             kid: None,
             key,
@@ -107,6 +110,7 @@ impl ContentKey {
         Self {
             id: own.id.clone(),
             names,
+            content: own.content.clone().or_else(|| self.content.clone()),
             kid: self.kid.or(own.kid),
             key: self.key.clone(),
             iv: self.iv.or(own.iv),
@@ -116,6 +120,19 @@ impl ContentKey {
             terms: self.terms.and(&own.terms),
             systems: systems.copied().collect(),
         }
+    }
+
+    /// What reaches it: its names, and the content that its KID tells.
+    pub fn names(&self) -> Names<'_> {
+        Names {
+            ids: &self.names,
+            content: self.content.as_ref(),
+        }
+    }
+
+    /// Whether an id reaches it.
+    pub fn is_named(&self, id: &Id) -> bool {
+        self.names().has(id)
     }
 
     /// Whether a DRM system may use it.

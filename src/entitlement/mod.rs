@@ -9,7 +9,7 @@ mod terms;
 use serde_json::{Map, Value};
 
 use crate::error::Code;
-use crate::id::Id;
+use crate::id::{Id, Names};
 
 pub use claim::{Foreign, has_keys, scim_value};
 pub use device::{DeviceClass, Hdcp, MinOs, OsVersion, SecurityLevel};
@@ -187,7 +187,7 @@ impl Entitlement {
     ///
     /// # Errors
     /// [`Error::NotEntitled`] when no entry does.
-    pub fn terms_for(&self, names: &[Id]) -> Result<&Terms, Error> {
+    pub fn terms_for(&self, names: Names<'_>) -> Result<&Terms, Error> {
         self.0
             .iter()
             .find(|entry| entry.keys.reach(names))
@@ -255,10 +255,10 @@ impl Keys {
             .map(Self::Named)
     }
 
-    fn reach(&self, names: &[Id]) -> bool {
+    fn reach(&self, names: Names<'_>) -> bool {
         match self {
             Self::All => true,
-            Self::Named(ids) => ids.iter().any(|id| names.contains(id)),
+            Self::Named(ids) => ids.iter().any(|id| names.has(id)),
         }
     }
 }
@@ -272,7 +272,7 @@ mod tests {
         let mut entry = members.clone();
         entry["keys"] = json!("*");
         Entitlement::from_claim(&json!([entry]))?
-            .terms_for(&[])
+            .terms_for(Names::default())
             .cloned()
     }
 
@@ -289,13 +289,16 @@ mod tests {
                 .iter()
                 .map(|name| Id::from_text(name).unwrap())
                 .collect();
-            entitlement.terms_for(&names).unwrap().lease_seconds
+            entitlement
+                .terms_for(Names::of(&names))
+                .unwrap()
+                .lease_seconds
         };
         assert_eq!(lease(&["a"]), Some(1));
         assert_eq!(lease(&["x", "b"]), Some(2));
         assert_eq!(lease(&["x"]), Some(3));
         let none = Entitlement::from_claim(&json!([])).unwrap();
-        assert_eq!(none.terms_for(&[]), Err(Error::NotEntitled));
+        assert_eq!(none.terms_for(Names::default()), Err(Error::NotEntitled));
     }
 
     #[test]
@@ -362,7 +365,10 @@ mod tests {
         // An entitlement without terms leaves this permission to others.
         let all = Entitlement::all_keys();
         assert_eq!(
-            all.terms_for(&[]).unwrap().and(&generous).persist,
+            all.terms_for(Names::default())
+                .unwrap()
+                .and(&generous)
+                .persist,
             Some(true)
         );
     }

@@ -27,16 +27,22 @@ pub enum Track {
 }
 
 impl Track {
-    const ALL: [Self; 4] = [Self::Audio, Self::Sd, Self::Hd, Self::Uhd];
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Audio, Self::Sd, Self::Hd, Self::Uhd];
 
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "audio" => Some(Self::Audio),
-            "sd" => Some(Self::Sd),
-            "hd" => Some(Self::Hd),
-            "uhd" => Some(Self::Uhd),
-            _ => None,
+    /// Its name in terms and key records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Sd => "sd",
+            Self::Hd => "hd",
+            Self::Uhd => "uhd",
         }
+    }
+
+    /// The kind with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|track| track.name() == name)
     }
 }
 
@@ -275,7 +281,7 @@ impl Terms {
         };
         let mut tracks = Vec::new();
         for (name, value) in value.as_object().ok_or(INVALID)? {
-            let track = Track::named(name).ok_or(INVALID)?;
+            let track = Track::from_name(name).ok_or(INVALID)?;
             let own = match value {
                 Value::Bool(false) => None,
                 Value::Object(members) => {

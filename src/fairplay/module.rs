@@ -20,7 +20,6 @@ use crate::fairplay::inspect;
 use crate::fairplay::ksm;
 use crate::fairplay::rules::Rules;
 use crate::fairplay::spc::VerifiedSpc;
-use crate::id::Id;
 use crate::platform::{Platform, Random, once};
 use crate::rsa_key::Arithmetic;
 
@@ -122,7 +121,7 @@ impl Module for FairPlay {
             },
         };
         Ok(Request {
-            keys: vec![KeyQuery::from_id(Id::from_bytes(&spc.opened.asset_id))],
+            keys: vec![KeyQuery::from_asset_id(&spc.opened.asset_id)],
             intent,
             device: Device {
                 identifier: spc.session_key.hu.expose(),

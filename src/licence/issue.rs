@@ -190,9 +190,7 @@ impl<P: Platform> LicenceServer<P> {
                             claims: key.admission.claims(),
                             drm: Some(M::SYSTEM.name()),
                             // A device may put any text around a KID.
-                            asset: query
-                                .filter(|id| key.key.names.contains(id))
-                                .map(Id::to_string),
+                            asset: query.filter(|id| key.key.is_named(id)).map(Id::to_string),
                             key: Some(key.key.id.to_string()),
                             device_class: Some(asked.device.class.name()),
                             device_id,

@@ -587,7 +587,7 @@ impl Admission<'_> {
         let names = |claim: &str| {
             let id = token.claims.get(claim).and_then(Value::as_str);
             id.and_then(Id::from_text)
-                .is_some_and(|id| key.names.contains(&id))
+                .is_some_and(|id| key.is_named(&id))
         };
         token.is_for(key)
             && self
@@ -685,7 +685,7 @@ impl Admission<'_> {
     pub fn terms_for(&self, key: &ContentKey) -> Result<Terms, entitlement::Error> {
         let entitlement = self.entitlement()?;
         let mut terms = entitlement
-            .terms_for(&key.names)?
+            .terms_for(key.names())?
             .for_track(key.track)?
             .clone();
         if let Some(token) = &self.token {

@@ -143,7 +143,7 @@ impl VerifiedToken {
 
     /// Whether the token may be used for a key: it names no key, or this one.
     pub fn is_for(&self, key: &ContentKey) -> bool {
-        self.key.as_ref().is_none_or(|id| key.names.contains(id))
+        self.key.as_ref().is_none_or(|id| key.is_named(id))
     }
 
     /// Whether the subject is certain for a key: of the ways to split what the token does not separate, one at most
@@ -155,7 +155,7 @@ impl VerifiedToken {
             .filter_map(|(at, _)| text.get(at..))
             .filter(|id| id.len() <= MAX_UNSEPARATED_ID)
             .filter_map(Id::from_text);
-        ids.filter(|id| key.names.contains(id)).count() <= 1
+        ids.filter(|id| key.is_named(id)).count() <= 1
     }
 
     /// Whether it names the one key that it is for.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 use clap::Args;
-use keylet::content_key::{self, KeyQuery, SkdRules};
+use keylet::content_key::{self, KeyQuery, SkdRules, seed};
 use keylet::encoding;
 use keylet::error::Code;
 use keylet::fairplay::certificate::ApplicationCertificate;
@@ -171,7 +171,9 @@ impl Arguments {
                 if given.is_none() && configured::token(&settings).is_none() {
                     self.stand_in(&mut settings, from_files, report);
                 }
-                if !settings.contains_key(content_key::VARIABLE) && from_files {
+                let sources = [content_key::VARIABLE, seed::VARIABLE];
+                let has_keys = sources.iter().any(|name| settings.contains_key(*name));
+                if !has_keys && from_files {
                     settings.extend(
                         trial(self.asset_id.as_deref().unwrap_or("keylet-doctor"))
                             .into_iter()
@@ -345,11 +347,32 @@ impl Arguments {
     }
 }
 
-/// The id and the key of the record that an asset id reaches, or of the first.
+/// The id and the key that an asset id reaches; without one, those of the first record, or a key of the seed.
 fn content_key_of(
     settings: &Provided,
     asset_id: Option<&str>,
 ) -> Option<(String, Zeroizing<Vec<u8>>)> {
+    record_of(settings, asset_id).or_else(|| derived_key_of(settings, asset_id))
+}
+
+/// A key that is derived from the seed: of the KID that an asset id has, or one for the doctor.
+fn derived_key_of(
+    settings: &Provided,
+    asset_id: Option<&str>,
+) -> Option<(String, Zeroizing<Vec<u8>>)> {
+    let seeds = seed::read(settings.get(seed::VARIABLE)?).ok()?;
+    let id = match asset_id {
+        Some(id) => id.to_owned(),
+        None => {
+            let content = Id::from_text("keylet-doctor")?;
+            seeds.first()?.make_kid(&content, 0, None).to_string()
+        }
+    };
+    let key = seed::derive(&seeds, &KeyQuery::from_id(Id::from_text(&id)?))?;
+    Some((id, Zeroizing::new(key.key.expose().to_vec())))
+}
+
+fn record_of(settings: &Provided, asset_id: Option<&str>) -> Option<(String, Zeroizing<Vec<u8>>)> {
     let json = settings.get(content_key::VARIABLE)?;
     let keys = content_key::read_all(json).ok()?;
     let records: Vec<Value> = serde_json::from_str(json).ok()?;

@@ -63,7 +63,7 @@ pub enum Command {
     /// Ask a server that runs whether everything of its configuration loads, as a health check
     #[command(after_help = health::EXAMPLES)]
     Health(health::Arguments),
-    /// Keep content keys: add, import, export, list, show, delete, restore, rotate
+    /// Keep content keys: add, import, export, list, show, delete, restore, rotate, and make keys from a seed
     #[command(subcommand)]
     Keys(keys::Command),
     /// Make content key policies, and take over those of other services

@@ -102,6 +102,13 @@ pub fn of_setting(
                 "Each record has `id`, `key` and `iv`, both of 16 bytes, as the packager used them.",
             ),
         ),
+        _ if variable == "key_seed" => (
+            "key_seed",
+            (
+                "Keys are derived from the seed: without it, or with a wrong one, they are refused or play nothing.",
+                "`keylet keys seed` makes a seed; docs/derived-keys.md has the members.",
+            ),
+        ),
         _ if variable == "cors_origins" => (
             "cors_origins",
             (
@@ -181,7 +188,8 @@ pub fn of_refusal(code: &str) -> Advice {
         ),
         "key_not_found" => (
             "Players ask by the asset id that stands in the playlist.",
-            "Add a record for this id to `content_keys`, or the id to the `aliases` of one.",
+            "Add a record for this id to `content_keys`, or the id to the `aliases` of one. A key that is derived from \
+             `key_seed` is asked for by its KID: `skd://` and the KID.",
         ),
         "ask_missing" => (
             "An SPC can be opened without the ASk, but not answered.",

@@ -67,7 +67,7 @@ impl Import {
         };
         let mut steps = Vec::new();
         if self.format != Format::Vault {
-            if !has(content_key::VARIABLE) {
+            if !has(content_key::VARIABLE) && !has(content_key::seed::VARIABLE) {
                 let line = format!("keylet keys add movie-42{file}");
                 steps.push((line, "a content key"));
             }

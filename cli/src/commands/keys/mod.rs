@@ -7,8 +7,10 @@ mod import;
 mod init;
 mod list;
 mod listed;
+mod make;
 mod place;
 mod rotate;
+mod seed;
 mod server;
 mod show;
 mod stored;
@@ -49,6 +51,12 @@ pub enum Command {
     /// Encrypt all stored keys again, under the first key of `key_encryption_keys`
     #[command(after_help = rotate::EXAMPLES)]
     Rotate(rotate::Rotate),
+    /// Print the keys that the seed makes for a content, with their KIDs and IVs, for a packager, as a JSON object a line
+    #[command(after_help = make::EXAMPLES)]
+    Make(make::Make),
+    /// Make the seed that keys are derived from, and write it to the file of variables
+    #[command(after_help = seed::EXAMPLES)]
+    Seed(seed::New),
 }
 
 pub fn run(command: &Command) -> Result<ExitCode> {
@@ -62,6 +70,8 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Export(export) => return export.run(),
         Command::Init(init) => init.run()?,
         Command::Rotate(rotate) => return rotate.run(),
+        Command::Make(make) => make.run()?,
+        Command::Seed(new) => new.run()?,
     }
     Ok(ExitCode::SUCCESS)
 }
