@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::device::print;
 use super::serve::duration;
-use crate::bench::{Plan, Report, SETUPS};
+use crate::bench::{Plan, Report, SETUPS, Setup, catalogue};
 use crate::progress::while_waiting;
 use crate::terminal;
 use keylet_host::World;
@@ -19,6 +19,7 @@ Examples:
   keylet bench
   keylet bench --world wasip3 --rounds 2000 --connections 1,8
   keylet bench --world wasip3 --soak 1000000
+  keylet bench --keys 10,1000,100000,1000000 --rounds 200
   keylet bench --url http://127.0.0.1:3000 --connections 1,8
   keylet bench --json
 ";
@@ -50,6 +51,19 @@ pub struct Arguments {
     /// A server elsewhere, with the settings of fixtures/variables.env: licences on several connections at once
     #[arg(long, value_name = "URL", conflicts_with_all = ["worlds", "rounds", "soak"])]
     url: Option<String>,
+    /// Numbers of stored keys: licences in turns with each, in place of everything else, beside a few keys in the
+    /// variable and keys of a seed
+    #[arg(
+        long,
+        value_name = "NUMBER,…",
+        value_delimiter = ',',
+        conflicts_with_all = ["url", "soak"],
+        value_parser = clap::value_parser!(u32).range(1..=100_000_000)
+    )]
+    keys: Vec<u32>,
+    /// URL of a Redis for the stored keys, whose databases from 0 on are written to [default: a file each]
+    #[arg(long, value_name = "URL", requires = "keys")]
+    redis: Option<String>,
     /// The results as JSON
     #[arg(long)]
     json: bool,
@@ -62,6 +76,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         [] => crate::component(setup.world).is_ok(),
         worlds => worlds.contains(&setup.world),
     });
+    if !arguments.keys.is_empty() {
+        return run_catalogue(arguments, setups.collect());
+    }
     let connections = arguments.connections.iter().copied();
     let plan = Plan {
         setups: setups.collect(),
@@ -80,6 +97,58 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(_) => show_at_once(&report, "the clients are on this machine"),
         None => show(&report),
     };
+    Ok(())
+}
+
+fn run_catalogue(arguments: &Arguments, setups: Vec<Setup>) -> Result<()> {
+    let sizes = arguments.keys.iter().copied();
+    let plan = catalogue::Plan {
+        // Plain hosts have no store.
+        setups: setups
+            .into_iter()
+            .filter(|setup| setup.world != World::Wasi)
+            .collect(),
+        sizes: sizes.map(usize::try_from).collect::<Result<_, _>>()?,
+        rounds: usize::try_from(arguments.rounds)?,
+        redis: arguments.redis.clone(),
+    };
+    let report = while_waiting("measuring", || plan.run())?;
+    if arguments.json {
+        return print(&report);
+    }
+    // Whoever reads may stop reading.
+    let _ = show_catalogue(&report);
+    Ok(())
+}
+
+fn show_catalogue(report: &catalogue::Report) -> std::io::Result<()> {
+    let mut out = terminal::stdout();
+    for one in &report.filled {
+        writeln!(
+            out,
+            "{} keys stored, {:.0} a second",
+            one.keys, one.per_second
+        )?;
+    }
+    writeln!(
+        out,
+        "\nLicences, SPC v1, HS256, each for another key; microseconds, with HTTP and the host, and inside the component\n\n{:<14}{:<18}{:>8}{:>8}{:>8}{:>12}{:>8}{:>8}",
+        "", "keys", "least", "p50", "p99", "inside", "p50", "ratio"
+    )?;
+    for one in &report.licences {
+        writeln!(
+            out,
+            "{:<14}{:<18}{:>8.0}{:>8.0}{:>8.0}{:>12.0}{:>8.0}{:>8.2}",
+            one.setup,
+            one.source.to_string(),
+            one.microseconds.least,
+            one.microseconds.p50,
+            one.microseconds.p99,
+            one.guest.least,
+            one.guest.p50,
+            one.ratio,
+        )?;
+    }
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use sha2::Sha256;
 use super::{crypto, tllv};
 
 /// What a device knows of a provider: the application certificate, and where DASks come from.
+#[derive(Clone)]
 pub struct ApplicationKey {
     /// The bytes that the app hands to the system: a certificate or a bundle.
     pub certificate: Vec<u8>,

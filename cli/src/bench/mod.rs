@@ -4,6 +4,8 @@
 //! Compiled for a machine, the library has the `rsa` crate in the place of the project's kernel, and the
 //! processor's instructions for AES.
 
+pub mod catalogue;
+
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,11 +23,11 @@ use serde_json::Value;
 use crate::built_in;
 use crate::client::Client;
 use crate::configured;
-use crate::device::{SpcOptions, Wrapping};
+use crate::device::{ApplicationKey, SpcOptions, Wrapping};
 use crate::fixtures;
 use crate::random;
 use crate::settings::Settings;
-use keylet_host::{Options, Reuse, Server, World};
+use keylet_host::{Options, Provided, Reuse, Server, StoreChoice, World};
 
 /// Whoever does not answer within this ends the measurement.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -72,6 +74,11 @@ impl Setup {
     /// A host with one thread. An instance that is used again is so as long as the host runs. Where the time
     /// inside instances is counted, a request takes some hundredths longer.
     fn start(self, is_timed: bool) -> Result<Server> {
+        self.start_with(is_timed, fixtures::variables(), StoreChoice::Memory)
+    }
+
+    /// The same, with these variables, and on a store.
+    fn start_with(self, is_timed: bool, variables: Provided, store: StoreChoice) -> Result<Server> {
         let (total, concurrent) = match self.is_fresh {
             true => (1, 1),
             false => (usize::MAX, self.world.default_reuse().concurrent),
@@ -84,9 +91,10 @@ impl Setup {
             }),
             threads: Some(1),
             metrics: is_timed.then_some((Ipv4Addr::LOCALHOST, 0).into()),
+            store,
             ..Options::quiet()
         };
-        Server::start(built_in(self.world, fixtures::variables())?, &options)
+        Server::start(built_in(self.world, variables)?, &options)
     }
 }
 
@@ -610,6 +618,7 @@ impl Player {
 
 /// Requests with the fixtures' credentials and tokens.
 struct Requests {
+    application: ApplicationKey,
     spcs: Vec<(&'static str, Vec<u8>)>,
     without_key: Vec<(&'static str, Vec<u8>)>,
     tokens: Value,
@@ -638,6 +647,7 @@ impl Requests {
             spcs.into_iter().collect::<Result<Vec<_>>>()
         };
         Ok(Self {
+            application: sdk4.clone(),
             spcs: all("skd://movie-1")?,
             without_key: all("skd://no-such-movie")?,
             tokens: serde_json::from_str(fixtures::TOKENS)?,
@@ -647,6 +657,17 @@ impl Requests {
     /// A request for a licence.
     fn request(&self, (spc, token): (&str, &str)) -> Result<Request<Vec<u8>>> {
         self.with(find(&self.spcs, spc)?.clone(), token)
+    }
+
+    /// A request for a licence of version 1, for any key.
+    fn for_asset(&self, asset_id: &str) -> Result<Request<Vec<u8>>> {
+        let (tag, length) = FILLING;
+        let options = SpcOptions::new(asset_id).with(tag, vec![0; length]);
+        let wrapping = Wrapping::Version(Version::V1);
+        let (spc, _) = self
+            .application
+            .spc(wrapping, &options, &mut random::system())?;
+        self.with(spc, "hs256")
     }
 
     fn with(&self, spc: Vec<u8>, token: &str) -> Result<Request<Vec<u8>>> {
