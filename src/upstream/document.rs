@@ -21,6 +21,7 @@ pub struct Document {
 /// There is no document at present: which server was asked, and what came of it. It holds no path and no query of a
 /// URL, which may hold a secret, and nothing of an answer's body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(from = "Kept", into = "Kept")]
 #[error("{origin} {reason}")]
 pub struct Unavailable {
     /// Scheme, host and port of the server.
@@ -30,8 +31,7 @@ pub struct Unavailable {
 }
 
 /// Why a server gives no document. Each is a sentence whose subject is the server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
     /// The host lets no request go there.
@@ -113,6 +113,74 @@ impl Unavailable {
     pub fn at(url: &str, reason: Reason) -> Self {
         let origin = origin_of(url).unwrap_or_else(|| "what is no URL".to_owned());
         Self { origin, reason }
+    }
+}
+
+/// How the store keeps an [`Unavailable`]: a reason that this version does not know is [`Reason::Failed`].
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    origin: String,
+    /// [`Reason::name`]
+    reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    /// What else the reason holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+impl From<Unavailable> for Kept {
+    fn from(Unavailable { origin, reason }: Unavailable) -> Self {
+        let name = reason.name().to_owned();
+        let (status, text) = match reason {
+            Reason::NoAnswer(text) | Reason::Document(text) => (None, Some(text)),
+            Reason::Redirect { status, to } => (Some(status), to),
+            Reason::Status(status) => (Some(status), None),
+            Reason::NotText { is_compressed } => {
+                (None, is_compressed.then(|| COMPRESSED.to_owned()))
+            }
+            Reason::LeadsElsewhere(to) => (None, to),
+            Reason::NotAllowed
+            | Reason::NotSafe
+            | Reason::TooLarge
+            | Reason::Page
+            | Reason::AskedOften
+            | Reason::Failed => (None, None),
+        };
+        Self {
+            origin,
+            reason: name,
+            status,
+            text,
+        }
+    }
+}
+
+/// What [`Kept`] has as the text of a compressed answer.
+const COMPRESSED: &str = "compressed";
+
+impl From<Kept> for Unavailable {
+    fn from(kept: Kept) -> Self {
+        let reason = match (kept.reason.as_str(), kept.status, kept.text) {
+            ("not_allowed", ..) => Reason::NotAllowed,
+            ("not_safe", ..) => Reason::NotSafe,
+            ("no_answer", _, Some(text)) => Reason::NoAnswer(text),
+            ("too_large", ..) => Reason::TooLarge,
+            ("redirect", Some(status), to) => Reason::Redirect { status, to },
+            ("status", Some(status), _) => Reason::Status(status),
+            ("page", ..) => Reason::Page,
+            ("not_text", _, text) => Reason::NotText {
+                is_compressed: text.as_deref() == Some(COMPRESSED),
+            },
+            ("document", _, Some(text)) => Reason::Document(text),
+            ("leads_elsewhere", _, to) => Reason::LeadsElsewhere(to),
+            ("asked_often", ..) => Reason::AskedOften,
+            _ => Reason::Failed,
+        };
+        Self {
+            origin: kept.origin,
+            reason,
+        }
     }
 }
 
@@ -209,4 +277,49 @@ fn max_age(headers: &HeaderMap) -> u64 {
         })
         .next()
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_gives_back_the_reason_that_it_was_given() {
+        let text = || "text".to_owned();
+        for reason in [
+            Reason::NotAllowed,
+            Reason::NotSafe,
+            Reason::NoAnswer(text()),
+            Reason::TooLarge,
+            Reason::Redirect {
+                status: 302,
+                to: Some(text()),
+            },
+            Reason::Redirect {
+                status: 301,
+                to: None,
+            },
+            Reason::Status(403),
+            Reason::Page,
+            Reason::NotText {
+                is_compressed: true,
+            },
+            Reason::NotText {
+                is_compressed: false,
+            },
+            Reason::Document(text()),
+            Reason::LeadsElsewhere(Some(text())),
+            Reason::LeadsElsewhere(None),
+            Reason::AskedOften,
+            Reason::Failed,
+        ] {
+            let why = Unavailable::at("https://issuer.example/hidden", reason);
+            let stored = serde_json::to_vec(&why).unwrap();
+            // The reader of the store, which is not that of `serde_json`.
+            assert_eq!(encoding::from_json::<Unavailable>(&stored), Ok(why));
+        }
+        let newer = br#"{"origin":"https://issuer.example","reason":"of a later version"}"#;
+        let read = encoding::from_json::<Unavailable>(newer).unwrap();
+        assert_eq!(read.reason, Reason::Failed);
+    }
 }
