@@ -5,6 +5,7 @@
 mod callback;
 mod check_in;
 mod component;
+mod derived_keys;
 mod dialects;
 mod endpoints;
 mod fixtures;

@@ -120,6 +120,7 @@ impl Deployment {
                 "fairplay_private_key",
                 "fairplay_credentials",
                 "content_keys",
+                "key_seed",
                 "token_keys",
                 "policies",
             ]
@@ -571,6 +572,15 @@ fn what_is_wrong_with_keys_and_tokens_is_named() {
             )],
             "content_keys",
             "reaches another record",
+        ),
+        (
+            "a seed of 31 bytes",
+            vec![(
+                "key_seed",
+                json!([{"algorithm": "hkdf-sha256", "seed": "ab".repeat(31)}]).to_string(),
+            )],
+            "key_seed",
+            "seed 1: `seed`: it is not 32 bytes",
         ),
         (
             "no keys for tokens",

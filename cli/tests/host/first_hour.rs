@@ -9,25 +9,25 @@ use crate::credentials::{dotenv, keylet, make_development, openssl, serve_in};
 use crate::support::Directory;
 
 /// Runs a line as it is typed, and returns what it prints.
-fn typed(here: &Path, line: &str) -> String {
+pub fn typed(here: &Path, line: &str) -> String {
     let output = run(here, line);
     assert!(output.status.success(), "{line}: {}", said(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn run(here: &Path, line: &str) -> Output {
+pub fn run(here: &Path, line: &str) -> Output {
     let words = shlex::split(line).unwrap();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     assert_eq!(words.first(), Some(&"keylet"), "{line}");
     keylet(here, &words[1..], &[])
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Files as the portal leaves them.
-fn with_files_of_apple(name: &str) -> Directory {
+pub fn with_files_of_apple(name: &str) -> Directory {
     let directory = Directory::new(name);
     make_development(&directory.0, "4", "fairplay", &[]);
     directory

@@ -4,6 +4,7 @@
 
 mod ckc;
 mod credentials;
+mod derived_keys;
 mod doctor;
 mod faults;
 mod first_hour;

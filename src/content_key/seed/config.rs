@@ -161,7 +161,7 @@ mod tests {
             ),
             (&seed(r#","iv":"00""#), "key_seed: `iv`: "),
             (&seed(r#","id":" ""#), "key_seed: `id`: it is empty"),
-            (&seed(r#","more":1"#), "`more`"),
+            (&seed(r#","more":1"#), "key_seed: a member is not known"),
             (&format!("[{}, 1]", seed("")), "key_seed: seed 2: "),
             (
                 &format!(

@@ -93,11 +93,11 @@ impl New {
             (Some(path), _) => secret(path)?,
             (None, Algorithm::HkdfSha256) => {
                 let bytes = Zeroizing::new(random::bytes::<LEAST_HKDF>());
-                Zeroizing::new(hex::encode(&*bytes))
+                Zeroizing::new(hex::encode(bytes.as_slice()))
             }
             (None, Algorithm::PlayReady) => {
                 let bytes = Zeroizing::new(random::bytes::<PLAYREADY>());
-                Zeroizing::new(base64::Engine::encode(&encoding::BASE64, &*bytes))
+                Zeroizing::new(base64::Engine::encode(&encoding::BASE64, bytes.as_slice()))
             }
         };
         let algorithm = match self.algorithm {
