@@ -213,6 +213,15 @@ impl Entry {
         Self::from_terms(Keys::Named(keys), terms)
     }
 
+    /// An entry for keys by their ids, of a message that leaves every right to a back end: it neither allows nor denies
+    /// storing. It counts only together with the back end's answer.
+    pub fn left_to_back_end(keys: Vec<Id>) -> Self {
+        Self {
+            keys: Keys::Named(keys),
+            terms: Terms::default(),
+        }
+    }
+
     fn from_terms(keys: Keys, terms: Terms) -> Result<Self, Error> {
         terms.check_alone()?;
         Ok(Self {

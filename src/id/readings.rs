@@ -6,11 +6,11 @@
 //! | `<KID>:<IV>` | Axinom | the KID |
 //! | `fps.ezdrm.com/;<KID>` | EZDRM | the KID |
 //! | `<account>.keydelivery.<region>.media.azure.net/FairPlay/?kid=<KID>` | Azure Media Services | the KID |
-//! | `drmtoday?assetId=<id>&variantId=<id>&keyId=<KID>` | DRMtoday | the KID |
+//! | `drmtoday?assetId=<id>&variantId=<id>&keyId=<KID>` | `DRMtoday` | the KID |
 //! | `<host>?contentId=<id>&keyId=<KID>` | Irdeto | the KID |
 //! | `<KID>/…`, `…/<KID>` | services that put it into a path | the KID |
 //! | `<KID in base64>` | Shaka Packager, where no URI is given (`packager/hls/base/media_playlist.cc`) | the KID |
-//! | `<base64 of {"ContentId", "KeyId": KID, "IV"}>` | AWS Elemental MediaPackage | the KID |
+//! | `<base64 of {"ContentId", "KeyId": KID, "IV"}>` | AWS Elemental `MediaPackage` | the KID |
 //! | `<base64>?…`, `<base64>` | Conax, Nagra | the base64 without the query, then what it holds |
 //! | `<host>/license/<id>` | VUDRM | the id |
 //! | a length of 4 bytes, and the id | initialisation data of legacy EME | the id |
