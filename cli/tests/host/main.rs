@@ -7,6 +7,7 @@ mod credentials;
 mod doctor;
 mod faults;
 mod first_hour;
+mod keys;
 mod license;
 mod serve;
 mod sessions;
