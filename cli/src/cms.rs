@@ -2,7 +2,8 @@
 //! writes it.
 //!
 //! The content is encrypted by AES-256-CBC (RFC 3565) under a random key, and that key for each recipient by RSAES-OAEP
-//! with SHA-256 (RFC 3560). What is read may have AES of another size, OAEP with SHA-1, or PKCS #1 v1.5.
+//! with SHA-256 (RFC 3560). What is read may have AES of another size or Triple DES, OAEP with SHA-1, or
+//! PKCS #1 v1.5.
 
 use aes::cipher::{BlockCipherDecrypt, KeyInit};
 use aes::{Aes128, Aes192, Aes256};
@@ -17,6 +18,7 @@ use cms::enveloped_data::{
 };
 use der::asn1::{Any, AnyRef, ObjectIdentifier, OctetString, SetOfVec};
 use der::{Decode, Encode};
+use des::TdesEde3;
 use keylet::encoding::{self, PEM_BEGIN, PemOrDer};
 use rsa::pkcs1::{DecodeRsaPublicKey, RsaOaepParams};
 use rsa::{PrivateKey, PublicKey};
@@ -37,6 +39,8 @@ const SHA_1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
 const SHA_256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
 const AES_128_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.2");
 const AES_192_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.22");
+/// The default of OpenSSL 3.0 to 3.4.
+const DES_EDE3_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.3.7");
 const AES_256_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.42");
 
 /// Labels of PEM (RFC 7468 section 8 and 9): what is written, and what OpenSSL also writes.
@@ -194,8 +198,9 @@ pub fn decrypt(content: &[u8], private_key: &str) -> Result<Zeroizing<Vec<u8>>> 
             AES_128_CBC => cbc::<Aes128>(&content_key, iv, encrypted),
             AES_192_CBC => cbc::<Aes192>(&content_key, iv, encrypted),
             AES_256_CBC => cbc::<Aes256>(&content_key, iv, encrypted),
+            DES_EDE3_CBC => cbc::<TdesEde3>(&content_key, iv, encrypted),
             other => bail!(
-                "it is encrypted by {other}, and AES in CBC is read here; `openssl cms -decrypt` may decrypt it"
+                "it is encrypted by {other}, and AES and Triple DES in CBC are read here; `openssl cms -decrypt` may decrypt it"
             ),
         };
         if let Some(decrypted) = decrypted {

@@ -9,6 +9,7 @@ mod doctor;
 mod faults;
 mod first_hour;
 mod identity_providers;
+mod keys;
 mod license;
 mod published;
 mod serve;

@@ -39,6 +39,7 @@ typed! {
     "first-licence" => first_hour::first_licence,
     "first-keys" => first_hour::first_keys,
     "keys" => first_hour::keys,
+    "stored-keys" => store::stored_keys,
     "own-keys" => first_hour::own_keys,
     "subcommands" => first_hour::subcommands,
     "smoke" => first_hour::smoke,

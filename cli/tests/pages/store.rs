@@ -163,3 +163,23 @@ pub fn backup_of_redis(test: &'static str) {
     stage.succeed("redis-cli config set appendonly yes");
     assert_eq!(stage.succeed("redis-cli get use/token").stdout.trim(), "3");
 }
+
+pub fn stored_keys(test: &'static str) {
+    let stage = Stage::new(test);
+    let key = "000102030405060708090a0b0c0d0e0f";
+    stage.write(
+        "keys.csv",
+        &format!("id,key\nmovie-42,{key}\nmovie-43,{key}\n"),
+    );
+    let record = format!("{{\"id\": \"movie-44\", \"key\": \"{key}\", \"iv\": \"{key}\"}}\n");
+    stage.write("more.jsonl", &record);
+    let typed = stage.type_blocks();
+    assert!(
+        typed.stdout.contains("3 encrypted again"),
+        "{}",
+        typed.stdout
+    );
+    let exported = stage.read("keys.jsonl");
+    assert_eq!(exported.lines().count(), 3);
+    assert_eq!(exported.matches(key).count(), 4);
+}

@@ -6,6 +6,7 @@ mod redis;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use prometheus_client::metrics::counter::Counter;
@@ -93,8 +94,16 @@ impl Store {
     /// # Errors
     /// A file that cannot be opened, or that another host has open; an invalid URL.
     pub fn open(choice: &StoreChoice, is_limited: bool) -> Result<Self> {
+        Self::open_within(choice, is_limited.then_some(redis::TIMEOUT))
+    }
+
+    /// Opens a store, and waits so long for each answer of one that is elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_within(choice: &StoreChoice, limit: Option<Duration>) -> Result<Self> {
         Ok(Self {
-            backend: Backend::open(choice, is_limited)?,
+            backend: Backend::open(choice, limit)?,
             failures: Counter::default(),
             is_away: AtomicBool::new(false),
         })
@@ -183,11 +192,11 @@ enum Backend {
 }
 
 impl Backend {
-    fn open(choice: &StoreChoice, is_limited: bool) -> Result<Self> {
+    fn open(choice: &StoreChoice, limit: Option<Duration>) -> Result<Self> {
         Ok(match choice {
             StoreChoice::File(path) => Self::File(File::open(path)?),
             StoreChoice::Memory => Self::Memory(Memory::default()),
-            StoreChoice::Redis(url) => Self::Redis(Redis::open(url, is_limited)?),
+            StoreChoice::Redis(url) => Self::Redis(Redis::open(url, limit)?),
         })
     }
 

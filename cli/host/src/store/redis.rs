@@ -8,7 +8,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio::sync::OnceCell;
 
 /// How long a player is kept waiting for a Redis that does not answer.
-const TIMEOUT: Duration = Duration::from_secs(2);
+pub const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many keys Redis looks at in one go. `KEYS` looks at all of them, and serves nobody else meanwhile.
 const SCANNED: usize = 10_000;
@@ -17,32 +17,32 @@ const SCANNED: usize = 10_000;
 /// starts without its Redis, since most requests need none.
 pub struct Redis {
     client: redis::Client,
-    is_limited: bool,
+    limit: Option<Duration>,
     connection: OnceCell<ConnectionManager>,
 }
 
 impl Redis {
-    /// With time limits, or with the defaults of the library as Spin has it.
-    pub fn open(url: &str, is_limited: bool) -> Result<Self> {
+    /// With a limit for the time until an answer, or with the defaults of the library as Spin has it.
+    pub fn open(url: &str, limit: Option<Duration>) -> Result<Self> {
         // The URL may hold a password: no error repeats it.
         let client = redis::Client::open(url)
             .map_err(|error| error.kind())
             .map_err(|kind| anyhow::anyhow!("the URL of the Redis store is not one: {kind:?}"))?;
         Ok(Self {
             client,
-            is_limited,
+            limit,
             connection: OnceCell::new(),
         })
     }
 
     async fn connection(&self) -> Result<ConnectionManager> {
         let config = ConnectionManagerConfig::new();
-        let config = match self.is_limited {
-            true => config
+        let config = match self.limit {
+            Some(limit) => config
                 .set_number_of_retries(1)
                 .set_connection_timeout(Some(TIMEOUT))
-                .set_response_timeout(Some(TIMEOUT)),
-            false => config
+                .set_response_timeout(Some(limit)),
+            None => config
                 .set_connection_timeout(None)
                 .set_response_timeout(None),
         };

@@ -1,6 +1,7 @@
 //! The stored keys themselves, in the store of the embedded host.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
@@ -27,7 +28,10 @@ use crate::settings::{Settings, WithStore};
 const MOST_IN_FILE: usize = 32_768;
 
 /// How many are under way in Redis, one behind the other on its connection.
-const MOST_IN_REDIS: usize = 2_048;
+const MOST_IN_REDIS: usize = 1_024;
+
+/// How long Redis may take for an answer. Nobody waits at a player, and many commands are before each.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// The environment variable that has the encrypting keys where the file has not.
 const ENVIRONMENT: &str = "SPIN_VARIABLE_KEY_ENCRYPTION_KEYS";
@@ -58,7 +62,7 @@ impl Stored {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let store = Store::open(choice, true).map_err(|error| match choice {
+        let store = Store::open_within(choice, Some(LONGEST)).map_err(|error| match choice {
             StoreChoice::File(_) => error.context(
                 "the store does not open. While a server runs, only that has its file: use --server, or stop the server",
             ),

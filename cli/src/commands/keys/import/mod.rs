@@ -165,7 +165,7 @@ impl Import {
             counted(all, "record"),
             started.elapsed().as_secs_f64()
         );
-        imported.map_err(|error| match report.changed() {
+        imported.map_err(|error| match all {
             0 => error,
             _ => error.context(
                 "the import ended early. Import the same again: what is there is not written twice",
