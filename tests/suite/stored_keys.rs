@@ -124,7 +124,7 @@ fn one_record_is_read_replaced_deleted_and_restored() {
     let movie = record("movie", json!({"kid": KID}));
     assert_eq!(put("/keys/movie", &movie).json()["outcome"], "created");
     assert_eq!(put("/keys/movie", &movie).json()["outcome"], "unchanged");
-    let stricter = record("movie", json!({"kid": KID, "terms": {"lease_seconds": 60}}));
+    let stricter = record("movie", json!({"kid": KID, "terms": {"hdcp": "type0"}}));
     assert_eq!(put("/keys/movie", &stricter).json()["outcome"], "replaced");
 
     let mut other = stricter.clone();
