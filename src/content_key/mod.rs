@@ -94,6 +94,11 @@ impl KeySource {
         matches!(self, Self::Remote(_))
     }
 
+    /// Whether the operator keeps its keys one by one.
+    fn has_records(&self) -> bool {
+        matches!(self, Self::Records(_) | Self::Stored(_))
+    }
+
     /// Reads everything that [`Self::find`] leaves until it is needed. Returns whether the source is configured.
     ///
     /// # Errors
@@ -150,8 +155,30 @@ impl KeySources {
         query: &KeyQuery,
         platform: &impl Platform,
     ) -> Result<Found, KeyError> {
+        self.find_in(|source| !source.is_remote(), query, platform)
+            .await
+    }
+
+    /// The same among the sources that keep records: what the operator says of a key that a token brings.
+    ///
+    /// # Errors
+    /// As [`KeySource::find`].
+    pub async fn find_record(
+        &self,
+        query: &KeyQuery,
+        platform: &impl Platform,
+    ) -> Result<Found, KeyError> {
+        self.find_in(KeySource::has_records, query, platform).await
+    }
+
+    async fn find_in(
+        &self,
+        is_asked: impl Fn(&KeySource) -> bool,
+        query: &KeyQuery,
+        platform: &impl Platform,
+    ) -> Result<Found, KeyError> {
         let mut found = Found::Off;
-        for source in self.0.iter().filter(|source| !source.is_remote()) {
+        for source in self.0.iter().filter(|source| is_asked(source)) {
             found = found.or(source.find(query, platform).await?);
             if !found.is_open() {
                 break;

@@ -343,13 +343,14 @@ impl<P: Platform> LicenceServer<P> {
         let tokens = principal.admissions.iter();
         let mut brought =
             tokens.filter_map(|admission| admission.token.as_ref()?.content_keys.as_ref());
-        let brought = brought.find_map(|keys| keys.find(query));
-        let own = self.keys.find(query, &self.platform).await?;
-        Ok(match (brought, own) {
-            (None, own) => own,
-            (Some(_), Found::Deleted) => Found::Deleted,
-            (Some(key), Found::Key(own)) => Found::Key(Rc::new(key.under(&own))),
-            (Some(key), Found::NotHere | Found::Off) => Found::Key(Rc::clone(key)),
+        let Some(key) = brought.find_map(|keys| keys.find(query)) else {
+            return Ok(self.keys.find(query, &self.platform).await?);
+        };
+        let own = self.keys.find_record(query, &self.platform).await?;
+        Ok(match own {
+            Found::Deleted => Found::Deleted,
+            Found::Key(own) => Found::Key(Rc::new(key.under(&own))),
+            Found::NotHere | Found::Off => Found::Key(Rc::clone(key)),
         })
     }
 
