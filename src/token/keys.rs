@@ -486,6 +486,7 @@ impl Jwk {
         const NONE: &str = "it has only `x5c`, whose first certificate has no RSA key";
         let certificate = self.x5c.as_ref().and_then(|chain| chain.get(0)?.as_str());
         if let Some(certificate) = certificate
+            && self.kty != "oct"
             && self.n.is_none()
             && self.x.is_none()
         {

@@ -117,7 +117,7 @@ fn answer(request: &Request<Vec<u8>>) -> Reply {
     let key = |key: Value| Reply::json(&json!({"keys": [key]}));
     match request.uri().path() {
         "/moved" => {
-            Reply::status(302).with("location", "https://who:secret@login.example:8443/hidden")
+            Reply::status(302).with("location", "https://who:hidden@login.example:8443/hidden")
         }
         "/moved-here" => Reply::status(301).with("location", "/hidden"),
         "/forbidden" => Reply::status(403),
@@ -161,10 +161,7 @@ fn assert_warning(case: &str, warnings: &Value, reason: &str, words: &str) {
     assert_eq!(warning["reason"], reason, "{case}: {warning}");
     let message = warning["message"].as_str().unwrap();
     assert!(message.contains(words), "{case}: {message}");
-    assert!(
-        !message.contains("hidden") && !message.contains("secret"),
-        "{case}: {message}"
-    );
+    assert!(!message.contains("hidden"), "{case}: {message}");
 }
 
 #[test]
@@ -237,19 +234,13 @@ fn the_audit_says_why_an_issuers_keys_are_not_there() {
                 reason.contains("https://issuer.example "),
                 "{path}: {reason}"
             );
-            assert!(
-                !reason.contains("hidden") && !reason.contains("secret"),
-                "{reason}"
-            );
+            assert!(!reason.contains("hidden"), "{reason}");
             deployment.next_instance();
         }
         let asked = if path.ends_with("to-a-page") { 2 } else { 1 };
         assert_eq!(deployment.count(), asked, "{path}");
         let store = format!("{:?}", deployment.platform.store.borrow());
-        assert!(
-            !store.contains("hidden") && !store.contains("secret"),
-            "{store}"
-        );
+        assert!(!store.contains("hidden"), "{store}");
     }
 }
 
