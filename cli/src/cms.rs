@@ -1,4 +1,4 @@
-//! Encrypted files: EnvelopedData of the Cryptographic Message Syntax (RFC 5652 section 6), as `openssl cms` reads and
+//! Encrypted files: `EnvelopedData` of the Cryptographic Message Syntax (RFC 5652 section 6), as `openssl cms` reads and
 //! writes it.
 //!
 //! The content is encrypted by AES-256-CBC (RFC 3565) under a random key, and that key for each recipient by RSAES-OAEP
@@ -161,7 +161,7 @@ pub fn is_cms(start: &[u8]) -> bool {
 /// Decrypts a file in PEM or DER with the private key of a recipient, in PEM.
 ///
 /// # Errors
-/// A file that is not EnvelopedData, that is encrypted in another way, or for somebody else.
+/// A file that is not `EnvelopedData`, that is encrypted in another way, or for somebody else.
 pub fn decrypt(content: &[u8], private_key: &str) -> Result<Zeroizing<Vec<u8>>> {
     let key = rsa_private_key(private_key).context("--key")?;
     let binary = match content.starts_with(&[0x30]) {

@@ -482,7 +482,11 @@ fn the_example_of_a_key_server_gives_its_key_to_who_has_its_secret() {
     let origin = format!("http://127.0.0.1:{port}");
     let mut setting = json_at(&format!("{origin}/"));
     setting["headers"] = json!({"authorization": "Bearer what both share"});
-    let server = serve_beside(World::Wasip2, &variables(&setting, &[]), &[origin.clone()]);
+    let server = serve_beside(
+        World::Wasip2,
+        &variables(&setting, &[]),
+        std::slice::from_ref(&origin),
+    );
     for asset in [KID, "movie-42"] {
         let device = device_asking_for(asset);
         let licence = licence(&server, Some(&viewer()), &device).unwrap();

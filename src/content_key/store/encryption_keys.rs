@@ -120,7 +120,7 @@ impl EncryptionKey {
         Ok(Self { id, key })
     }
 
-    /// Encrypts a content key, and authenticates `data` with it, by AEAD_AES_256_GCM_SIV (RFC 8452 section 5).
+    /// Encrypts a content key, and authenticates `data` with it, by `AEAD_AES_256_GCM_SIV` (RFC 8452 section 5).
     /// `None` for data that is longer than the algorithm takes.
     pub fn encrypt(
         &self,

@@ -67,9 +67,8 @@ impl StoredKeys {
         let key = match known.filter(|(until, _)| now < *until) {
             Some((_, key)) => key,
             None => match read(keys, &name, platform).await? {
-                Record::Here(key) => self.keep(name, key, now),
-                Record::Deleted => return Ok(Found::Deleted),
-                Record::NotHere => return Ok(Found::NotHere),
+                Found::Key(key) => self.keep(name, key, now),
+                other => return Ok(other),
             },
         };
         let is_named = query.names().any(|name| key.names.contains(name));
@@ -105,8 +104,7 @@ impl StoredKeys {
         self.known.borrow_mut().clear();
     }
 
-    fn keep(&self, name: Id, key: ContentKey, now: u64) -> Rc<ContentKey> {
-        let key = Rc::new(key);
+    fn keep(&self, name: Id, key: Rc<ContentKey>, now: u64) -> Rc<ContentKey> {
         let mut known = self.known.borrow_mut();
         if known.len() >= KEPT {
             known.retain(|_, (until, _)| now < *until);
@@ -120,23 +118,17 @@ impl StoredKeys {
 }
 
 /// What the store has under a name.
-enum Record {
-    Here(ContentKey),
-    Deleted,
-    NotHere,
-}
-
 async fn read(
     keys: &EncryptionKeys,
     name: &Id,
     platform: &impl Platform,
-) -> Result<Record, KeyError> {
+) -> Result<Found, KeyError> {
     let Some(id) = platform.get(&name_key(name)).await? else {
-        return Ok(Record::NotHere);
+        return Ok(Found::NotHere);
     };
     let id = String::from_utf8(id).map_err(|_| Fault::Misplaced)?;
     let Some(sealed) = platform.get(&record_key(&id)).await? else {
-        return Ok(Record::NotHere);
+        return Ok(Found::NotHere);
     };
     let opened = sealed::open(keys, &sealed)?;
     let key = ContentKey::from_members(opened.description.record, opened.key)
@@ -145,9 +137,9 @@ async fn read(
         return Err(Fault::Misplaced.into());
     }
     Ok(match opened.description.deleted {
-        Some(deleted) if platform.now() < deleted.until => Record::Deleted,
-        Some(_) => Record::NotHere,
-        None => Record::Here(key),
+        Some(deleted) if platform.now() < deleted.until => Found::Deleted,
+        Some(_) => Found::NotHere,
+        None => Found::Key(Rc::new(key)),
     })
 }
 

@@ -58,7 +58,7 @@ pub enum Keys<'a> {
     /// The stored keys of a server, by its routes.
     Server(Server),
     /// The stored keys themselves.
-    Store(Stored),
+    Store(Box<Stored>),
 }
 
 impl Place {
@@ -86,7 +86,8 @@ impl Place {
                 path.display()
             );
         }
-        Stored::open(&self.variables, &choice).map(Keys::Store)
+        let stored = Stored::open(&self.variables, &choice)?;
+        Ok(Keys::Store(Box::new(stored)))
     }
 
     fn server(&self, url: &str) -> Result<Server> {
