@@ -194,3 +194,49 @@ fn record(columns: &[String], row: &[String]) -> Result<Map<String, Value>, Stri
     }
     Ok(record)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a table has, each with its line.
+    fn records(table: &str) -> Vec<(u64, Result<Value, String>)> {
+        let mut records = Vec::new();
+        let mut sink = |at, record: Result<Map<String, Value>, String>| {
+            let At::Line(line) = at else { return false };
+            records.push((line, record.map(Value::Object)));
+            true
+        };
+        read(table.as_bytes(), &mut sink).unwrap();
+        records
+    }
+
+    #[test]
+    fn cells_are_read_with_marks_and_line_breaks_and_each_row_has_its_line() {
+        let table = "id\tkey\ttitle\n\
+                     a\t\"k\t1\"\t \"say \"\"so\"\"\nand go on\" \n\
+                     \n\
+                     b\tk\n\
+                     c\t\"k\"x\t\n\
+                     d\t\t\"\"\n";
+        let mut found = records(table).into_iter();
+        let first = json!({"id": "a", "key": "k\t1", "title": "say \"so\"\nand go on"});
+        assert_eq!(found.next(), Some((2, Ok(first))));
+        for (line, reason) in [(5, "2 columns"), (6, "behind a cell")] {
+            let (found, record) = found.next().unwrap();
+            assert_eq!(found, line);
+            assert!(record.unwrap_err().contains(reason), "{line}");
+        }
+        assert_eq!(found.next(), Some((7, Ok(json!({"id": "d"})))));
+        assert_eq!(found.next(), None);
+    }
+
+    #[test]
+    fn a_quotation_mark_that_nothing_closes_is_found() {
+        let (line, record) = records("id,key\na,k\nb,\"k\n").pop().unwrap();
+        assert_eq!(line, 3);
+        assert!(record.unwrap_err().contains("nothing closes it"));
+        let endless = format!("id,key\na,\"{}\n", "x\n".repeat(LONGEST));
+        assert!(read(endless.as_bytes(), &mut |_, _| true).is_err());
+    }
+}
