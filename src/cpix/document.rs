@@ -158,6 +158,16 @@ pub enum TrackType {
 }
 
 impl TrackType {
+    /// Its name in key records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Sd => "sd",
+            Self::Hd => "hd",
+            Self::Uhd => "uhd",
+        }
+    }
+
     /// The kind behind an `intendedTrackType` as AWS's encoders and shaka-packager write it. `None` for one that stands
     /// for several kinds, such as `VIDEO` and `ALL`, or that is not known.
     pub fn from_name(name: &str) -> Option<Self> {

@@ -280,6 +280,60 @@ fn what_azure_exports_is_imported() {
 }
 
 #[test]
+fn the_keys_of_a_cpix_document_are_imported_also_encrypted_ones() {
+    let directory = with_encrypting_key("keys-cpix");
+    let place = in_file(&directory.0);
+    let key = |number: u32, attributes: &str| {
+        format!(
+            r#"<cpix:ContentKey kid="{}" {attributes}><cpix:Data><pskc:Secret><pskc:PlainValue>AAECAwQFBgcICQoLDA0ODw==</pskc:PlainValue></pskc:Secret></cpix:Data></cpix:ContentKey>"#,
+            kid(number)
+        )
+    };
+    let document = |keys: &str, rules: &str| {
+        format!(
+            r#"<?xml version="1.0"?><cpix:CPIX contentId="series" xmlns:cpix="urn:dashif:org:cpix" xmlns:pskc="urn:ietf:params:xml:ns:keyprov:pskc"><cpix:ContentKeyList>{keys}</cpix:ContentKeyList><cpix:ContentKeyUsageRuleList>{rules}</cpix:ContentKeyUsageRuleList></cpix:CPIX>"#
+        )
+    };
+    let rule = format!(
+        r#"<cpix:ContentKeyUsageRule kid="{}" intendedTrackType="UHD1"/>"#,
+        kid(1)
+    );
+    let keys = key(1, r#"explicitIV="DwAODQwLCgkIBwYFBAMCAQ==""#) + &key(2, "");
+    std::fs::write(directory.file("two.xml"), document(&keys, &rule)).unwrap();
+    let imported = place.printed(&["import", "two.xml"]);
+    assert!(imported.contains("2 created"), "{imported}");
+    let first = place.shown(&kid(1));
+    assert_eq!(
+        (&first["key"], &first["iv"], &first["track"]),
+        (
+            &json!(KEY),
+            &json!("0f000e0d0c0b0a090807060504030201"),
+            &json!("uhd")
+        )
+    );
+    assert_eq!(place.shown(&kid(2))["track"], Value::Null);
+    // Of two keys, none has the name of the content.
+    assert!(place.refused(&["show", "series"]).contains("series"));
+    let only = document(&key(3, ""), "");
+    std::fs::write(directory.file("one.xml"), only).unwrap();
+    place.printed(&["import", "one.xml", "--format", "cpix"]);
+    assert_eq!(place.shown("series")["kid"], json!(kid(3)));
+
+    // Encrypted by another implementation.
+    let fixture = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/cpix");
+        path.join(name).to_str().unwrap().to_owned()
+    };
+    let encrypted = fixture("encrypted-2.4.xml");
+    let without = place.refused(&["import", &encrypted]);
+    assert!(without.contains("--key"), "{without}");
+    let imported = place.printed(&["import", &encrypted, "--key", &fixture("recipient.pem")]);
+    assert!(imported.contains("1 created"), "{imported}");
+    let shown = place.shown("339c45b5-fb6d-4bd9-994c-eabd9d41c95b");
+    assert_eq!(shown["key"], "a537cdc0ca65841406d525e7bf22d754");
+}
+
+#[test]
 fn files_that_are_no_key_records_are_refused_with_what_they_are() {
     let directory = with_encrypting_key("keys-wrong");
     let place = in_file(&directory.0);
@@ -288,7 +342,7 @@ fn files_that_are_no_key_records_are_refused_with_what_they_are() {
         ("movie-1\n", "columns"),
         ("id,key,secret\n", "\"secret\""),
         ("id,kid\n", "`key`"),
-        ("<CPIX/>", "XML"),
+        ("<html></html>", "CPIX"),
         ("{\"id\":\n\"movie\"", "no JSON document"),
         ("7", "columns"),
     ] {

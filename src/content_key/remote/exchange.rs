@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::asked::Asked;
 use super::config::{Config, DefaultIv, Protocol};
 use crate::content_key::ContentKey;
-use crate::cpix::{Document, KeyRequest, TrackType};
+use crate::cpix::{Document, KeyRequest};
 use crate::encoding;
 use crate::id::{Id, Kid};
 use crate::platform::{Error, MAX_ANSWER, Platform, Random};
@@ -209,13 +209,7 @@ fn read_cpix(
         record.insert("iv".to_owned(), hex::encode(iv).into());
     }
     if let Some(track) = document.track_of(key.kid) {
-        let name = match track {
-            TrackType::Audio => "audio",
-            TrackType::Sd => "sd",
-            TrackType::Hd => "hd",
-            TrackType::Uhd => "uhd",
-        };
-        record.insert("track".to_owned(), name.into());
+        record.insert("track".to_owned(), track.name().into());
     }
     // The content id of a request by SPEKE is this server's own, and comes back.
     let content_id = document

@@ -11,7 +11,7 @@ use keylet::encoding;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{At, azure, table};
+use super::{At, azure, cpix, table};
 use crate::cms;
 use crate::file;
 
@@ -30,6 +30,8 @@ pub enum Format {
     Json,
     /// A table whose first line names the members of a record
     Csv,
+    /// A CPIX document
+    Cpix,
     /// One of the others, encrypted for a certificate (RFC 5652)
     Cms,
 }
@@ -59,26 +61,31 @@ fn read_input(
         input.consume(3);
     } else if encoding::utf16(start.get(..start.len() & !1).unwrap_or_default()).is_some() {
         let text = encoding::text(&rest(&mut input)?).context("it is not text")?;
-        return read_text(Cursor::new(text.as_bytes()), format, sink);
+        return read_text(Cursor::new(text.as_bytes()), format, key, sink);
     }
     let start = input.fill_buf()?;
     if format == Some(Format::Cms) || format.is_none() && cms::is_cms(start) {
         let content = rest(&mut input)?;
-        let key = key.context(
+        let private_key = key.context(
             "it is encrypted: give the private key of the certificate with --key. `openssl cms -decrypt -inform PEM` decrypts it, too",
         )?;
-        let key = file::text(key)?;
-        let decrypted = cms::decrypt(&content, &key)?;
-        return read_text(Cursor::new(decrypted.as_slice()), None, sink);
+        let decrypted = cms::decrypt(&content, &file::text(private_key)?)?;
+        return read_text(Cursor::new(decrypted.as_slice()), None, key, sink);
     }
-    read_text(input, format, sink)
+    read_text(input, format, key, sink)
 }
 
-fn read_text(mut input: impl BufRead, format: Option<Format>, sink: Sink<'_>) -> Result<()> {
+fn read_text(
+    mut input: impl BufRead,
+    format: Option<Format>,
+    key: Option<&Path>,
+    sink: Sink<'_>,
+) -> Result<()> {
     match format {
         Some(Format::Json) => read_document(&rest(&mut input)?, sink),
         Some(Format::JsonLines) => read_lines(input, 1, sink),
         Some(Format::Csv) => table::read(input, sink),
+        Some(Format::Cpix) => cpix::read(&rest(&mut input)?, key, sink),
         Some(Format::Cms) => bail!("it is encrypted twice"),
         None => {
             let start = input.fill_buf()?.trim_ascii_start();
@@ -86,7 +93,7 @@ fn read_text(mut input: impl BufRead, format: Option<Format>, sink: Sink<'_>) ->
                 None => bail!("it is empty"),
                 Some(b'[') => read_document(&rest(&mut input)?, sink),
                 Some(b'{') => read_objects(input, sink),
-                Some(b'<') => bail!("XML is not read here; give the keys as JSON lines or CSV"),
+                Some(b'<') => cpix::read(&rest(&mut input)?, key, sink),
                 Some(_) => table::read(input, sink),
             }
         }

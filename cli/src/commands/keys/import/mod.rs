@@ -1,6 +1,7 @@
 //! `keylet keys import`
 
 mod azure;
+mod cpix;
 mod format;
 mod table;
 
@@ -30,6 +31,7 @@ Formats:
   json        a list of records, one record, or an answer of Azure's `listContentKeys`
   csv         the first line names members of a record: id, key, kid, iv, aliases, track, stream, title, systems, terms.
               Several `aliases` or `systems` have `|` between them; `terms` is a JSON object; an empty cell is left out
+  cpix        a document of CPIX 2.2 to 2.4: each key has its KID as id. --key opens encrypted keys
   cms         any of them, encrypted for a certificate by `keylet keys export --recipient` or `openssl cms`
 
 The exit code is 1 when a record was refused. What was there as it is, is not written again: import the same file again after
@@ -57,7 +59,7 @@ pub struct Import {
     /// What the files are [default: by their content]
     #[arg(long, value_enum, value_name = "NAME")]
     format: Option<Format>,
-    /// Private key in PEM that decrypts files in CMS
+    /// Private key in PEM that decrypts files in CMS, and the keys of CPIX
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Replace records that have another key. Content that is encrypted with the old key no longer plays
