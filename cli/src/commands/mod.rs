@@ -192,7 +192,10 @@ mod tests {
                 let (first, expected) = known
                     .entry(long.to_owned())
                     .or_insert_with(|| (name.join(" "), values.clone()));
-                assert_eq!(&values, expected, "--{long} of {name:?} and of {first:?}");
+                // The ids of a token's keys, and how many keys a benchmark stores.
+                if long != "keys" {
+                    assert_eq!(&values, expected, "--{long} of {name:?} and of {first:?}");
+                }
             }
         }
         assert!(known.len() > 30, "{}", known.len());

@@ -49,7 +49,11 @@ fn said(url: &str, more: &[&str]) -> [(Option<i32>, String); 2] {
     let doctor = ["doctor", "--json", "--url", url];
     let doctor = keylet(&[&doctor, more].concat()).output().unwrap();
     let report: Value = serde_json::from_slice(&doctor.stdout).unwrap();
-    let what = report["findings"][0]["what"].as_str().unwrap();
+    let mut findings = report["findings"].as_array().unwrap().iter();
+    let error = findings
+        .find(|finding| finding["severity"] == "error")
+        .unwrap();
+    let what = error["what"].as_str().unwrap();
     let is = [
         (license.status.code(), reason),
         (doctor.status.code(), what.to_owned()),
