@@ -168,10 +168,9 @@ fn assert_warning(case: &str, warnings: &Value, reason: &str, words: &str) {
 fn the_health_says_why_an_issuers_keys_are_not_there_and_a_viewer_is_not_told() {
     for world in SPINS {
         let issuer = Upstream::start(answer);
-        let server = serve_beside(world, &keys_at(&issuer.url("/html")), &[issuer.origin()]);
         for (path, reason, words) in KINDS {
             let url = issuer.url(&format!("{path}?hidden"));
-            server.set_variables(&keys_at(&url)).unwrap();
+            let server = serve_beside(world, &keys_at(&url), &[issuer.origin()]);
             let health = get(&server, "/healthz");
             assert_eq!(health.status, 200, "{path}");
             let case = format!("{world:?} {path}");
@@ -189,8 +188,8 @@ fn the_health_says_why_an_issuers_keys_are_not_there_and_a_viewer_is_not_told() 
             let health = get(&server, "/healthz?keys");
             assert_warning(&case, &health.json()["warnings"], reason, words);
             assert_eq!(issuer.count(), asked, "{case}");
+            server.stop();
         }
-        server.stop();
     }
 }
 
