@@ -39,7 +39,7 @@ pub enum Command {
     /// Restore stored keys that were deleted
     #[command(after_help = delete::RESTORE)]
     Restore(delete::Restore),
-    /// Import content keys: CSV, JSON lines, JSON, Azure's export, or any of them encrypted
+    /// Import content keys: CSV, JSON lines, JSON, CPIX, Azure's export, encrypted ones too
     #[command(after_help = import::HELP)]
     Import(import::Import),
     /// Export content keys, encrypted for a certificate unless --plaintext is given
