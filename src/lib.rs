@@ -10,7 +10,7 @@
 //! | 3 | [`fairplay`]; [`policy`] |
 //! | 2 | [`token`], [`session`] |
 //! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses both; [`server_secret`], [`operator`], [`public_url`] |
-//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, [`private_key`], [`cpix`], [`error`] |
+//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, [`private_key`], [`cpix`], [`track`], [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
 #![cfg_attr(
@@ -47,6 +47,7 @@ pub mod server_secret;
 pub mod service;
 pub mod session;
 pub mod token;
+pub mod track;
 pub mod upstream;
 mod x509;
 

@@ -25,7 +25,7 @@ pub use records::{Records, read_all};
 use remote::KeyServer;
 use seed::Seeds;
 pub use skd_rules::{SkdRules, VARIABLE as SKD_RULES};
-use store::StoredKeys;
+use store::{SharedKeys, StoredKeys};
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
@@ -129,11 +129,12 @@ pub struct KeySources(Vec<KeySource>);
 impl KeySources {
     /// Every source. One that the variables do not configure is passed over. Nothing is read yet.
     pub fn new() -> Self {
+        let encryption_keys = SharedKeys::default();
         Self(vec![
             KeySource::Records(Records::default()),
-            KeySource::Stored(StoredKeys::default()),
+            KeySource::Stored(StoredKeys::new(encryption_keys.clone())),
             KeySource::Seed(Seeds::default()),
-            KeySource::Remote(Box::default()),
+            KeySource::Remote(Box::new(KeyServer::new(encryption_keys))),
         ])
     }
 

@@ -7,6 +7,7 @@ use crate::encoding;
 use crate::id::Kid;
 use crate::rsa_key::PrivateKey;
 use crate::secret::Key128;
+use crate::track::Track;
 
 use Namespace::{Cpix, Pskc};
 use rand_core::CryptoRng;
@@ -56,13 +57,13 @@ impl Document {
 
     /// The kind of track that a key is for, by the rules of the document. `None` where it has no rule, or where rules
     /// name several kinds or another one.
-    pub fn track_of(&self, kid: Kid) -> Option<TrackType> {
+    pub fn track_of(&self, kid: Kid) -> Option<Track> {
         let rules = self.in_list("ContentKeyUsageRuleList", "ContentKeyUsageRule");
         let mut types = rules
             .filter(|rule| rule.attribute("kid").and_then(Kid::from_text) == Some(kid))
             .map(|rule| {
                 let name = rule.attribute("intendedTrackType");
-                name.and_then(TrackType::from_name)
+                name.and_then(track_from_type)
             });
         let first = types.next()??;
         types.all(|other| other == Some(first)).then_some(first)
@@ -144,43 +145,18 @@ impl ContentKey<'_> {
     }
 }
 
-/// The kinds of track that licences tell apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TrackType {
-    /// Sound.
-    Audio,
-    /// Standard definition.
-    Sd,
-    /// High definition.
-    Hd,
-    /// Ultra high definition.
-    Uhd,
-}
-
-impl TrackType {
-    /// Its name in key records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Audio => "audio",
-            Self::Sd => "sd",
-            Self::Hd => "hd",
-            Self::Uhd => "uhd",
-        }
-    }
-
-    /// The kind behind an `intendedTrackType` as AWS's encoders and shaka-packager write it. `None` for one that stands
-    /// for several kinds, such as `VIDEO` and `ALL`, or that is not known.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "AUDIO"
-            | "STEREO_AUDIO"
-            | "MULTICHANNEL_AUDIO"
-            | "MULTICHANNEL_AUDIO_3_6"
-            | "MULTICHANNEL_AUDIO_7" => Some(Self::Audio),
-            "SD" => Some(Self::Sd),
-            "HD" | "HD1" | "HD2" | "SD+HD1" => Some(Self::Hd),
-            "UHD" | "UHD1" | "UHD2" => Some(Self::Uhd),
-            _ => None,
-        }
+/// The kind of track behind an `intendedTrackType` as AWS's encoders and shaka-packager write it. `None` for one that
+/// stands for several kinds, such as `VIDEO` and `ALL`, or that is not known.
+fn track_from_type(name: &str) -> Option<Track> {
+    match name {
+        "AUDIO"
+        | "STEREO_AUDIO"
+        | "MULTICHANNEL_AUDIO"
+        | "MULTICHANNEL_AUDIO_3_6"
+        | "MULTICHANNEL_AUDIO_7" => Some(Track::Audio),
+        "SD" => Some(Track::Sd),
+        "HD" | "HD1" | "HD2" | "SD+HD1" => Some(Track::Hd),
+        "UHD" | "UHD1" | "UHD2" => Some(Track::Uhd),
+        _ => None,
     }
 }

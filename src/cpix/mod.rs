@@ -22,7 +22,7 @@ mod encrypted;
 mod request;
 mod xml;
 
-pub use document::{ContentKey, Document, TrackType};
+pub use document::{ContentKey, Document};
 pub use encrypted::DocumentKeys;
 pub use request::KeyRequest;
 

@@ -5,6 +5,7 @@ use crate::id::Kid;
 use crate::platform::Random;
 use crate::platform::test_host::TestHost;
 use crate::private_key::EncodedKeys;
+use crate::track::Track;
 
 const KID: &str = "339c45b5-fb6d-4bd9-994c-eabd9d41c95b";
 const KEY: &str = "a537cdc0ca65841406d525e7bf22d754";
@@ -96,7 +97,7 @@ fn a_key_that_another_program_encrypted_opens() {
         assert!(unlock(&document, false).is_ok());
         let keys = document.keys().unwrap();
         assert_eq!(keys[0].value(None).err(), Some(Error::Encrypted));
-        assert_eq!(document.track_of(keys[0].kid), Some(TrackType::Hd));
+        assert_eq!(document.track_of(keys[0].kid), Some(Track::Hd));
     }
 }
 
@@ -277,7 +278,7 @@ fn the_rules_of_a_document_say_which_track_a_key_is_for() {
         let document = Document::read(text.as_bytes()).unwrap();
         document.track_of(Kid::from_text(KID).unwrap())
     };
-    use TrackType::*;
+    use Track::*;
     for (rules, expected) in [
         (&[][..], None),
         (&[r#"intendedTrackType="AUDIO""#], Some(Audio)),

@@ -11,13 +11,12 @@ use serde_json::{Map, Value};
 use crate::error::Code;
 use crate::id::{Id, Names};
 
+pub use crate::track::Track;
 pub use claim::{Foreign, has_keys, scim_value};
 pub use device::{DeviceClass, Hdcp, MinOs, OsVersion, SecurityLevel};
 pub use origin::{ClientOrigin, Country, Network, last_address};
 pub(crate) use terms::min_some;
-pub use terms::{
-    AllOf, Granted, IfReported, Limits, MAX_STREAMS, NUMBER, StreamsFull, Terms, Track, Use,
-};
+pub use terms::{AllOf, Granted, IfReported, Limits, MAX_STREAMS, NUMBER, StreamsFull, Terms, Use};
 
 /// Why an entitlement grants nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -153,7 +153,7 @@ impl<P: Platform> LicenceServer<P> {
         audit
             .details
             .push(("refused_keys", report.refused.len().into()));
-        self.audited(audit, result.map(|()| report))
+        self.changed(audit, result.map(|()| report))
     }
 
     async fn import(
@@ -218,7 +218,7 @@ impl<P: Platform> LicenceServer<P> {
             let outcome = put.map_err(KeyError::from)?.map_err(Error::Put)?;
             Ok(KeyPut { outcome })
         };
-        self.audited(audit, put.await)
+        self.changed(audit, put.await)
     }
 
     /// A page of the list.
@@ -289,7 +289,7 @@ impl<P: Platform> LicenceServer<P> {
             let deleted = catalogue.delete(&entry, grace.unwrap_or(GRACE)).await?;
             Ok(KeyDeleted { deleted })
         };
-        self.audited(audit, delete.await)
+        self.changed(audit, delete.await)
     }
 
     /// Restores a deleted record.
@@ -306,7 +306,7 @@ impl<P: Platform> LicenceServer<P> {
             entry.deleted = None;
             Ok(StoredKey::new(entry, false))
         };
-        self.audited(audit, restore.await)
+        self.changed(audit, restore.await)
     }
 
     /// Encrypts records under the first key of `key_encryption_keys`.
@@ -356,10 +356,18 @@ impl<P: Platform> LicenceServer<P> {
         audit
     }
 
-    /// The stored records. What this instance remembers of them is forgotten, since they may change.
+    /// Writes what became of a change. What this instance remembers of the records is forgotten, since they are others
+    /// now, or in part.
+    fn changed<T>(&self, audit: Audit<'_>, result: Result<T, Error>) -> Result<T, Error> {
+        if let Some(stored) = self.keys.stored() {
+            stored.forget();
+        }
+        self.audited(audit, result)
+    }
+
+    /// The stored records.
     async fn catalogue(&self) -> Result<Catalogue<'_, Configured<P>>, Error> {
         let stored = self.keys.stored().ok_or(Error::KeysOff)?;
-        stored.forget();
         let keys = stored.encryption_keys(&self.platform).await?;
         Ok(Catalogue::new(keys.ok_or(Error::KeysOff)?, &self.platform))
     }

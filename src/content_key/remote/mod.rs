@@ -20,7 +20,7 @@ use self::exchange::{Failure, Fetched};
 use self::kept::{Kept, Known, Mark};
 use super::error::KeyError;
 use super::query::KeyQuery;
-use super::store::EncryptionKeys;
+use super::store::SharedKeys;
 use super::{ContentKey, Found};
 use crate::configuration::SettingsError;
 use crate::platform::{Platform, Random, once};
@@ -31,11 +31,19 @@ pub use config::VARIABLE;
 #[derive(Default)]
 pub struct KeyServer {
     config: OnceCell<Option<Config>>,
-    encryption_keys: OnceCell<Option<EncryptionKeys>>,
+    encryption_keys: SharedKeys,
     kept: Kept,
 }
 
 impl KeyServer {
+    /// Nothing is read yet.
+    pub fn new(encryption_keys: SharedKeys) -> Self {
+        Self {
+            encryption_keys,
+            ..Self::default()
+        }
+    }
+
     /// The key of a query, as it is kept, or fetched.
     ///
     /// # Errors
@@ -62,8 +70,7 @@ impl KeyServer {
         if let Some(mark) = kept.mark(&asked, config, stale.is_some(), now) {
             return without_asking(mark, stale);
         }
-        let encryption_keys = once(&self.encryption_keys, EncryptionKeys::load(platform)).await?;
-        let encryption_keys = encryption_keys.as_ref();
+        let encryption_keys = self.encryption_keys.get(platform).await?;
         if let Some(keys) = encryption_keys
             && let Some(stored) = kept::stored(&asked, keys, platform).await
         {

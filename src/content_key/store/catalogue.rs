@@ -159,11 +159,13 @@ impl<'a, P: Platform> Catalogue<'a, P> {
             Ok(existing) => existing,
             Err(fault) => return Ok(Err(PutError::Stored(fault))),
         };
-        if let Some(existing) = &existing {
-            let is_same = existing.key.key.ct_eq(&parsed.key);
-            if !bool::from(is_same) && !may_replace_key {
-                return Ok(Err(PutError::OtherKey));
-            }
+        let has_same_key = |existing: &Entry| bool::from(existing.key.key.ct_eq(&parsed.key));
+        if !may_replace_key
+            && existing
+                .as_ref()
+                .is_some_and(|existing| !has_same_key(existing))
+        {
+            return Ok(Err(PutError::OtherKey));
         }
         // A name that leads to a record which no longer has it was left behind.
         for (name, holder) in names.iter().zip(&holders) {
@@ -186,7 +188,7 @@ impl<'a, P: Platform> Catalogue<'a, P> {
             .collect();
         let first = self.keys.first().map(|key| key.id.as_str());
         let is_unchanged = existing.as_ref().is_some_and(|existing| {
-            bool::from(existing.key.key.ct_eq(&parsed.key))
+            has_same_key(existing)
                 && existing.record == record
                 && existing.deleted.is_none()
                 && Some(existing.encryption_key.as_str()) == first

@@ -1,5 +1,8 @@
 //! The keys of `key_encryption_keys`, under which content keys are stored.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use aes_gcm_siv::aead::{AeadInOut, KeyInit, Nonce, Tag};
 use aes_gcm_siv::{Aes256GcmSiv, Key};
 use serde::Deserialize;
@@ -8,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding;
-use crate::platform::Platform;
+use crate::platform::{Platform, once};
 use crate::secret::{Key128, Secret};
 
 /// The variable with a JWKS (RFC 7517) of `oct` keys of 32 bytes, each with a `kid` of its own. The first key
@@ -26,6 +29,25 @@ pub const ENCRYPTED: usize = 32;
 
 /// The keys, in their order. There is at least one.
 pub struct EncryptionKeys(Vec<EncryptionKey>);
+
+/// The keys as an instance has them: the variable is read once, for every source that keeps something under them.
+#[derive(Clone, Default)]
+pub struct SharedKeys(Rc<OnceCell<Option<EncryptionKeys>>>);
+
+impl SharedKeys {
+    /// The keys. `None` when the variable is not set.
+    ///
+    /// # Errors
+    /// As [`EncryptionKeys::load`].
+    pub async fn get(
+        &self,
+        platform: &impl Platform,
+    ) -> Result<Option<&EncryptionKeys>, SettingsError> {
+        Ok(once(&self.0, EncryptionKeys::load(platform))
+            .await?
+            .as_ref())
+    }
+}
 
 /// A key that encrypts content keys.
 pub struct EncryptionKey {

@@ -15,14 +15,14 @@ mod sealed;
 #[cfg(test)]
 mod tests;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
 pub use catalogue::{Catalogue, Entry, GRACE, Listed, NewRecord, Outcome, PutError};
-pub use encryption_keys::{EncryptionKeys, VARIABLE};
+pub use encryption_keys::{EncryptionKeys, SharedKeys, VARIABLE};
 pub use sealed::{Deleted, Fault};
 pub(super) use sealed::{FETCHED, open_as, seal_as};
 
@@ -31,7 +31,7 @@ use super::record::ContentKey;
 use super::{Found, KeyError};
 use crate::configuration::SettingsError;
 use crate::id::Id;
-use crate::platform::{Platform, once};
+use crate::platform::Platform;
 
 /// How long an instance uses a record without reading it again, in seconds.
 const KEPT_SECONDS: u64 = 60;
@@ -42,12 +42,20 @@ const KEPT: usize = 1_000;
 /// The stored records, as this instance has them.
 #[derive(Default)]
 pub struct StoredKeys {
-    keys: OnceCell<Option<EncryptionKeys>>,
+    keys: SharedKeys,
     /// Records by index name, and until when each is used.
     known: RefCell<HashMap<Id, (u64, Rc<ContentKey>)>>,
 }
 
 impl StoredKeys {
+    /// Nothing is read yet.
+    pub fn new(keys: SharedKeys) -> Self {
+        Self {
+            keys,
+            ..Self::default()
+        }
+    }
+
     /// The record of a query: two reads of the store, or none where the instance has it.
     ///
     /// # Errors
@@ -95,8 +103,7 @@ impl StoredKeys {
         &self,
         platform: &impl Platform,
     ) -> Result<Option<&EncryptionKeys>, SettingsError> {
-        let keys = EncryptionKeys::load(platform);
-        Ok(once(&self.keys, keys).await?.as_ref())
+        self.keys.get(platform).await
     }
 
     /// Forgets the records that this instance has.
