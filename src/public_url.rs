@@ -25,7 +25,7 @@ impl PublicUrl {
         let url = url.trim();
         let has_query = url.parse::<Uri>().is_ok_and(|url| url.query().is_some());
         if !is_safe(url) || has_query || url.contains('#') {
-            let reason = "it is not a URL that begins with `https://` and has no query";
+            let reason = "give an `https` URL without a query or fragment; `http` is accepted only for this machine";
             return Err(SettingError::new(VARIABLE, SettingErrorKind::Malformed, reason).into());
         }
         Ok(Some(Self(url.trim_end_matches('/').to_owned())))

@@ -77,7 +77,7 @@ pub fn recipients(content: &[u8]) -> Result<Vec<Recipient>> {
         let key = certificate.subject_public_key_info();
         ensure!(
             key.algorithm.oid == RSA,
-            "the key of its certificate is not RSA, and only for RSA is encrypted here"
+            "the certificate's key is not RSA. Only RSA recipients are supported"
         );
         let key = PublicKey::from_pkcs1_der(key.subject_public_key.raw_bytes());
         let key = key.map_err(|_| anyhow!("the key of its certificate is malformed"))?;
@@ -169,7 +169,7 @@ pub fn decrypt(content: &[u8], private_key: &str) -> Result<Zeroizing<Vec<u8>>> 
         false => {
             let text = encoding::text(content).context("it is neither PEM nor DER")?;
             let mut blocks = encoding::pem(&text).context("it is no whole PEM")?;
-            ensure!(blocks.len() == 1, "it has not one block of PEM");
+            ensure!(blocks.len() == 1, "it must have exactly one PEM block");
             blocks.remove(0).der.to_vec()
         }
     };

@@ -1,6 +1,6 @@
 //! Files that commands read and write: one reader of text and of secrets, one writer of secrets.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -83,19 +83,26 @@ pub fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
     if path.exists() && !path.is_file() {
         return fs::write(&path, content).with_context(writing);
     }
-    // The file is there whole, or as it was: a new one takes its place.
-    NamedTempFile::new_in(directory(&path))
-        .and_then(|mut file| {
-            file.write_all(content)?;
-            file.as_file().sync_all()?;
-            Ok(file.persist(&path)?)
-        })
-        .with_context(writing)?;
-    Ok(())
+    write_whole(&path, |file| Ok(file.write_all(content)?))
+}
+
+/// Writes a file with secrets, for its owner only. It is there whole, or as it was: a new one takes its place.
+///
+/// # Errors
+/// That of `write`, and a file that cannot be written.
+pub fn write_whole<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
+    let writing = || format!("writing {}", path.display());
+    // Where it leads, if it is a link.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut file = NamedTempFile::new_in(directory(&path)).with_context(writing)?;
+    let result = write(file.as_file_mut()).with_context(writing)?;
+    file.as_file().sync_all().with_context(writing)?;
+    file.persist(&path).with_context(writing)?;
+    Ok(result)
 }
 
 /// The directory of a file.
-pub fn directory(path: &Path) -> &Path {
+fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

@@ -58,12 +58,7 @@ impl SigningKey {
         let text = encoding::text(content).context(NONE)?;
         let text = text.trim();
         if text.contains(PEM_BEGIN) {
-            let blocks = encoding::pem(text).context("the key is no whole PEM")?;
-            let mut blocks = blocks.iter();
-            let key = blocks
-                .find(|block| block.label.ends_with("PRIVATE KEY"))
-                .context("the PEM has no private key")?;
-            return Self::of_block(key, algorithm);
+            return Self::of_block(&private_key_block(text)?, algorithm);
         }
         ensure!(text.starts_with('{'), NONE);
         let key = JsonWebKey::choose(text, kid)?;
@@ -138,21 +133,26 @@ impl Material {
     }
 }
 
-/// The private key of a PEM block: PKCS#8, PKCS#1, or SEC 1.
 /// The RSA private key of a text in PEM: PKCS#8 or PKCS#1.
 ///
 /// # Errors
 /// A sentence without anything of the key.
 pub(crate) fn rsa_private_key(text: &str) -> Result<Box<RsaPrivateKey>> {
-    let blocks = encoding::pem(text).context("the key is no whole PEM")?;
-    let mut blocks = blocks.iter();
-    let key = blocks.find(|block| block.label.ends_with("PRIVATE KEY"));
-    match of_pem(key.context("the PEM has no private key")?)? {
+    match of_pem(&private_key_block(text)?)? {
         Material::Rsa(key) => Ok(key),
         _ => bail!("the key is not RSA"),
     }
 }
 
+/// The first private key among PEM blocks.
+fn private_key_block(text: &str) -> Result<Pem> {
+    let blocks = encoding::pem(text).context("the key is no whole PEM")?;
+    let mut blocks = blocks.into_iter();
+    let key = blocks.find(|block| block.label.ends_with("PRIVATE KEY"));
+    key.context("the PEM has no private key")
+}
+
+/// The private key of a PEM block: PKCS#8, PKCS#1, or SEC 1.
 fn of_pem(key: &Pem) -> Result<Material> {
     if key.with_headers.is_some() || key.label.starts_with("ENCRYPTED") {
         bail!("the key is encrypted; `openssl pkcs8 -topk8 -nocrypt` decrypts it");

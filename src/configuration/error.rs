@@ -111,7 +111,7 @@ impl SettingError {
                 "skd_rules" => "rule",
                 "key_seed" => "seed",
                 "policies" => "option",
-                "token_keys" => "key",
+                "key_encryption_keys" | "token_keys" => "key",
                 _ => "entry",
             };
             // People count from 1.
@@ -145,16 +145,6 @@ impl From<SettingError> for SettingsError {
 }
 
 impl SettingsError {
-    /// Whether nothing is wrong but that settings are not set.
-    pub fn is_missing(&self) -> bool {
-        match self {
-            Self::Invalid(problems) => problems
-                .iter()
-                .all(|problem| problem.kind == SettingErrorKind::Missing),
-            Self::Platform(_) => false,
-        }
-    }
-
     /// The code of this error.
     pub fn code(&self) -> Code {
         match self {

@@ -37,15 +37,12 @@ impl KeyError {
             Self::Store(platform::Error::StoreUnsupported) => Code::STORE_UNSUPPORTED,
             Self::Store(_) => Code::STORE_UNAVAILABLE,
             Self::Stored(Fault::EncryptionKey(_)) => Code::KEY_ENCRYPTION_KEY_UNKNOWN,
-            Self::Stored(_) => Code::KEY_RECORD_ALTERED,
+            Self::Stored(Fault::Layout | Fault::Altered | Fault::Misplaced) => {
+                Code::KEY_RECORD_ALTERED
+            }
             Self::ServerDenied(_) => Code::KEY_SERVER_DENIED,
             Self::ServerUnavailable(_) => Code::KEY_SERVER_UNAVAILABLE,
             Self::ServerAnswer(_) => Code::KEY_SERVER_ANSWER,
         }
-    }
-
-    /// Whether there is no source at all.
-    pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Settings(error) if error.is_missing())
     }
 }

@@ -75,7 +75,7 @@ impl KeySource {
     /// The key of a query.
     ///
     /// # Errors
-    /// The setting of the source that is wrong, and what does not answer.
+    /// A wrong setting, or a store or server that does not answer.
     pub async fn find(
         &self,
         query: &KeyQuery,
@@ -91,12 +91,18 @@ impl KeySource {
 
     /// Whether another server is asked.
     fn is_remote(&self) -> bool {
-        matches!(self, Self::Remote(_))
+        match self {
+            Self::Remote(_) => true,
+            Self::Records(_) | Self::Stored(_) | Self::Seed(_) => false,
+        }
     }
 
     /// Whether the operator keeps its keys one by one.
     fn has_records(&self) -> bool {
-        matches!(self, Self::Records(_) | Self::Stored(_))
+        match self {
+            Self::Records(_) | Self::Stored(_) => true,
+            Self::Seed(_) | Self::Remote(_) => false,
+        }
     }
 
     /// Reads everything that [`Self::find`] leaves until it is needed. Returns whether the source is configured.
@@ -112,7 +118,7 @@ impl KeySource {
         }
     }
 
-    /// Reads what [`Self::find`] will read in any case. What is wrong is said there.
+    /// Reads what [`Self::find`] will read in any case. [`Self::find`] reports what is wrong.
     pub async fn read_ahead(&self, platform: &impl Platform) {
         match self {
             Self::Records(records) => drop(records.read_ahead(platform).await),
@@ -203,7 +209,7 @@ impl KeySources {
         }
     }
 
-    /// Reads what [`Self::find`] will read. What is wrong is said there.
+    /// Reads what [`Self::find`] will read. [`Self::find`] reports what is wrong.
     pub async fn read_ahead(&self, platform: &impl Platform) {
         join_all(self.0.iter().map(|source| source.read_ahead(platform))).await;
     }

@@ -85,18 +85,25 @@ impl KeyQuery {
     /// assert_eq!(shown("skd://movie-42"), "movie-42");
     /// assert_eq!(shown("skd://one?cek=000102030405060708090a0b0c0d0e0f"), "one?cek=…");
     /// assert_eq!(shown("one%3Fcek%3D000102030405060708090a0b0c0d0e0f"), "one?cek=…");
+    /// assert_eq!(shown("skd://cek=000102030405060708090a0b0c0d0e0f"), "cek=…");
+    /// assert_eq!(shown("movie;CEK=000102030405060708090a0b0c0d0e0f"), "movie;cek=…");
+    /// // `one?cek=000102030405060708090a0b0c0d0e0f` in base64, and behind its length.
+    /// assert_eq!(shown("b25lP2Nlaz0wMDAxMDIwMzA0MDUwNjA3MDgwOTBhMGIwYzBkMGUwZg=="), "one?cek=…");
+    /// let behind_length = [&40_u32.to_be_bytes()[..], b"one?cek=000102030405060708090a0b0c0d0e0f"].concat();
+    /// assert_eq!(KeyQuery::from_asset_id(&behind_length).shown(), "one?cek=…");
     /// ```
     pub fn shown(&self) -> String {
         const KEY: &str = "cek=";
-        let text = self.id.to_string();
         let is_key = |start: &[u8]| start.eq_ignore_ascii_case(KEY.as_bytes());
-        let has_key = |name: &Id| name.as_bytes().windows(KEY.len()).any(is_key);
-        match self.names().any(has_key) {
-            true => {
-                let before = text.split(['?', '&', '%']).next().unwrap_or_default();
-                format!("{before}?{KEY}…")
-            }
-            false => text,
+        let before = |name: &Id| {
+            let bytes = name.as_bytes();
+            let at = bytes.windows(KEY.len()).position(is_key)?;
+            bytes.get(..at).map(Id::from_bytes)
+        };
+        // The innermost reading that has it: what is around that may hold the key in another spelling.
+        match self.names().filter_map(before).last() {
+            Some(before) => format!("{before}{KEY}…"),
+            None => self.id.to_string(),
         }
     }
 

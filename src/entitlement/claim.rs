@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Entitlement, Error};
 use crate::encoding;
 
-/// What a claim is that plainly is another service's.
+/// A claim whose shape shows that it belongs to another service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
     /// A list of text, as authentik has.
@@ -52,7 +52,7 @@ pub fn has_keys(claim: &Value) -> bool {
     match parsed(claim).as_deref() {
         Ok(Value::Array(list)) => list.iter().any(is_ours),
         Ok(value) => is_ours(value),
-        // What is cut off may have had one.
+        // Truncated JSON may have had one.
         Err(_) => claim.as_str().is_some_and(|text| text.contains("\"keys\"")),
     }
 }
@@ -62,7 +62,7 @@ fn parsed(claim: &Value) -> Result<Cow<'_, Value>, Error> {
     match claim {
         Value::String(text) => encoding::json(text.as_bytes())
             .map(Cow::Owned)
-            .map_err(|_| Error::Shape("it is text that is no JSON")),
+            .map_err(|_| Error::Shape("it is text, but not valid JSON")),
         value => Ok(Cow::Borrowed(value)),
     }
 }

@@ -26,7 +26,7 @@ pub enum Error {
     #[error("the claim `entitlements` is missing")]
     Missing,
     /// There is no claim of the name that the deployment gives it.
-    #[error("the claim `{0}` is missing, which `entitlement_claim` names")]
+    #[error("the token has no claim `{0}`, which `entitlement_claim` names")]
     MissingClaim(String),
     /// The claim is plainly another service's.
     #[error(

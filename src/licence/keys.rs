@@ -80,7 +80,7 @@ pub struct ListedKey {
 pub struct KeyList {
     /// The records, in the order of their ids.
     keys: Vec<ListedKey>,
-    /// The id behind which the next page begins. Absent on the last page.
+    /// What `after` is for the next page. Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
@@ -218,7 +218,11 @@ impl<P: Platform> LicenceServer<P> {
             let outcome = put.map_err(KeyError::from)?.map_err(Error::Put)?;
             Ok(KeyPut { outcome })
         };
-        self.changed(audit, put.await)
+        let put = put.await;
+        if let Ok(KeyPut { outcome }) = &put {
+            audit.details.push(("outcome", json!(outcome)));
+        }
+        self.changed(audit, put)
     }
 
     /// A page of the list.
@@ -356,8 +360,8 @@ impl<P: Platform> LicenceServer<P> {
         audit
     }
 
-    /// Writes what became of a change. What this instance remembers of the records is forgotten, since they are others
-    /// now, or in part.
+    /// Writes what became of a change, and clears what this instance keeps of the records: some may have changed even if
+    /// the request failed half-way.
     fn changed<T>(&self, audit: Audit<'_>, result: Result<T, Error>) -> Result<T, Error> {
         if let Some(stored) = self.keys.stored() {
             stored.forget();

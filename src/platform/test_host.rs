@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Error, Platform, value};
 
-/// A host in memory. Its clock stands still.
+/// A host in memory. Its clock stands still, unless a test puts it on.
 #[derive(Default)]
 pub struct TestHost {
     /// The variables that are set.
@@ -24,6 +24,8 @@ pub struct TestHost {
     pub answers: RefCell<VecDeque<Result<Response<Vec<u8>>, Error>>>,
     /// The pauses.
     pub pauses: RefCell<Vec<Duration>>,
+    /// Seconds after the time at which its clock stands.
+    pub later: Cell<u64>,
     /// The values of its store.
     pub values: RefCell<BTreeMap<String, Vec<u8>>>,
     /// How often the store was asked for a value.
@@ -65,7 +67,7 @@ impl Platform for TestHost {
     }
 
     fn now(&self) -> u64 {
-        1_000
+        1_000 + self.later.get()
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {

@@ -522,9 +522,8 @@ impl PolicyOption {
         if token.is_message {
             // A message that does not say when it ends is good for ever.
             let from = now.saturating_add(LEEWAY);
-            restriction
-                .expected
-                .check_life(from, token.accepted_until)?;
+            let until = Some(token.accepted_until).filter(|until| *until != u64::MAX);
+            restriction.expected.check_life(from, until)?;
         }
         for claim in &restriction.required {
             claim.check(&token.claims)?;
@@ -625,15 +624,17 @@ impl Admission<'_> {
             return claim(own::SCOPE).unwrap_or_default();
         }
         let is_message = self.token.as_ref().is_some_and(|token| token.is_message);
-        let restricted = self.option.filter(|option| option.expected().is_some());
-        let Some(option) = restricted else {
+        let restricted = self
+            .option
+            .and_then(|option| Some((option, option.expected()?)));
+        let Some((option, expected)) = restricted else {
             return "";
         };
-        match option.expected().map(|expected| &expected.issuer) {
-            Some(accepted @ Accepted::OneOf(_)) if !is_message => claim("iss")
+        match &expected.issuer {
+            accepted @ Accepted::OneOf(_) if !is_message => claim("iss")
                 .and_then(|issuer| accepted.issuer(issuer, claim("tid")))
                 .unwrap_or_default(),
-            _ => &option.name,
+            Accepted::Any | Accepted::OneOf(_) => &option.name,
         }
     }
 

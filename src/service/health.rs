@@ -1,5 +1,6 @@
 //! `GET /healthz`: everything is loaded, and everything that is wrong is named by variable.
 
+use futures_util::future::join_all;
 use http::StatusCode;
 use serde::Serialize;
 
@@ -26,7 +27,8 @@ pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
         let document = Unhealthy { status, problems };
         return Ok(json(StatusCode::SERVICE_UNAVAILABLE, &document));
     }
-    // A store that is away may take minutes to say so. Whoever asks for the configuration does not wait for it.
+    // A store that is away may take minutes to say so. Who asks for the configuration waits for it only where keys come
+    // by URL, as every licence does there.
     let store = match context.parameter("store") {
         Some(_) => Some(store(licences.platform()).await),
         None => None,
@@ -153,28 +155,24 @@ async fn store(platform: &impl Platform) -> &'static str {
 
 /// The issuers whose keys could not be fetched when they were last asked for.
 async fn key_warnings<P: Platform>(licences: &LicenceServer<P>, is_asked: bool) -> Vec<KeyWarning> {
-    let mut warnings = Vec::new();
     let Ok(policies) = licences.policies().await else {
-        return warnings;
+        return Vec::new();
     };
     let variable = policies.variable();
     let now = licences.platform().now();
-    for option in policies.options() {
-        let Some(keys) = option.remote_keys() else {
-            continue;
-        };
-        if let Some(failure) = keys.failure(is_asked, licences.platform(), now).await {
-            warnings.push(KeyWarning {
-                code: Code::TOKEN_KEYS_UNAVAILABLE.name,
-                variable,
-                option: (variable == POLICIES).then(|| option.name.clone()),
-                reason: failure.why.reason.name(),
-                message: failure.why.to_string(),
-                usable_until: failure.usable_until,
-            });
-        }
-    }
-    warnings
+    let warnings = policies.options().iter().map(async |option| {
+        let keys = option.remote_keys()?;
+        let failure = keys.failure(is_asked, licences.platform(), now).await?;
+        Some(KeyWarning {
+            code: Code::TOKEN_KEYS_UNAVAILABLE.name,
+            variable,
+            option: (variable == POLICIES).then(|| option.name.clone()),
+            reason: failure.why.reason.name(),
+            message: failure.why.to_string(),
+            usable_until: failure.usable_until,
+        })
+    });
+    join_all(warnings).await.into_iter().flatten().collect()
 }
 
 /// What a player's SPC can be made for: public, and what a support team asks for first.

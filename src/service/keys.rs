@@ -10,7 +10,7 @@ use super::response::{Reply, json};
 use crate::encoding;
 use crate::error::Code;
 use crate::id::Id;
-use crate::licence::{KeyRotationRequest, MOST_KEYS, Page};
+use crate::licence::{KeyRotationRequest, Page};
 use crate::platform::Platform;
 
 /// How many records a page of the list has, unless the request says so.
@@ -26,9 +26,8 @@ pub async fn any<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
         let report = licences.import_keys(context.id, records, may_replace);
         return Ok(json(StatusCode::OK, &report.await?));
     }
-    let limit = number(&context, "limit")?.map_or(PAGE, |limit| {
-        usize::try_from(limit).unwrap_or(usize::MAX).min(MOST_KEYS)
-    });
+    let limit = number(&context, "limit")?;
+    let limit = limit.map_or(PAGE, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let after = context.parameter("after").unwrap_or_default();
     let page = Page {
         after: &after,

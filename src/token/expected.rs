@@ -47,19 +47,19 @@ impl Expected {
         }
         // What does not say when it was issued may have been just now, by a clock that is ahead.
         let issued = claims.date("iat")?;
-        self.check_life(issued.unwrap_or(now.saturating_add(LEEWAY)), expires)?;
+        self.check_life(issued.unwrap_or(now.saturating_add(LEEWAY)), Some(expires))?;
         Ok(expires)
     }
 
-    /// Checks how long what is accepted from one time to another, in seconds since 1970, is good.
+    /// Checks how long what is accepted from one time to another, in seconds since 1970, is good. `None`: it never ends.
     ///
     /// # Errors
     /// [`Error::Life`]
-    pub(crate) fn check_life(&self, from: u64, until: u64) -> Result<(), Error> {
-        let life = until.saturating_sub(from);
+    pub(crate) fn check_life(&self, from: u64, until: Option<u64>) -> Result<(), Error> {
+        let life = until.map(|until| until.saturating_sub(from));
         match self.max_life {
-            Some(most) if life > most => Err(Error::Life { life, most }),
-            _ => Ok(()),
+            Some(most) if life.is_none_or(|life| life > most) => Err(Error::Life { life, most }),
+            Some(_) | None => Ok(()),
         }
     }
 

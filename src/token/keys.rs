@@ -473,7 +473,7 @@ impl Jwk {
     fn from_published(key: Value) -> Result<Self, String> {
         let this: Self = encoding::from_value(key).map_err(|error| error.to_string())?;
         if this.kty == "oct" {
-            return Err("it is symmetric, and a published secret is none".to_owned());
+            return Err("it is symmetric, and a published secret verifies nothing".to_owned());
         }
         if this.use_.as_deref() == Some("enc") {
             return Err("it is for encryption".to_owned());

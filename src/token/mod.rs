@@ -105,10 +105,10 @@ pub enum Error {
     #[error("the audience is not accepted")]
     Audience,
     /// It is accepted for longer than the policy allows.
-    #[error("the token is good for {life} seconds, and `max_token_life` of the policy is {most}")]
+    #[error("the token {}, and `max_token_life` of the policy is {most} seconds", life_in_words(*life))]
     Life {
-        /// Seconds from its issue to its end.
-        life: u64,
+        /// Seconds from its issue to its end; `None`: it never ends.
+        life: Option<u64>,
         /// Seconds that are allowed.
         most: u64,
     },
@@ -193,4 +193,10 @@ impl Error {
             }
         }
     }
+}
+
+fn life_in_words(life: Option<u64>) -> String {
+    life.map_or("never expires".to_owned(), |life| {
+        format!("is good for {life} seconds")
+    })
 }

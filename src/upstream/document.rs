@@ -40,7 +40,7 @@ pub enum Reason {
     )]
     NotAllowed,
     /// The URL is neither `https`, nor `http` on this machine.
-    #[error("was not asked: what comes by http can be changed on the way. Give a URL with https")]
+    #[error("was not asked: plain HTTP can be tampered with. Give an https URL")]
     NotSafe,
     /// It did not answer, or not in time. Holds the host's message.
     #[error("did not answer: {0}")]
@@ -81,7 +81,7 @@ pub enum Reason {
     )]
     LeadsElsewhere(Option<String>),
     /// It was asked as often as is allowed within a minute.
-    #[error("was asked many times within this minute, and is not asked again before the next one")]
+    #[error("reached the limit of requests per minute, and is asked again in the next one")]
     AskedOften,
     /// An attempt failed a moment ago, and nobody kept why.
     #[error("failed a moment ago, and is not asked again so soon")]
@@ -202,7 +202,10 @@ impl Document {
                 platform::Error::OutboundDenied(_) => Reason::NotAllowed,
                 platform::Error::OutboundTooLarge(_) => Reason::TooLarge,
                 platform::Error::Outbound { reason, .. } => Reason::NoAnswer(reason),
-                error => Reason::NoAnswer(error.to_string()),
+                error @ (platform::Error::Variables { .. }
+                | platform::Error::Settings(_)
+                | platform::Error::StoreUnsupported
+                | platform::Error::Store(_)) => Reason::NoAnswer(error.to_string()),
             })
         })?;
         Self::from_response(response, url).map_err(unavailable)

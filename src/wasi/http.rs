@@ -78,7 +78,7 @@ fn reply(response: Response<Vec<u8>>, outparam: ResponseOutparam) {
 /// [`crate::platform::Platform::send`] on WASI HTTP 0.2.
 ///
 /// # Errors
-/// [`Error::OutboundDenied`] and [`Error::Outbound`].
+/// As [`crate::platform::Platform::send`].
 pub fn send(mut request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
     let mut exchange = Exchange::begin(&mut request);
     let failed = |exchange: &Exchange, code: ErrorCode| match code {

@@ -37,7 +37,7 @@ pub trait Host {
     /// [`Platform::send`]
     ///
     /// # Errors
-    /// [`Error::OutboundDenied`] and [`Error::Outbound`].
+    /// As [`crate::platform::Platform::send`].
     fn send(
         &self,
         request: Request<Vec<u8>>,

@@ -289,6 +289,15 @@ fn a_stored_key_is_found_by_every_reference_and_keeps_its_systems() {
     assert_eq!(answer, refused(404, "key_not_found"));
     let audit = platform.log.borrow().last().unwrap().clone();
     assert!(audit.contains(r#""asset":"one?cek=…""#), "{audit}");
+    for around in ["skd://cek=", "movie;cek=", "a?b=c;CEK="] {
+        let with_key = format!("{around}{}", KID.replace('-', ""));
+        native_licence(&platform, with_key.as_bytes());
+        let audit = platform.log.borrow().last().unwrap().clone();
+        assert!(
+            audit.contains("cek=…") && !audit.contains(&KID.replace('-', "")),
+            "{audit}"
+        );
+    }
 
     let mut without_iv = referenced(json!({}));
     without_iv.as_object_mut().unwrap().remove("iv");

@@ -238,8 +238,16 @@ fn the_audit_says_why_an_issuers_keys_are_not_there() {
         }
         let asked = if path.ends_with("to-a-page") { 2 } else { 1 };
         assert_eq!(deployment.count(), asked, "{path}");
-        let store = format!("{:?}", deployment.platform.store.borrow());
-        assert!(!store.contains("hidden"), "{store}");
+        let store = deployment.platform.store.borrow();
+        let store = store.as_ref().unwrap();
+        assert!(store.keys().any(|key| key.starts_with("jwks/")), "{path}");
+        for (key, value) in store {
+            let value = String::from_utf8_lossy(value);
+            assert!(
+                !key.contains("hidden") && !value.contains("hidden"),
+                "{key}: {value}"
+            );
+        }
     }
 }
 

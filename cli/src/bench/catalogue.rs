@@ -3,12 +3,12 @@
 //! The servers of all sizes run at once and are asked in turns, each time for a key that is drawn anew, so that what
 //! else the machine does concerns all of them.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures_util::stream::{self, StreamExt};
 use keylet::content_key::store::{Catalogue, EncryptionKeys, NewRecord};
+use keylet::platform::Platform;
 use keylet_host::{Provided, Server, Store, StoreChoice};
 use rand_core::Rng;
 use serde::Serialize;
@@ -52,7 +52,7 @@ pub enum Source {
     /// In the fixtures' variable `content_keys`: a few records.
     Variable,
     /// In the store: so many records.
-    Stored(usize),
+    Stored(u32),
     /// In a seed, by the KIDs that the records have.
     Seed,
 }
@@ -71,7 +71,7 @@ impl std::fmt::Display for Source {
 #[derive(Debug, Clone, Serialize)]
 pub struct Filled {
     /// How many.
-    pub keys: usize,
+    pub keys: u32,
     /// Records in a second.
     pub per_second: f64,
 }
@@ -81,10 +81,10 @@ pub struct Plan {
     /// In which setups.
     pub setups: Vec<Setup>,
     /// Numbers of keys, in order.
-    pub sizes: Vec<usize>,
+    pub sizes: Vec<u32>,
     /// How many licences with each.
     pub rounds: usize,
-    /// A Redis whose databases from 0 on are overwritten; `None`: a file each.
+    /// A Redis whose databases from 0 on are empty, and are written to; `None`: a file each.
     pub redis: Option<String>,
 }
 
@@ -103,19 +103,20 @@ impl Plan {
     /// # Errors
     /// A store that cannot be filled, a licence that is refused, a host that does not start.
     pub fn run(&self) -> Result<Report> {
-        let directory = Temporary::new()?;
+        ensure!(!self.setups.is_empty(), "a host of plain WASI has no store");
+        let directory = tempfile::Builder::new().prefix("keylet-bench-").tempdir()?;
         let mut report = Report::default();
         let mut stores = Vec::with_capacity(self.sizes.len());
         for (index, size) in self.sizes.iter().enumerate() {
             let store = match &self.redis {
                 Some(url) => StoreChoice::Redis(format!("{}/{index}", url.trim_end_matches('/'))),
-                None => StoreChoice::File(directory.0.join(format!("{size}.redb"))),
+                None => StoreChoice::File(directory.path().join(format!("{size}.redb"))),
             };
             let began = Instant::now();
             fill(&store, *size)?;
             report.filled.push(Filled {
                 keys: *size,
-                per_second: count(*size)? / began.elapsed().as_secs_f64(),
+                per_second: f64::from(*size) / began.elapsed().as_secs_f64(),
             });
             stores.push((*size, store));
         }
@@ -131,7 +132,7 @@ impl Plan {
     fn measure(
         &self,
         setup: Setup,
-        stores: &[(usize, StoreChoice)],
+        stores: &[(u32, StoreChoice)],
         requests: &Requests,
     ) -> Result<Vec<Stored>> {
         let with = |changes: &[(&str, &str)]| {
@@ -211,14 +212,11 @@ impl Measured {
     /// Some licences, each for a key that is drawn.
     fn ask(&mut self, requests: &Requests) -> Result<()> {
         let draw = || {
-            let drawn = |size: usize| {
-                let size = u64::try_from(size)?.max(1);
-                anyhow::Ok(random::system().next_u64() % size)
-            };
+            let drawn = |size: u32| random::system().next_u64() % u64::from(size).max(1);
             let asset = match self.source {
                 Source::Variable => "skd://movie-1".to_owned(),
-                Source::Stored(size) => format!("skd://{}", name(drawn(size)?)),
-                Source::Seed => format!("skd://{}", kid_and_key(drawn(usize::MAX)?).0),
+                Source::Stored(size) => format!("skd://{}", name(drawn(size))),
+                Source::Seed => format!("skd://{}", kid_and_key(drawn(u32::MAX)).0),
             };
             requests.for_asset(&asset)
         };
@@ -228,7 +226,7 @@ impl Measured {
 }
 
 /// Stores the records 0 to `size`.
-fn fill(choice: &StoreChoice, size: usize) -> Result<()> {
+fn fill(choice: &StoreChoice, size: u32) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -246,7 +244,12 @@ fn fill(choice: &StoreChoice, size: usize) -> Result<()> {
         anyhow::Ok(())
     };
     runtime.block_on(async {
-        let mut under_way = stream::iter(0..u64::try_from(size)?)
+        let is_empty = platform.keys().await?.is_empty();
+        ensure!(
+            is_empty,
+            "the store of the benchmark is not empty: give a Redis whose databases from 0 on are"
+        );
+        let mut under_way = stream::iter(0..u64::from(size))
             .map(put)
             .buffer_unordered(UNDER_WAY);
         while let Some(put) = under_way.next().await {
@@ -274,26 +277,4 @@ fn kid_and_key(number: u64) -> (String, String) {
     let digest = hex::encode(Sha256::digest(number.to_be_bytes()));
     let (kid, key) = digest.split_at(32);
     (kid.to_owned(), key.to_owned())
-}
-
-fn count(number: usize) -> Result<f64> {
-    Ok(f64::from(u32::try_from(number)?))
-}
-
-/// A directory that is deleted at the end.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new() -> Result<Self> {
-        let name = hex::encode(random::bytes::<8>());
-        let path = std::env::temp_dir().join(format!("keylet-bench-{name}"));
-        std::fs::create_dir(&path).with_context(|| path.display().to_string())?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

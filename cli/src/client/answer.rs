@@ -105,6 +105,15 @@ impl std::fmt::Display for Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether the server's code is this one.
+    pub fn is(&self, code: Code) -> bool {
+        self.code
+            .as_ref()
+            .is_some_and(|said| said.as_str() == code.name)
+    }
+}
+
 impl Failure {
     pub(super) fn refused(refusal: Refusal) -> Self {
         Self::Refused(Box::new(refusal))

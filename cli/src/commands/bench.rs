@@ -61,7 +61,7 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=100_000_000)
     )]
     keys: Vec<u32>,
-    /// URL of a Redis for the stored keys, whose databases from 0 on are written to [default: a file each]
+    /// URL of a Redis without a database for the stored keys: its databases from 0 on must be empty [default: a file each]
     #[arg(long, value_name = "URL", requires = "keys")]
     redis: Option<String>,
     /// The results as JSON
@@ -101,14 +101,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn run_catalogue(arguments: &Arguments, setups: Vec<Setup>) -> Result<()> {
-    let sizes = arguments.keys.iter().copied();
     let plan = catalogue::Plan {
         // Plain hosts have no store.
         setups: setups
             .into_iter()
             .filter(|setup| setup.world != World::Wasi)
             .collect(),
-        sizes: sizes.map(usize::try_from).collect::<Result<_, _>>()?,
+        sizes: arguments.keys.clone(),
         rounds: usize::try_from(arguments.rounds)?,
         redis: arguments.redis.clone(),
     };

@@ -6,10 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use http::Request;
+use keylet::encoding;
 use serde::Deserialize;
 
 use super::serve::duration;
 use crate::client::Client;
+use crate::doctor::target::KeyWarning;
 
 /// What follows the options in the help.
 pub const EXAMPLES: &str = "\
@@ -37,7 +39,7 @@ struct Health {
     #[serde(default)]
     problems: Vec<Problem>,
     #[serde(default)]
-    warnings: Vec<Problem>,
+    warnings: Vec<KeyWarning>,
 }
 
 #[derive(Deserialize)]
@@ -59,12 +61,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let health: Option<Health> = serde_json::from_slice(answer.body()).ok();
     let (problems, warnings) = health.map_or_else(Default::default, |h| (h.problems, h.warnings));
-    let warnings = warnings.into_iter().map(|warning| ("warning: ", warning));
-    for (word, problem) in problems.into_iter().map(|p| ("", p)).chain(warnings) {
+    let problems = problems.into_iter().map(|problem| {
         let variable = problem.variable.map(|name| name + ": ").unwrap_or_default();
+        format!("{variable}{}", problem.message)
+    });
+    let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
+    for line in problems.chain(warnings) {
         // What a server sends must not steer the terminal.
-        let line = format!("  {word}{variable}{}", problem.message).replace(char::is_control, " ");
-        println!("{line}");
+        println!("  {}", line.replace(encoding::is_obeyed, " "));
     }
     if is_healthy {
         return Ok(ExitCode::SUCCESS);

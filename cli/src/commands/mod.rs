@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand};
+use keylet::configuration::SettingError;
 use keylet::encoding;
 use serde_json::{Map, Value};
 
@@ -110,6 +111,12 @@ impl Command {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Problems of settings, in one line.
+fn sentences(problems: &[SettingError]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("; ")
 }
 
 /// The JSON object of `--terms`.

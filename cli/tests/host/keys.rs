@@ -243,7 +243,32 @@ fn stored_keys_are_imported_listed_shown_deleted_and_restored() {
         place.printed(&["add", "movie-5"]);
         assert_eq!(place.shown("movie-5")["key"].as_str().unwrap().len(), 32);
         assert!(place.run(&["add", "movie-5"]).status.code() == Some(1));
+
+        // A record that is there keeps what it says beside its key, also when the same key is added.
+        std::fs::write(here.join("key.txt"), KEY).unwrap();
+        let add = ["add", "movie-6", "--key-file", "key.txt"];
+        place.printed(&[&add[..], &["--terms", "{\"lease_seconds\":60}"]].concat());
+        let before = place.shown("movie-6");
+        assert_eq!(before["terms"]["lease_seconds"], 60);
+        assert!(place.refused(&add).contains("there is a key"));
+        assert_eq!(place.shown("movie-6"), before);
     });
+}
+
+#[test]
+fn what_is_not_written_to_a_file_of_variables_is_not_counted() {
+    let directory = with_encrypting_key("keys-count");
+    let variables = Place {
+        here: &directory.0,
+        options: Vec::new(),
+        _server: None,
+    };
+    let record = |id: &str| json!({"id": id, "kid": kid(1), "key": KEY, "iv": IV});
+    let both = json!([record("movie-1"), record("movie-2")]).to_string();
+    std::fs::write(directory.file("both.json"), both).unwrap();
+    let refused = variables.refused(&["import", "both.json"]);
+    assert!(refused.contains("0 created"), "{refused}");
+    assert!(!refused.contains("ended early"), "{refused}");
 }
 
 #[test]
@@ -468,7 +493,7 @@ fn stored_keys_are_encrypted_again_until_the_old_key_can_go() {
         init(here, &["--rotate"]);
         let rotated = place.printed(&["rotate"]);
         assert!(
-            rotated.starts_with("1500 encrypted again, 0 were already, 0 left"),
+            rotated.starts_with("1500 encrypted again, 0 already under the first key, 0 left"),
             "{rotated}"
         );
         let rotated = place.printed(&["rotate"]);

@@ -138,7 +138,7 @@ impl Asked {
             };
             path_safe(&value?).map(Cow::Owned)
         });
-        let digest = Sha256::new().chain_update(config.digest);
+        let digest = Sha256::new().chain_update(&config.server);
         let digest = digest.chain_update(name.as_bytes()).finalize();
         Some(Self {
             kid,

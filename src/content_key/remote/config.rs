@@ -64,9 +64,7 @@ pub struct Config {
     pub cache_seconds: u64,
     pub iv: Option<DefaultIv>,
     pub recipient: Option<Recipient>,
-    /// SHA-256 of all that tells this key server from another.
-    pub digest: [u8; 32],
-    /// The same in hexadecimal.
+    /// SHA-256 of all that what is kept depends on, in hexadecimal: which server is asked, as whom, and with which IV.
     pub server: String,
 }
 
@@ -114,7 +112,7 @@ impl Config {
         if setting.protocol == Protocol::Speke && url.has_places() {
             return Err(malformed(
                 "url",
-                "SPEKE asks by POST, so there is no place to fill in; the content id is in `content_id`",
+                "SPEKE asks by POST, so the URL has no placeholder; the content id is in `content_id`",
             ));
         }
         if setting.protocol == Protocol::Cpix && !url.has_places() {
@@ -129,14 +127,22 @@ impl Config {
                 "`{content_id}` belongs to the protocol `cpix`; there are `{kid}` and `{id}`",
             ));
         }
-        let digest = Sha256::new()
-            .chain_update(format!("{:?}\0{}\0", setting.protocol, url.text()))
-            .chain_update(content_id.as_ref().map_or("", Template::text))
-            .finalize();
+        let mut digest = Sha256::new();
+        let mut add = |text: &str| {
+            digest.update(text);
+            digest.update([0]);
+        };
+        add(&format!("{:?}", setting.protocol));
+        add(url.text());
+        add(content_id.as_ref().map_or("", Template::text));
+        add(setting.iv.as_deref().unwrap_or_default());
+        for (name, value) in &setting.headers {
+            add(name);
+            add(value);
+        }
         Ok(Self {
             protocol: setting.protocol,
-            server: hex::encode(digest),
-            digest: digest.into(),
+            server: hex::encode(digest.finalize()),
             url,
             content_id,
             headers: headers(&setting.headers)?,
@@ -165,7 +171,7 @@ fn content_id(text: &str) -> Result<Template, SettingError> {
     let template = Template::read(text.trim());
     let template =
         template.filter(|template| !template.has(Place::ContentId) && !template.text().is_empty());
-    let reason = "it is empty, or has another place than `{kid}` and `{id}`";
+    let reason = "it is empty, or has another placeholder than `{kid}` and `{id}`";
     template.ok_or_else(|| malformed("content_id", reason))
 }
 
@@ -175,7 +181,7 @@ fn url(text: &str) -> Result<Template, SettingError> {
     let template = Template::read(text).ok_or_else(|| {
         malformed(
             "url",
-            "it has another place than `{kid}`, `{id}` and `{content_id}`, or a brace that is none",
+            "only the placeholders `{kid}`, `{id}` and `{content_id}` are allowed, and no other braces",
         )
     })?;
     let (_, behind_scheme) = text.split_once("://").ok_or_else(unsafe_url)?;
@@ -184,10 +190,7 @@ fn url(text: &str) -> Result<Template, SettingError> {
         .next()
         .unwrap_or_default();
     if authority.contains('{') {
-        return Err(malformed(
-            "url",
-            "what is asked for has no place in the host",
-        ));
+        return Err(malformed("url", "a placeholder cannot stand in the host"));
     }
     if authority.contains('@') {
         return Err(malformed(
@@ -220,13 +223,13 @@ fn headers(texts: &BTreeMap<String, Zeroizing<String>>) -> Result<HeaderMap, Set
         let name = name.ok_or_else(|| {
             malformed(
                 "headers",
-                "a name in it is not one that a request can be given",
+                "a header name is not valid, or may not be set here",
             )
         })?;
         let mut value = HeaderValue::try_from(value.trim()).map_err(|_| {
             malformed(
                 "headers",
-                format!("the value of `{name}` is none that HTTP has"),
+                format!("the value of `{name}` is not a valid HTTP header value"),
             )
         })?;
         value.set_sensitive(true);

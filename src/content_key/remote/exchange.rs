@@ -91,7 +91,7 @@ pub async fn fetch(
     complete(config, asked, &mut record);
     let read = ContentKey::from_members(record.clone(), key);
     let key = read.map_err(|error| Failure::Answer(error.message()))?;
-    if !key.names.contains(&asked.name) {
+    if !key.is_named(&asked.name) {
         let what = match asked.kid {
             Some(_) => "it has another KID than the one that was asked for",
             None => "it has another id than the one that was asked for",

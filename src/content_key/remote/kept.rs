@@ -114,8 +114,8 @@ impl Mark {
     fn seconds(self, is_stale_at_hand: bool) -> u64 {
         match self {
             Self::Absent => ABSENT_SECONDS,
-            _ if is_stale_at_hand => STALE_PAUSE,
-            _ => PAUSE,
+            Self::Answer | Self::Unable | Self::Silent if is_stale_at_hand => STALE_PAUSE,
+            Self::Answer | Self::Unable | Self::Silent => PAUSE,
         }
     }
 }
@@ -278,7 +278,7 @@ pub async fn stored(
     let (_, key, json) = open_as(FETCHED, encryption_keys, &sealed).ok()?;
     let entry: Entry = encoding::from_json(json).ok()?;
     let key = ContentKey::from_members(entry.record, key).ok()?;
-    let is_asked = entry.name == asked.digest && key.names.contains(&asked.name);
+    let is_asked = entry.name == asked.digest && key.is_named(&asked.name);
     is_asked.then(|| Known::new(Rc::new(key), entry.fetched_at))
 }
 

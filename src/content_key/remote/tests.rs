@@ -272,6 +272,22 @@ fn a_setting_that_is_wrong_is_named_by_its_member_and_never_by_its_content() {
 }
 
 #[test]
+fn what_was_kept_for_another_server_client_or_iv_is_not_taken() {
+    let server = |more: &str| Config::read(&json_server(more)).ok().unwrap().server;
+    let settings = [
+        "",
+        r#","iv":"kid""#,
+        r#","iv":"000102030405060708090a0b0c0d0e0f""#,
+        r#","headers":{"x-tenant":"a"}"#,
+        r#","headers":{"x-tenant":"b"}"#,
+    ];
+    let servers: std::collections::BTreeSet<String> = settings.into_iter().map(server).collect();
+    assert_eq!(servers.len(), settings.len());
+    // How long it is kept is no other server.
+    assert_eq!(server(r#","cache_seconds":5"#), server(""));
+}
+
+#[test]
 fn nothing_is_asked_when_the_setting_is_read_or_checked() {
     let host = Host::new(&json_server(""));
     let server = KeyServer::default();

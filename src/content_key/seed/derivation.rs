@@ -109,9 +109,7 @@ impl Seed {
             Algorithm::HkdfSha256 => self.expand(b"keylet key 1", kid.as_bytes()),
             Algorithm::PlayReady => playready_key(&self.bytes, kid),
         };
-        let mut key = ContentKey::new(id, key);
-        key.names = Id::from_kid(kid).into();
-        key.kid = Some(kid);
+        let mut key = ContentKey::new(id, key).with_kid(kid);
         key.iv = Some(match self.iv {
             Iv::Kid => *kid.as_bytes(),
             Iv::Derived => *self.expand::<16>(b"keylet iv 1", kid.as_bytes()).expose(),

@@ -7,8 +7,7 @@
 //! [3 bytes] check: 00 00 00
 //! ```
 //!
-//! The block is encrypted under a key of the seed. Who has no seed can make no KID that opens, and reads nothing in
-//! one. The labels of the seed's keys have the number of this layout: another layout gets another number.
+//! The block is encrypted under a key of the seed. Without the seed, nobody can make a valid KID or read one. The labels of the seed's keys have the number of this layout: another layout gets another number.
 
 use zeroize::Zeroize;
 

@@ -113,6 +113,13 @@ pub struct Listed {
     pub has_more: bool,
 }
 
+impl Entry {
+    /// Whether it is deleted, and the time for restoring is over.
+    fn is_over(&self, now: u64) -> bool {
+        self.deleted.is_some_and(|deleted| deleted.is_over(now))
+    }
+}
+
 impl<'a, P: Platform> Catalogue<'a, P> {
     /// The records of the platform's store, under these keys.
     pub fn new(keys: &'a EncryptionKeys, platform: &'a P) -> Self {
@@ -160,11 +167,9 @@ impl<'a, P: Platform> Catalogue<'a, P> {
             Err(fault) => return Ok(Err(PutError::Stored(fault))),
         };
         let has_same_key = |existing: &Entry| bool::from(existing.key.key.ct_eq(&parsed.key));
-        if !may_replace_key
-            && existing
-                .as_ref()
-                .is_some_and(|existing| !has_same_key(existing))
-        {
+        let now = self.platform.now();
+        let is_other = |existing: &Entry| !existing.is_over(now) && !has_same_key(existing);
+        if !may_replace_key && existing.as_ref().is_some_and(is_other) {
             return Ok(Err(PutError::OtherKey));
         }
         // A name that leads to a record which no longer has it was left behind.
@@ -173,7 +178,9 @@ impl<'a, P: Platform> Catalogue<'a, P> {
                 continue;
             };
             match self.entry(holder).await? {
-                Some(Ok(other)) if index_names(&other.key).contains(name) => {
+                Some(Ok(other))
+                    if !other.is_over(now) && index_names(&other.key).contains(name) =>
+                {
                     return Ok(Err(PutError::NameTaken(holder.clone())));
                 }
                 Some(Err(fault)) => return Ok(Err(PutError::Stored(fault))),
@@ -197,7 +204,7 @@ impl<'a, P: Platform> Catalogue<'a, P> {
             if let Some(existing) = &existing {
                 let lost = index_names(&existing.key);
                 let lost = lost.iter().filter(|name| !names.contains(name));
-                self.delete_names(lost).await?;
+                self.delete_names(&id, lost).await?;
             }
             let description = Description {
                 record,
@@ -217,11 +224,20 @@ impl<'a, P: Platform> Catalogue<'a, P> {
         }))
     }
 
-    /// The record of a name: an id, an alias or a KID.
+    /// The record of a name: an id, an alias or a KID. One that can no longer be restored is none.
     ///
     /// # Errors
     /// As [`Self::entry`].
     pub async fn find(&self, name: &Id) -> Result<Option<Entry>, KeyError> {
+        let now = self.platform.now();
+        let found = match self.entry(&name.to_string()).await? {
+            Some(entry) => Some(entry?),
+            None => self.find_by_name(name).await?,
+        };
+        Ok(found.filter(|entry| !entry.is_over(now)))
+    }
+
+    async fn find_by_name(&self, name: &Id) -> Result<Option<Entry>, KeyError> {
         let name = KeyQuery::from_id(name.clone()).index_name();
         let Some(id) = self.holder(&name).await? else {
             return Ok(None);
@@ -245,15 +261,10 @@ impl<'a, P: Platform> Catalogue<'a, P> {
             let id = key.strip_prefix("key/")?;
             (id > after).then(|| id.to_owned())
         });
-        let mut ids: BTreeSet<String> = ids.collect();
+        let ids: BTreeSet<String> = ids.collect();
         let has_more = ids.len() > limit;
-        let mut page = Vec::with_capacity(limit.min(ids.len()));
-        while page.len() < limit {
-            let Some(id) = ids.pop_first() else { break };
-            page.push(id);
-        }
         Ok(Listed {
-            ids: page,
+            ids: ids.into_iter().take(limit).collect(),
             has_more,
         })
     }
@@ -295,10 +306,7 @@ impl<'a, P: Platform> Catalogue<'a, P> {
             return Ok(false);
         };
         let entry = entry?;
-        if entry
-            .deleted
-            .is_some_and(|deleted| deleted.until <= self.platform.now())
-        {
+        if entry.is_over(self.platform.now()) {
             self.purge(&entry).await?;
             return Ok(true);
         }
@@ -368,13 +376,24 @@ impl<'a, P: Platform> Catalogue<'a, P> {
     }
 
     async fn purge(&self, entry: &Entry) -> Result<(), platform::Error> {
-        self.delete_names(index_names(&entry.key).iter()).await?;
         let id = entry.key.id.to_string();
+        self.delete_names(&id, index_names(&entry.key).iter())
+            .await?;
         self.platform.delete(&record_key(&id)).await
     }
 
-    async fn delete_names(&self, names: impl Iterator<Item = &Id>) -> Result<(), platform::Error> {
-        let deletions = names.map(|name| async { self.platform.delete(&name_key(name)).await });
+    /// Deletes names of a record. One that another record has meanwhile stays.
+    async fn delete_names(
+        &self,
+        id: &str,
+        names: impl Iterator<Item = &Id>,
+    ) -> Result<(), platform::Error> {
+        let deletions = names.map(|name| async {
+            match self.holder(name).await? {
+                Some(holder) if holder == id => self.platform.delete(&name_key(name)).await,
+                Some(_) | None => Ok(()),
+            }
+        });
         try_join_all(deletions).await.map(drop)
     }
 }

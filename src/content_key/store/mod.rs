@@ -79,7 +79,7 @@ impl StoredKeys {
                 other => return Ok(other),
             },
         };
-        let is_named = query.names().any(|name| key.names.contains(name));
+        let is_named = query.names().any(|name| key.is_named(name));
         Ok(if is_named {
             Found::Key(key)
         } else {
@@ -144,8 +144,8 @@ async fn read(
         return Err(Fault::Misplaced.into());
     }
     Ok(match opened.description.deleted {
-        Some(deleted) if platform.now() < deleted.until => Found::Deleted,
-        Some(_) => Found::NotHere,
+        Some(deleted) if deleted.is_over(platform.now()) => Found::NotHere,
+        Some(_) => Found::Deleted,
         None => Found::Key(Rc::new(key)),
     })
 }

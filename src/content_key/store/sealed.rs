@@ -70,6 +70,13 @@ pub struct Deleted {
     pub until: u64,
 }
 
+impl Deleted {
+    /// Whether the time for restoring is over, at a time in seconds since 1970: the record counts as gone.
+    pub fn is_over(&self, now: u64) -> bool {
+        self.until <= now
+    }
+}
+
 /// A record that was opened.
 pub struct Opened<'a> {
     /// The `kid` of the key that encrypted it.

@@ -327,6 +327,62 @@ fn a_deleted_record_is_served_no_more_and_can_be_restored() {
 }
 
 #[test]
+fn a_deleted_record_counts_as_gone_once_it_can_no_longer_be_restored() {
+    let host = TestHost::default();
+    put(
+        &host,
+        record("movie", json!({"kid": KID, "aliases": ["m", "n"]})),
+    )
+    .unwrap();
+    let keys = keys(KEYS);
+    let catalogue = Catalogue::new(&keys, &host);
+    let id = Id::from_bytes(b"movie");
+    let find = || catalogue.find(&id).now_or_never().unwrap().unwrap();
+    let deleted = catalogue
+        .delete(&find().unwrap(), 60)
+        .now_or_never()
+        .unwrap();
+    assert_eq!(deleted.unwrap().until, 1_060);
+    let taken = PutError::NameTaken("movie".to_owned());
+    assert_eq!(
+        put(&host, record("other", json!({"aliases": ["m"]}))),
+        Err(taken)
+    );
+
+    host.later.set(60);
+    assert!(find().is_none());
+    let other = record("other", json!({"aliases": ["m"]}));
+    assert_eq!(put(&host, other), Ok(Outcome::Created));
+    // Another key is no other key of a record that is gone, and names that another record took stay its own.
+    let mut again = record("movie", json!({"kid": KID}));
+    again.insert("key".to_owned(), "ff".repeat(16).into());
+    assert_eq!(put(&host, again), Ok(Outcome::Replaced));
+    assert_eq!(found(&host, b"m"), Ok("other".to_owned()));
+    assert_eq!(found(&host, b"n"), Ok("-".to_owned()));
+    assert_eq!(found(&host, KID.as_bytes()), Ok("movie".to_owned()));
+}
+
+#[test]
+fn a_record_that_is_taken_out_leaves_the_names_that_another_one_took() {
+    let host = TestHost::default();
+    put(&host, record("movie", json!({"aliases": ["m"]}))).unwrap();
+    let keys = keys(KEYS);
+    let catalogue = Catalogue::new(&keys, &host);
+    let entry = catalogue.entry("movie").now_or_never().unwrap().unwrap();
+    let entry = entry.unwrap().unwrap_or_else(|fault| panic!("{fault}"));
+    let deleted = catalogue.delete(&entry, 60).now_or_never().unwrap();
+    assert!(deleted.is_ok());
+    host.later.set(60);
+    put(&host, record("other", json!({"aliases": ["m"]}))).unwrap();
+    assert_eq!(
+        catalogue.encrypt_again("movie").now_or_never().unwrap(),
+        Ok(true)
+    );
+    assert!(!host.values.borrow().contains_key("key/movie"));
+    assert_eq!(found(&host, b"m"), Ok("other".to_owned()));
+}
+
+#[test]
 fn pages_of_the_list_have_each_record_once() {
     let host = TestHost::default();
     for index in 0..25 {

@@ -51,12 +51,14 @@ impl Add {
     pub fn run(&self) -> Result<()> {
         ensure!(
             self.ids.len() == 1 || self.key_file.is_none() && self.kid.is_none(),
-            "--key-file and --kid are of one key: name one id"
+            "--key-file and --kid take exactly one id"
         );
         match self.place.open(Missing::Made)? {
             Keys::Variables(file) => self.add_to(file),
-            Keys::Server(server) => self.put(|id, record| server.put(id, &record)),
-            Keys::Store(store) => self.put(|_, record| store.put(record)),
+            Keys::Server(server) => {
+                self.put(|id| server.has(id), |id, record| server.put(id, &record))
+            }
+            Keys::Store(store) => self.put(|id| store.has(id), |_, record| store.put(record)),
         }
     }
 
@@ -79,15 +81,23 @@ impl Add {
         Ok(())
     }
 
-    fn put(&self, put: impl Fn(&str, Map<String, Value>) -> Result<Outcome>) -> Result<()> {
+    /// Puts the keys, where none of them is there: what a record says beside its key would be lost.
+    fn put(
+        &self,
+        has: impl Fn(&str) -> Result<bool>,
+        put: impl Fn(&str, Map<String, Value>) -> Result<Outcome>,
+    ) -> Result<()> {
         for id in &self.ids {
             let id = name(id);
-            let outcome = put(id, self.record(id)?).with_context(|| format!("{id:?}"))?;
-            match outcome {
-                Outcome::Created => eprintln!("added {id:?}"),
-                Outcome::Replaced => eprintln!("replaced {id:?}"),
-                Outcome::Unchanged => eprintln!("{id:?} is there already, as it is"),
-            }
+            ensure!(
+                !has(id).with_context(|| format!("{id:?}"))?,
+                "there is a key {id:?} already. `keylet keys delete {id}` deletes it, and `keylet keys import` replaces records"
+            );
+        }
+        for id in &self.ids {
+            let id = name(id);
+            put(id, self.record(id)?).with_context(|| format!("{id:?}"))?;
+            eprintln!("added {id:?}");
         }
         self.say_next(" --secret");
         Ok(())

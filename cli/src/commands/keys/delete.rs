@@ -50,7 +50,9 @@ impl Delete {
         let keys = self.place.open(Missing::Refused)?;
         let delete: &dyn Fn(&str) -> Result<Deleted> = match &keys {
             Keys::Variables(_) if self.grace_seconds.is_some() => {
-                bail!("--grace-seconds is for stored keys: of the file, a copy stays")
+                bail!(
+                    "--grace-seconds is only for stored keys. A copy of the file of variables stays beside it"
+                )
             }
             Keys::Variables(file) => return variables::delete(file, &self.ids),
             Keys::Server(server) => &|id| server.delete(id, grace),

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
 use serde_json::Value;
-use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use super::listed::Listed;
@@ -97,18 +96,12 @@ impl Export {
             output.flush()?;
             return Ok(exported);
         }
-        let writing = || format!("writing {}", self.out.display());
-        let mut output = BufWriter::new(
-            NamedTempFile::new_in(file::directory(&self.out)).with_context(writing)?,
-        );
-        let exported = write(&mut output)?;
-        let output = output
-            .into_inner()
-            .map_err(std::io::IntoInnerError::into_error);
-        let output = output.with_context(writing)?;
-        output.as_file().sync_all().with_context(writing)?;
-        output.persist(&self.out).with_context(writing)?;
-        Ok(exported)
+        file::write_whole(&self.out, |file| {
+            let mut output = BufWriter::new(file);
+            let exported = write(&mut output)?;
+            output.flush()?;
+            Ok(exported)
+        })
     }
 }
 
@@ -139,7 +132,11 @@ fn export(keys: &Keys<'_>, output: &mut dyn Write) -> Result<Exported> {
             let mut counter = Counter::new("exported", None);
             server.list(
                 |listed| match listed.code.is_none() && listed.deleted.is_none() {
-                    true => write(server.find(&listed.id, true)?, &mut counter),
+                    // `None`: it was deleted meanwhile.
+                    true => match server.find_if_there(&listed.id, true)? {
+                        Some(found) => write(found, &mut counter),
+                        None => Ok(true),
+                    },
                     false => write(listed, &mut counter),
                 },
             )?;

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use base64::Engine;
 
+use crate::commands::sentences;
 use crate::commands::variables_file::VariablesFile;
 use crate::random;
 
@@ -66,8 +67,7 @@ impl Init {
     /// The keys as they are written, once the server's reader has read them.
     fn keys(&self, text: &str) -> Result<Vec<Value>> {
         if let Err(problems) = EncryptionKeys::from_json(text) {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            bail!("{}: {}", self.variables, lines.join("; "));
+            bail!("{}: {}", self.variables, sentences(&problems));
         }
         let mut document = encoding::json_object(text.as_bytes())
             .map_err(|reason| anyhow!("{}: {VARIABLE}: {reason}", self.variables))?;

@@ -57,7 +57,7 @@ impl Rotate {
             eprintln!("{refused}");
         }
         println!(
-            "{} encrypted again, {} were already, {} left under other keys",
+            "{} encrypted again, {} already under the first key, {} left under other keys",
             rotation.encrypted,
             rotation.unchanged,
             rotation.refused.len()

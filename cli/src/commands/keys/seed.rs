@@ -9,6 +9,7 @@ use keylet::encoding;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::commands::sentences;
 use crate::commands::variables_file::VariablesFile;
 use crate::file::secret;
 use crate::random;
@@ -128,7 +129,7 @@ pub fn seeds(variables: &VariablesFile) -> Result<Vec<Seed>> {
 
 fn read_all(text: &str) -> Result<Vec<Seed>> {
     read(text).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow!("the server would not read this seed: {}", lines.join("; "))
+        let problems = sentences(&problems);
+        anyhow!("the server would not read this seed: {problems}")
     })
 }

@@ -4,23 +4,23 @@ use anyhow::{Context, Result, anyhow, bail};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 use keylet::content_key::store::{Deleted, Outcome};
+use keylet::error::Code;
+use keylet::licence::MOST_KEYS;
+use keylet::service::MAX_BODY;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::import::{Item, Report};
+use super::import::{Item, Report, with_hint};
 use super::listed::Listed;
 use super::rotate::Rotation;
-use crate::client::Client;
+use crate::client::{Client, Failure};
 use crate::progress::Counter;
 use crate::wire::percent_encoded;
 
-/// The most records of a request.
-const MOST: usize = 1_000;
-
-/// The most bytes of a request: the server takes 256 KiB.
-const MOST_BYTES: usize = 200 * 1024;
+/// The most bytes of a request, a little less than a server takes.
+const MOST_BYTES: usize = MAX_BODY - 16 * 1024;
 
 /// A server, and the operator's token.
 pub struct Server {
@@ -96,7 +96,8 @@ impl Server {
                     continue;
                 }
             };
-            if batch.items.len() >= MOST || batch.bytes.saturating_add(text.len()) > MOST_BYTES {
+            if batch.items.len() >= MOST_KEYS || batch.bytes.saturating_add(text.len()) > MOST_BYTES
+            {
                 self.send(std::mem::take(&mut batch), may_replace_keys, report)?;
             }
             batch.bytes = batch.bytes.saturating_add(text.len()).saturating_add(1);
@@ -125,7 +126,12 @@ impl Server {
             let item = refused.index.and_then(|index| batch.items.get(index));
             let item = item.context("the server refused a record that it was not sent")?;
             let id = refused.id.as_deref().or(item.id.as_deref());
-            report.refuse(&item.origin, id, &refused.reason());
+            let is_other_key = refused.code == Code::KEY_DIFFERS.name;
+            report.refuse(
+                &item.origin,
+                id,
+                &with_hint(&refused.reason(), is_other_key),
+            );
         }
         Ok(())
     }
@@ -135,7 +141,7 @@ impl Server {
         let mut after = String::new();
         loop {
             let path = format!(
-                "/keys?details=true&limit={MOST}&after={}",
+                "/keys?details=true&limit={MOST_KEYS}&after={}",
                 percent_encoded(&after)
             );
             let page: Page = self.ask(Method::GET, &path, None)?;
@@ -160,6 +166,22 @@ impl Server {
             found.id = id.to_owned();
         }
         Ok(found)
+    }
+
+    /// Whether there is a record of a name.
+    pub fn has(&self, id: &str) -> Result<bool> {
+        Ok(self.find_if_there(id, false)?.is_some())
+    }
+
+    /// The same as [`Self::find`]; `None` where there is no such record.
+    pub fn find_if_there(&self, id: &str, has_key: bool) -> Result<Option<Listed>> {
+        match self.find(id, has_key) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => match error.downcast_ref::<Failure>() {
+                Some(Failure::Refused(refusal)) if refusal.is(Code::KEY_NOT_FOUND) => Ok(None),
+                _ => Err(error),
+            },
+        }
     }
 
     /// Puts one record.
@@ -197,7 +219,7 @@ impl Server {
         let mut rotation = Rotation::default();
         let mut after = String::new();
         loop {
-            let path = format!("/keys?limit={MOST}&after={}", percent_encoded(&after));
+            let path = format!("/keys?limit={MOST_KEYS}&after={}", percent_encoded(&after));
             let page: Page = self.ask(Method::GET, &path, None)?;
             let ids: Vec<&str> = page.keys.iter().map(|key| key.id.as_str()).collect();
             if !ids.is_empty() {

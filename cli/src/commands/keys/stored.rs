@@ -3,21 +3,22 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use keylet::content_key::KeyError;
 use keylet::content_key::store::{
     Catalogue, Deleted, EncryptionKeys, Entry, NewRecord, Outcome, PutError, VARIABLE,
 };
 use keylet::id::Id;
-use keylet_host::{Provided, Store, StoreChoice};
+use keylet_host::{ENVIRONMENT_PREFIX, Provided, Store, StoreChoice};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 
-use super::import::{Item, OTHER_KEY, Origin, Report};
+use super::import::{Item, Origin, Report, with_hint};
 use super::listed::Listed;
 use super::rotate::Rotation;
+use crate::commands::sentences;
 use crate::commands::variables_file::VariablesFile;
 use crate::file;
 use crate::progress::Counter;
@@ -33,9 +34,6 @@ const MOST_IN_REDIS: usize = 1_024;
 /// How long Redis may take for an answer. Nobody waits at a player, and many commands are before each.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The environment variable that has the encrypting keys where the file has not.
-const ENVIRONMENT: &str = "SPIN_VARIABLE_KEY_ENCRYPTION_KEYS";
-
 /// A store, and the keys that encrypt what is in it.
 pub struct Stored {
     platform: WithStore,
@@ -50,15 +48,17 @@ impl Stored {
     /// # Errors
     /// A store that does not open, and encrypting keys that are missing or wrong.
     pub fn open(variables: &VariablesFile, choice: &StoreChoice) -> Result<Self> {
-        let keys = variables.read(VARIABLE)?;
-        let keys = keys.or_else(|| file::environment(ENVIRONMENT));
+        // As for a server, the environment comes before the file.
+        let name = format!("{ENVIRONMENT_PREFIX}{}", VARIABLE.to_ascii_uppercase());
+        let keys = match file::environment(&name) {
+            Some(keys) => Some(keys),
+            None => variables.read(VARIABLE)?,
+        };
         let keys = keys.with_context(|| {
             format!("{variables}: {VARIABLE} is not set; `keylet keys init` makes it")
         })?;
-        let keys = EncryptionKeys::from_json(&keys).map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            anyhow!("{variables}: {}", lines.join("; "))
-        })?;
+        let keys = EncryptionKeys::from_json(&keys)
+            .map_err(|problems| anyhow!("{variables}: {}", sentences(&problems)))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -137,7 +137,7 @@ impl Stored {
                     }
                     match put? {
                         Ok(outcome) => report.count(outcome),
-                        Err(error) => report.refuse(&origin, id.as_deref(), &reason(&error)),
+                        Err(error) => report.refuse(&origin, id.as_deref(), &with_hint(&error.to_string(), error == PutError::OtherKey)),
                     }
                 }
                 item = items.recv(), if takes_more => match item {
@@ -200,10 +200,15 @@ impl Stored {
         Ok(of_entry(entry, has_key))
     }
 
+    /// Whether there is a record of a name.
+    pub fn has(&self, name: &str) -> Result<bool> {
+        Ok(self.runtime.block_on(self.lookup(name))?.is_some())
+    }
+
     /// Puts one record.
     pub fn put(&self, record: Map<String, Value>) -> Result<Outcome> {
         let put = self.runtime.block_on(self.catalogue().put(record, false))?;
-        put.map_err(|error| anyhow!(reason(&error)))
+        Ok(put?)
     }
 
     /// Deletes a record.
@@ -246,16 +251,14 @@ impl Stored {
     }
 
     async fn entry(&self, name: &str) -> Result<Entry> {
+        let entry = self.lookup(name).await?;
+        entry.with_context(|| format!("the store has no key {name:?}"))
+    }
+
+    async fn lookup(&self, name: &str) -> Result<Option<Entry>> {
         let catalogue = self.catalogue();
         let id = Id::from_text(name).context("the id is empty, or not hexadecimal")?;
-        // The record of this id, or of this alias or KID.
-        if let Some(entry) = catalogue.entry(&id.to_string()).await? {
-            return entry.map_err(|fault| KeyError::from(fault).into());
-        }
-        match catalogue.find(&id).await? {
-            Some(entry) => Ok(entry),
-            None => bail!("the store has no key {name:?}"),
-        }
+        Ok(catalogue.find(&id).await?)
     }
 }
 
@@ -271,13 +274,5 @@ fn of_entry(entry: Entry, has_key: bool) -> Listed {
         encryption_key: Some(entry.encryption_key),
         deleted: entry.deleted,
         code: None,
-    }
-}
-
-/// Why a record is not put, and what to do.
-fn reason(error: &PutError) -> String {
-    match error {
-        PutError::OtherKey => OTHER_KEY.to_owned(),
-        other => other.to_string(),
     }
 }

@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, anyhow, bail};
 use keylet::configuration::SettingError;
-use keylet::content_key::store::Outcome;
+use keylet::content_key::store::{Outcome, PutError};
 use keylet::content_key::{self, VARIABLE};
 use keylet::encoding;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::import::{Item, Report};
+use super::import::{Item, Report, with_hint};
 use super::listed::Listed;
 use super::name;
+use crate::commands::sentences;
 use crate::commands::variables_file::VariablesFile;
 
 /// The records of a file; none when it does not set the variable.
@@ -33,8 +34,10 @@ pub fn position(records: &[Value], id: &str) -> Option<usize> {
 pub fn write(variables: &VariablesFile, records: &[Value]) -> Result<()> {
     let text = Zeroizing::new(json!(records).to_string());
     if let Err(problems) = content_key::read_all(&text) {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        bail!("the server would not read these keys: {}", lines.join("; "));
+        bail!(
+            "the server would not read these keys: {}",
+            sentences(&problems)
+        );
     }
     variables.write(VARIABLE, Some(&text))
 }
@@ -87,6 +90,8 @@ pub fn import(
     may_replace_keys: bool,
     report: &mut Report,
 ) -> Result<()> {
+    // What is not written is not counted.
+    let mut counted = Report::default();
     let mut records = records(variables)?;
     let ids = records.iter().enumerate().filter_map(|(index, record)| {
         let id = record["id"].as_str()?;
@@ -97,7 +102,7 @@ pub fn import(
         let record = match item.record {
             Ok(record) => record,
             Err(reason) => {
-                report.refuse(&item.origin, item.id.as_deref(), &reason);
+                counted.refuse(&item.origin, item.id.as_deref(), &reason);
                 continue;
             }
         };
@@ -113,7 +118,7 @@ pub fn import(
                     .message()
                 })
                 .collect();
-            report.refuse(&item.origin, item.id.as_deref(), &reasons.join("; "));
+            counted.refuse(&item.origin, item.id.as_deref(), &reasons.join("; "));
             continue;
         }
         let id = item.id.clone().unwrap_or_default();
@@ -122,9 +127,9 @@ pub fn import(
             None => {
                 places.insert(id, records.len());
                 records.push(Value::Object(record));
-                report.count(Outcome::Created);
+                counted.count(Outcome::Created);
             }
-            Some(old) if old.as_object() == Some(&record) => report.count(Outcome::Unchanged),
+            Some(old) if old.as_object() == Some(&record) => counted.count(Outcome::Unchanged),
             Some(old) => {
                 let key = |record: &Value| {
                     let text = record["key"].as_str().unwrap_or_default();
@@ -132,18 +137,20 @@ pub fn import(
                 };
                 let record = Value::Object(record);
                 if key(old) != key(&record) && !may_replace_keys {
-                    report.refuse(&item.origin, item.id.as_deref(), super::import::OTHER_KEY);
+                    let reason = with_hint(&PutError::OtherKey.to_string(), true);
+                    counted.refuse(&item.origin, item.id.as_deref(), &reason);
                     continue;
                 }
                 *old = record;
-                report.count(Outcome::Replaced);
+                counted.count(Outcome::Replaced);
             }
         }
     }
-    if report.changed() > 0 {
+    if counted.changed() > 0 {
         variables.back_up()?;
         write(variables, &records)?;
     }
+    *report = counted;
     Ok(())
 }
 

@@ -29,7 +29,7 @@ pub const HELP: &str = "\
 Formats:
   json-lines  a record a line, as in `content_keys`; or a line for each answer of Azure
   json        a list of records, one record, or an answer of Azure's `listContentKeys`
-  csv         the first line names members of a record: id, key, kid, iv, aliases, track, stream, title, systems, terms.
+  csv         the first line names members of a record: id, key, kid, kid_order, iv, aliases, track, stream, title, systems, terms.
               Several `aliases` or `systems` have `|` between them; `terms` is a JSON object; an empty cell is left out
   cpix        a document of CPIX 2.2 to 2.4: each key has its KID as id. --key opens encrypted keys
   cms         any of them, encrypted for a certificate by `keylet keys export --recipient` or `openssl cms`
@@ -43,9 +43,13 @@ Examples:
   keylet keys import azure.json --server https://drm.example.com --operator-token-file operator-token
 ";
 
-/// Why a record is refused that would change a key.
-pub const OTHER_KEY: &str = "there is a record with this id and another key, and content that is encrypted with that key would no \
-     longer play; `--replace-keys` replaces it";
+/// Why a record is refused, and what to do where it is another key.
+pub fn with_hint(reason: &str, is_other_key: bool) -> String {
+    match is_other_key {
+        true => format!("{reason}; `--replace-keys` replaces it"),
+        false => reason.to_owned(),
+    }
+}
 
 /// How many records are read ahead.
 const AHEAD: usize = 1_024;
@@ -215,7 +219,7 @@ impl Import {
             let taken = take(receiver);
             let read = reader.join();
             taken?;
-            read.map_err(|_| anyhow!("the reader of the files ended"))?
+            read.map_err(|_| anyhow!("reading the files failed: the reader thread panicked"))?
         })
     }
 

@@ -11,7 +11,16 @@ use super::At;
 use super::format::Sink;
 
 /// Members that are text.
-const TEXTS: [&str; 7] = ["id", "key", "kid", "iv", "track", "stream", "title"];
+const TEXTS: [&str; 8] = [
+    "id",
+    "key",
+    "kid",
+    "kid_order",
+    "iv",
+    "track",
+    "stream",
+    "title",
+];
 
 /// Members that are lists, with [`BETWEEN`] between the entries.
 const LISTS: [&str; 2] = ["aliases", "systems"];
