@@ -291,7 +291,8 @@ fn a_stored_key_is_found_by_every_reference_and_keeps_its_systems() {
     assert!(audit.contains(r#""asset":"one?cek=…""#), "{audit}");
     for around in ["skd://cek=", "movie;cek=", "a?b=c;CEK="] {
         let with_key = format!("{around}{}", KID.replace('-', ""));
-        native_licence(&platform, with_key.as_bytes());
+        let answer = native_licence(&platform, with_key.as_bytes());
+        assert_eq!(answer, refused(404, "key_not_found"));
         let audit = platform.log.borrow().last().unwrap().clone();
         assert!(
             audit.contains("cek=…") && !audit.contains(&KID.replace('-', "")),
