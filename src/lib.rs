@@ -10,7 +10,7 @@
 //! | 3 | [`fairplay`]; [`policy`] |
 //! | 2 | [`token`], [`session`] |
 //! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses both; [`server_secret`], [`operator`], [`public_url`] |
-//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, [`private_key`], [`cpix`], [`track`], [`error`] |
+//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, `reader`, [`private_key`], [`cpix`], [`track`], [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
 #![cfg_attr(
@@ -41,6 +41,7 @@ pub mod platform;
 pub mod policy;
 pub mod private_key;
 pub mod public_url;
+mod reader;
 pub mod rsa_key;
 pub mod secret;
 pub mod server_secret;

@@ -4,9 +4,9 @@
 
 use crate::fairplay::error::Error;
 use crate::fairplay::error::status::{INTERNAL, PARAM, PARSER};
-use crate::fairplay::reader::Reader;
 use crate::fairplay::tag::Tag;
 use crate::fairplay::tllv::{Tllv, Tllvs};
+use crate::reader::Reader;
 
 /// The optional tags of an SPC as typed values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

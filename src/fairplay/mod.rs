@@ -20,7 +20,6 @@ pub mod ksm;
 pub mod mistake;
 mod module;
 pub mod output_protection;
-mod reader;
 pub mod rules;
 pub mod session_key;
 pub mod spc;

@@ -9,11 +9,11 @@ use crate::fairplay::d_function;
 use crate::fairplay::error::Error;
 use crate::fairplay::error::status::{PARAM, PARSER};
 use crate::fairplay::mistake::Mistake;
-use crate::fairplay::reader::Reader;
 use crate::fairplay::session_key::{self, SessionKeyR1};
 use crate::fairplay::tag::Tag;
 use crate::fairplay::tllv::{Tllv, Tllvs};
 use crate::id::ASSET_ID_SIZES;
+use crate::reader::Reader;
 use crate::rsa_key::{Arithmetic, OaepHash, PrivateKey};
 use crate::secret::Key128;
 

@@ -13,8 +13,8 @@ use std::ops::Range;
 use rand_core::CryptoRng;
 
 use crate::fairplay::error::Error;
-use crate::fairplay::reader::Reader;
 use crate::fairplay::tag::{self, Tag};
+use crate::reader::Reader;
 
 /// Size of tag, block length and value length.
 const HEADER: usize = 16;
