@@ -1,6 +1,7 @@
 //! A document with keys.
 
 use super::encrypted::{self, DocumentKeys};
+use super::track_type::track_from_type;
 use super::xml::{self, Element, Namespace};
 use super::{Error, MAX_KEYS};
 use crate::encoding;
@@ -142,21 +143,5 @@ impl ContentKey<'_> {
 
     fn secret(&self) -> Option<&Element> {
         self.element.at(&[(Cpix, "Data"), (Pskc, "Secret")])
-    }
-}
-
-/// The kind of track behind an `intendedTrackType` as AWS's encoders and shaka-packager write it. `None` for one that
-/// stands for several kinds, such as `VIDEO` and `ALL`, or that is not known.
-fn track_from_type(name: &str) -> Option<Track> {
-    match name {
-        "AUDIO"
-        | "STEREO_AUDIO"
-        | "MULTICHANNEL_AUDIO"
-        | "MULTICHANNEL_AUDIO_3_6"
-        | "MULTICHANNEL_AUDIO_7" => Some(Track::Audio),
-        "SD" => Some(Track::Sd),
-        "HD" | "HD1" | "HD2" | "SD+HD1" => Some(Track::Hd),
-        "UHD" | "UHD1" | "UHD2" => Some(Track::Uhd),
-        _ => None,
     }
 }

@@ -20,11 +20,13 @@
 mod document;
 mod encrypted;
 mod request;
+mod track_type;
 mod xml;
 
 pub use document::{ContentKey, Document};
 pub use encrypted::DocumentKeys;
 pub use request::KeyRequest;
+pub use track_type::{intended_track_type, track_from_type};
 
 /// The largest document that is read, in bytes.
 pub const MAX_DOCUMENT: usize = 256 * 1024;
