@@ -17,6 +17,20 @@ pub enum DrmSystem {
     Aes128,
 }
 
+/// System ids (DASH-IF registry of content protection).
+pub(crate) mod system_id {
+    use crate::id::Kid;
+
+    /// Apple FairPlay Streaming.
+    pub const FAIRPLAY: Kid = Kid::from_u128(0x94ce86fb_07ff_4f43_adb8_93d2fa968ca2);
+    /// Google Widevine.
+    pub const WIDEVINE: Kid = Kid::from_u128(0xedef8ba9_79d6_4ace_a3c8_27dcd51d21ed);
+    /// Microsoft PlayReady.
+    pub const PLAYREADY: Kid = Kid::from_u128(0x9a04f079_9840_4286_ab92_e65be0885f95);
+    /// The common PSSH box of W3C, which Clear Key reads.
+    pub const COMMON: Kid = Kid::from_u128(0x1077efec_c0b2_4d02_ace3_3c1e52e2fb4b);
+}
+
 /// The names of a system.
 struct Row {
     system: DrmSystem,
@@ -36,28 +50,28 @@ const SYSTEMS: [Row; 5] = [
         name: "fairplay",
         title: "FairPlay",
         key_system: Some("com.apple.fps"),
-        system_id: Some(Kid::from_u128(0x94ce86fb_07ff_4f43_adb8_93d2fa968ca2)),
+        system_id: Some(system_id::FAIRPLAY),
     },
     Row {
         system: DrmSystem::Widevine,
         name: "widevine",
         title: "Widevine",
         key_system: Some("com.widevine.alpha"),
-        system_id: Some(Kid::from_u128(0xedef8ba9_79d6_4ace_a3c8_27dcd51d21ed)),
+        system_id: Some(system_id::WIDEVINE),
     },
     Row {
         system: DrmSystem::PlayReady,
         name: "playready",
         title: "PlayReady",
         key_system: Some("com.microsoft.playready"),
-        system_id: Some(Kid::from_u128(0x9a04f079_9840_4286_ab92_e65be0885f95)),
+        system_id: Some(system_id::PLAYREADY),
     },
     Row {
         system: DrmSystem::ClearKey,
         name: "clearkey",
         title: "Clear Key",
         key_system: Some("org.w3.clearkey"),
-        system_id: Some(Kid::from_u128(0x1077efec_c0b2_4d02_ace3_3c1e52e2fb4b)),
+        system_id: Some(system_id::COMMON),
     },
     Row {
         system: DrmSystem::Aes128,

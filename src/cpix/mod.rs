@@ -19,13 +19,17 @@
 
 mod document;
 mod encrypted;
+mod protection_system;
 mod request;
+mod scheme;
 mod track_type;
 mod xml;
 
 pub use document::{ContentKey, Document};
 pub use encrypted::DocumentKeys;
+pub use protection_system::ProtectionSystem;
 pub use request::KeyRequest;
+pub use scheme::Scheme;
 pub use track_type::{intended_track_type, track_from_type};
 
 /// The largest document that is read, in bytes.
