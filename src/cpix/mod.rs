@@ -1,5 +1,6 @@
 //! CPIX, the documents in which key servers and packagers exchange content keys (DASH-IF CPIX 2.0 to 2.4), and the
-//! request of SPEKE 2.0, which is such a document without keys.
+//! request of SPEKE 2.0, which is such a document without keys. Beside them, what packagers write into content and
+//! manifests: PSSH boxes, PlayReady headers, the tags of HLS and the elements of DASH.
 //!
 //! What is here is form alone: bytes in, values out. Elements are matched by namespace and never by prefix, since each
 //! producer has prefixes of its own. Nothing is validated against a schema: documents of AWS itself do not pass.
@@ -17,9 +18,12 @@
 //! # Ok::<(), keylet::cpix::Error>(())
 //! ```
 
+mod characters;
 mod document;
 mod encrypted;
+mod playready;
 mod protection_system;
+mod pssh;
 mod request;
 mod scheme;
 mod track_type;
@@ -27,7 +31,9 @@ mod xml;
 
 pub use document::{ContentKey, Document};
 pub use encrypted::DocumentKeys;
+pub use playready::{PlayReadyHeader, PlayReadyVersion, playready_checksum};
 pub use protection_system::ProtectionSystem;
+pub use pssh::{PsshBox, PsshError, PsshErrorKind, WidevineData, pssh_boxes, widevine_kids};
 pub use request::KeyRequest;
 pub use scheme::Scheme;
 pub use track_type::{intended_track_type, track_from_type};
@@ -92,5 +98,7 @@ pub enum Error {
     Undecryptable,
 }
 
+#[cfg(test)]
+mod format_tests;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use base64::Engine;
 use quick_xml::escape::escape;
 
+use super::characters;
 use super::xml::Namespace;
 use crate::drm_system::DrmSystem;
 use crate::encoding::BASE64;
@@ -34,8 +35,7 @@ impl KeyRequest<'_> {
     /// assert!(KeyRequest { content_id: "\0", ..request }.to_xml().is_none());
     /// ```
     pub fn to_xml(&self) -> Option<String> {
-        let is_character = |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
-        if self.content_id.is_empty() || !self.content_id.chars().all(is_character) {
+        if self.content_id.is_empty() || !characters::are_xml(self.content_id) {
             return None;
         }
         let [cpix, pskc, signature, encryption] = [
