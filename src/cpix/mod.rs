@@ -19,8 +19,10 @@
 //! ```
 
 mod characters;
+mod dash;
 mod document;
 mod encrypted;
+mod hls;
 mod playready;
 mod protection_system;
 mod pssh;
@@ -29,8 +31,10 @@ mod scheme;
 mod track_type;
 mod xml;
 
+pub use dash::{ContentProtection, mp4_protection};
 pub use document::{ContentKey, Document};
 pub use encrypted::DocumentKeys;
+pub use hls::HlsKey;
 pub use playready::{PlayReadyHeader, PlayReadyVersion, playready_checksum};
 pub use protection_system::ProtectionSystem;
 pub use pssh::{PsshBox, PsshError, PsshErrorKind, WidevineData, pssh_boxes, widevine_kids};
