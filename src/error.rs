@@ -36,6 +36,11 @@ codes! {
     KEY_SYSTEM_UNSUPPORTED = 400 "key_system_unsupported" "This server does not serve this key system.";
 
     OPERATOR_TOKEN = 401 "operator_token" "This path is the operator's, and the operator's token did not come with the request.";
+    PACKAGER_TOKEN = 401 "packager_token" "This path is for packagers, and no token of a packager came with the request.";
+    CONTENT_NOT_ALLOWED = 403 "content_not_allowed" "The packager may not ask for this content.";
+    CERTIFICATE_NOT_ALLOWED = 403 "certificate_not_allowed" "The packager gets keys only encrypted for a certificate of its own.";
+    CPIX_REFUSED = 422 "cpix_refused" "The CPIX document is not one that this server answers.";
+    PACKAGING_REFUSED = 422 "packaging_refused" "The packager's request is refused; the status in the reply says why.";
     TOKEN_MISSING = 401 "token_missing" "No token came with the request.";
     TOKEN_AMBIGUOUS = 400 "token_ambiguous" "Two different tokens came with the request.";
     TOKEN_IN_QUERY = 401 "token_in_query" "The token came in the query, and this server takes none there.";

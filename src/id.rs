@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use uuid::Uuid;
 
-pub use names::{ContentDigest, Names};
+pub use names::{Content, ContentDigest, Names};
 
 use crate::encoding;
 

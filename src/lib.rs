@@ -6,11 +6,11 @@
 //! |---|---|
 //! | 6 | `hosts/`, one crate a world: a host meets [`platform::Platform`] |
 //! | 5 | [`service`]: HTTP |
-//! | 4 | [`licence`]: token → entitlement → key → DRM |
+//! | 4 | [`licence`]: token → entitlement → key → DRM; [`packaging`]: keys for packagers |
 //! | 3 | [`fairplay`]; [`policy`] |
 //! | 2 | [`token`], [`session`] |
 //! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses both; [`server_secret`], [`operator`], [`public_url`] |
-//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, `reader`, [`private_key`], [`cpix`], [`track`], [`error`] |
+//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, `reader`, [`private_key`], [`cpix`], [`template`], [`track`], [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
 #![cfg_attr(
@@ -37,6 +37,7 @@ pub mod fairplay;
 pub mod id;
 pub mod licence;
 pub mod operator;
+pub mod packaging;
 pub mod platform;
 pub mod policy;
 pub mod private_key;
@@ -47,6 +48,7 @@ pub mod secret;
 pub mod server_secret;
 pub mod service;
 pub mod session;
+pub mod template;
 pub mod token;
 pub mod track;
 pub mod upstream;

@@ -9,7 +9,8 @@ use crate::platform::Platform;
 /// The variable with the operator's bearer secret: 32 characters or more.
 pub const VARIABLE: &str = "operator_token";
 
-const LEAST: usize = 32;
+/// How many characters such a secret has at least.
+pub const LEAST: usize = 32;
 
 /// The operator.
 pub struct Operator(Zeroizing<String>);

@@ -200,7 +200,7 @@ fn parts(der: &[u8]) -> Result<pkcs1::RsaPrivateKeyRef<'_>, InvalidKey> {
     }
 }
 
-/// An RSA public key for signatures.
+/// An RSA public key: of a signer, or of a recipient.
 pub struct PublicKey {
     modulus: Vec<u8>,
     exponent: Vec<u8>,
@@ -271,6 +271,29 @@ impl PublicKey {
         let digest = Sha256::digest(message);
         self.reference_key()
             .is_ok_and(|key| key.verify(Pss::<Sha256>::new(), &digest, signature).is_ok())
+    }
+
+    /// Verifies an RSASSA-PSS signature with SHA-1 and a salt of 20 bytes (RFC 8017 section 8.1.2), as shaka-packager
+    /// signs its requests.
+    pub fn verify_pss_sha1(&self, message: &[u8], signature: &[u8]) -> bool {
+        let digest = Sha1::digest(message);
+        self.reference_key()
+            .is_ok_and(|key| key.verify(Pss::<Sha1>::new(), &digest, signature).is_ok())
+    }
+
+    /// RSAES-OAEP encryption with SHA-1 and an empty label (RFC 8017 section 7.1.1).
+    ///
+    /// # Errors
+    /// [`InvalidKey`] when the key is none, or too small for the message.
+    pub fn encrypt_oaep_sha1(
+        &self,
+        message: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<u8>, InvalidKey> {
+        let encrypted = self
+            .reference_key()?
+            .encrypt(rng, Oaep::<Sha1>::new(), message);
+        encrypted.map_err(|_| InvalidKey)
     }
 }
 

@@ -35,6 +35,24 @@ impl<'a> Certificate<'a> {
     }
 }
 
+/// An RSA public key: of a certificate, of a `SubjectPublicKeyInfo` (RFC 5280 section 4.1), or an `RSAPublicKey` alone
+/// (RFC 8017 appendix A.1.1). `None` for anything else.
+pub fn rsa_public_key(der: &[u8]) -> Option<RsaPublicKeyRef<'_>> {
+    let info = || -> der::Result<&[u8]> {
+        let mut reader = SliceReader::new(der)?;
+        let mut info = SliceReader::new(sequence(&mut reader)?)?;
+        sequence(&mut info)?;
+        let key = BitStringRef::decode(&mut info)?;
+        info.finish()?;
+        Ok(key.raw_bytes())
+    };
+    if let Ok((certificate, [])) = Certificate::split_from(der) {
+        return Some(certificate.public_key);
+    }
+    let key = info().unwrap_or(der);
+    RsaPublicKeyRef::from_der(key).ok()
+}
+
 /// Whether a certificate says that it is one of an authority, by its basic constraints (RFC 5280 section 4.2.1.9).
 pub fn is_authority(der: &[u8]) -> bool {
     /// 2.5.29.19

@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 29] = [
+pub const VARIABLES: [Variable; 31] = [
     secret(
         "settings",
         "All other variables in one JSON object, for a host that fetches each from another server. When it is set, no other one is read.",
@@ -85,6 +85,15 @@ pub const VARIABLES: [Variable; 29] = [
     secret(
         "policies",
         "A JSON list of content key policies, in place of `token_keys`, `token_issuer` and `token_audience`.",
+    ),
+    secret(
+        "packagers",
+        "Who may ask for keys beside the operator: a JSON list of objects with `name`, `token` or `signer`, and `content_ids`.",
+    ),
+    public(
+        "skd_template",
+        Some("skd://{kid}"),
+        "The URI in FairPlay's tags, for packagers: text with `{kid}`, `{content_id}`, `{iv}` or `{json}`.",
     ),
     public(
         "entitlement_claim",

@@ -28,7 +28,9 @@ pub use skd_rules::{SkdRules, VARIABLE as SKD_RULES};
 use store::{SharedKeys, StoredKeys};
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
+use crate::id::{Id, Kid};
 use crate::platform::Platform;
+use crate::track::Track;
 
 /// A source of keys.
 pub enum KeySource {
@@ -152,6 +154,27 @@ impl KeySources {
         })
     }
 
+    /// The KID of a content, a period of it and a track, by the seed that makes KIDs. `None` when there is no seed.
+    ///
+    /// # Errors
+    /// What is wrong with `key_seed`.
+    pub async fn make_kid(
+        &self,
+        content: &Id,
+        period: u32,
+        track: Option<Track>,
+        platform: &impl Platform,
+    ) -> Result<Option<Kid>, SettingsError> {
+        let seeds = self.0.iter().find_map(|source| match source {
+            KeySource::Seed(seeds) => Some(seeds),
+            KeySource::Records(_) | KeySource::Stored(_) | KeySource::Remote(_) => None,
+        });
+        match seeds {
+            Some(seeds) => seeds.make_kid(content, period, track, platform).await,
+            None => Ok(None),
+        }
+    }
+
     /// The key of a query, from the first source of this server that has it: no other server is asked. A source is read
     /// only when those before it do not have the key.
     ///
@@ -166,7 +189,7 @@ impl KeySources {
             .await
     }
 
-    /// The same among the sources that keep records: what the operator says of a key that a token brings.
+    /// The same among the sources that keep records.
     ///
     /// # Errors
     /// As [`KeySource::find`].
@@ -176,6 +199,19 @@ impl KeySources {
         platform: &impl Platform,
     ) -> Result<Found, KeyError> {
         self.find_in(KeySource::has_records, query, platform).await
+    }
+
+    /// The key that a seed has for a query.
+    ///
+    /// # Errors
+    /// As [`KeySource::find`].
+    pub async fn derive(
+        &self,
+        query: &KeyQuery,
+        platform: &impl Platform,
+    ) -> Result<Found, KeyError> {
+        let is_seed = |source: &KeySource| matches!(source, KeySource::Seed(_));
+        self.find_in(is_seed, query, platform).await
     }
 
     async fn find_in(

@@ -49,6 +49,12 @@ impl KeyQuery {
         Self { id, others, bytes }
     }
 
+    /// A query by this id and no other reading of it: what stands around or in it is not looked at.
+    pub fn from_exact(id: Id) -> Self {
+        let (others, bytes) = (Vec::new(), None);
+        Self { id, others, bytes }
+    }
+
     /// The id as the request has it, normalised.
     pub fn id(&self) -> &Id {
         &self.id

@@ -11,7 +11,7 @@ use crate::configuration::{SettingError, SettingErrorKind};
 use crate::drm_system::DrmSystem;
 use crate::encoding;
 use crate::entitlement::{Terms, Track};
-use crate::id::{ASSET_ID_SIZES, ContentDigest, Id, Kid, Names};
+use crate::id::{ASSET_ID_SIZES, Content, Id, Kid, Names};
 use crate::secret::Key128;
 
 /// The variable that holds key records.
@@ -33,8 +33,9 @@ pub struct ContentKey {
     pub id: Id,
     /// Every id that reaches this record: its own, aliases, and the KID as digits and as 16 bytes.
     pub names: Vec<Id>,
-    /// The content that the KID tells: an id whose digest this is reaches the key too.
-    pub content: Option<ContentDigest>,
+    /// The content that it is of, where the record or the KID says it: entitlements to that content reach the key too. Many
+    /// keys may be of one content, so no request finds a key by it.
+    pub content: Option<Content>,
     /// The KID, when the record has one.
     pub kid: Option<Kid>,
     /// AES-128 content key (CK).
@@ -122,7 +123,7 @@ impl ContentKey {
         }
     }
 
-    /// What reaches it: its names, and the content that its KID tells.
+    /// What reaches it: its names, and the content that it is of.
     pub fn names(&self) -> Names<'_> {
         Names {
             ids: &self.names,
@@ -220,6 +221,7 @@ struct KeyRecordConfig {
     kid_order: Option<KidOrder>,
     #[serde(default)]
     aliases: Vec<String>,
+    content_id: Option<String>,
     key: Option<Zeroizing<String>>,
     iv: Option<String>,
     track: Option<Track>,
@@ -258,6 +260,12 @@ impl KeyRecordConfig {
             let alias =
                 alias.ok_or_else(|| wrong("aliases", "one of them is empty or not hexadecimal"))?;
             record = record.with_alias(alias);
+        }
+        if let Some(text) = &self.content_id {
+            let content = Id::from_text(text);
+            let content =
+                content.ok_or_else(|| wrong("content_id", "it is empty or not hexadecimal"))?;
+            record.content = Some(Content::Id(content));
         }
         if let Some(iv) = &self.iv {
             let iv = encoding::fixed(iv).ok_or_else(|| wrong("iv", NOT_16_BYTES))?;

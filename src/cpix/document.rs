@@ -35,6 +35,10 @@ impl Document {
         self.0.attribute("contentId")
     }
 
+    pub(super) fn root(&self) -> &Element {
+        &self.0
+    }
+
     /// Its keys, each with its own KID.
     ///
     /// # Errors
@@ -85,7 +89,12 @@ impl Document {
         encrypted::unlock(deliveries, private_key, certificate, rng)
     }
 
-    fn in_list<'a>(&'a self, list: &'a str, name: &'a str) -> impl Iterator<Item = &'a Element> {
+    /// The elements of a name in a list of the root.
+    pub(super) fn in_list<'a>(
+        &'a self,
+        list: &'a str,
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a Element> {
         let lists = self.0.children(Cpix, list);
         lists.flat_map(move |list| list.children(Cpix, name))
     }
@@ -139,6 +148,10 @@ impl ContentKey<'_> {
             secret.children(Pskc, "PlainValue").next().is_none()
                 && secret.children(Pskc, "EncryptedValue").next().is_some()
         })
+    }
+
+    pub(super) fn element(&self) -> &Element {
+        self.element
     }
 
     fn secret(&self) -> Option<&Element> {

@@ -26,10 +26,10 @@ use crate::secret::{Key128, Secret};
 use Namespace::{Cpix, Encryption, Pskc, Signature};
 
 /// RSAES-OAEP with SHA-1 (XML Encryption 1.1 section 5.5.2).
-const RSA_OAEP: &str = "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p";
+pub(super) const RSA_OAEP: &str = "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p";
 const SHA1: &str = "http://www.w3.org/2000/09/xmldsig#sha1";
-const AES_256_CBC: &str = "http://www.w3.org/2001/04/xmlenc#aes256-cbc";
-const HMAC_SHA512: &str = "http://www.w3.org/2001/04/xmldsig-more#hmac-sha512";
+pub(super) const AES_256_CBC: &str = "http://www.w3.org/2001/04/xmlenc#aes256-cbc";
+pub(super) const HMAC_SHA512: &str = "http://www.w3.org/2001/04/xmldsig-more#hmac-sha512";
 
 /// How many parts of a document are tried: each costs an operation with the private key.
 const MAX_DELIVERIES: usize = 4;
@@ -65,7 +65,7 @@ pub(super) fn unlock<'a>(
 }
 
 /// The certificate of a recipient, when the document names it.
-fn recipient(delivery: &Element) -> Option<Zeroizing<Vec<u8>>> {
+pub(super) fn recipient(delivery: &Element) -> Option<Zeroizing<Vec<u8>>> {
     let path = [
         (Cpix, "DeliveryKey"),
         (Signature, "X509Data"),

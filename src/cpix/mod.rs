@@ -1,5 +1,6 @@
-//! CPIX, the documents in which key servers and packagers exchange content keys (DASH-IF CPIX 2.0 to 2.4), and the
-//! request of SPEKE 2.0, which is such a document without keys. Beside them, what packagers write into content and
+//! CPIX, the documents in which key servers and packagers exchange content keys (DASH-IF CPIX 2.0 to 2.4), [`speke`], which
+//! are such documents without keys, and what packagers write into content beside them: PSSH boxes, PlayReady headers, tags
+//! of HLS and elements of DASH. Beside them, what packagers write into content and
 //! manifests: PSSH boxes, PlayReady headers, the tags of HLS and the elements of DASH.
 //!
 //! What is here is form alone: bytes in, values out. Elements are matched by namespace and never by prefix, since each
@@ -20,14 +21,18 @@
 
 mod characters;
 mod dash;
+mod delivery;
 mod document;
+mod edits;
 mod encrypted;
 mod hls;
 mod playready;
+mod program;
 mod protection_system;
 mod pssh;
 mod request;
 mod scheme;
+pub mod speke;
 mod track_type;
 mod xml;
 
@@ -36,9 +41,10 @@ pub use document::{ContentKey, Document};
 pub use encrypted::DocumentKeys;
 pub use hls::HlsKey;
 pub use playready::{PlayReadyHeader, PlayReadyVersion, playready_checksum};
+pub use program::ProgramRequest;
 pub use protection_system::ProtectionSystem;
 pub use pssh::{PsshBox, PsshError, PsshErrorKind, WidevineData, pssh_boxes, widevine_kids};
-pub use request::KeyRequest;
+pub use request::{BlankDocument, BlankKey};
 pub use scheme::Scheme;
 pub use track_type::{intended_track_type, track_from_type};
 

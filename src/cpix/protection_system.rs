@@ -119,6 +119,11 @@ impl ProtectionSystem {
         self.row().name
     }
 
+    /// Whether it is HLS with whole segments under AES-128, which has the key itself at a URL.
+    pub const fn is_aes128(self) -> bool {
+        matches!(self, Self::Aes128 | Self::Aes128V1)
+    }
+
     /// Whether content under this scheme can be for the system (AWS SPEKE 2.0; PlayReady Header Specification). No scheme
     /// is for [`Self::Aes128V1`]: SPEKE 1 has none.
     pub fn allows(self, scheme: Scheme) -> bool {

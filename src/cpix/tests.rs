@@ -7,6 +7,8 @@ use crate::platform::test_host::TestHost;
 use crate::private_key::EncodedKeys;
 use crate::track::Track;
 
+use speke::Version;
+
 const KID: &str = "339c45b5-fb6d-4bd9-994c-eabd9d41c95b";
 const KEY: &str = "a537cdc0ca65841406d525e7bf22d754";
 const ENCRYPTED: [&str; 2] = [
@@ -306,6 +308,21 @@ fn the_rules_of_a_document_say_which_track_a_key_is_for() {
     }
 }
 
+fn blank<'a>(
+    content_id: &'a str,
+    keys: &'a [BlankKey<'a>],
+    certificate: Option<&'a [u8]>,
+) -> BlankDocument<'a> {
+    BlankDocument {
+        content_id,
+        version: Version::V2_0,
+        scheme: Scheme::Cbcs,
+        keys,
+        systems: &[ProtectionSystem::FairPlay],
+        certificate,
+    }
+}
+
 /// What a document answers is of no interest here: only that it does.
 #[test]
 fn no_document_that_is_cut_or_changed_makes_the_reader_panic() {
@@ -313,11 +330,11 @@ fn no_document_that_is_cut_or_changed_makes_the_reader_panic() {
         &format!(r#"kid="{KID}""#),
         "<b:PlainValue>pTfNwMplhBQG1SXnvyLXVA==</b:PlainValue>",
     );
-    let request = KeyRequest {
-        content_id: "movie & more",
+    let keys = [BlankKey {
         kid: Kid::from_u128(1),
-        certificate: Some(&[0x30, 0]),
-    };
+        track_type: "ALL",
+    }];
+    let request = blank("movie & more", &keys, Some(&[0x30, 0][..]));
     let read = |bytes: &[u8]| {
         let Ok(document) = Document::read(bytes) else {
             return;
@@ -352,11 +369,11 @@ fn no_document_that_is_cut_or_changed_makes_the_reader_panic() {
 #[test]
 fn a_request_names_key_content_and_recipient() {
     let kid = Kid::from_text(KID).unwrap();
-    let request = KeyRequest {
-        content_id: "a<\"&'é",
+    let keys = [BlankKey {
         kid,
-        certificate: Some(&[0x30, 0]),
-    };
+        track_type: "ALL",
+    }];
+    let request = blank("a<\"&'é", &keys, Some(&[0x30, 0][..]));
     let text = request.to_xml().unwrap();
     let document = Document::read(text.as_bytes()).unwrap();
     assert_eq!(document.content_id(), Some("a<\"&'é"));
@@ -374,7 +391,7 @@ fn a_request_names_key_content_and_recipient() {
         assert!(text.contains(part), "{part}");
     }
     for content_id in ["", "a\nb", "a\u{1}", "a\u{ffff}"] {
-        let request = KeyRequest {
+        let request = BlankDocument {
             content_id,
             certificate: None,
             ..request

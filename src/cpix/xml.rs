@@ -1,5 +1,7 @@
 //! A document as a tree of elements: small, bounded, without document types and entities.
 
+use std::ops::Range;
+
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::{Namespace as Uri, ResolveResult};
@@ -22,6 +24,10 @@ pub enum Namespace {
     Signature,
     /// XML Encryption.
     Encryption,
+    /// SPEKE 1.0.
+    Speke,
+    /// PlayReady's requests for packaging data.
+    PackagingData,
     /// Another one, or a prefix that is not declared.
     Other,
 }
@@ -34,12 +40,23 @@ impl Namespace {
             Self::Pskc => "urn:ietf:params:xml:ns:keyprov:pskc",
             Self::Signature => "http://www.w3.org/2000/09/xmldsig#",
             Self::Encryption => "http://www.w3.org/2001/04/xmlenc#",
+            Self::Speke => "urn:aws:amazon:com:speke",
+            Self::PackagingData => {
+                "http://schemas.microsoft.com/DRM/2007/03/protocols/AcquirePackagingData/v1.0"
+            }
             Self::Other => "",
         }
     }
 
     fn resolved(result: &ResolveResult<'_>) -> Self {
-        let known = [Self::Cpix, Self::Pskc, Self::Signature, Self::Encryption];
+        let known = [
+            Self::Cpix,
+            Self::Pskc,
+            Self::Signature,
+            Self::Encryption,
+            Self::Speke,
+            Self::PackagingData,
+        ];
         let namespace = known
             .into_iter()
             .find(|known| matches!(result, ResolveResult::Bound(Uri(uri)) if *uri == known.uri()));
@@ -50,14 +67,22 @@ impl Namespace {
 /// An element. Its text may be a key.
 pub struct Element {
     namespace: Namespace,
+    /// Its name with the prefix that it is written with.
     name: String,
     attributes: Vec<(String, String)>,
     text: Zeroizing<String>,
     children: Vec<Element>,
+    start_tag: Range<usize>,
+    /// Empty, and at the end of the start tag, where the element has none (`<a/>`).
+    end_tag: Range<usize>,
 }
 
 impl Element {
-    fn new(namespace: Namespace, start: &BytesStart<'_>) -> Result<Self, Error> {
+    fn new(
+        namespace: Namespace,
+        start: &BytesStart<'_>,
+        start_tag: Range<usize>,
+    ) -> Result<Self, Error> {
         let mut attributes = Vec::new();
         for attribute in start.attributes() {
             let attribute = attribute.map_err(|_| Error::Xml)?;
@@ -70,16 +95,58 @@ impl Element {
         }
         Ok(Self {
             namespace,
-            name: start.local_name().as_ref().to_owned(),
+            name: start.name().0.to_owned(),
             attributes,
             text: Zeroizing::default(),
             children: Vec::new(),
+            end_tag: start_tag.end..start_tag.end,
+            start_tag,
         })
     }
 
     /// Whether it is this one.
     pub fn is(&self, namespace: Namespace, name: &str) -> bool {
-        self.namespace == namespace && self.name == name
+        let local = self.name.strip_prefix(self.prefix());
+        self.namespace == namespace && local == Some(name)
+    }
+
+    /// Its name with the prefix that it is written with, such as `cpix:ContentKey`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The prefix that it is written with and its colon, or nothing.
+    pub fn prefix(&self) -> &str {
+        let colon = self
+            .name
+            .find(':')
+            .map_or(0, |colon| colon.saturating_add(1));
+        self.name.get(..colon).unwrap_or_default()
+    }
+
+    /// The bytes of its start tag in the document.
+    pub fn start_tag(&self) -> Range<usize> {
+        self.start_tag.clone()
+    }
+
+    /// The bytes between its tags.
+    pub fn inner(&self) -> Range<usize> {
+        self.start_tag.end..self.end_tag.start
+    }
+
+    /// The bytes of the whole element.
+    pub fn whole(&self) -> Range<usize> {
+        self.start_tag.start..self.end_tag.end
+    }
+
+    /// Whether one tag is all of it (`<a/>`).
+    pub fn is_one_tag(&self) -> bool {
+        self.end_tag.is_empty()
+    }
+
+    /// Its attributes, declarations of namespaces among them: the names as they are written, and the values.
+    pub fn attributes(&self) -> &[(String, String)] {
+        &self.attributes
     }
 
     /// The value of an attribute without a prefix.
@@ -92,6 +159,11 @@ impl Element {
     /// The text in it, without that of its children.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The elements in it.
+    pub fn all_children(&self) -> &[Self] {
+        &self.children
     }
 
     /// The elements of this name in it.
@@ -115,6 +187,15 @@ impl Element {
     }
 }
 
+/// The text of a document, in which elements have their places: without a byte order mark.
+///
+/// # Errors
+/// [`Error::Encoding`]
+pub fn text_of(bytes: &[u8]) -> Result<&str, Error> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Error::Encoding)?;
+    Ok(text.trim_start_matches('\u{feff}'))
+}
+
 /// Reads a document: its root.
 ///
 /// # Errors
@@ -123,19 +204,22 @@ pub fn read(bytes: &[u8]) -> Result<Element, Error> {
     if bytes.len() > MAX_DOCUMENT {
         return Err(Error::TooLarge);
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| Error::Encoding)?;
-    let mut reader = NsReader::from_str(text.trim_start_matches('\u{feff}'));
+    let text = text_of(bytes)?;
+    let mut reader = NsReader::from_str(text);
     let mut tree = Tree::default();
     loop {
+        let start = position(&reader)?;
         let (namespace, event) = reader.read_resolved_event().map_err(|_| Error::Xml)?;
         let namespace = Namespace::resolved(&namespace);
+        let tag = start..position(&reader)?;
         match event {
-            Event::Start(start) => tree.open(Element::new(namespace, &start)?)?,
+            Event::Start(start) => tree.open(Element::new(namespace, &start, tag)?)?,
             Event::Empty(start) => {
-                tree.open(Element::new(namespace, &start)?)?;
-                tree.close()?;
+                let end = tag.end..tag.end;
+                tree.open(Element::new(namespace, &start, tag)?)?;
+                tree.close(end)?;
             }
-            Event::End(_) => tree.close()?,
+            Event::End(_) => tree.close(tag)?,
             Event::Text(text) => tree.text(&text.xml10_content())?,
             Event::CData(text) => tree.text(&text.xml10_content())?,
             Event::GeneralRef(reference) => {
@@ -152,6 +236,11 @@ pub fn read(bytes: &[u8]) -> Result<Element, Error> {
             Event::Eof => return tree.into_root(),
         }
     }
+}
+
+/// How much of the text is read, in bytes.
+fn position(reader: &NsReader<&[u8]>) -> Result<usize, Error> {
+    usize::try_from(reader.buffer_position()).map_err(|_| Error::TooLarge)
 }
 
 /// The tree as far as it is read.
@@ -174,8 +263,9 @@ impl Tree {
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), Error> {
-        let element = self.open.pop().ok_or(Error::Xml)?;
+    fn close(&mut self, end_tag: Range<usize>) -> Result<(), Error> {
+        let mut element = self.open.pop().ok_or(Error::Xml)?;
+        element.end_tag = end_tag;
         match self.open.last_mut() {
             Some(parent) => parent.children.push(element),
             None => self.root = Some(element),

@@ -29,6 +29,24 @@ pub fn is_obeyed(character: char) -> bool {
         )
 }
 
+/// A record as one line of JSON. Characters that a reader of logs takes for the end of a line, or that change how it is
+/// shown, are escaped.
+pub fn json_line(record: &impl serde::Serialize) -> String {
+    let line = serde_json::to_string(record).unwrap_or_default();
+    if line.is_ascii() && !line.contains('\x7f') {
+        return line;
+    }
+    let mut escaped = String::with_capacity(line.len());
+    for character in line.chars() {
+        if is_obeyed(character) {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
 /// Reads UTF-16 with a byte-order mark in either order, or without one where every character is one of Latin-1, so
 /// that each second byte is 0. `None` when it is not that.
 pub fn utf16(bytes: &[u8]) -> Option<String> {

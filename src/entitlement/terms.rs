@@ -423,6 +423,11 @@ impl Terms {
         change(self);
     }
 
+    /// Whether some of them are for one kind of track.
+    pub fn name_tracks(&self) -> bool {
+        !self.tracks.is_empty()
+    }
+
     /// The terms of a track: those that are set for it, else those of every track. A key without a track
     /// has the terms of every track, unless each track by itself is denied.
     ///

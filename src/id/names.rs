@@ -1,4 +1,4 @@
-//! What reaches a key: its ids, and the content that its KID tells.
+//! What reaches a key: its ids, and the content that it is of.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -12,8 +12,8 @@ use crate::secret::Secret;
 pub struct Names<'a> {
     /// Its ids.
     pub ids: &'a [Id],
-    /// The content that it is of, when its KID tells it.
-    pub content: Option<&'a ContentDigest>,
+    /// The content that it is of, when its record or its KID tells it.
+    pub content: Option<&'a Content>,
 }
 
 impl<'a> Names<'a> {
@@ -25,7 +25,26 @@ impl<'a> Names<'a> {
 
     /// Whether an id is one of them, or that of the content.
     pub fn has(self, id: &Id) -> bool {
-        self.ids.contains(id) || self.content.is_some_and(|content| content.is_of(id))
+        self.ids.contains(id) || self.content.is_some_and(|content| content.is(id))
+    }
+}
+
+/// The content that a key is of.
+#[derive(Clone)]
+pub enum Content {
+    /// Its id, as a record says.
+    Id(Id),
+    /// The digest of its id, as a KID says.
+    Digest(ContentDigest),
+}
+
+impl Content {
+    /// Whether it has this id.
+    pub fn is(&self, id: &Id) -> bool {
+        match self {
+            Self::Id(own) => own == id,
+            Self::Digest(digest) => digest.is_of(id),
+        }
     }
 }
 

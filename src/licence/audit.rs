@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 use super::Error;
 use crate::content_key::{ContentKey, KeyQuery};
 use crate::drm::{Details, DrmSystem, Request};
+use crate::encoding::json_line;
 use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
 use crate::error::Code;
 use crate::session::{self, ActiveSession, EndedSession, SessionState};
@@ -229,22 +230,9 @@ impl<'a> Audit<'a> {
         });
     }
 
-    /// The line. Characters that a reader of logs takes for the end of a line, or that change how it is shown, are
-    /// escaped.
+    /// The line.
     pub fn line(&self) -> String {
-        let line = serde_json::to_string(self).unwrap_or_default();
-        if line.is_ascii() && !line.contains('\x7f') {
-            return line;
-        }
-        let mut escaped = String::with_capacity(line.len());
-        for character in line.chars() {
-            if crate::encoding::is_obeyed(character) {
-                escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
-            } else {
-                escaped.push(character);
-            }
-        }
-        escaped
+        json_line(self)
     }
 }
 

@@ -7,7 +7,7 @@ use super::audit::Audit;
 use super::{Error, LicenceServer};
 use crate::configuration::Configured;
 use crate::content_key::KeyError;
-use crate::content_key::store::{Catalogue, Deleted, Entry, GRACE, Outcome, PutError};
+use crate::content_key::store::{Catalogue, Deleted, Entry, GRACE, Outcome};
 use crate::error::Code;
 use crate::id::Id;
 use crate::platform::Platform;
@@ -189,7 +189,7 @@ impl<P: Platform> LicenceServer<P> {
                 }
                 Ok(Outcome::Unchanged) => report.unchanged += 1,
                 Err(error) => {
-                    let code = code_of(&error);
+                    let code = error.code();
                     report
                         .refused
                         .push(RefusedKey::new(index, id, code, error.to_string()));
@@ -424,15 +424,5 @@ impl StoredKey {
             encryption_key: entry.encryption_key,
             deleted: entry.deleted,
         }
-    }
-}
-
-/// The code of a record that is not stored.
-pub(super) fn code_of(error: &PutError) -> Code {
-    match error {
-        PutError::Record(_) => Code::KEY_RECORD_INVALID,
-        PutError::OtherKey => Code::KEY_DIFFERS,
-        PutError::NameTaken(_) => Code::KEY_NAME_TAKEN,
-        PutError::Stored(fault) => KeyError::from(fault.clone()).code(),
     }
 }

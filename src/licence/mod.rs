@@ -117,7 +117,7 @@ impl Error {
             Self::KeySystem(_) => Code::KEY_SYSTEM_NOT_ALLOWED,
             Self::Key(error) => error.code(),
             Self::KeysOff => Code::KEYS_OFF,
-            Self::Put(error) => keys::code_of(error),
+            Self::Put(error) => error.code(),
             Self::Settings(error) => error.code(),
         }
     }

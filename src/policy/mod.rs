@@ -171,6 +171,16 @@ impl Policies {
         scopes
     }
 
+    /// Whether an option has terms for one kind of track.
+    pub fn name_tracks(&self) -> bool {
+        let own = |option: &PolicyOption| {
+            let systems = option.systems.iter().flatten();
+            let own = systems.filter_map(|(_, terms)| terms.as_ref());
+            { option.terms.iter().chain(own) }.any(Terms::name_tracks)
+        };
+        self.options.iter().any(own)
+    }
+
     /// The dialects that are accepted.
     pub fn dialects(&self) -> &Dialects {
         &self.dialects

@@ -7,6 +7,7 @@ use crate::drm::Module;
 use crate::fairplay::credentials;
 use crate::licence::LicenceServer;
 use crate::operator::Operator;
+use crate::packaging::Packaging;
 use crate::platform::{Platform, Random};
 use crate::policy::Policies;
 use crate::public_url::PublicUrl;
@@ -36,6 +37,9 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
     problems.add(test_credentials.map(drop));
     problems.add(licences.keys().check(platform).await);
     problems.add(licences.skd_rules().await.map(drop));
+    for checked in Packaging::default().check(platform).await {
+        problems.add(checked);
+    }
     problems.add(licences.policies().await.and_then(Policies::check));
     let fairplay_terms = licences.modules().fairplay.terms(platform);
     problems.add(fairplay_terms.await.map(drop));

@@ -5,12 +5,15 @@ use std::borrow::Cow;
 use http::{HeaderMap, Request};
 
 use crate::licence::LicenceServer;
+use crate::packaging::Packaging;
 use crate::platform::Platform;
 
 /// A request, and what a handler needs beside it.
 pub struct Context<'a, P> {
     /// The licence server.
     pub licences: &'a LicenceServer<P>,
+    /// The settings of the key server for packagers.
+    pub packaging: &'a Packaging,
     /// The request. Its body is at most [`MAX_BODY`](super::MAX_BODY) bytes.
     pub request: Request<Vec<u8>>,
     /// The request's id in logs and answers.

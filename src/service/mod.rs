@@ -14,6 +14,7 @@ mod license_data;
 mod openapi;
 mod operator;
 mod origin;
+mod packaging;
 mod problem;
 mod request_body;
 mod response;
@@ -44,6 +45,7 @@ pub use self::route::{route_name, routes};
 use crate::configuration::Problems;
 use crate::error::Code;
 use crate::licence::LicenceServer;
+use crate::packaging::Packaging;
 use crate::platform::Platform;
 
 /// The largest SPC, in bytes.
@@ -55,6 +57,7 @@ pub const REQUEST_ID_HEADER: &str = "x-request-id";
 /// The licence server, on a platform.
 pub struct Service<P> {
     licences: LicenceServer<P>,
+    packaging: Packaging,
     cors: OnceCell<Cors>,
 }
 
@@ -63,6 +66,7 @@ impl<P: Platform> Service<P> {
     pub fn new(platform: P) -> Self {
         Self {
             licences: LicenceServer::new(platform),
+            packaging: Packaging::default(),
             cors: OnceCell::new(),
         }
     }
@@ -120,6 +124,7 @@ impl<P: Platform> Service<P> {
         }
         let context = Context {
             licences: &self.licences,
+            packaging: &self.packaging,
             request,
             id,
             name,

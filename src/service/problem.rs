@@ -9,6 +9,7 @@ use crate::encoding;
 use crate::error::Code;
 use crate::fairplay::{self, mistake::Mistake};
 use crate::licence;
+use crate::packaging;
 
 /// The header that repeats a refusal's code, for players that drop bodies.
 pub const CODE_HEADER: &str = "x-keylet-code";
@@ -87,6 +88,10 @@ impl Problem {
 /// The challenge of a refusal for want of a token (RFC 6750 section 3): the error is named where a token came that is
 /// not valid.
 fn challenge(code: Code) -> &'static str {
+    // Encoders of AWS send a password only where they are asked for one.
+    if code == Code::PACKAGER_TOKEN {
+        return r#"Basic realm="packagers", Bearer"#;
+    }
     let is_of_a_token = code.name.starts_with("token_");
     match is_of_a_token && code != Code::TOKEN_MISSING && code != Code::TOKEN_IN_QUERY {
         true => r#"Bearer error="invalid_token""#,
@@ -110,6 +115,15 @@ impl From<licence::Error> for Problem {
         Self {
             detail: error.detail(),
             extensions: error.details().to_vec(),
+            ..error.code().into()
+        }
+    }
+}
+
+impl From<packaging::Error> for Problem {
+    fn from(error: packaging::Error) -> Self {
+        Self {
+            detail: error.detail(),
             ..error.code().into()
         }
     }

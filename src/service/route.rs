@@ -5,7 +5,9 @@ use http::Method;
 use super::context::Context;
 use super::problem::Problem;
 use super::response::Reply;
-use super::{fairplay, health, keys, license, license_data, openapi, root, sessions, tokens};
+use super::{
+    fairplay, health, keys, license, license_data, openapi, packaging, root, sessions, tokens,
+};
 use crate::error::Code;
 use crate::platform::Platform;
 
@@ -54,6 +56,12 @@ routes! {
     "/keys/{id}" [GET, PUT, DELETE] => keys::one;
     "/keys/{id}/restore" [POST] => keys::restore;
     "/key-rotation" [POST] => keys::rotate;
+    "/speke/copyProtection" [POST] => packaging::speke;
+    "/speke/{version}/copyProtection" [POST] => packaging::speke;
+    "/speke/v1.0/heartbeat" [GET] => packaging::heartbeat;
+    "/cpix/{contentId}" [GET] => packaging::cpix;
+    "/cenc/getcontentkey/{signer}" [POST] => packaging::common_encryption;
+    "/playready/packaging" [POST] => packaging::packaging_data;
     "/sessions" [POST, GET, DELETE] => sessions::any;
     "/sessions/{id}" [DELETE] => sessions::delete;
     "/sessions/{id}/heartbeat" [POST] => sessions::heartbeat;

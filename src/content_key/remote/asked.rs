@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::config::{Config, Protocol};
 use crate::content_key::query::KeyQuery;
 use crate::id::{Id, Kid};
+use crate::template::Places;
 
 /// A place in a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,77 +21,12 @@ pub enum Place {
     ContentId,
 }
 
-const PLACES: [(&str, Place); 3] = [
+/// The places of a URL and of a content id.
+pub const PLACES: Places<Place> = &[
     ("{kid}", Place::Kid),
     ("{id}", Place::Id),
     ("{content_id}", Place::ContentId),
 ];
-
-/// Text with places. It may hold credentials.
-pub struct Template {
-    text: Zeroizing<String>,
-    places: Vec<Place>,
-}
-
-impl Template {
-    /// Reads a template. `None` when it has a brace that belongs to no place.
-    pub fn read(text: &str) -> Option<Self> {
-        let mut this = Self {
-            text: Zeroizing::new(text.to_owned()),
-            places: Vec::new(),
-        };
-        let mut places = Vec::new();
-        this.parts(|_, place| places.extend(place))?;
-        this.places = places;
-        Some(this)
-    }
-
-    /// Whether it has this place.
-    pub fn has(&self, place: Place) -> bool {
-        self.places.contains(&place)
-    }
-
-    /// Whether it has any.
-    pub fn has_places(&self) -> bool {
-        !self.places.is_empty()
-    }
-
-    /// The text with every place filled. `None` when there is nothing to fill one with.
-    pub fn filled<'a>(&self, value: impl Fn(Place) -> Option<Cow<'a, str>>) -> Option<String> {
-        let mut filled = Some(String::with_capacity(self.text.len() + 64));
-        self.parts(|before, place| {
-            let value = place.map_or(Some(Cow::Borrowed("")), &value);
-            match (&mut filled, value) {
-                (Some(text), Some(value)) => {
-                    text.push_str(before);
-                    text.push_str(&value);
-                }
-                _ => filled = None,
-            }
-        })?;
-        filled
-    }
-
-    /// The template as it is written.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Hands over each piece of text and the place behind it; the last piece has none. `None` at a brace that belongs to
-    /// no place.
-    fn parts(&self, mut part: impl FnMut(&str, Option<Place>)) -> Option<()> {
-        let mut rest = self.text.as_str();
-        while let Some(start) = rest.find(['{', '}']) {
-            let (before, from_brace) = rest.split_at_checked(start)?;
-            let mut places = PLACES.iter();
-            let (name, place) = places.find(|(name, _)| from_brace.starts_with(name))?;
-            part(before, Some(*place));
-            rest = from_brace.strip_prefix(name)?;
-        }
-        part(rest, None);
-        Some(())
-    }
-}
 
 /// A key that is asked for. It depends on the name of the key alone, and not on what a device writes around it.
 pub struct Asked {

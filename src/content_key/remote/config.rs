@@ -9,10 +9,11 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::asked::{Place, Template};
+use super::asked::{PLACES, Place};
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding::{self, PemOrDer};
 use crate::private_key::{EncodedKeys, StoredKey};
+use crate::template::Template;
 use crate::upstream::is_safe;
 use crate::x509;
 
@@ -56,9 +57,9 @@ pub struct Recipient {
 /// A key server.
 pub struct Config {
     pub protocol: Protocol,
-    pub url: Template,
+    pub url: Template<Place>,
     /// `None`: the KID, or the asset id where it has none.
-    pub content_id: Option<Template>,
+    pub content_id: Option<Template<Place>>,
     pub headers: HeaderMap,
     /// How long a key is fresh, in seconds.
     pub cache_seconds: u64,
@@ -167,18 +168,18 @@ impl Config {
     }
 }
 
-fn content_id(text: &str) -> Result<Template, SettingError> {
-    let template = Template::read(text.trim());
+fn content_id(text: &str) -> Result<Template<Place>, SettingError> {
+    let template = Template::read(text.trim(), PLACES);
     let template =
         template.filter(|template| !template.has(Place::ContentId) && !template.text().is_empty());
     let reason = "it is empty, or has another placeholder than `{kid}` and `{id}`";
     template.ok_or_else(|| malformed("content_id", reason))
 }
 
-fn url(text: &str) -> Result<Template, SettingError> {
+fn url(text: &str) -> Result<Template<Place>, SettingError> {
     let text = text.trim();
     let unsafe_url = || malformed("url", "it is neither https nor http on this machine");
-    let template = Template::read(text).ok_or_else(|| {
+    let template = Template::read(text, PLACES).ok_or_else(|| {
         malformed(
             "url",
             "only the placeholders `{kid}`, `{id}` and `{content_id}` are allowed, and no other braces",

@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 use super::asked::Asked;
 use super::config::{Config, DefaultIv, Protocol};
 use crate::content_key::ContentKey;
-use crate::cpix::{Document, KeyRequest};
+use crate::cpix::speke::Version;
+use crate::cpix::{BlankDocument, BlankKey, Document, ProtectionSystem, Scheme};
 use crate::encoding;
 use crate::id::{Id, Kid};
 use crate::platform::{Error, MAX_ANSWER, Platform, Random};
@@ -109,10 +110,15 @@ fn request(config: &Config, asked: &Asked) -> Option<Request<Vec<u8>>> {
         Protocol::Speke => {
             let recipient = config.recipient.as_ref();
             let certificate = recipient.and_then(|recipient| recipient.certificate.as_deref());
-            let document = KeyRequest {
+            let kid = asked.kid?;
+            let track_type = "ALL";
+            let document = BlankDocument {
                 content_id: &asked.content_id,
-                kid: asked.kid?,
-                certificate: certificate.map(Vec::as_slice),
+                version: Version::V2_0,
+                scheme: Scheme::Cbcs,
+                keys: &[BlankKey { kid, track_type }],
+                systems: &[ProtectionSystem::FairPlay],
+                certificate: certificate.map(|der| der.as_slice()),
             };
             Request::post(url)
                 .header(CONTENT_TYPE, XML)

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::made_kid::MadeKid;
 use crate::content_key::record::ContentKey;
 use crate::entitlement::Track;
-use crate::id::{ContentDigest, Id, Kid};
+use crate::id::{Content, ContentDigest, Id, Kid};
 use crate::secret::{Key128, Secret};
 
 /// How many bytes a seed of PlayReady's algorithm has.
@@ -122,7 +122,8 @@ impl Seed {
     pub fn made_key(&self, kid: Kid, made: &MadeKid) -> ContentKey {
         let mut key = self.key(kid);
         key.track = made.track;
-        key.content = Some(ContentDigest::new(self.content_key(), made.content));
+        let digest = ContentDigest::new(self.content_key(), made.content);
+        key.content = Some(Content::Digest(digest));
         key
     }
 

@@ -18,7 +18,9 @@ use super::Found;
 use super::query::KeyQuery;
 use super::record::ContentKey;
 use crate::configuration::SettingsError;
+use crate::id::{Id, Kid};
 use crate::platform::{Platform, once};
+use crate::track::Track;
 
 /// The seeds, as this instance has them.
 #[derive(Default)]
@@ -39,6 +41,21 @@ impl Seeds {
         };
         let key = derive(seeds, query);
         Ok(key.map_or(Found::NotHere, |key| Found::Key(Rc::new(key))))
+    }
+
+    /// The KID of a content, a period of it and a track: of the first seed. `None` when there is no seed.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub async fn make_kid(
+        &self,
+        content: &Id,
+        period: u32,
+        track: Option<Track>,
+        platform: &impl Platform,
+    ) -> Result<Option<Kid>, SettingsError> {
+        let seed = self.seeds(platform).await?.and_then(<[Seed]>::first);
+        Ok(seed.map(|seed| seed.make_kid(content, period, track)))
     }
 
     /// Reads the variable. Returns whether it is set.
@@ -76,8 +93,6 @@ pub fn derive(seeds: &[Seed], query: &KeyQuery) -> Option<ContentKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entitlement::Track;
-    use crate::id::{Id, Kid};
 
     fn seeds(json: &str) -> Vec<Seed> {
         read(json).unwrap_or_else(|problems| panic!("{problems:?}"))

@@ -16,6 +16,7 @@ use super::sealed::{self, Deleted, Description, Fault};
 use super::{index_names, name_key, record_key};
 use crate::configuration::SettingError;
 use crate::content_key::{ContentKey, KeyError, KeyQuery};
+use crate::error::Code;
 use crate::id::Id;
 use crate::platform::{self, Platform};
 
@@ -58,6 +59,18 @@ pub enum PutError {
     /// The record that is there does not open.
     #[error(transparent)]
     Stored(Fault),
+}
+
+impl PutError {
+    /// The code of this error.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Record(_) => Code::KEY_RECORD_INVALID,
+            Self::OtherKey => Code::KEY_DIFFERS,
+            Self::NameTaken(_) => Code::KEY_NAME_TAKEN,
+            Self::Stored(fault) => KeyError::from(fault.clone()).code(),
+        }
+    }
 }
 
 /// A record that was read, and can be put.

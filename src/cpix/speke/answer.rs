@@ -1,0 +1,366 @@
+//! The reply: the request with values put in.
+
+use base64::Engine;
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use super::{Refusal, Request, RequestedKey, Version};
+use crate::cpix::delivery::{Delivery, Prefixes};
+use crate::cpix::edits::{Content, Edits};
+use crate::cpix::xml::{Element, Namespace};
+use crate::cpix::{
+    ContentProtection, HlsKey, PlayReadyHeader, ProtectionSystem, PsshBox, Scheme, WidevineData,
+};
+use crate::encoding::BASE64;
+use crate::id::Kid;
+use crate::secret::Key128;
+
+use Namespace::{Cpix, Pskc, Signature, Speke};
+
+/// What is put in for a key.
+pub struct Filled {
+    /// The key.
+    pub key: Key128,
+    /// Its IV, where it has one.
+    pub iv: Option<[u8; 16]>,
+    /// What FairPlay's tags say in `URI`.
+    pub fairplay_uri: String,
+    /// The URL of the key for HLS AES-128, where this server has one.
+    pub aes128_url: Option<String>,
+    /// What outputs and devices it needs.
+    pub output: Output,
+}
+
+/// What a key needs of outputs and devices, as SPEKE 2.1 asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Output {
+    /// `HDCPData@HLSHDCPLevel`: the attribute `HDCP-LEVEL` of HLS.
+    pub hdcp: &'static str,
+    /// `ContentProtectionData@robustness` for Widevine.
+    pub widevine: Option<&'static str>,
+    /// The same for PlayReady.
+    pub playready: Option<&'static str>,
+    /// `DRMSystem@HLSAllowedCPC` for FairPlay: the attribute `ALLOWED-CPC` of HLS.
+    pub fairplay: Option<&'static str>,
+}
+
+/// Where licences are, as documents tell players.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Urls<'a> {
+    /// Of Clear Key.
+    pub clearkey: Option<&'a str>,
+    /// Of PlayReady.
+    pub playready: Option<&'a str>,
+}
+
+impl Default for Output {
+    /// Nothing is needed.
+    fn default() -> Self {
+        Self {
+            hdcp: "NONE",
+            widevine: None,
+            playready: None,
+            fairplay: None,
+        }
+    }
+}
+
+impl Request {
+    /// The reply. `filled` has as many entries as [`Request::keys`], in their order.
+    ///
+    /// # Errors
+    /// [`Refusal::Delivery`] where a certificate was asked for that nothing can be encrypted for.
+    pub fn answer(
+        &self,
+        filled: &[Filled],
+        urls: Urls<'_>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Zeroizing<String>, Refusal> {
+        let mut edits = Edits::new(&self.text, self.document.root());
+        // The signature is of the document without values.
+        for signature in self.document.root().children(Signature, "Signature") {
+            edits.remove(signature);
+        }
+        let names = Prefixes {
+            cpix: self.document.root().prefix().to_owned(),
+            pskc: edits.prefix(Pskc, "pskc"),
+            encryption: edits.prefix(Namespace::Encryption, "enc"),
+        };
+        let recipients = self.recipients()?;
+        let delivery = match recipients.is_empty() {
+            true => None,
+            false => Some(Delivery::new(rng)),
+        };
+        if let Some(delivery) = &delivery {
+            let elements = self.document.in_list("DeliveryDataList", "DeliveryData");
+            for (element, (_, recipient)) in elements.zip(&recipients) {
+                let has_algorithm = self.version != Version::V2_1;
+                let xml = delivery.for_recipient(recipient, &names, has_algorithm, rng);
+                let xml = xml.map_err(|_| Refusal::Delivery("nothing can be encrypted for it"))?;
+                for name in ["DocumentKey", "MACMethod"] {
+                    element
+                        .children(Cpix, name)
+                        .for_each(|old| edits.remove(old));
+                }
+                if let Some(certificate) = element.children(Cpix, "DeliveryKey").next() {
+                    edits.insert_after(certificate, Zeroizing::new(xml));
+                }
+            }
+        }
+        let elements = self.document.in_list("ContentKeyList", "ContentKey");
+        for ((element, key), filled) in elements.zip(self.keys()).zip(filled) {
+            let value = match &delivery {
+                Some(delivery) => Zeroizing::new(delivery.sealed(&filled.key, &names, rng)),
+                None => {
+                    let value = Zeroizing::new(BASE64.encode(filled.key.expose()));
+                    let (p, _) = &names.pskc;
+                    Zeroizing::new(format!("<{p}PlainValue>{}</{p}PlainValue>", *value))
+                }
+            };
+            fill_key(&mut edits, element, key, filled, &value, &names);
+        }
+        for element in self.document.in_list("DRMSystemList", "DRMSystem") {
+            let of = |name| element.attribute(name).and_then(Kid::from_text);
+            let system = of("systemId").and_then(ProtectionSystem::from_system_id);
+            let mut keys = self.keys().iter().zip(filled);
+            let key = keys.find(|(key, _)| Some(key.kid) == of("kid"));
+            if let (Some(system), Some((key, filled))) = (system, key) {
+                fill_system(
+                    &mut edits,
+                    element,
+                    &System {
+                        system,
+                        key,
+                        filled,
+                        urls,
+                    },
+                );
+            }
+        }
+        Ok(edits.finish())
+    }
+}
+
+/// Puts the value into a `ContentKey`, behind `HDCPData`, and the IV where one belongs to the key.
+fn fill_key(
+    edits: &mut Edits<'_>,
+    element: &Element,
+    key: &RequestedKey,
+    filled: &Filled,
+    value: &str,
+    names: &Prefixes,
+) {
+    let c = element.prefix();
+    let (p, declared) = &names.pskc;
+    let data = Zeroizing::new(format!(
+        "<{c}Data><{p}Secret{declared}>{value}</{p}Secret></{c}Data>"
+    ));
+    element
+        .children(Cpix, "Data")
+        .for_each(|old| edits.remove(old));
+    for hdcp in element.children(Cpix, "HDCPData") {
+        let level = [("HLSHDCPLevel", Some(filled.output.hdcp))];
+        edits.set(hdcp, &level, Content::Stays);
+        // What it holds is for DASH, in a form that nobody has published.
+        let empty = hdcp.all_children().iter();
+        let empty = empty.filter(|child| child.text().trim().is_empty());
+        empty.for_each(|child| edits.remove(child));
+    }
+    let uses_iv =
+        |system: &ProtectionSystem| system.is_aes128() || *system == ProtectionSystem::FairPlay;
+    let has_fixed_iv = matches!(key.scheme, Some(Scheme::Cbcs | Scheme::Cbc1));
+    let is_asked = element.attribute("explicitIV").is_some();
+    let iv = filled.iv.filter(|_| {
+        key.iv.is_none() && (is_asked || has_fixed_iv || key.systems.iter().any(uses_iv))
+    });
+    let iv = iv.map(|iv| BASE64.encode(iv));
+    let attributes: &[_] = match &iv {
+        Some(iv) => &[("explicitIV", Some(iv.as_str()))],
+        None if is_asked && key.iv.is_none() => &[("explicitIV", None)],
+        None => &[],
+    };
+    edits.set(element, attributes, Content::With(data));
+}
+
+/// A system of a key, and what is told of it.
+struct System<'a> {
+    system: ProtectionSystem,
+    key: &'a RequestedKey,
+    filled: &'a Filled,
+    urls: Urls<'a>,
+}
+
+/// Fills the elements of a `DRMSystem`, and takes those out that have no meaning for the system.
+fn fill_system(edits: &mut Edits<'_>, element: &Element, system: &System<'_>) {
+    if element
+        .attribute("HLSAllowedCPC")
+        .is_some_and(str::is_empty)
+    {
+        let allowed = match system.system {
+            ProtectionSystem::FairPlay => system.filled.output.fairplay,
+            _ => None,
+        };
+        edits.set(element, &[("HLSAllowedCPC", allowed)], Content::Stays);
+    }
+    for child in element.all_children() {
+        let Some(value) = system.value(child) else {
+            continue;
+        };
+        match value {
+            Some(value) => {
+                let value = Zeroizing::new(BASE64.encode(value));
+                let robustness = child
+                    .attribute("robustness")
+                    .filter(|found| found.is_empty());
+                let attributes: &[_] = match robustness {
+                    Some(_) => &[("robustness", system.robustness())],
+                    None => &[],
+                };
+                edits.set(child, attributes, Content::Replaced(value));
+            }
+            None => edits.remove(child),
+        }
+    }
+}
+
+impl System<'_> {
+    /// What goes into an element, before base64. `Some(None)`: it has no meaning here. `None`: it is not one of SPEKE's.
+    fn value(&self, element: &Element) -> Option<Option<Vec<u8>>> {
+        let is = |namespace, name| element.is(namespace, name);
+        let text = |text: Option<String>| text.map(String::into_bytes);
+        if is(Cpix, "PSSH") {
+            Some(self.pssh())
+        } else if is(Cpix, "ContentProtectionData") {
+            Some(text(self.content_protection_data()))
+        } else if is(Cpix, "HLSSignalingData") {
+            let is_media = matches!(element.attribute("playlist"), None | Some("" | "media"));
+            Some(text(self.hls(is_media)))
+        } else if is(Cpix, "SmoothStreamingProtectionHeaderData") || is(Speke, "ProtectionHeader") {
+            Some(self.playready_object())
+        } else if is(Cpix, "URIExtXKey") {
+            Some(text(self.uri()))
+        } else if is(Speke, "KeyFormat") {
+            let format = match self.system {
+                ProtectionSystem::FairPlay => Some("com.apple.streamingkeydelivery"),
+                system if system.is_aes128() => Some("identity"),
+                _ => None,
+            };
+            Some(text(format.map(ToOwned::to_owned)))
+        } else if is(Speke, "KeyFormatVersions") {
+            Some(self.uri().map(|_| b"1".to_vec()))
+        } else {
+            None
+        }
+    }
+
+    fn pssh(&self) -> Option<Vec<u8>> {
+        let kids = [self.key.kid];
+        let of = |kids: &[Kid], data: &[u8]| {
+            let (system_id, kids) = (self.system.system_id(), kids.to_vec());
+            Some(
+                PsshBox {
+                    system_id,
+                    kids,
+                    data,
+                }
+                .to_bytes(),
+            )
+        };
+        match self.system {
+            ProtectionSystem::Widevine => {
+                let scheme = self.key.scheme;
+                let data = WidevineData {
+                    scheme,
+                    ..WidevineData::of(&kids)
+                };
+                of(&[], &data.to_bytes())
+            }
+            ProtectionSystem::PlayReady => of(&[], &self.playready_object()?),
+            ProtectionSystem::Common | ProtectionSystem::ClearKey => of(&kids, &[]),
+            ProtectionSystem::FairPlay | ProtectionSystem::Aes128 | ProtectionSystem::Aes128V1 => {
+                None
+            }
+        }
+    }
+
+    fn playready_object(&self) -> Option<Vec<u8>> {
+        if self.system != ProtectionSystem::PlayReady {
+            return None;
+        }
+        let header = PlayReadyHeader {
+            keys: &[(self.key.kid, &self.filled.key)],
+            scheme: self.key.scheme.unwrap_or(Scheme::Cenc),
+            license_url: self.urls.playready,
+        };
+        header.to_object()
+    }
+
+    fn content_protection_data(&self) -> Option<String> {
+        let pssh = self.pssh()?;
+        let pssh = pssh.as_slice();
+        let license_url = self.urls.clearkey;
+        let data = match self.system {
+            ProtectionSystem::Widevine => ContentProtection::Widevine { pssh },
+            ProtectionSystem::PlayReady => {
+                let object = self.playready_object()?;
+                return ContentProtection::PlayReady {
+                    pssh,
+                    object: &object,
+                }
+                .data();
+            }
+            ProtectionSystem::Common => ContentProtection::Common { pssh },
+            ProtectionSystem::ClearKey => ContentProtection::ClearKey { license_url, pssh },
+            ProtectionSystem::FairPlay | ProtectionSystem::Aes128 | ProtectionSystem::Aes128V1 => {
+                return None;
+            }
+        };
+        data.data()
+    }
+
+    fn hls(&self, is_media: bool) -> Option<String> {
+        // SPEKE 1.0 has no scheme; what HLS plays then is encrypted by samples in CBC.
+        let scheme = self.key.scheme.unwrap_or(Scheme::Cbcs);
+        let tag = |key: HlsKey<'_>| match is_media {
+            true => key.media_tag(),
+            false => key.session_tag(),
+        };
+        match self.system {
+            ProtectionSystem::FairPlay => {
+                let uri = &self.filled.fairplay_uri;
+                tag(HlsKey::FairPlay { uri })
+            }
+            ProtectionSystem::Widevine => {
+                let (kid, pssh) = (self.key.kid, &self.pssh()?);
+                tag(HlsKey::Widevine { kid, scheme, pssh })
+            }
+            ProtectionSystem::PlayReady => {
+                let object = &self.playready_object()?;
+                tag(HlsKey::PlayReady { scheme, object })
+            }
+            ProtectionSystem::Aes128 | ProtectionSystem::Aes128V1 => {
+                let uri = &self.uri()?;
+                let iv = self.key.iv.or(self.filled.iv);
+                tag(HlsKey::Aes128 { uri, iv })
+            }
+            ProtectionSystem::Common | ProtectionSystem::ClearKey => None,
+        }
+    }
+
+    /// The URI of the key, for systems whose tags have one of their own.
+    fn uri(&self) -> Option<String> {
+        match self.system {
+            ProtectionSystem::FairPlay => Some(self.filled.fairplay_uri.clone()),
+            system if system.is_aes128() => self.filled.aes128_url.clone(),
+            _ => None,
+        }
+    }
+
+    fn robustness(&self) -> Option<&'static str> {
+        match self.system {
+            ProtectionSystem::Widevine => self.filled.output.widevine,
+            ProtectionSystem::PlayReady => self.filled.output.playready,
+            _ => None,
+        }
+    }
+}
