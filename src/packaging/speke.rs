@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use super::keys::KeyOfKid;
 use super::{Audit, Caller, Error, PackagingServer};
-use crate::content_key::store::Catalogue;
+use crate::configuration::SettingsError;
+use crate::content_key::store::{Catalogue, EncryptionKeys};
 use crate::content_key::{ContentKey, KeyError};
 use crate::cpix::ProtectionSystem;
 use crate::cpix::speke::{Refusal, Request, RequestedKey, Urls, Version};
@@ -16,6 +17,7 @@ use crate::id::Id;
 use crate::platform::{Platform, Random};
 use crate::policy::Policies;
 use crate::public_url::PublicUrl;
+use crate::token::POLICIES;
 
 /// What the audit calls this interface.
 pub const SPEKE: &str = "speke";
@@ -101,7 +103,7 @@ impl<P: Platform> PackagingServer<'_, P> {
     ) -> Result<Decided, Error> {
         let other = |reason: String| Err(Refusal::Other(reason).into());
         let kid = asked.kid;
-        let is_aes128 = asked.systems.iter().any(|system| system.is_aes128());
+        let is_aes128 = asked.is_aes128();
         if is_aes128 && PublicUrl::load(self.platform).await?.is_none() {
             return other("AES-128 needs the URL of the key: this server has no public_url".into());
         }
@@ -188,7 +190,7 @@ impl<P: Platform> PackagingServer<'_, P> {
                 record.insert("track".to_owned(), track.name().into());
             }
             // A key that is handed out in the clear is for nothing else.
-            if !asked.systems.is_empty() && asked.systems.iter().all(|system| system.is_aes128()) {
+            if asked.is_aes128() {
                 record.insert("systems".to_owned(), serde_json::json!(["aes128"]));
             }
             let put = Catalogue::new(keys, self.platform).put(record, false).await;
@@ -203,9 +205,7 @@ impl<P: Platform> PackagingServer<'_, P> {
         Ok(written)
     }
 
-    async fn encryption_keys(
-        &self,
-    ) -> Result<Option<&crate::content_key::store::EncryptionKeys>, Error> {
+    async fn encryption_keys(&self) -> Result<Option<&EncryptionKeys>, Error> {
         match self.sources.stored() {
             Some(stored) => Ok(stored.encryption_keys(self.platform).await?),
             None => Ok(None),
@@ -218,7 +218,16 @@ impl<P: Platform> PackagingServer<'_, P> {
         if rules.terms.name_tracks() {
             return Ok(true);
         }
-        Ok(Policies::load(self.platform).await?.name_tracks())
+        // Without policies, there are no terms but those of tokens.
+        match self
+            .platform
+            .variable(POLICIES)
+            .await
+            .map_err(SettingsError::from)?
+        {
+            Some(_) => Ok(Policies::load(self.platform).await?.name_tracks()),
+            None => Ok(false),
+        }
     }
 }
 

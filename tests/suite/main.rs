@@ -20,6 +20,8 @@ mod mangled;
 mod meeting;
 mod metrics;
 mod openapi;
+mod packager;
+mod packaging;
 mod platform;
 mod players;
 mod policies;

@@ -242,7 +242,7 @@ impl System<'_> {
         } else if is(Speke, "KeyFormat") {
             let format = match self.system {
                 ProtectionSystem::FairPlay => Some("com.apple.streamingkeydelivery"),
-                system if system.is_aes128() => Some("identity"),
+                _ if self.key.is_aes128() => Some("identity"),
                 _ => None,
             };
             Some(text(format.map(ToOwned::to_owned)))
@@ -351,7 +351,8 @@ impl System<'_> {
     fn uri(&self) -> Option<String> {
         match self.system {
             ProtectionSystem::FairPlay => Some(self.filled.fairplay_uri.clone()),
-            system if system.is_aes128() => self.filled.aes128_url.clone(),
+            // Beside another system, which SPEKE 1.0 may ask for, the key does not leave in the clear.
+            system if system.is_aes128() && self.key.is_aes128() => self.filled.aes128_url.clone(),
             _ => None,
         }
     }

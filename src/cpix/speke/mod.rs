@@ -126,3 +126,6 @@ pub enum Refusal {
     #[error("{0}")]
     Other(String),
 }
+
+#[cfg(test)]
+mod tests;

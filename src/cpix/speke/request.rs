@@ -41,6 +41,11 @@ pub struct RequestedKey {
 }
 
 impl RequestedKey {
+    /// Whether it is for HLS AES-128 alone, which has the key itself at a URL.
+    pub fn is_aes128(&self) -> bool {
+        !self.systems.is_empty() && self.systems.iter().all(|system| system.is_aes128())
+    }
+
     /// The kind of track that it is for. `None` where it is for several.
     pub fn track(&self) -> Option<Track> {
         match self.tracks[..] {
@@ -100,6 +105,13 @@ impl Request {
             return Err(Refusal::Empty("DRMSystemList"));
         }
         if version != Version::V1_0 {
+            let is_clear = |key: &RequestedKey| {
+                !key.is_aes128() && key.systems.iter().any(|system| system.is_aes128())
+            };
+            if keys.iter().any(is_clear) {
+                let reason = "AES-128 hands out its key in the clear: ask for a key of its own, without other systems";
+                return Err(Refusal::Other(reason.to_owned()));
+            }
             for Rule { kid, track_type } in contract::read(&document)? {
                 let key = keys.iter_mut().find(|key| key.kid == kid);
                 let key = key.ok_or(Refusal::MalformedContract)?;
