@@ -30,7 +30,7 @@ enum Place {
     ContentId,
     /// The IV in hexadecimal.
     Iv,
-    /// Content id, KID and IV as JSON in base64, as AWS's guide for MediaPackage has it.
+    /// Content id, KID and IV as JSON in base64, as AWS's guide for `MediaPackage` has it.
     Json,
 }
 

@@ -11,7 +11,7 @@ use crate::configuration::SettingsError;
 use crate::content_key::store::{Catalogue, EncryptionKeys};
 use crate::content_key::{ContentKey, KeyError};
 use crate::cpix::ProtectionSystem;
-use crate::cpix::speke::{Refusal, Request, RequestedKey, Urls, Version};
+use crate::cpix::speke::{Recipient, Refusal, Request, RequestedKey, Urls, Version};
 use crate::fairplay::rules::Rules;
 use crate::id::Id;
 use crate::platform::{Platform, Random};
@@ -237,8 +237,9 @@ fn check_certificates(caller: Caller<'_>, request: &Request) -> Result<(), Error
         return Ok(());
     };
     let recipients = request.recipients()?;
-    let is_allowed = |der: &[u8]| allowed.contains(&Sha256::digest(der).into());
-    match recipients.is_empty() || !recipients.iter().all(|(der, _)| is_allowed(der)) {
+    let is_allowed =
+        |recipient: &Recipient| allowed.contains(&Sha256::digest(&recipient.certificate).into());
+    match recipients.is_empty() || !recipients.iter().all(is_allowed) {
         true => Err(Error::Certificate),
         false => Ok(()),
     }

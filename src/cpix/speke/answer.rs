@@ -93,9 +93,9 @@ impl Request {
         };
         if let Some(delivery) = &delivery {
             let elements = self.document.in_list("DeliveryDataList", "DeliveryData");
-            for (element, (_, recipient)) in elements.zip(&recipients) {
+            for (element, recipient) in elements.zip(&recipients) {
                 let has_algorithm = self.version != Version::V2_1;
-                let xml = delivery.for_recipient(recipient, &names, has_algorithm, rng);
+                let xml = delivery.for_recipient(&recipient.key, &names, has_algorithm, rng);
                 let xml = xml.map_err(|_| Refusal::Delivery("nothing can be encrypted for it"))?;
                 for name in ["DocumentKey", "MACMethod"] {
                     element

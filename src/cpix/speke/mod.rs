@@ -21,7 +21,7 @@ mod contract;
 mod request;
 
 pub use answer::{Filled, Output, Urls};
-pub use request::{Request, RequestedKey};
+pub use request::{Recipient, Request, RequestedKey};
 
 use super::Error;
 

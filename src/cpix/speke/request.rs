@@ -40,6 +40,13 @@ pub struct RequestedKey {
     tracks: Vec<Option<Track>>,
 }
 
+/// Who keys are encrypted for.
+pub struct Recipient {
+    /// The certificate, in DER.
+    pub certificate: Vec<u8>,
+    pub(super) key: PublicKey,
+}
+
 impl RequestedKey {
     /// Whether it is for HLS AES-128 alone, which has the key itself at a URL.
     pub fn is_aes128(&self) -> bool {
@@ -141,12 +148,11 @@ impl Request {
         &self.keys
     }
 
-    /// The certificates of those that the keys are to be encrypted for, in DER, and their keys. Without any, keys travel
-    /// in the clear.
+    /// Who the keys are to be encrypted for. Without anybody, they travel in the clear.
     ///
     /// # Errors
     /// [`Refusal::Delivery`] for a certificate that is none, or whose key is not RSA of 2048 to 4096 bits.
-    pub fn recipients(&self) -> Result<Vec<(Zeroizing<Vec<u8>>, PublicKey)>, Refusal> {
+    pub fn recipients(&self) -> Result<Vec<Recipient>, Refusal> {
         let deliveries = self.document.in_list("DeliveryDataList", "DeliveryData");
         let read = |delivery: &Element| {
             let der = super::super::encrypted::recipient(delivery)
@@ -164,7 +170,10 @@ impl Request {
             let key = key.ok_or(Refusal::Delivery(
                 "it is not a certificate with an RSA key of 2048 to 4096 bits",
             ))?;
-            Ok((der, key))
+            Ok(Recipient {
+                certificate: der.to_vec(),
+                key,
+            })
         };
         deliveries.map(read).collect()
     }
