@@ -32,7 +32,7 @@ def reply(text, seed):
     for key in document.content_keys:
         keys[str(key.kid)] = b64decode(key.cek).hex()
         derived = playready.generate_content_key(str(key.kid), seed)
-        assert derived.hex() == keys[str(key.kid)], "the key of the seed"
+        assert derived.decode().lower() == keys[str(key.kid)], "the key of the seed"
     checked = 0
     for system in root.iter(CPIX + "DRMSystem"):
         kid, system_id = uuid.UUID(system.get("kid")), system.get("systemId")
@@ -46,7 +46,7 @@ def reply(text, seed):
             pro = b64decode(system.findtext(CPIX + "SmoothStreamingProtectionHeaderData"))
             header = pro[10:].decode("utf-16-le")
             if scheme == "cenc":
-                checksum = playready.checksum(kid, bytes.fromhex(key)).decode()
+                checksum = playready.checksum(kid, key.upper()).decode()
                 assert f"<CHECKSUM>{checksum}</CHECKSUM>" in header, "the checksum"
             else:
                 own = playready.generate_wrmheader(
