@@ -1116,7 +1116,7 @@ fn documents_that_are_cut_or_altered_are_never_an_error_of_the_server() {
     let names = ["speke-1.0.xml", "speke-2.0.xml", "speke-2.1.xml"];
     let documents = names.map(document);
     let rounds: u64 =
-        std::env::var("KEYLET_ROUNDS").map_or(3_000, |rounds| rounds.parse().unwrap());
+        std::env::var("KEYLET_ROUNDS").map_or(20_000, |rounds| rounds.parse().unwrap());
     let mut seed = 1_u64;
     let mut random = move |below: usize| {
         seed = seed
@@ -1165,5 +1165,5 @@ fn documents_that_are_cut_or_altered_are_never_an_error_of_the_server() {
         }
     }
     println!("{answered} answered, {refused} refused");
-    assert!(answered > rounds / 50 && refused > rounds / 50);
+    assert!(answered > rounds / 100 && refused > rounds / 100);
 }
