@@ -12,6 +12,7 @@ use crate::content_key::store::{Catalogue, EncryptionKeys};
 use crate::content_key::{ContentKey, KeyError};
 use crate::cpix::ProtectionSystem;
 use crate::cpix::speke::{Recipient, Refusal, Request, RequestedKey, Urls, Version};
+use crate::drm_system::DrmSystem;
 use crate::fairplay::rules::Rules;
 use crate::id::Id;
 use crate::platform::{Platform, Random};
@@ -103,8 +104,11 @@ impl<P: Platform> PackagingServer<'_, P> {
     ) -> Result<Decided, Error> {
         let other = |reason: String| Err(Refusal::Other(reason).into());
         let kid = asked.kid;
-        let is_aes128 = asked.is_aes128();
-        if is_aes128 && PublicUrl::load(self.platform).await?.is_none() {
+        let is_clear = asked.is_clear();
+        if asked.systems.iter().any(|system| system.is_aes128())
+            && is_clear
+            && PublicUrl::load(self.platform).await?.is_none()
+        {
             return other("AES-128 needs the URL of the key: this server has no public_url".into());
         }
         let (key, is_derived) = match self.key_of_kid(kid).await? {
@@ -116,7 +120,7 @@ impl<P: Platform> PackagingServer<'_, P> {
             return Err(Error::Content);
         }
         // What the record or the KID says of the track counts at the licence.
-        if key.track.is_some() && asked.track() != key.track {
+        if asked.names_tracks() && key.track.is_some() && asked.track() != key.track {
             return Err(Refusal::Contract.into());
         }
         if asked.mixes_tracks() && self.rules_name_tracks().await? {
@@ -125,6 +129,20 @@ impl<P: Platform> PackagingServer<'_, P> {
         let has_other_iv = asked.iv.is_some() && asked.iv != key.iv;
         let is_for_fairplay = asked.systems.contains(&ProtectionSystem::FairPlay);
         if !is_derived {
+            let is_allowed = |system: &ProtectionSystem| {
+                system.drm_system().is_none_or(|system| key.is_for(system))
+            };
+            // SPEKE 1.0 may name AES-128 beside other systems, and is told nothing for it.
+            let mut told = asked
+                .systems
+                .iter()
+                .filter(|system| is_clear || !system.is_clear());
+            if let Some(system) = told.find(|system| !is_allowed(system)) {
+                let system = system.name();
+                return other(format!(
+                    "the record of KID {kid} does not name {system} in `systems`"
+                ));
+            }
             if has_other_iv && is_for_fairplay {
                 return other(format!(
                     "explicitIV of KID {kid} is not the IV of its record, which FairPlay licences carry"
@@ -138,7 +156,7 @@ impl<P: Platform> PackagingServer<'_, P> {
             });
         }
         // A KID that the seed made says all that a record would.
-        let says_enough = knows_content && !has_other_iv && !is_aes128;
+        let says_enough = knows_content && !has_other_iv && !is_clear;
         let has_store = self.encryption_keys().await?.is_some();
         if !says_enough && !has_store {
             if caller.is_limited() && !knows_content {
@@ -151,9 +169,9 @@ impl<P: Platform> PackagingServer<'_, P> {
                     "explicitIV of KID {kid} is not the IV that FairPlay licences carry. Leave it out, or set key_encryption_keys so that it can be stored"
                 ));
             }
-            if is_aes128 {
+            if is_clear {
                 return other(format!(
-                    "AES-128 hands out KID {kid} in the clear, which its record must allow: set key_encryption_keys"
+                    "AES-128 and Clear Key hand out the key itself, which a record of KID {kid} must allow: set key_encryption_keys"
                 ));
             }
             if !knows_content && asked.track().is_some() && self.rules_name_tracks().await? {
@@ -190,8 +208,13 @@ impl<P: Platform> PackagingServer<'_, P> {
                 record.insert("track".to_owned(), track.name().into());
             }
             // A key that is handed out in the clear is for nothing else.
-            if asked.is_aes128() {
-                record.insert("systems".to_owned(), serde_json::json!(["aes128"]));
+            if asked.is_clear() {
+                let systems = asked
+                    .systems
+                    .iter()
+                    .filter_map(|system| system.drm_system());
+                let names: Vec<&str> = systems.map(DrmSystem::name).collect();
+                record.insert("systems".to_owned(), names.into());
             }
             let put = Catalogue::new(keys, self.platform).put(record, false).await;
             put.map_err(KeyError::from)?.map_err(Error::Put)?;

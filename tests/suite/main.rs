@@ -4,6 +4,7 @@
 
 mod callback;
 mod check_in;
+mod clearkey;
 mod component;
 mod derived_keys;
 mod dialects;

@@ -242,7 +242,7 @@ impl System<'_> {
         } else if is(Speke, "KeyFormat") {
             let format = match self.system {
                 ProtectionSystem::FairPlay => Some("com.apple.streamingkeydelivery"),
-                _ if self.key.is_aes128() => Some("identity"),
+                system if system.is_aes128() && self.key.is_clear() => Some("identity"),
                 _ => None,
             };
             Some(text(format.map(ToOwned::to_owned)))
@@ -352,7 +352,7 @@ impl System<'_> {
         match self.system {
             ProtectionSystem::FairPlay => Some(self.filled.fairplay_uri.clone()),
             // Beside another system, which SPEKE 1.0 may ask for, the key does not leave in the clear.
-            system if system.is_aes128() && self.key.is_aes128() => self.filled.aes128_url.clone(),
+            system if system.is_aes128() && self.key.is_clear() => self.filled.aes128_url.clone(),
             _ => None,
         }
     }

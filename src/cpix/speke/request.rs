@@ -48,9 +48,9 @@ pub struct Recipient {
 }
 
 impl RequestedKey {
-    /// Whether it is for HLS AES-128 alone, which has the key itself at a URL.
-    pub fn is_aes128(&self) -> bool {
-        !self.systems.is_empty() && self.systems.iter().all(|system| system.is_aes128())
+    /// Whether it is only for systems whose players get the key itself.
+    pub fn is_clear(&self) -> bool {
+        !self.systems.is_empty() && self.systems.iter().all(|system| system.is_clear())
     }
 
     /// The kind of track that it is for. `None` where it is for several.
@@ -59,6 +59,11 @@ impl RequestedKey {
             [track] => track,
             _ => None,
         }
+    }
+
+    /// Whether the contract says what tracks it is for. SPEKE 1.0 has no contract.
+    pub fn names_tracks(&self) -> bool {
+        !self.tracks.is_empty()
     }
 
     /// Whether it is for several kinds of track that have names of their own, so that no rule for one of them can be kept.
@@ -112,11 +117,11 @@ impl Request {
             return Err(Refusal::Empty("DRMSystemList"));
         }
         if version != Version::V1_0 {
-            let is_clear = |key: &RequestedKey| {
-                !key.is_aes128() && key.systems.iter().any(|system| system.is_aes128())
+            let is_mixed = |key: &RequestedKey| {
+                !key.is_clear() && key.systems.iter().any(|system| system.is_clear())
             };
-            if keys.iter().any(is_clear) {
-                let reason = "AES-128 hands out its key in the clear: ask for a key of its own, without other systems";
+            if keys.iter().any(is_mixed) {
+                let reason = "AES-128 and Clear Key hand out the key itself: ask for a key of their own, without other systems";
                 return Err(Refusal::Other(reason.to_owned()));
             }
             for Rule { kid, track_type } in contract::read(&document)? {
