@@ -62,6 +62,7 @@ impl LicenseRequest {
         if let Some(other) = other {
             return Err(format!("it is not a request of Clear Key but {other}"));
         }
+        let message = message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message);
         let document: Document = encoding::from_json(message).map_err(|error| error.to_string())?;
         let is_persistent = match document.kind.as_deref() {
             None | Some(TEMPORARY) => false,
