@@ -1,8 +1,7 @@
 //! W3C Clear Key: a JSON document with KIDs in, a JWK set out (Encrypted Media Extensions sections 9.1.3 and 9.1.4).
 
 use base64::Engine;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::{NO_DEVICE, REPEATS, enforce};
@@ -36,12 +35,47 @@ pub struct LicenseRequest {
     is_persistent: bool,
 }
 
-/// The document.
+/// A request of W3C Clear Key (Encrypted Media Extensions section 9.1.3).
 #[derive(Deserialize)]
-struct Document {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ClearKeyRequest"))]
+pub struct RequestDocument {
+    /// KIDs, each 16 bytes in base64url.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 32)))]
     kids: Vec<String>,
+    /// `temporary`, which is the default, or `persistent-license`.
     #[serde(rename = "type")]
     kind: Option<String>,
+}
+
+/// A licence of W3C Clear Key (Encrypted Media Extensions section 9.1.4): a JWK set (RFC 7517).
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ClearKeyLicense"))]
+pub struct LicenseDocument<'a> {
+    keys: Vec<Jwk>,
+    /// `temporary` or `persistent-license`.
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+/// A key of the set.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ClearKeyJwk"))]
+struct Jwk {
+    /// `oct`
+    kty: &'static str,
+    /// The KID, 16 bytes in base64url.
+    kid: String,
+    /// The key, 16 bytes in base64url.
+    #[serde(serialize_with = "exposed")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    k: Zeroizing<String>,
+}
+
+fn exposed<S: Serializer>(text: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }
 
 const TEMPORARY: &str = "temporary";
@@ -63,7 +97,8 @@ impl LicenseRequest {
             return Err(format!("it is not a request of Clear Key but {other}"));
         }
         let message = message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message);
-        let document: Document = encoding::from_json(message).map_err(|error| error.to_string())?;
+        let document: RequestDocument =
+            encoding::from_json(message).map_err(|error| error.to_string())?;
         let is_persistent = match document.kind.as_deref() {
             None | Some(TEMPORARY) => false,
             Some(PERSISTENT) => true,
@@ -161,23 +196,26 @@ impl Module for ClearKey {
         keys: &[GrantedKey<'_>],
         _: &impl Platform,
     ) -> Result<Sealed, drm::Error> {
-        let encoded = |bytes: &[u8]| Zeroizing::new(BASE64_URL.encode(bytes));
         let mut set = Vec::with_capacity(keys.len());
         // By the KIDs that were asked for: a record may be found by another order of its bytes.
         for kid in &opened.kids {
             let query = KeyQuery::from_kid(*kid);
             let mut found = keys.iter().map(|granted| granted.key);
             if let Some(key) = found.find(|key| key.is_named(query.id())) {
-                let (kid, k) = (encoded(kid.as_bytes()), encoded(key.key.expose()));
-                set.push(json!({"kty": "oct", "kid": *kid, "k": *k}));
+                set.push(Jwk {
+                    kty: "oct",
+                    kid: BASE64_URL.encode(kid.as_bytes()),
+                    k: Zeroizing::new(BASE64_URL.encode(key.key.expose())),
+                });
             }
         }
         let kind = match opened.is_persistent {
             true => PERSISTENT,
             false => TEMPORARY,
         };
+        let document = LicenseDocument { keys: set, kind };
         Ok(Sealed::new(
-            json!({"keys": set, "type": kind}).to_string().into_bytes(),
+            serde_json::to_vec(&document).unwrap_or_default(),
         ))
     }
 }

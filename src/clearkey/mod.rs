@@ -9,7 +9,7 @@ mod clear_key;
 mod enforce;
 
 pub use aes128::Aes128;
-pub use clear_key::ClearKey;
+pub use clear_key::{ClearKey, LicenseDocument, RequestDocument};
 
 use crate::drm::{Device, Repeats};
 use crate::entitlement::DeviceClass;
