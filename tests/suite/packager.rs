@@ -61,6 +61,19 @@ fn ffmpeg(arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
+/// Six seconds of picture and sound, with a key frame every two seconds.
+fn film(folder: &Directory) -> PathBuf {
+    let film = folder.file("in.mp4");
+    let picture = "-f lavfi -i testsrc=size=320x180:rate=25:duration=6";
+    let sound = "-f lavfi -i sine=frequency=440:duration=6";
+    let codecs = "-c:v libx264 -profile:v baseline -g 50 -pix_fmt yuv420p -c:a aac -shortest";
+    let arguments = format!("{picture} {sound} {codecs}");
+    let mut arguments: Vec<&str> = arguments.split(' ').collect();
+    arguments.push(film.to_str().unwrap());
+    ffmpeg(&arguments);
+    film
+}
+
 /// The hashes of the frames of a file, decrypted with a key.
 fn frames(file: &Path, stream: &str, key: Option<&str>) -> Vec<String> {
     let file = file.to_str().unwrap();
@@ -163,29 +176,7 @@ fn shaka_packager_encrypts_with_our_keys_and_ffmpeg_decrypts_with_those_of_a_lic
         return;
     };
     let folder = Directory::new("packager");
-    let source = folder.file("in.mp4");
-    ffmpeg(&[
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc=size=320x180:rate=25:duration=6",
-        "-f",
-        "lavfi",
-        "-i",
-        "sine=frequency=440:duration=6",
-        "-c:v",
-        "libx264",
-        "-profile:v",
-        "baseline",
-        "-g",
-        "50",
-        "-pix_fmt",
-        "yuv420p",
-        "-c:a",
-        "aac",
-        "-shortest",
-        source.to_str().unwrap(),
-    ]);
+    let source = film(&folder);
     let whole = [frames(&source, "0:v", None), frames(&source, "0:a", None)];
     assert!(whole[0].len() >= 150, "{}", whole[0].len());
     let shared: Value = json!([{"name": "widevine_test", "shared_key": true, "signer": signer()}]);
@@ -256,22 +247,7 @@ fn shaka_packager_changes_keys_with_time() {
         return;
     };
     let folder = Directory::new("rotation");
-    let source = folder.file("in.mp4");
-    ffmpeg(&[
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc=size=320x180:rate=25:duration=6",
-        "-c:v",
-        "libx264",
-        "-profile:v",
-        "baseline",
-        "-g",
-        "50",
-        "-pix_fmt",
-        "yuv420p",
-        source.to_str().unwrap(),
-    ]);
+    let source = film(&folder);
     let whole = frames(&source, "0:v", None);
     let server = serve(World::Wasip2, StoreChoice::Memory, &[]);
     for (index, program) in programs.iter().enumerate() {
@@ -332,20 +308,7 @@ fn shaka_packager_takes_packaging_data_of_playready() {
         return;
     };
     let folder = Directory::new("playready");
-    let source = folder.file("in.mp4");
-    ffmpeg(&[
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc=size=320x180:rate=25:duration=4",
-        "-c:v",
-        "libx264",
-        "-g",
-        "50",
-        "-pix_fmt",
-        "yuv420p",
-        source.to_str().unwrap(),
-    ]);
+    let source = film(&folder);
     let whole = frames(&source, "0:v", None);
     let server = serve(World::Wasip2, StoreChoice::Memory, &[]);
     let url = format!(
