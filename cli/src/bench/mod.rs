@@ -5,7 +5,7 @@
 //! processor's instructions for AES.
 
 pub mod catalogue;
-pub mod packaging;
+pub mod others;
 
 use std::net::Ipv4Addr;
 use std::process::Command;

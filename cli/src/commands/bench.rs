@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::device::print;
 use super::serve::duration;
-use crate::bench::{Plan, Report, SETUPS, Setup, catalogue, packaging};
+use crate::bench::{Plan, Report, SETUPS, Setup, catalogue, others};
 use crate::progress::while_waiting;
 use crate::terminal;
 use keylet_host::World;
@@ -20,7 +20,7 @@ Examples:
   keylet bench --world wasip3 --rounds 2000 --connections 1,8
   keylet bench --world wasip3 --soak 1000000
   keylet bench --keys 10,1000,100000,1000000 --rounds 200
-  keylet bench --packaging
+  keylet bench --others
   keylet bench --url http://127.0.0.1:3000 --connections 1,8
   keylet bench --json
 ";
@@ -65,9 +65,9 @@ pub struct Arguments {
     /// URL of a Redis without a database for the stored keys: its databases from 0 on must be empty [default: a file each]
     #[arg(long, value_name = "URL", requires = "keys")]
     redis: Option<String>,
-    /// Keys for packagers, in place of everything else
+    /// Requests other than FairPlay's, in place of everything else: keys in the clear, and keys for packagers
     #[arg(long, conflicts_with_all = ["url", "soak", "keys"])]
-    packaging: bool,
+    others: bool,
     /// The results as JSON
     #[arg(long)]
     json: bool,
@@ -83,8 +83,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.keys.is_empty() {
         return run_catalogue(arguments, setups.collect());
     }
-    if arguments.packaging {
-        return run_packaging(arguments, &setups.collect::<Vec<_>>());
+    if arguments.others {
+        return run_others(arguments, &setups.collect::<Vec<_>>());
     }
     let connections = arguments.connections.iter().copied();
     let plan = Plan {
@@ -127,22 +127,22 @@ fn run_catalogue(arguments: &Arguments, setups: Vec<Setup>) -> Result<()> {
     Ok(())
 }
 
-fn run_packaging(arguments: &Arguments, setups: &[Setup]) -> Result<()> {
+fn run_others(arguments: &Arguments, setups: &[Setup]) -> Result<()> {
     let rounds = usize::try_from(arguments.rounds)?;
-    let measured = while_waiting("measuring", || packaging::run(setups, rounds))?;
+    let measured = while_waiting("measuring", || others::run(setups, rounds))?;
     if arguments.json {
         return print(&measured);
     }
     // Whoever reads may stop reading.
-    let _ = show_packaging(&measured);
+    let _ = show_others(&measured);
     Ok(())
 }
 
-fn show_packaging(measured: &[packaging::Measured]) -> std::io::Result<()> {
+fn show_others(measured: &[others::Measured]) -> std::io::Result<()> {
     let mut out = terminal::stdout();
     writeln!(
         out,
-        "Keys for packagers, of a seed; microseconds, with HTTP and the host, and inside the component\n\n{:<14}{:<44}{:>6}{:>8}{:>8}{:>8}{:>12}{:>8}",
+        "Keys in the clear, and keys of a seed for packagers; microseconds, with HTTP and the host, and inside the component\n\n{:<14}{:<44}{:>6}{:>8}{:>8}{:>8}{:>12}{:>8}",
         "", "request", "keys", "least", "p50", "p99", "inside", "p50"
     )?;
     for one in measured {

@@ -1,4 +1,5 @@
-//! What keys for packagers cost: SPEKE, CPIX by GET, Widevine's key request, PlayReady's packaging data.
+//! What requests other than FairPlay's cost: keys in the clear, and keys for packagers by SPEKE, CPIX, Widevine's key request
+//! and PlayReady's packaging data.
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -8,15 +9,17 @@ use http::{Method, Request};
 use keylet::cpix::speke::Version;
 use keylet::cpix::{BlankDocument, BlankKey, ProtectionSystem, Scheme};
 use keylet::id::Kid;
-use keylet_host::StoreChoice;
+use keylet_host::{Provided, StoreChoice};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{BATCH, Player, Samples, Setup, Times};
 use crate::fixtures;
 
 /// The seed of the keys, and who asks for them. Nothing is protected by these.
 const SEED: &str = r#"{"algorithm":"hkdf-sha256","seed":"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"}"#;
+/// The KID of the key that is handed out in the clear.
+const KID: &str = "33333333-3333-3333-3333-333333333333";
 const OPERATOR: &str = "operator of the benchmark, nobody else";
 
 /// Requests of one kind.
@@ -38,6 +41,7 @@ pub struct Measured {
 struct Asked {
     name: &'static str,
     keys: usize,
+    bearer: String,
     method: Method,
     path: &'static str,
     body: Vec<u8>,
@@ -47,7 +51,7 @@ impl Asked {
     fn request(&self) -> Result<Request<Vec<u8>>> {
         let request = Request::builder()
             .method(&self.method)
-            .header(AUTHORIZATION, format!("Bearer {OPERATOR}"))
+            .header(AUTHORIZATION, format!("Bearer {}", self.bearer))
             .header("x-speke-version", "2.0");
         Ok(request.body(self.body.clone())?)
     }
@@ -61,10 +65,7 @@ pub fn run(setups: &[Setup], rounds: usize) -> Result<Vec<Measured>> {
     let asked = requests()?;
     let mut measured = Vec::new();
     for setup in setups {
-        let mut variables = fixtures::variables();
-        for (name, value) in [("key_seed", SEED), ("operator_token", OPERATOR)] {
-            variables.insert(name.to_owned(), value.to_owned());
-        }
+        let variables = variables()?;
         let server = setup.start_with(true, variables, StoreChoice::Memory)?;
         let mut samples: Vec<Samples> = asked.iter().map(|_| Samples::default()).collect();
         // In turns, so that all of them see the same minutes.
@@ -86,6 +87,29 @@ pub fn run(setups: &[Setup], rounds: usize) -> Result<Vec<Measured>> {
         }
     }
     Ok(measured)
+}
+
+/// The fixtures with a seed, an operator, and a policy that opens the doors of keys in the clear.
+fn variables() -> Result<Provided> {
+    let mut variables = fixtures::variables();
+    let jwks: Value = serde_json::from_str(&variables["token_keys"])?;
+    let policies = json!([{
+        "name": "bench",
+        "restriction": {"issuer": "*", "audience": "*", "jwks": jwks},
+        "drm": {"clearkey": {}, "aes128": {}},
+    }]);
+    let records = json!([{
+        "id": KID, "kid": KID, "key": "000102030405060708090a0b0c0d0e0f",
+        "systems": ["clearkey", "aes128"],
+    }]);
+    let changes = [
+        ("key_seed", SEED.to_owned()),
+        ("operator_token", OPERATOR.to_owned()),
+        ("policies", policies.to_string()),
+        ("content_keys", records.to_string()),
+    ];
+    variables.extend(changes.map(|(name, value)| (name.to_owned(), value)));
+    Ok(variables)
 }
 
 fn requests() -> Result<Vec<Asked>> {
@@ -128,46 +152,64 @@ fn requests() -> Result<Vec<Asked>> {
     };
     let getcontentkey = "/cenc/getcontentkey/operator";
     let program = r#"<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body><AcquirePackagingData xmlns="http://schemas.microsoft.com/DRM/2007/03/protocols"><challenge xmlns="http://schemas.microsoft.com/DRM/2007/03/protocols/AcquirePackagingData/v1.0"><StreamProtectionRequests><StreamInformation><ProgramIdentifier>movie-42</ProgramIdentifier></StreamInformation></StreamProtectionRequests></challenge></AcquirePackagingData></Body></Envelope>"#;
-    let of = |name, keys, method, path, body| Asked {
+    let tokens: Value = serde_json::from_str(fixtures::TOKENS)?;
+    let viewer = tokens["hs256"].as_str().context("the token")?;
+    let clearkey = json!({"kids": [STANDARD.encode([0x33; 16])]}).to_string();
+    let aes128 = "/aes128/33333333-3333-3333-3333-333333333333";
+    let of = |name, keys, method, path, body: Vec<u8>| Asked {
         name,
         keys,
+        bearer: match path {
+            "/clearkey" => viewer.to_owned(),
+            path if path == aes128 => viewer.to_owned(),
+            _ => OPERATOR.to_owned(),
+        },
         method,
         path,
         body,
     };
+    let [get, post] = [Method::GET, Method::POST];
     Ok(vec![
+        of(
+            "Clear Key",
+            1,
+            post.clone(),
+            "/clearkey",
+            clearkey.into_bytes(),
+        ),
+        of("AES-128", 1, get.clone(), aes128, Vec::new()),
         of(
             "SPEKE 2.0, four tracks, three systems",
             4,
-            Method::POST,
+            post.clone(),
             "/speke/copyProtection",
             document.into_bytes(),
         ),
         of(
             "CPIX by GET, four tracks, three systems",
             4,
-            Method::GET,
+            get,
             "/cpix/movie-42?tracks=AUDIO,SD,HD,UHD",
             Vec::new(),
         ),
         of(
             "getcontentkey, five tracks",
             5,
-            Method::POST,
+            post.clone(),
             getcontentkey,
             common_encryption(None),
         ),
         of(
             "getcontentkey, ten periods of five tracks",
             50,
-            Method::POST,
+            post.clone(),
             getcontentkey,
             common_encryption(Some(10)),
         ),
         of(
             "AcquirePackagingData",
             1,
-            Method::POST,
+            post,
             "/playready/packaging",
             program.as_bytes().to_vec(),
         ),
