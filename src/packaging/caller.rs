@@ -35,6 +35,17 @@ impl<'a> Caller<'a> {
         }
     }
 
+    /// Requires that keys may travel in the clear: the interface has no other way.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`]
+    pub(super) fn require_plain(self) -> Result<(), Error> {
+        match self.certificates() {
+            Some(_) => Err(Error::Certificate),
+            None => Ok(()),
+        }
+    }
+
     /// Whether he may not ask for everything.
     pub(super) fn is_limited(self) -> bool {
         match self {

@@ -138,7 +138,9 @@ impl From<Refused> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match &error {
-            Error::Content => Refused::new(Status::AccessDenied, error.to_string()).into(),
+            Error::Content | Error::Certificate => {
+                Refused::new(Status::AccessDenied, error.to_string()).into()
+            }
             Error::NoKey(_) | Error::Deleted(_) | Error::Request(_) => {
                 Refused::new(Status::AssetMissingKey, error.to_string()).into()
             }
@@ -197,6 +199,7 @@ impl<P: Platform> PackagingServer<'_, P> {
             None => self.signer(&signed, path_signer, &bytes).await?,
         };
         audit.asked_by(caller);
+        caller.require_plain()?;
         let message: Message = encoding::from_json(&bytes)
             .map_err(|error| malformed(&format!("`request` does not hold a request: {error}")))?;
         if message.asset_id.is_some() {
@@ -368,15 +371,21 @@ fn response(message: &Message, keys: &Keys) -> Zeroizing<Vec<u8>> {
                 scheme,
                 ..WidevineData::of(&kids)
             };
-            let key = Zeroizing::new(BASE64.encode(key.key.expose()));
+            let secret = Zeroizing::new(BASE64.encode(key.key.expose()));
             let mut track = json!({
                 "type": kind,
                 "key_id": BASE64.encode(kid.as_bytes()),
-                "key": *key,
+                "key": *secret,
                 "pssh": [{"drm_type": "WIDEVINE", "data": BASE64.encode(data.to_bytes())}],
             });
-            if let (Some(period), Some(track)) = (period, track.as_object_mut()) {
-                track.insert("crypto_period_index".to_owned(), (*period).into());
+            if let Some(members) = track.as_object_mut() {
+                let period = period.map(|period| ("crypto_period_index", period.into()));
+                // For `cbcs` the packager takes this IV, which FairPlay licences carry. For `cenc` it makes shorter ones of
+                // its own, as every player expects them.
+                let iv = key.iv.filter(|_| scheme == Some(Scheme::Cbcs));
+                let iv = iv.map(|iv| ("iv", BASE64.encode(iv).into()));
+                let more = [period, iv].into_iter().flatten();
+                members.extend(more.map(|(name, value)| (name.to_owned(), value)));
             }
             track
         });

@@ -30,6 +30,7 @@ impl<P: Platform> PackagingServer<'_, P> {
         let mut audit = self.audit_of(PACKAGING_DATA);
         audit.asked_by(caller);
         let envelope = async {
+            caller.require_plain()?;
             let wrong = |reason: &str| Error::Request(reason.to_owned());
             let request = ProgramRequest::read(body)
                 .map_err(|error| wrong(&format!("the SOAP envelope cannot be read: {error}")))?;

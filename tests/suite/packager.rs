@@ -90,13 +90,16 @@ fn frames(file: &Path, stream: &str, key: Option<&str>) -> Vec<String> {
     lines.map(hash).collect()
 }
 
-/// The KID in a box `tenc` (ISO/IEC 23001-7 section 8.2).
-fn kid_of_track(file: &Path) -> Kid {
+/// The KID of a track and its constant IV, in the box `tenc` (ISO/IEC 23001-7 section 8.2).
+fn encryption_of_track(file: &Path) -> (Kid, Option<[u8; 16]>) {
     let bytes = std::fs::read(file).unwrap();
     let at = bytes.windows(4).position(|window| window == b"tenc");
-    // [4] name, [4] version and flags, [1] reserved, [1] pattern, [1] is protected, [1] size of the IV, [16] KID
+    // [4] name, [4] version and flags, [1] reserved, [1] pattern, [1] is protected, [1] size of the IV, [16] KID,
+    // [1] size of the constant IV, and that
     let fields = &bytes[at.unwrap()..];
-    Kid::from_bytes(fields[12..28].try_into().unwrap())
+    let kid = Kid::from_bytes(fields[12..28].try_into().unwrap());
+    let iv = (fields[11] == 0).then(|| fields[29..45].try_into().unwrap());
+    (kid, iv)
 }
 
 /// The KID of a segment and its constant IV, in the sample group `seig` (section 6).
@@ -111,7 +114,7 @@ fn group_of_segment(bytes: &[u8]) -> (Kid, Option<[u8; 16]>) {
     (kid, iv)
 }
 
-/// An initialisation segment whose track has this constant IV, in place of one of 8 zero bytes.
+/// An initialisation segment whose track has this constant IV, in place of one of zero bytes.
 fn with_constant_iv(init: &[u8], iv: [u8; 16]) -> Vec<u8> {
     let mut init = init.to_vec();
     let position = |init: &[u8], name: &str| {
@@ -121,26 +124,35 @@ fn with_constant_iv(init: &[u8], iv: [u8; 16]) -> Vec<u8> {
             .unwrap()
     };
     let size = position(&init, "tenc") + 28;
-    assert_eq!(init[size], 8);
-    init.splice(size..size + 9, std::iter::once(16).chain(iv));
+    let old = init[size];
+    init.splice(
+        size..=size + usize::from(old),
+        std::iter::once(16).chain(iv),
+    );
     for name in [
         "moov", "trak", "mdia", "minf", "stbl", "stsd", "encv", "sinf", "schi", "tenc",
     ] {
         let at = position(&init[..size], name) - 4;
         let size = u32::from_be_bytes(init[at..at + 4].try_into().unwrap());
-        init[at..at + 4].copy_from_slice(&(size + 8).to_be_bytes());
+        init[at..at + 4].copy_from_slice(&(size + 16 - u32::from(old)).to_be_bytes());
     }
     init
 }
 
-/// The key of a KID as a device gets it, and as the seed derives it.
-fn key(server: &Server, kid: Kid) -> [u8; 16] {
+/// The key of a KID as a device gets it, and as the seed derives it. The IV of the licence is that of the film, where it
+/// has one for all samples.
+fn key(server: &Server, (kid, iv): (Kid, Option<[u8; 16]>)) -> [u8; 16] {
     let token = viewer(json!({"keys": [CONTENT]}));
     let device = SpcOptions::new(format!("skd://{}", BASE64.encode(kid.as_bytes())));
     let licence = licence(server, Some(&token), &device).unwrap();
     let setting = json!({"algorithm": "playready", "seed": SEED}).to_string();
     let seeds = seed::read(&setting).unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(licence.key, seeds[0].key(kid).key.expose());
+    assert!(
+        iv.is_none_or(|iv| licence.iv == iv),
+        "{iv:?} {:?}",
+        licence.iv
+    );
     licence.key.try_into().unwrap()
 }
 
@@ -212,11 +224,13 @@ fn shaka_packager_encrypts_with_our_keys_and_ffmpeg_decrypts_with_those_of_a_lic
                         "main.m3u8",
                     ],
                 );
-                let kids = ["video.mp4", "audio.mp4"].map(|file| kid_of_track(&out.join(file)));
-                assert_eq!(kids[0] == kids[1], has_one_key, "{name}");
-                for ((file, kid), whole) in ["video.mp4", "audio.mp4"].iter().zip(kids).zip(&whole)
-                {
-                    let key = key(&server, kid);
+                let files = ["video.mp4", "audio.mp4"];
+                let tracks = files.map(|file| encryption_of_track(&out.join(file)));
+                assert_eq!(tracks[0].0 == tracks[1].0, has_one_key, "{name}");
+                for ((file, track), whole) in files.iter().zip(tracks).zip(&whole) {
+                    let (kid, iv) = track;
+                    assert_eq!(iv.is_some(), scheme == Scheme::Cbcs);
+                    let key = key(&server, track);
                     let decrypted = frames(&out.join(file), "0:0", Some(&hex::encode(key)));
                     // Of sound, one frame more may stand in front: the edit list of the source takes it out.
                     let is_whole = match file.starts_with("audio") {
@@ -273,7 +287,7 @@ fn shaka_packager_changes_keys_with_time() {
                     break;
                 };
                 let (kid, iv) = group_of_segment(&segment);
-                let key = hex::encode(key(&server, kid));
+                let key = hex::encode(key(&server, (kid, iv)));
                 // ffmpeg reads the constant IV of the track, and not that of a sample group.
                 let init = match iv {
                     Some(iv) => with_constant_iv(&init, iv),
@@ -338,8 +352,9 @@ fn shaka_packager_takes_packaging_data_of_playready() {
             String::from_utf8_lossy(&output.stderr)
         );
         let out = folder.file("out.mp4");
-        let kid = kid_of_track(&out);
-        let key = key(&server, kid);
+        let track = encryption_of_track(&out);
+        let (kid, _) = track;
+        let key = key(&server, track);
         assert_eq!(frames(&out, "0:0", Some(&hex::encode(key))), whole);
         let manifest = std::fs::read_to_string(folder.file("manifest.mpd")).unwrap();
         let key = Key128::from(key);

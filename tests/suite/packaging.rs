@@ -1030,6 +1030,22 @@ fn encrypted_delivery_opens_with_pythons_cryptography() {
         assert!(python("delivery", key.to_str().unwrap(), altered.as_bytes()).is_err());
 
         // A packager whose certificate is named gets its keys no other way.
+        let query = format!("token={STUDIO}");
+        let message = json!({"content_id": BASE64.encode(CONTENT), "tracks": [{"type": "SD"}]});
+        let message = json!({"request": BASE64.encode(message.to_string())});
+        let path = format!("/cenc/getcontentkey/pinned?{query}");
+        let reply = common_encryption(&server, &path, &message);
+        assert_eq!(reply["status"], "ACCESS_DENIED", "{reply}");
+        for (method, path) in [("POST", "/playready/packaging"), ("GET", "/cpix/movie-42")] {
+            let request = Request::builder().method(method);
+            let answer = send(&server, request, &format!("{path}?{query}"), b"<a/>");
+            let code = answer.header("x-keylet-code");
+            assert_eq!(
+                (answer.status, code),
+                (403, Some("certificate_not_allowed")),
+                "{path}"
+            );
+        }
         let ask = |body: &str| {
             let request = Request::post("/").header("authorization", format!("Bearer {STUDIO}"));
             let request = request.header("x-speke-version", version);
