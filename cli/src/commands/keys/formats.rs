@@ -449,3 +449,19 @@ fn scheme(name: &str) -> Result<Scheme, String> {
         _ => Err("it is neither cbcs nor cenc".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keylet::content_key::KeyQuery;
+    use keylet::id::Id;
+
+    use super::*;
+
+    /// shaka-packager 3.4.2 and 3.8.0 without `--hls_key_uri`.
+    #[test]
+    fn the_uri_that_shaka_packager_makes_itself_leads_to_the_kid() {
+        let kid = Kid::from_u128(0x00112233_4455_6677_8899_aabbccddeeff);
+        let query = KeyQuery::from_id(Id::from_bytes(b"skd://ABEiM0RVZneImaq7zN3u/w=="));
+        assert!(query.kids().chain(query.bytes()).any(|found| found == kid));
+    }
+}
