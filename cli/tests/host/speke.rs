@@ -146,11 +146,11 @@ fn a_server_that_is_right_passes_every_check_of_every_version() {
         }
     });
     for (arguments, checks) in [
-        (&[][..], 24),
-        (&["--speke-version", "2.1"], 24),
+        (&[][..], 23),
+        (&["--speke-version", "2.1"], 23),
         (&["--speke-version", "1.0", "--tracks", "ALL"], 15),
-        (&["--encrypted"], 24),
-        (&["--scheme", "cenc"], 21),
+        (&["--encrypted"], 23),
+        (&["--scheme", "cenc"], 20),
         (
             &[
                 "--scheme",
@@ -287,14 +287,10 @@ fn each_fault_of_a_server_is_told_by_the_check_that_finds_it() {
             "a MAC of something else",
             &["--encrypted"],
             |_, mut answer| {
-                let start = answer.body.rfind("ValueMAC>").unwrap_or_default();
-                let (before, mac) = answer.body.split_at(start);
-                // That of the last key: this is the end tag, so the text is before it.
-                let at = before.len().saturating_sub("</pskc:".len() + 4);
-                let (before, changed) = before.split_at(at);
-                if answer.status == 200 {
-                    answer.body = format!("{before}AA==</pskc:{mac}");
-                    assert!(changed.ends_with("==</pskc:"), "{changed}");
+                // That of the last key.
+                if let Some((before, mac)) = answer.body.rsplit_once("<pskc:ValueMAC>") {
+                    let (_, after) = mac.split_once('<').unwrap();
+                    answer.body = format!("{before}<pskc:ValueMAC>AAAA<{after}");
                 }
                 answer
             },

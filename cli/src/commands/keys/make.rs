@@ -2,8 +2,9 @@
 
 use std::io::{IsTerminal, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
+use keylet::configuration::SettingsError;
 use keylet::content_key::KeyQuery;
 use keylet::content_key::seed::{self, Seed};
 use keylet::entitlement::Track;
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::formats::{MadeKey, Options, fairplay_uri};
 use super::seed::seeds;
+use crate::commands::sentences;
 use crate::commands::variables_file::VariablesFile;
 use crate::settings::Settings;
 use crate::terminal;
@@ -67,8 +69,8 @@ impl Make {
             (skd_template, PublicUrl::load(&settings).await)
         });
         let urls = KeyUrls {
-            skd_template: &skd_template.with_context(|| self.variables.to_string())?,
-            public_url: public_url.with_context(|| self.variables.to_string())?,
+            skd_template: &skd_template.map_err(|error| self.wrong(&error))?,
+            public_url: public_url.map_err(|error| self.wrong(&error))?,
         };
         if let Some(kid) = &self.kid {
             return self.of_kid(kid, &seeds, &urls);
@@ -122,6 +124,15 @@ impl Make {
             settings.extend(value.map(|value| (name.to_owned(), value.to_string())));
         }
         Ok(Settings(settings))
+    }
+
+    fn wrong(&self, error: &SettingsError) -> anyhow::Error {
+        match error {
+            SettingsError::Invalid(problems) => {
+                anyhow!("{}: {}", self.variables, sentences(problems))
+            }
+            other => anyhow!("{}: {other}", self.variables),
+        }
     }
 
     /// The key of a KID that stands in content.
