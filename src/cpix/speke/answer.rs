@@ -309,18 +309,19 @@ impl Signalling<'_> {
 
     /// What stands in the element of a manifest ([`ContentProtection::data`]).
     pub fn protection_data(&self) -> Option<String> {
-        self.content_protection(|system| system.data())
+        self.content_protection(false)
     }
 
     /// The element of a manifest ([`ContentProtection::element`]). `None` for AES-128, which only HLS has.
     pub fn protection_element(&self) -> Option<String> {
-        self.content_protection(|system| system.element())
+        self.content_protection(true)
     }
 
-    fn content_protection(
-        &self,
-        written: fn(&ContentProtection<'_>) -> Option<String>,
-    ) -> Option<String> {
+    fn content_protection(&self, is_element: bool) -> Option<String> {
+        let written = |system: &ContentProtection<'_>| match is_element {
+            true => system.element(),
+            false => system.data(),
+        };
         let pssh = &self.pssh().unwrap_or_default();
         let license_url = self.urls.clearkey;
         match self.system {
@@ -340,15 +341,19 @@ impl Signalling<'_> {
 
     /// The line of a media playlist ([`HlsKey::media_tag`]). `None` for a system that playlists do not name.
     pub fn media_tag(&self) -> Option<String> {
-        self.hls(|key| key.media_tag())
+        self.hls(true)
     }
 
     /// The line of a multivariant playlist ([`HlsKey::session_tag`]).
     pub fn session_tag(&self) -> Option<String> {
-        self.hls(|key| key.session_tag())
+        self.hls(false)
     }
 
-    fn hls(&self, tag: fn(&HlsKey<'_>) -> Option<String>) -> Option<String> {
+    fn hls(&self, is_media: bool) -> Option<String> {
+        let tag = |key: &HlsKey<'_>| match is_media {
+            true => key.media_tag(),
+            false => key.session_tag(),
+        };
         // SPEKE 1.0 has no scheme; what HLS plays then is encrypted by samples in CBC.
         let scheme = self.scheme.unwrap_or(Scheme::Cbcs);
         match self.system {

@@ -177,8 +177,8 @@ pub(super) fn check_system(
         );
     }
     match (version, system) {
-        (_, ProtectionSystem::Common | ProtectionSystem::ClearKey) => {}
-        (Version::V1_0, ProtectionSystem::Widevine | ProtectionSystem::PlayReady) => {}
+        (_, ProtectionSystem::Common | ProtectionSystem::ClearKey)
+        | (Version::V1_0, ProtectionSystem::Widevine | ProtectionSystem::PlayReady) => {}
         (Version::V1_0, _) => {
             checks.add(
                 &format!("{name}: URIExtXKey, KeyFormat and KeyFormatVersions are there"),
