@@ -120,6 +120,15 @@ impl DrmSystem {
         self.row().map_or("", |row| row.title)
     }
 
+    /// Whether it hands out the key itself, so that no device keeps a term. Such a system is a door that is opened on
+    /// purpose: by a key record that names it, and by a policy that names it.
+    pub fn is_clear(self) -> bool {
+        match self {
+            Self::FairPlay | Self::Widevine | Self::PlayReady => false,
+            Self::ClearKey | Self::Aes128 => true,
+        }
+    }
+
     /// Its system id, where it has one (DASH-IF registry of content protection).
     pub fn system_id(self) -> Option<Kid> {
         self.row()?.system_id

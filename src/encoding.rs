@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 pub use json::{from_json, from_value, json, json_list, json_object, members};
 pub use json_error::{JsonError, JsonErrorKind, PathStep, TextErrorKind};
-pub use text::{is_obeyed, json_line, percent_decoded, single_bytes, text, utf16};
+pub use text::{is_obeyed, json_line, percent_decoded, percent_encoded, single_bytes, text, utf16};
 
 /// Base64 (RFC 4648 section 4) as this server writes it: padded.
 pub use base64::engine::general_purpose::STANDARD as BASE64;

@@ -7,7 +7,7 @@
 //! | 6 | `hosts/`, one crate a world: a host meets [`platform::Platform`] |
 //! | 5 | [`service`]: HTTP |
 //! | 4 | [`licence`]: token → entitlement → key → DRM; [`packaging`]: keys for packagers |
-//! | 3 | [`fairplay`]; [`policy`] |
+//! | 3 | [`fairplay`], [`clearkey`]; [`policy`] |
 //! | 2 | [`token`], [`session`] |
 //! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses both; [`server_secret`], [`operator`], [`public_url`] |
 //! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, `reader`, [`private_key`], [`cpix`], [`template`], [`track`], [`error`] |
@@ -24,6 +24,7 @@
     )
 )]
 
+pub mod clearkey;
 pub mod configuration;
 pub mod content_key;
 pub mod cpix;

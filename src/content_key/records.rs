@@ -41,7 +41,9 @@ impl Records {
         query: &KeyQuery,
         platform: &impl Platform,
     ) -> Result<Found, SettingsError> {
-        if let Some(key) = self.found.borrow().get(query.id()) {
+        // Another query may have found it by a reading of the id that this one does not have.
+        let is_named = |key: &&Rc<ContentKey>| query.names().any(|name| key.names.contains(name));
+        if let Some(key) = self.found.borrow().get(query.id()).filter(is_named) {
             return Ok(Found::Key(Rc::clone(key)));
         }
         let Some(json) = self.json(platform).await? else {

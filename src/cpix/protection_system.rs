@@ -131,6 +131,11 @@ impl ProtectionSystem {
         matches!(self, Self::Aes128 | Self::Aes128V1)
     }
 
+    /// Whether its players get the key itself.
+    pub fn is_clear(self) -> bool {
+        self.drm_system().is_some_and(DrmSystem::is_clear)
+    }
+
     /// Whether content under this scheme can be for the system (AWS SPEKE 2.0; PlayReady Header Specification). No scheme
     /// is for [`Self::Aes128V1`]: SPEKE 1 has none.
     pub fn allows(self, scheme: Scheme) -> bool {

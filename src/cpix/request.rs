@@ -34,7 +34,7 @@ pub struct BlankKey<'a> {
     pub track_type: &'a str,
 }
 
-/// Where a type of video begins and ends, in pixels of a frame: those of AWS Elemental MediaPackage.
+/// Where a type of video begins and ends, in pixels of a frame: those of AWS Elemental `MediaPackage`.
 const PIXELS: [(&str, Option<u32>, Option<u32>); 5] = [
     ("SD", None, Some(589_824)),
     ("HD", Some(589_825), Some(2_073_600)),

@@ -6,4 +6,6 @@ mod module;
 
 pub use crate::drm_system::DrmSystem;
 pub use error::{Details, Error};
-pub use module::{AuditDetails, Device, GrantedKey, Intent, Module, Purpose, Request, Sealed};
+pub use module::{
+    AuditDetails, Device, GrantedKey, Intent, Module, Purpose, Repeats, Request, Sealed,
+};

@@ -87,12 +87,44 @@ pub struct Sealed {
     pub storage_seconds: Option<u32>,
 }
 
+impl Sealed {
+    /// A licence without durations.
+    pub fn new(message: Vec<u8>) -> Self {
+        Self {
+            message,
+            lease_seconds: None,
+            rental_seconds: None,
+            storage_seconds: None,
+        }
+    }
+}
+
+/// How often a licence that was counted for its token may be asked for again without being counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeats {
+    /// For how long, in seconds.
+    pub seconds: u64,
+    /// How often; `None` for as often as the player likes.
+    pub most: Option<i64>,
+}
+
+impl Repeats {
+    /// Those of a device that keeps its licence. Players ask again for AirPlay.
+    pub const OF_A_DEVICE: Self = Self {
+        seconds: 30,
+        most: Some(3),
+    };
+}
+
 /// A DRM system: it opens requests, keeps terms, and seals licences.
 ///
 /// The order of the steps stands in `licence`: open, keys, terms, back end, enforce, streams, seal, count.
 pub trait Module {
     /// Which system it is.
     const SYSTEM: DrmSystem;
+
+    /// How often a counted licence may be asked for again.
+    const REPEATS: Repeats = Repeats::OF_A_DEVICE;
 
     /// A request that was parsed and, as far as the system can, authenticated.
     type Opened<'m>

@@ -129,6 +129,20 @@ fn single_byte(character: char) -> Option<u8> {
     windows.map_or_else(own, |(_, byte)| Some(*byte))
 }
 
+/// Percent-encodes all but unreserved characters (RFC 3986 sections 2.1 and 2.3), so that text stays within a segment of a
+/// path or a value of a query.
+pub fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
 /// Undoes percent-encoding (RFC 3986 section 2.1). `None` when nothing is encoded so.
 pub fn percent_decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(bytes.len());

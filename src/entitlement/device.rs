@@ -183,6 +183,11 @@ impl MinOs {
         }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn and(mut self, other: &Self) -> Self {
         self.0.extend_from_slice(&other.0);
         self

@@ -530,8 +530,13 @@ impl Terms {
                 rental_seconds: rental.map(clip),
             }
         };
+        let durations = match use_ {
+            Use::Persistent { .. } => [self.storage_seconds, self.playback_seconds],
+            Use::Streaming { .. } => self.of_stream(),
+        };
         Ok(Granted {
             use_,
+            has_durations: durations.iter().any(Option::is_some),
             remaining,
             limits: self.limits.clone(),
         })
@@ -543,6 +548,8 @@ impl Terms {
 pub struct Granted {
     /// Streaming or stored, and for how long.
     pub use_: Use,
+    /// Whether the terms have a duration of their own, beside the date on which all ends.
+    pub has_durations: bool,
     /// Seconds until nothing is allowed any more; `None` when there is no such end.
     pub remaining: Option<u32>,
     /// What it may play on, and where.

@@ -71,6 +71,7 @@ pub fn enforce(
 ) -> Result<(), Error> {
     let Granted {
         use_,
+        has_durations: _,
         remaining: _,
         limits,
     } = granted;

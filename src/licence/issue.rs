@@ -271,6 +271,7 @@ impl<P: Platform> LicenceServer<P> {
                 device: asked.device.identifier,
                 keys: &ids.join("\n"),
                 limit,
+                repeats: M::REPEATS,
                 now,
             };
             audit.use_ = Some(claim.make(&self.platform).await?);

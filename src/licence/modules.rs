@@ -2,6 +2,7 @@
 
 use futures_util::future::join;
 
+use crate::clearkey::{Aes128, ClearKey};
 use crate::configuration::SettingsError;
 use crate::drm::{DrmSystem, Module};
 use crate::entitlement::Terms;
@@ -13,6 +14,10 @@ use crate::platform::Platform;
 pub struct Modules {
     /// FairPlay.
     pub fairplay: FairPlay,
+    /// W3C Clear Key.
+    pub clearkey: ClearKey,
+    /// HLS AES-128.
+    pub aes128: Aes128,
 }
 
 impl Modules {
@@ -45,10 +50,9 @@ impl Modules {
     ) -> Result<Option<&Terms>, SettingsError> {
         match system {
             FairPlay::SYSTEM => self.fairplay.terms(platform).await.map(Some),
-            DrmSystem::Widevine
-            | DrmSystem::PlayReady
-            | DrmSystem::ClearKey
-            | DrmSystem::Aes128 => Ok(None),
+            ClearKey::SYSTEM => self.clearkey.terms(platform).await.map(Some),
+            Aes128::SYSTEM => self.aes128.terms(platform).await.map(Some),
+            DrmSystem::Widevine | DrmSystem::PlayReady => Ok(None),
         }
     }
 }

@@ -98,14 +98,15 @@ impl Error {
     /// What a packager may read: nothing of the configuration.
     pub fn detail(&self) -> Option<String> {
         match self {
-            Self::Off | Self::Unauthenticated => None,
             Self::Content
             | Self::Certificate
             | Self::Refused(_)
             | Self::Request(_)
             | Self::NoKey(_)
             | Self::Deleted(_) => Some(self.to_string()),
-            Self::Put(_) | Self::Key(_) | Self::Settings(_) => None,
+            Self::Off | Self::Unauthenticated | Self::Put(_) | Self::Key(_) | Self::Settings(_) => {
+                None
+            }
         }
     }
 }

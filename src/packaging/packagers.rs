@@ -222,7 +222,10 @@ mod tests {
                 r#"{"name":"a","token":"0123456789abcdef0123456789abcdef","certificates":["00"]}"#,
                 "`certificates`: it is not a list of SHA-256",
             ),
-            (r#"{"name":"a","tokens":"topsecret"}"#, "tokens"),
+            (
+                r#"{"name":"a","tokens":"topsecret"}"#,
+                "a member is not known",
+            ),
             (
                 r#"{"name":"a","signer":{"aes_key":"topsecret","aes_iv":"00"}}"#,
                 "`aes_key`: it is not 16 or 32 bytes",

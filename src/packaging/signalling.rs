@@ -8,7 +8,7 @@ use super::{Error, PackagingServer};
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::content_key::ContentKey;
 use crate::cpix::speke::{Filled, Output};
-use crate::encoding::BASE64;
+use crate::encoding::{BASE64, percent_encoded};
 use crate::entitlement::{Hdcp, SecurityLevel};
 use crate::id::Kid;
 use crate::platform::Platform;
@@ -30,7 +30,7 @@ enum Place {
     ContentId,
     /// The IV in hexadecimal.
     Iv,
-    /// Content id, KID and IV as JSON in base64, as AWS's guide for MediaPackage has it.
+    /// Content id, KID and IV as JSON in base64, as AWS's guide for `MediaPackage` has it.
     Json,
 }
 
@@ -79,7 +79,7 @@ impl SkdTemplate {
         let uri = self.0.filled(|place| {
             Some(match place {
                 Place::Kid => Cow::Owned(kid.to_string()),
-                Place::ContentId => path_segment(content_id).into(),
+                Place::ContentId => percent_encoded(content_id).into(),
                 Place::Iv => iv.map(hex::encode).unwrap_or_default().into(),
                 Place::Json => {
                     let iv = iv.map(|iv| BASE64.encode(iv));
@@ -92,19 +92,6 @@ impl SkdTemplate {
         });
         uri.unwrap_or_default()
     }
-}
-
-/// Text percent-encoded but for unreserved characters (RFC 3986 section 2.3).
-fn path_segment(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
-            byte if byte.is_ascii_alphanumeric() => encoded.push(char::from(byte)),
-            byte => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 /// What a key needs of outputs and devices, by the terms of its record. A policy's terms are a viewer's, and no packager

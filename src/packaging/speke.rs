@@ -7,15 +7,18 @@ use zeroize::Zeroizing;
 
 use super::keys::KeyOfKid;
 use super::{Audit, Caller, Error, PackagingServer};
-use crate::content_key::store::Catalogue;
+use crate::configuration::SettingsError;
+use crate::content_key::store::{Catalogue, EncryptionKeys};
 use crate::content_key::{ContentKey, KeyError};
 use crate::cpix::ProtectionSystem;
-use crate::cpix::speke::{Refusal, Request, RequestedKey, Urls, Version};
+use crate::cpix::speke::{Recipient, Refusal, Request, RequestedKey, Urls, Version};
+use crate::drm_system::DrmSystem;
 use crate::fairplay::rules::Rules;
 use crate::id::Id;
 use crate::platform::{Platform, Random};
 use crate::policy::Policies;
 use crate::public_url::PublicUrl;
+use crate::token::POLICIES;
 
 /// What the audit calls this interface.
 pub const SPEKE: &str = "speke";
@@ -102,8 +105,11 @@ impl<P: Platform> PackagingServer<'_, P> {
     ) -> Result<Decided, Error> {
         let other = |reason: String| Err(Refusal::Other(reason).into());
         let kid = asked.kid;
-        let is_aes128 = asked.systems.iter().any(|system| system.is_aes128());
-        if is_aes128 && PublicUrl::load(self.platform).await?.is_none() {
+        let is_clear = asked.is_clear();
+        if asked.systems.iter().any(|system| system.is_aes128())
+            && is_clear
+            && PublicUrl::load(self.platform).await?.is_none()
+        {
             return other("AES-128 needs the URL of the key: this server has no public_url".into());
         }
         let (key, is_derived) = match self.key_of_kid(kid).await? {
@@ -115,7 +121,7 @@ impl<P: Platform> PackagingServer<'_, P> {
             return Err(Error::Content);
         }
         // What the record or the KID says of the track counts at the licence.
-        if key.track.is_some() && asked.track() != key.track {
+        if asked.names_tracks() && key.track.is_some() && asked.track() != key.track {
             return Err(Refusal::Contract.into());
         }
         if asked.mixes_tracks() && self.rules_name_tracks().await? {
@@ -124,6 +130,20 @@ impl<P: Platform> PackagingServer<'_, P> {
         let has_other_iv = asked.iv.is_some() && asked.iv != key.iv;
         let is_for_fairplay = asked.systems.contains(&ProtectionSystem::FairPlay);
         if !is_derived {
+            let is_allowed = |system: &ProtectionSystem| {
+                system.drm_system().is_none_or(|system| key.is_for(system))
+            };
+            // SPEKE 1.0 may name AES-128 beside other systems, and is told nothing for it.
+            let mut told = asked
+                .systems
+                .iter()
+                .filter(|system| is_clear || !system.is_clear());
+            if let Some(system) = told.find(|system| !is_allowed(system)) {
+                let system = system.name();
+                return other(format!(
+                    "the record of KID {kid} does not name {system} in `systems`"
+                ));
+            }
             if has_other_iv && is_for_fairplay {
                 return other(format!(
                     "explicitIV of KID {kid} is not the IV of its record, which FairPlay licences carry"
@@ -137,7 +157,7 @@ impl<P: Platform> PackagingServer<'_, P> {
             });
         }
         // A KID that the seed made says all that a record would.
-        let says_enough = knows_content && !has_other_iv && !is_aes128;
+        let says_enough = knows_content && !has_other_iv && !is_clear;
         let has_store = self.encryption_keys().await?.is_some();
         if !says_enough && !has_store {
             if caller.is_limited() && !knows_content {
@@ -150,9 +170,9 @@ impl<P: Platform> PackagingServer<'_, P> {
                     "explicitIV of KID {kid} is not the IV that FairPlay licences carry. Leave it out, or set key_encryption_keys so that it can be stored"
                 ));
             }
-            if is_aes128 {
+            if is_clear {
                 return other(format!(
-                    "AES-128 hands out KID {kid} in the clear, which its record must allow: set key_encryption_keys"
+                    "AES-128 and Clear Key hand out the key itself, which a record of KID {kid} must allow: set key_encryption_keys"
                 ));
             }
             if !knows_content && asked.track().is_some() && self.rules_name_tracks().await? {
@@ -189,8 +209,13 @@ impl<P: Platform> PackagingServer<'_, P> {
                 record.insert("track".to_owned(), track.name().into());
             }
             // A key that is handed out in the clear is for nothing else.
-            if !asked.systems.is_empty() && asked.systems.iter().all(|system| system.is_aes128()) {
-                record.insert("systems".to_owned(), serde_json::json!(["aes128"]));
+            if asked.is_clear() {
+                let systems = asked
+                    .systems
+                    .iter()
+                    .filter_map(|system| system.drm_system());
+                let names: Vec<&str> = systems.map(DrmSystem::name).collect();
+                record.insert("systems".to_owned(), names.into());
             }
             let put = Catalogue::new(keys, self.platform).put(record, false).await;
             put.map_err(KeyError::from)?.map_err(Error::Put)?;
@@ -204,9 +229,7 @@ impl<P: Platform> PackagingServer<'_, P> {
         Ok(written)
     }
 
-    async fn encryption_keys(
-        &self,
-    ) -> Result<Option<&crate::content_key::store::EncryptionKeys>, Error> {
+    async fn encryption_keys(&self) -> Result<Option<&EncryptionKeys>, Error> {
         match self.sources.stored() {
             Some(stored) => Ok(stored.encryption_keys(self.platform).await?),
             None => Ok(None),
@@ -219,7 +242,16 @@ impl<P: Platform> PackagingServer<'_, P> {
         if rules.terms.name_tracks() {
             return Ok(true);
         }
-        Ok(Policies::load(self.platform).await?.name_tracks())
+        // Without policies, there are no terms but those of tokens.
+        match self
+            .platform
+            .variable(POLICIES)
+            .await
+            .map_err(SettingsError::from)?
+        {
+            Some(_) => Ok(Policies::load(self.platform).await?.name_tracks()),
+            None => Ok(false),
+        }
     }
 }
 
@@ -229,8 +261,9 @@ fn check_certificates(caller: Caller<'_>, request: &Request) -> Result<(), Error
         return Ok(());
     };
     let recipients = request.recipients()?;
-    let is_allowed = |der: &[u8]| allowed.contains(&Sha256::digest(der).into());
-    match recipients.is_empty() || !recipients.iter().all(|(der, _)| is_allowed(der)) {
+    let is_allowed =
+        |recipient: &Recipient| allowed.contains(&Sha256::digest(&recipient.certificate).into());
+    match recipients.is_empty() || !recipients.iter().all(is_allowed) {
         true => Err(Error::Certificate),
         false => Ok(()),
     }

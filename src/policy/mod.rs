@@ -171,6 +171,11 @@ impl Policies {
         scopes
     }
 
+    /// Whether an option opens a system that hands out keys in the clear.
+    pub fn open(&self, system: DrmSystem) -> bool {
+        system.is_clear() && self.options.iter().any(|option| option.is_for(system))
+    }
+
     /// Whether an option has terms for one kind of track.
     pub fn name_tracks(&self) -> bool {
         let own = |option: &PolicyOption| {
@@ -236,6 +241,7 @@ impl Policies {
         {
             let token = own::verify(jwt, secret, now)?;
             let option = match token.claims.get(own::POLICY) {
+                None if system.is_clear() && !self.open(system) => return Err(Error::NoPolicy),
                 None => None,
                 Some(name) => {
                     let mut options = self.options.iter().filter(|option| option.is_for(system));
@@ -475,10 +481,12 @@ impl PolicyOption {
         scopes.into_iter()
     }
 
-    /// Whether it is for a DRM system.
+    /// Whether it is for a DRM system. One that hands out keys in the clear must be named.
     pub fn is_for(&self, system: DrmSystem) -> bool {
-        let systems = self.systems.as_ref();
-        systems.is_none_or(|systems| systems.iter().any(|(named, _)| *named == system))
+        match &self.systems {
+            Some(systems) => systems.iter().any(|(named, _)| *named == system),
+            None => !system.is_clear(),
+        }
     }
 
     /// Its terms for a DRM system: those for every system, and those for this one.

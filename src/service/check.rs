@@ -3,7 +3,7 @@
 use super::cors::Cors;
 use super::origin::TrustedHeaders;
 use crate::configuration::{Problems, SettingError, SettingErrorKind};
-use crate::drm::Module;
+use crate::drm::{DrmSystem, Module};
 use crate::fairplay::credentials;
 use crate::licence::LicenceServer;
 use crate::operator::Operator;
@@ -22,6 +22,7 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
     let credentials = licences.credentials();
     match credentials.check(platform, &mut Random(platform)).await {
         Ok(credentials) if !credentials.is_empty() => {}
+        Ok(_) if opens_clear_system(licences).await => {}
         Ok(_) => {
             let reason = "no DRM system is configured, so there is nothing to serve";
             problems.add(Err(SettingError::new(
@@ -53,6 +54,12 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
     problems.add(licences.session_period().await.map(drop));
     problems.add(licences.stream_handovers().await.map(drop));
     problems
+}
+
+/// Whether a policy opens a system that hands out keys in the clear, which needs no credential.
+async fn opens_clear_system<P: Platform>(licences: &LicenceServer<P>) -> bool {
+    let policies = licences.policies().await;
+    policies.is_ok_and(|policies| DrmSystem::all().any(|system| policies.open(system)))
 }
 
 #[cfg(test)]

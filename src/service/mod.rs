@@ -1,6 +1,7 @@
 //! HTTP: one row a route in [`route`], a folder for each DRM system, and below them what all routes share.
 
 mod check;
+mod clearkey;
 mod context;
 mod cors;
 mod fairplay;

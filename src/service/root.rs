@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde::Serialize;
 
+use super::clearkey;
 use super::context::Context;
 use super::problem::Problem;
 use super::response::{Reply, json};
@@ -37,16 +38,24 @@ struct Links {
 }
 
 pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
+    // Azure Media Services has the keys of AES-128 at the root of its hosts.
+    if context.parameter(clearkey::KID).is_some() {
+        return clearkey::aes128(context).await;
+    }
     let licences = context.licences;
     let credentials = licences.credentials();
     let has_fairplay = credentials.are_configured(licences.platform()).await;
+    let policies = licences.policies().await.ok();
+    let is_on = |system: &DrmSystem| match system {
+        DrmSystem::FairPlay => has_fairplay.as_ref().is_ok_and(|has_it| *has_it),
+        system => policies.is_some_and(|policies| policies.open(*system)),
+    };
     let document = ServiceDocument {
         name: "keylet",
         version: env!("CARGO_PKG_VERSION"),
-        drm: has_fairplay
-            .unwrap_or(false)
-            .then_some(DrmSystem::FairPlay.name())
-            .into_iter()
+        drm: DrmSystem::all()
+            .filter(is_on)
+            .map(DrmSystem::name)
             .collect(),
         links: Links {
             health: "/healthz",

@@ -6,7 +6,8 @@ use super::context::Context;
 use super::problem::Problem;
 use super::response::Reply;
 use super::{
-    fairplay, health, keys, license, license_data, openapi, packaging, root, sessions, tokens,
+    clearkey, fairplay, health, keys, license, license_data, openapi, packaging, root, sessions,
+    tokens,
 };
 use crate::error::Code;
 use crate::platform::Platform;
@@ -45,6 +46,9 @@ routes! {
     "/openapi.json" [GET] => openapi::get;
     "/license" [POST] => license::post;
     "/license-data" [GET] => license_data::get;
+    "/clearkey" [POST] => clearkey::post;
+    "/aes128" [GET] => clearkey::aes128;
+    "/aes128/{kid}" [GET] => clearkey::aes128;
     "/fairplay" [POST] => fairplay::post;
     "/fairplay/check-in" [POST] => fairplay::check_in::post;
     "/fairplay/check-in/challenge" [POST] => fairplay::check_in::challenge;

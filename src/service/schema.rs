@@ -11,6 +11,7 @@ use super::problem::schema::ProblemDocument;
 use super::root::ServiceDocument;
 use super::sessions::ssm::{SsmDone, SsmSession};
 use super::sessions::{EndedSessions, SessionList};
+use crate::clearkey::{LicenseDocument, RequestDocument};
 use crate::fairplay::check_in::Report;
 use crate::licence::{
     CheckIn, KeyDeleted, KeyImport, KeyList, KeyPut, KeyRotation, KeyRotationRequest, LicenseData,
@@ -53,9 +54,11 @@ fn schemas() -> Map<String, Value> {
         StoredKey,
         KeyDeleted,
         KeyRotation,
+        LicenseDocument<'_>,
     ];
     schemas.extend(schemas![
         SchemaSettings::draft2020_12().for_deserialize(),
+        RequestDocument,
         OperatorTokenRequest,
         ViewerTokenRequest,
         OpenSessionRequest,

@@ -17,7 +17,7 @@ pub use period::{Period, VARIABLE as SESSION_PERIOD};
 pub use record::Record;
 pub use slot::{ActiveSession, EndedSession, Opening, SessionState, Sessions};
 pub use ticket::Ticket;
-pub use uses::{Claim, REPEAT_SECONDS, REPEATS, Use};
+pub use uses::{Claim, Use};
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::error::Code;

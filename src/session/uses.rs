@@ -15,14 +15,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Error, text, unless_allowed};
+use crate::drm::Repeats;
 use crate::platform::Platform;
-
-/// How long a device may ask again for a licence that was counted, in seconds. Players do so for
-/// AirPlay.
-pub const REPEAT_SECONDS: u64 = 30;
-
-/// How often a device may ask again.
-pub const REPEATS: i64 = 3;
 
 const SECONDS_OF_A_DAY: u64 = 86_400;
 
@@ -50,6 +44,8 @@ pub struct Claim<'a> {
     pub keys: &'a str,
     /// How many licences the token is good for.
     pub limit: u32,
+    /// How often the same licence may be asked for again.
+    pub repeats: Repeats,
     /// Seconds since 1970.
     pub now: u64,
 }
@@ -58,8 +54,7 @@ impl Claim<'_> {
     /// Counts the licence, and returns how, when it is within the limit. It counts first, so that of
     /// many concurrent requests no more than the limit succeed.
     ///
-    /// The device that got a licence may ask for it again, [`REPEATS`] times within
-    /// [`REPEAT_SECONDS`]; for another key it is another licence.
+    /// The device that got a licence may ask for it again, as [`Self::repeats`] says; for another key it is another licence.
     ///
     /// # Errors
     /// [`Error::Spent`] beyond the limit; [`Error::Store`] when the store did not count and
@@ -93,14 +88,15 @@ impl Claim<'_> {
         else {
             return Ok(false);
         };
-        let is_recent = |time: u64| self.now <= time.saturating_add(REPEAT_SECONDS);
+        let is_recent = |time: u64| self.now <= time.saturating_add(self.repeats.seconds);
         if !time.parse().is_ok_and(is_recent) {
             return Ok(false);
         }
-        let repeats = platform
-            .increment(&format!("{}/{number}", keys.repeats), 1)
-            .await?;
-        Ok(repeats <= REPEATS)
+        let Some(most) = self.repeats.most else {
+            return Ok(true);
+        };
+        let repeats = format!("{}/{number}", keys.repeats);
+        Ok(platform.increment(&repeats, 1).await? <= most)
     }
 }
 

@@ -190,7 +190,7 @@ fn a_policy_that_asks_for_the_requested_key_takes_the_content() {
         code(deployment.licence(Some(&token), &device(kid)))
     };
     assert_eq!(ask("movie-42"), "ok");
-    assert_eq!(ask("movie-43"), "token_required_claim");
+    assert_eq!(ask("movie-43"), "not_entitled");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod callback;
 mod check_in;
+mod clearkey;
 mod component;
 mod derived_keys;
 mod dialects;
@@ -20,6 +21,8 @@ mod mangled;
 mod meeting;
 mod metrics;
 mod openapi;
+mod packager;
+mod packaging;
 mod platform;
 mod players;
 mod policies;

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{HeaderValue, Request};
+use keylet::drm::Repeats;
 use keylet::service::Service;
-use keylet::session::{REPEAT_SECONDS, REPEATS};
 use keylet_cli::built_in;
 use keylet_cli::device::SpcOptions;
 use keylet_cli::fixtures::variables;
@@ -67,7 +67,7 @@ fn a_device_may_repeat_its_licence_three_times_and_each_further_one_is_counted()
     let server = serve(&variables());
     let device = another_device();
     // One use and its repeats, three times over: by then the token is spent.
-    let licences = 3 * (1 + usize::try_from(REPEATS).unwrap());
+    let licences = 3 * (1 + usize::try_from(Repeats::OF_A_DEVICE.most.unwrap()).unwrap());
     for number in 0..licences {
         assert_eq!(
             post_spc_with(&server, &device, "three-uses").status,
@@ -117,7 +117,7 @@ fn a_repeat_that_comes_late_is_counted() {
     let device = another_device();
     for _ in 0..3 {
         assert_eq!(ask_natively(&service, &device).0, 200);
-        clock.set(clock.get() + REPEAT_SECONDS + 1);
+        clock.set(clock.get() + Repeats::OF_A_DEVICE.seconds + 1);
     }
     assert_eq!(
         ask_natively(&service, &device),
@@ -180,7 +180,7 @@ fn race(world: World, store: &StoreChoice) {
     let granted = granted.into_inner().unwrap();
     assert_eq!((granted.len(), spent.into_inner()), (5, 59), "{world:?}");
     for device in granted {
-        for _ in 0..REPEATS {
+        for _ in 0..Repeats::OF_A_DEVICE.most.unwrap() {
             assert_eq!(post_spc_with(&server, &device, "five-uses").status, 200);
         }
         let answer = post_spc_with(&server, &device, "five-uses");

@@ -5,6 +5,7 @@
 //! processor's instructions for AES.
 
 pub mod catalogue;
+pub mod others;
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -577,10 +578,15 @@ struct Player {
 }
 
 impl Player {
+    /// One who asks for licences.
     fn new(server: &str) -> Result<Self> {
+        Self::at(server, "/fairplay")
+    }
+
+    fn at(server: &str, path: &str) -> Result<Self> {
         Ok(Self {
             client: Client::new(LONGEST, None)?,
-            url: format!("{}/fairplay", server.trim_end_matches('/')),
+            url: format!("{}{path}", server.trim_end_matches('/')),
         })
     }
 

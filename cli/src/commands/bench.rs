@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::device::print;
 use super::serve::duration;
-use crate::bench::{Plan, Report, SETUPS, Setup, catalogue};
+use crate::bench::{Plan, Report, SETUPS, Setup, catalogue, others};
 use crate::progress::while_waiting;
 use crate::terminal;
 use keylet_host::World;
@@ -20,6 +20,7 @@ Examples:
   keylet bench --world wasip3 --rounds 2000 --connections 1,8
   keylet bench --world wasip3 --soak 1000000
   keylet bench --keys 10,1000,100000,1000000 --rounds 200
+  keylet bench --others
   keylet bench --url http://127.0.0.1:3000 --connections 1,8
   keylet bench --json
 ";
@@ -64,6 +65,9 @@ pub struct Arguments {
     /// URL of a Redis without a database for the stored keys: its databases from 0 on must be empty [default: a file each]
     #[arg(long, value_name = "URL", requires = "keys")]
     redis: Option<String>,
+    /// Requests other than FairPlay's, in place of everything else: keys in the clear, and keys for packagers
+    #[arg(long, conflicts_with_all = ["url", "soak", "keys"])]
+    others: bool,
     /// The results as JSON
     #[arg(long)]
     json: bool,
@@ -78,6 +82,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     });
     if !arguments.keys.is_empty() {
         return run_catalogue(arguments, setups.collect());
+    }
+    if arguments.others {
+        return run_others(arguments, &setups.collect::<Vec<_>>());
     }
     let connections = arguments.connections.iter().copied();
     let plan = Plan {
@@ -117,6 +124,41 @@ fn run_catalogue(arguments: &Arguments, setups: Vec<Setup>) -> Result<()> {
     }
     // Whoever reads may stop reading.
     let _ = show_catalogue(&report);
+    Ok(())
+}
+
+fn run_others(arguments: &Arguments, setups: &[Setup]) -> Result<()> {
+    let rounds = usize::try_from(arguments.rounds)?;
+    let measured = while_waiting("measuring", || others::run(setups, rounds))?;
+    if arguments.json {
+        return print(&measured);
+    }
+    // Whoever reads may stop reading.
+    let _ = show_others(&measured);
+    Ok(())
+}
+
+fn show_others(measured: &[others::Measured]) -> std::io::Result<()> {
+    let mut out = terminal::stdout();
+    writeln!(
+        out,
+        "Keys in the clear, and keys of a seed for packagers; microseconds, with HTTP and the host, and inside the component\n\n{:<14}{:<44}{:>6}{:>8}{:>8}{:>8}{:>12}{:>8}",
+        "", "request", "keys", "least", "p50", "p99", "inside", "p50"
+    )?;
+    for one in measured {
+        writeln!(
+            out,
+            "{:<14}{:<44}{:>6}{:>8.0}{:>8.0}{:>8.0}{:>12.0}{:>8.0}",
+            one.setup,
+            one.request,
+            one.keys,
+            one.microseconds.least,
+            one.microseconds.p50,
+            one.microseconds.p99,
+            one.guest.least,
+            one.guest.p50,
+        )?;
+    }
     Ok(())
 }
 

@@ -483,7 +483,7 @@ fn stored_keys_are_encrypted_again_until_the_old_key_can_go() {
         let old = place.listed()["film-0000000"]["encryption_key"].clone();
         let rotated = place.printed(&["rotate"]);
         assert!(
-            rotated.starts_with("0 encrypted again, 1500 were"),
+            rotated.starts_with("0 encrypted again, 1500 already under the first key, 0 left"),
             "{rotated}"
         );
         if place.options[0] == "--server" {
@@ -498,7 +498,7 @@ fn stored_keys_are_encrypted_again_until_the_old_key_can_go() {
         );
         let rotated = place.printed(&["rotate"]);
         assert!(
-            rotated.starts_with("0 encrypted again, 1500 were"),
+            rotated.starts_with("0 encrypted again, 1500 already under the first key, 0 left"),
             "{rotated}"
         );
         let new = place.listed()["film-0000000"]["encryption_key"].clone();

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::config::{Config, Protocol};
 use crate::content_key::query::KeyQuery;
+use crate::encoding::percent_encoded;
 use crate::id::{Id, Kid};
 use crate::template::Places;
 
@@ -86,19 +87,8 @@ impl Asked {
     }
 }
 
-/// Text percent-encoded but for unreserved characters (RFC 3986 sections 2.1 and 2.3), so that it stays within its
-/// segment of a path or its value of a query. `None` for a dot segment, which a server may take for a folder.
+/// Text for a segment of a path or a value of a query. `None` for a dot segment, which a server may take for a folder.
 fn path_safe(text: &str) -> Option<String> {
-    if matches!(text, "" | "." | "..") {
-        return None;
-    }
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    Some(encoded)
+    let is_segment = !matches!(text, "" | "." | "..");
+    is_segment.then(|| percent_encoded(text))
 }

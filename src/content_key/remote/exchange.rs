@@ -118,7 +118,7 @@ fn request(config: &Config, asked: &Asked) -> Option<Request<Vec<u8>>> {
                 scheme: Scheme::Cbcs,
                 keys: &[BlankKey { kid, track_type }],
                 systems: &[ProtectionSystem::FairPlay],
-                certificate: certificate.map(|der| der.as_slice()),
+                certificate: certificate.map(Vec::as_slice),
             };
             Request::post(url)
                 .header(CONTENT_TYPE, XML)

@@ -93,9 +93,9 @@ impl Request {
         };
         if let Some(delivery) = &delivery {
             let elements = self.document.in_list("DeliveryDataList", "DeliveryData");
-            for (element, (_, recipient)) in elements.zip(&recipients) {
+            for (element, recipient) in elements.zip(&recipients) {
                 let has_algorithm = self.version != Version::V2_1;
-                let xml = delivery.for_recipient(recipient, &names, has_algorithm, rng);
+                let xml = delivery.for_recipient(&recipient.key, &names, has_algorithm, rng);
                 let xml = xml.map_err(|_| Refusal::Delivery("nothing can be encrypted for it"))?;
                 for name in ["DocumentKey", "MACMethod"] {
                     element
@@ -130,6 +130,7 @@ impl Request {
                     kid: key.kid,
                     scheme: key.scheme,
                     iv: key.iv,
+                    is_clear: key.is_clear(),
                     filled,
                     urls,
                 };
@@ -191,6 +192,8 @@ pub struct Signalling<'a> {
     pub scheme: Option<Scheme>,
     /// The IV that the encoder chose.
     pub iv: Option<[u8; 16]>,
+    /// Whether it is only for systems whose players get the key itself.
+    pub is_clear: bool,
     /// The key, and what goes with it.
     pub filled: &'a Filled,
     /// Where licences are.
@@ -252,7 +255,7 @@ impl Signalling<'_> {
         } else if is(Speke, "KeyFormat") {
             let format = match self.system {
                 ProtectionSystem::FairPlay => Some("com.apple.streamingkeydelivery"),
-                system if system.is_aes128() => Some("identity"),
+                system if system.is_aes128() && self.is_clear => Some("identity"),
                 _ => None,
             };
             Some(text(format.map(ToOwned::to_owned)))
@@ -382,7 +385,8 @@ impl Signalling<'_> {
     fn uri(&self) -> Option<String> {
         match self.system {
             ProtectionSystem::FairPlay => Some(self.filled.fairplay_uri.clone()),
-            system if system.is_aes128() => self.filled.aes128_url.clone(),
+            // Beside another system, which SPEKE 1.0 may ask for, the key does not leave in the clear.
+            system if system.is_aes128() && self.is_clear => self.filled.aes128_url.clone(),
             _ => None,
         }
     }

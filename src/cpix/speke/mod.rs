@@ -21,7 +21,7 @@ mod contract;
 mod request;
 
 pub use answer::{Filled, Output, Signalling, Urls};
-pub use request::{Request, RequestedKey};
+pub use request::{Recipient, Request, RequestedKey};
 
 use super::Error;
 
@@ -126,3 +126,6 @@ pub enum Refusal {
     #[error("{0}")]
     Other(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,13 +40,30 @@ pub struct RequestedKey {
     tracks: Vec<Option<Track>>,
 }
 
+/// Who keys are encrypted for.
+pub struct Recipient {
+    /// The certificate, in DER.
+    pub certificate: Vec<u8>,
+    pub(super) key: PublicKey,
+}
+
 impl RequestedKey {
+    /// Whether it is only for systems whose players get the key itself.
+    pub fn is_clear(&self) -> bool {
+        !self.systems.is_empty() && self.systems.iter().all(|system| system.is_clear())
+    }
+
     /// The kind of track that it is for. `None` where it is for several.
     pub fn track(&self) -> Option<Track> {
         match self.tracks[..] {
             [track] => track,
             _ => None,
         }
+    }
+
+    /// Whether the contract says what tracks it is for. SPEKE 1.0 has no contract.
+    pub fn names_tracks(&self) -> bool {
+        !self.tracks.is_empty()
     }
 
     /// Whether it is for several kinds of track that have names of their own, so that no rule for one of them can be kept.
@@ -100,6 +117,13 @@ impl Request {
             return Err(Refusal::Empty("DRMSystemList"));
         }
         if version != Version::V1_0 {
+            let is_mixed = |key: &RequestedKey| {
+                !key.is_clear() && key.systems.iter().any(|system| system.is_clear())
+            };
+            if keys.iter().any(is_mixed) {
+                let reason = "AES-128 and Clear Key hand out the key itself: ask for a key of their own, without other systems";
+                return Err(Refusal::Other(reason.to_owned()));
+            }
             for Rule { kid, track_type } in contract::read(&document)? {
                 let key = keys.iter_mut().find(|key| key.kid == kid);
                 let key = key.ok_or(Refusal::MalformedContract)?;
@@ -129,12 +153,11 @@ impl Request {
         &self.keys
     }
 
-    /// The certificates of those that the keys are to be encrypted for, in DER, and their keys. Without any, keys travel
-    /// in the clear.
+    /// Who the keys are to be encrypted for. Without anybody, they travel in the clear.
     ///
     /// # Errors
     /// [`Refusal::Delivery`] for a certificate that is none, or whose key is not RSA of 2048 to 4096 bits.
-    pub fn recipients(&self) -> Result<Vec<(Zeroizing<Vec<u8>>, PublicKey)>, Refusal> {
+    pub fn recipients(&self) -> Result<Vec<Recipient>, Refusal> {
         let deliveries = self.document.in_list("DeliveryDataList", "DeliveryData");
         let read = |delivery: &Element| {
             let der = super::super::encrypted::recipient(delivery)
@@ -152,7 +175,10 @@ impl Request {
             let key = key.ok_or(Refusal::Delivery(
                 "it is not a certificate with an RSA key of 2048 to 4096 bits",
             ))?;
-            Ok((der, key))
+            Ok(Recipient {
+                certificate: der.to_vec(),
+                key,
+            })
         };
         deliveries.map(read).collect()
     }

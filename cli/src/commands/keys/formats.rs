@@ -408,6 +408,7 @@ impl Printed<'_> {
             kid: made.kid,
             scheme: Some(self.scheme),
             iv: None,
+            is_clear: false,
             filled,
             urls: Urls::default(),
         }

@@ -11,8 +11,9 @@ use super::At;
 use super::format::Sink;
 
 /// Members that are text.
-const TEXTS: [&str; 8] = [
+const TEXTS: [&str; 9] = [
     "id",
+    "content_id",
     "key",
     "kid",
     "kid_order",
