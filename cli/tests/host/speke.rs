@@ -328,7 +328,7 @@ fn each_fault_of_a_server_is_told_by_the_check_that_finds_it() {
             let is_told = failed.any(|line| line.contains(expected));
             assert!(is_told, "{name}: {expected}: {printed}");
         }
-        assert!(printed.contains(" of them failed"), "{name}: {printed}");
+        assert!(printed.contains(" checks, "), "{name}: {printed}");
     }
 }
 
@@ -375,6 +375,15 @@ fn a_packager_says_who_he_is_and_no_secret_of_his_is_shown() {
     }
     let (_, printed) = run(&url, &[]);
     assert!(printed.contains("KEYLET_SPEKE_TOKEN"), "{printed}");
+    assert!(printed.contains("1 check, 1 failed"), "{printed}");
+    let problem = serve(|_| Answer {
+        status: 404,
+        headers: BTreeMap::new(),
+        body: r#"{"title":"There is nothing at this path.","status":404}"#.to_owned(),
+    });
+    let (_, printed) = run(&problem, &[]);
+    let expected = "it is 404 There is nothing at this path. Check the path of the URL";
+    assert!(printed.contains(expected), "{printed}");
     let (output, printed) = run(&url, &["--user", "nobody"]);
     assert!(
         !output.status.success() && printed.contains("a colon"),

@@ -8,6 +8,7 @@ use keylet::cpix::{BlankDocument, BlankKey, Document, ProtectionSystem, Scheme};
 use keylet::id::Kid;
 use keylet::private_key::{EncodedKeys, StoredKey};
 use keylet::secret::Key128;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::checks::Checks;
@@ -356,24 +357,28 @@ impl Encoder {
             return Ok(());
         }
         let told = told(answer.status, &self.said(answer));
+        let told = told.trim_end_matches('.');
         Err(match answer.status.as_u16() {
             401 | 403 => format!(
                 "it is {told}. Give the packager's token in KEYLET_SPEKE_TOKEN or --token-file, or name and password in --user-file"
             ),
-            300..=399 => {
-                format!(
-                    "it is {told}: a redirect, which encoders do not follow. Give the URL that it leads to"
-                )
-            }
+            300..=399 => format!(
+                "it is {told}, a redirect, which encoders do not follow. Give the URL that it leads to"
+            ),
             404 | 405 => format!("it is {told}. Check the path of the URL"),
             _ => format!("it is {told}"),
         })
     }
 
-    /// What a refusal says, in one line and without secrets.
+    /// What a refusal says, in one line and without secrets: its text, or that of a problem document (RFC 9457).
     fn said(&self, answer: &Answer) -> Printable {
-        let text = self.redacted(&String::from_utf8_lossy(&answer.body));
-        let text = text.words();
+        let problem: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        let member = |name| problem.as_ref()?.get(name)?.as_str();
+        let text = match member("detail").or_else(|| member("title")) {
+            Some(text) => text.into(),
+            None => String::from_utf8_lossy(&answer.body),
+        };
+        let text = self.redacted(&text).words();
         Printable::new(text.as_str().chars().take(SHOWN).collect::<String>())
     }
 

@@ -119,10 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let all_checks = counted(all, "check");
     let (colour, text) = match failed {
         0 => (AnsiColor::Green, format!("{all_checks}, all ok")),
-        failed => (
-            AnsiColor::Red,
-            format!("{all_checks}, {failed} of them failed"),
-        ),
+        failed => (AnsiColor::Red, format!("{all_checks}, {failed} failed")),
     };
     let mut out = terminal::stdout();
     let _ = writeln!(out);
