@@ -3,11 +3,12 @@
 use base64::Engine;
 use quick_xml::escape::partial_escape;
 
+use super::xml::Namespace;
 use super::{ProtectionSystem, Scheme, characters};
 use crate::encoding::BASE64;
 use crate::id::Kid;
 
-const CENC: &str = "urn:mpeg:cenc:2013";
+const CENC: &str = Namespace::Cenc.uri();
 const PLAYREADY: &str = "urn:microsoft:playready";
 const DASH_IF: &str = "https://dashif.org/CPS";
 const CLEAR_KEY_VALUE: &str = r#" value="ClearKey1.0""#;

@@ -32,6 +32,7 @@ mod protection_system;
 mod pssh;
 mod request;
 mod scheme;
+mod signals;
 pub mod speke;
 mod track_type;
 mod xml;
@@ -46,6 +47,7 @@ pub use protection_system::ProtectionSystem;
 pub use pssh::{PsshBox, PsshError, PsshErrorKind, WidevineData, pssh_boxes, widevine_kids};
 pub use request::{BlankDocument, BlankKey};
 pub use scheme::Scheme;
+pub use signals::{Signal, Signals, pssh_of_protection_data};
 pub use track_type::{intended_track_type, track_from_type};
 
 /// The largest document that is read, in bytes.

@@ -109,6 +109,13 @@ impl ProtectionSystem {
         Self::ALL.into_iter().find(|system| system.name() == name)
     }
 
+    /// The systems that content is usually for: FairPlay, Widevine and PlayReady, as far as they have the scheme.
+    pub fn usual(scheme: Scheme) -> Vec<Self> {
+        let usual = [Self::FairPlay, Self::Widevine, Self::PlayReady];
+        let usual = usual.into_iter().filter(|system| system.allows(scheme));
+        usual.collect()
+    }
+
     /// Its id (DASH-IF registry of content protection; AWS SPEKE for AES-128).
     pub const fn system_id(self) -> Kid {
         self.row().system_id

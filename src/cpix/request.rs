@@ -1,4 +1,4 @@
-//! A request for keys: a document of SPEKE 2 whose keys have no value yet.
+//! A request for keys: a document of SPEKE whose keys have no value yet.
 
 use base64::Engine;
 use quick_xml::escape::escape;
@@ -77,7 +77,11 @@ impl BlankDocument<'_> {
         ]
         .map(Namespace::uri);
         let content_id = escape(self.content_id);
-        let version = self.version.cpix().unwrap_or("2.3");
+        let speke = Namespace::Speke.uri();
+        let attributes = match self.version.cpix() {
+            Some(version) => format!(r#"contentId="{content_id}" version="{version}""#),
+            None => format!(r#"xmlns:speke="{speke}" id="{content_id}""#),
+        };
         let delivery = self.certificate.map(|certificate| {
             let certificate = BASE64.encode(certificate);
             format!(
@@ -85,10 +89,14 @@ impl BlankDocument<'_> {
             )
         });
         let delivery = delivery.unwrap_or_default();
-        let scheme = self.scheme.name();
+        let is_v1 = self.version == Version::V1_0;
+        let scheme = match is_v1 {
+            true => String::new(),
+            false => format!(r#" commonEncryptionScheme="{}""#, self.scheme.name()),
+        };
         let keys = self.each(|key| {
             let kid = key.kid;
-            format!(r#"<cpix:ContentKey kid="{kid}" commonEncryptionScheme="{scheme}"/>"#)
+            format!(r#"<cpix:ContentKey kid="{kid}"{scheme}/>"#)
         });
         let systems = self.each(|key| {
             let systems = self.systems.iter();
@@ -103,9 +111,15 @@ impl BlankDocument<'_> {
                 r#"<cpix:ContentKeyUsageRule kid="{kid}" intendedTrackType="{track_type}">{filters}</cpix:ContentKeyUsageRule>"#
             )
         });
+        let rules = match is_v1 {
+            true => String::new(),
+            false => {
+                format!("<cpix:ContentKeyUsageRuleList>{rules}</cpix:ContentKeyUsageRuleList>")
+            }
+        };
         Some(format!(
             r#"<?xml version="1.0" encoding="UTF-8"?>
-<cpix:CPIX xmlns:cpix="{cpix}" xmlns:pskc="{pskc}" xmlns:ds="{signature}" xmlns:enc="{encryption}" contentId="{content_id}" version="{version}">{delivery}<cpix:ContentKeyList>{keys}</cpix:ContentKeyList><cpix:DRMSystemList>{systems}</cpix:DRMSystemList><cpix:ContentKeyUsageRuleList>{rules}</cpix:ContentKeyUsageRuleList></cpix:CPIX>
+<cpix:CPIX xmlns:cpix="{cpix}" xmlns:pskc="{pskc}" xmlns:ds="{signature}" xmlns:enc="{encryption}" {attributes}>{delivery}<cpix:ContentKeyList>{keys}</cpix:ContentKeyList><cpix:DRMSystemList>{systems}</cpix:DRMSystemList>{rules}</cpix:CPIX>
 "#
         ))
     }
@@ -116,27 +130,14 @@ impl BlankDocument<'_> {
 
     /// The places that the system has something for, in the order of the schema.
     fn system(&self, system: ProtectionSystem, kid: Kid) -> String {
-        // CPIX 2.4 has this name for the playlist; encoders of SPEKE have kept the old one.
-        let tags = r#"<cpix:HLSSignalingData playlist="media"/><cpix:HLSSignalingData playlist="master"/>"#;
-        let places = match system {
-            ProtectionSystem::FairPlay | ProtectionSystem::Aes128 | ProtectionSystem::Aes128V1 => {
-                tags.to_owned()
-            }
-            ProtectionSystem::Common | ProtectionSystem::ClearKey => {
-                "<cpix:PSSH/><cpix:ContentProtectionData/>".to_owned()
-            }
-            ProtectionSystem::Widevine => {
-                format!("<cpix:PSSH/><cpix:ContentProtectionData/>{tags}")
-            }
-            ProtectionSystem::PlayReady => format!(
-                "<cpix:PSSH/><cpix:ContentProtectionData/>{tags}<cpix:SmoothStreamingProtectionHeaderData/>"
-            ),
-        };
-        let places = match self.version {
-            Version::V2_1 => places.replace(r#"playlist="master""#, r#"playlist="multiVariant""#),
-            Version::V1_0 | Version::V2_0 => places,
-        };
         let system_id = system.system_id();
+        let places = match self.version {
+            Version::V1_0 => first_places(system).to_owned(),
+            Version::V2_0 => places(system),
+            Version::V2_1 => {
+                places(system).replace(r#"playlist="master""#, r#"playlist="multiVariant""#)
+            }
+        };
         format!(r#"<cpix:DRMSystem kid="{kid}" systemId="{system_id}">{places}</cpix:DRMSystem>"#)
     }
 
@@ -159,5 +160,38 @@ impl BlankDocument<'_> {
         };
         let (least, most) = (bound("minPixels", least), bound("maxPixels", most));
         format!("<cpix:VideoFilter{least}{most}/>")
+    }
+}
+
+/// The places of a system in SPEKE 1.0, whose tags of HLS are in parts.
+const fn first_places(system: ProtectionSystem) -> &'static str {
+    match system {
+        ProtectionSystem::FairPlay | ProtectionSystem::Aes128 | ProtectionSystem::Aes128V1 => {
+            "<cpix:URIExtXKey/><speke:KeyFormat/><speke:KeyFormatVersions/>"
+        }
+        ProtectionSystem::Common | ProtectionSystem::ClearKey | ProtectionSystem::Widevine => {
+            "<cpix:PSSH/><cpix:ContentProtectionData/>"
+        }
+        ProtectionSystem::PlayReady => {
+            "<cpix:PSSH/><cpix:ContentProtectionData/><speke:ProtectionHeader/>"
+        }
+    }
+}
+
+fn places(system: ProtectionSystem) -> String {
+    // CPIX 2.4 has another name for the playlist; encoders of SPEKE have kept this one.
+    let tags =
+        r#"<cpix:HLSSignalingData playlist="media"/><cpix:HLSSignalingData playlist="master"/>"#;
+    match system {
+        ProtectionSystem::FairPlay | ProtectionSystem::Aes128 | ProtectionSystem::Aes128V1 => {
+            tags.to_owned()
+        }
+        ProtectionSystem::Common | ProtectionSystem::ClearKey => {
+            "<cpix:PSSH/><cpix:ContentProtectionData/>".to_owned()
+        }
+        ProtectionSystem::Widevine => format!("<cpix:PSSH/><cpix:ContentProtectionData/>{tags}"),
+        ProtectionSystem::PlayReady => format!(
+            "<cpix:PSSH/><cpix:ContentProtectionData/>{tags}<cpix:SmoothStreamingProtectionHeaderData/>"
+        ),
     }
 }

@@ -28,6 +28,8 @@ pub enum Namespace {
     Speke,
     /// PlayReady's requests for packaging data.
     PackagingData,
+    /// Common Encryption in DASH.
+    Cenc,
     /// Another one, or a prefix that is not declared.
     Other,
 }
@@ -44,6 +46,7 @@ impl Namespace {
             Self::PackagingData => {
                 "http://schemas.microsoft.com/DRM/2007/03/protocols/AcquirePackagingData/v1.0"
             }
+            Self::Cenc => "urn:mpeg:cenc:2013",
             Self::Other => "",
         }
     }
@@ -56,6 +59,7 @@ impl Namespace {
             Self::Encryption,
             Self::Speke,
             Self::PackagingData,
+            Self::Cenc,
         ];
         let namespace = known
             .into_iter()
@@ -108,6 +112,12 @@ impl Element {
     pub fn is(&self, namespace: Namespace, name: &str) -> bool {
         let local = self.name.strip_prefix(self.prefix());
         self.namespace == namespace && local == Some(name)
+    }
+
+    /// Whether another element has the same name, whatever their prefixes.
+    pub fn is_named_as(&self, other: &Self) -> bool {
+        let local = other.name.strip_prefix(other.prefix());
+        local.is_some_and(|name| self.is(other.namespace, name))
     }
 
     /// Its name with the prefix that it is written with, such as `cpix:ContentKey`.

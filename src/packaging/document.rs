@@ -96,13 +96,7 @@ impl<P: Platform> PackagingServer<'_, P> {
 
 fn systems(names: Option<&str>, scheme: Scheme) -> Result<Vec<ProtectionSystem>, Error> {
     let Some(names) = names else {
-        let usual = [
-            ProtectionSystem::FairPlay,
-            ProtectionSystem::Widevine,
-            ProtectionSystem::PlayReady,
-        ];
-        let usual = usual.into_iter().filter(|system| system.allows(scheme));
-        return Ok(usual.collect());
+        return Ok(ProtectionSystem::usual(scheme));
     };
     let systems = names.split(',').map(|name| {
         let name = name.trim();

@@ -25,12 +25,11 @@ use std::cell::OnceCell;
 pub use caller::Caller;
 pub use document::{CPIX, DocumentRequest};
 pub use packaging_data::PACKAGING_DATA;
-pub use signalling::SKD_TEMPLATE;
+pub use signalling::{KeyUrls, SKD_TEMPLATE, SkdTemplate};
 pub use speke::{SPEKE, SpekeReply};
 
 use audit::Audit;
 use packagers::Packager;
-use signalling::SkdTemplate;
 
 use crate::configuration::{Configured, SettingsError};
 use crate::content_key::store::PutError;

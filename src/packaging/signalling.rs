@@ -134,23 +134,44 @@ fn output(key: &ContentKey) -> Output {
     }
 }
 
-impl<P: Platform> PackagingServer<'_, P> {
+/// Where documents say that keys are, by the variables of a deployment.
+pub struct KeyUrls<'a> {
+    /// The URI of FairPlay's tags.
+    pub skd_template: &'a SkdTemplate,
+    /// Where players find this server.
+    pub public_url: Option<PublicUrl>,
+}
+
+impl KeyUrls<'_> {
     /// What goes into a document for a key of a content. `iv` is the one that licences carry.
-    pub(super) async fn filled(
+    pub fn filled(
         &self,
         content_id: &str,
         kid: Kid,
         key: &ContentKey,
         iv: Option<[u8; 16]>,
-    ) -> Result<Filled, Error> {
-        let template = self.skd_template().await?;
-        let public_url = PublicUrl::load(self.platform).await?;
-        Ok(Filled {
+    ) -> Filled {
+        Filled {
             key: key.key.clone(),
             iv,
-            fairplay_uri: template.uri(content_id, kid, iv.as_ref()),
-            aes128_url: public_url.map(|url| url.with(&format!("/aes128/{kid}"))),
+            fairplay_uri: self.skd_template.uri(content_id, kid, iv.as_ref()),
+            aes128_url: self.aes128(kid),
             output: output(key),
+        }
+    }
+
+    /// The URL of a key for HLS AES-128.
+    pub fn aes128(&self, kid: Kid) -> Option<String> {
+        let url = self.public_url.as_ref()?;
+        Some(url.with(&format!("/aes128/{kid}")))
+    }
+}
+
+impl<P: Platform> PackagingServer<'_, P> {
+    pub(super) async fn key_urls(&self) -> Result<KeyUrls<'_>, Error> {
+        Ok(KeyUrls {
+            skd_template: self.skd_template().await?,
+            public_url: PublicUrl::load(self.platform).await?,
         })
     }
 }

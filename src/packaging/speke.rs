@@ -78,12 +78,13 @@ impl<P: Platform> PackagingServer<'_, P> {
             decided.push(self.decide(caller, &content, asked).await?);
         }
         let written = self.record(request, &decided).await?;
-        let mut filled = Vec::with_capacity(decided.len());
-        for (asked, Decided { key, iv, .. }) in request.keys().iter().zip(&decided) {
-            let key = self.filled(request.content_id(), asked.kid, key, *iv);
-            filled.push(key.await?);
-        }
-        let clearkey = PublicUrl::load(self.platform).await?;
+        let key_urls = self.key_urls().await?;
+        let filled = request.keys().iter().zip(&decided);
+        let filled = filled.map(|(asked, Decided { key, iv, .. })| {
+            key_urls.filled(request.content_id(), asked.kid, key, *iv)
+        });
+        let filled: Vec<_> = filled.collect();
+        let clearkey = key_urls.public_url.as_ref();
         let clearkey = clearkey.map(|url| url.with("/clearkey"));
         let urls = Urls {
             clearkey: clearkey.as_deref(),

@@ -18,10 +18,9 @@ use crate::random;
 use crate::terminal::Printable;
 use crate::wire::{self, Form, Key, Message, Profile, TOKEN, TokenLocation, percent_encoded};
 
-use answer::{meaning, refusal, text_of};
-use redacted::without;
-
 pub use answer::{Answered, Failure, Refusal};
+use answer::{meaning, refusal, text_of};
+pub use redacted::without;
 pub use unreachable::{Stage, Unreachable};
 
 /// Headers in which services put the id of a request.

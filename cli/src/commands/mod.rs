@@ -13,6 +13,7 @@ mod license;
 mod policies;
 mod recipe;
 mod serve;
+mod speke;
 mod token;
 mod variables_file;
 
@@ -67,6 +68,9 @@ pub enum Command {
     /// Keep content keys: add, import, export, list, show, delete, restore, rotate, and make keys from a seed
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Ask a key server for keys as an encoder does by SPEKE, and check what comes
+    #[command(after_help = speke::HELP)]
+    Speke(Box<speke::Arguments>),
     /// Make content key policies, and take over those of other services
     #[command(subcommand)]
     Policies(policies::Command),
@@ -102,6 +106,7 @@ impl Command {
             Self::Health(arguments) => return health::run(&arguments),
             Self::Device(command) => device::run(command)?,
             Self::Keys(command) => return keys::run(&command),
+            Self::Speke(arguments) => return speke::run(&arguments),
             Self::Policies(command) => return policies::run(&command),
             Self::Recipe(arguments) => recipe::run(&arguments)?,
             Self::Token(command) => return token::run(command),

@@ -94,6 +94,20 @@ impl NewKey {
         };
         Ok(request?.to_pem(LineEnding::LF)?)
     }
+
+    /// A certificate that the key has signed itself, in DER: somebody else encrypts for it.
+    ///
+    /// # Errors
+    /// None that a caller can mend.
+    pub fn self_signed(&self, name: &str, rng: &mut impl CryptoRng) -> Result<Vec<u8>> {
+        let name = Name::from_str(&format!("CN={}", escaped(name)))?;
+        let usage = KeyUsage(KeyUsages::KeyEncipherment.into());
+        let authority = Authority {
+            key: self.0.clone(),
+            name,
+        };
+        authority.issue(&authority.name, &self.0, false, usage, &[], rng)
+    }
 }
 
 /// Who asks for a certificate.

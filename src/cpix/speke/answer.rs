@@ -125,16 +125,16 @@ impl Request {
             let mut keys = self.keys().iter().zip(filled);
             let key = keys.find(|(key, _)| Some(key.kid) == of("kid"));
             if let (Some(system), Some((key, filled))) = (system, key) {
-                fill_system(
-                    &mut edits,
-                    element,
-                    &System {
-                        system,
-                        key,
-                        filled,
-                        urls,
-                    },
-                );
+                let signalling = Signalling {
+                    system,
+                    kid: key.kid,
+                    scheme: key.scheme,
+                    iv: key.iv,
+                    is_clear: key.is_clear(),
+                    filled,
+                    urls,
+                };
+                fill_system(&mut edits, element, &signalling);
             }
         }
         Ok(edits.finish())
@@ -182,16 +182,26 @@ fn fill_key(
     edits.set(element, attributes, Content::With(data));
 }
 
-/// A system of a key, and what is told of it.
-struct System<'a> {
-    system: ProtectionSystem,
-    key: &'a RequestedKey,
-    filled: &'a Filled,
-    urls: Urls<'a>,
+/// What players of a system are told of a key. Documents, manifests and playlists all say the same.
+pub struct Signalling<'a> {
+    /// The system.
+    pub system: ProtectionSystem,
+    /// The KID.
+    pub kid: Kid,
+    /// The scheme. Documents of SPEKE 1.0 may have none.
+    pub scheme: Option<Scheme>,
+    /// The IV that the encoder chose.
+    pub iv: Option<[u8; 16]>,
+    /// Whether it is only for systems whose players get the key itself.
+    pub is_clear: bool,
+    /// The key, and what goes with it.
+    pub filled: &'a Filled,
+    /// Where licences are.
+    pub urls: Urls<'a>,
 }
 
 /// Fills the elements of a `DRMSystem`, and takes those out that have no meaning for the system.
-fn fill_system(edits: &mut Edits<'_>, element: &Element, system: &System<'_>) {
+fn fill_system(edits: &mut Edits<'_>, element: &Element, system: &Signalling<'_>) {
     if element
         .attribute("HLSAllowedCPC")
         .is_some_and(str::is_empty)
@@ -223,7 +233,7 @@ fn fill_system(edits: &mut Edits<'_>, element: &Element, system: &System<'_>) {
     }
 }
 
-impl System<'_> {
+impl Signalling<'_> {
     /// What goes into an element, before base64. `Some(None)`: it has no meaning here. `None`: it is not one of SPEKE's.
     fn value(&self, element: &Element) -> Option<Option<Vec<u8>>> {
         let is = |namespace, name| element.is(namespace, name);
@@ -231,10 +241,13 @@ impl System<'_> {
         if is(Cpix, "PSSH") {
             Some(self.pssh())
         } else if is(Cpix, "ContentProtectionData") {
-            Some(text(self.content_protection_data()))
+            Some(text(self.protection_data()))
         } else if is(Cpix, "HLSSignalingData") {
             let is_media = matches!(element.attribute("playlist"), None | Some("" | "media"));
-            Some(text(self.hls(is_media)))
+            Some(text(match is_media {
+                true => self.media_tag(),
+                false => self.session_tag(),
+            }))
         } else if is(Cpix, "SmoothStreamingProtectionHeaderData") || is(Speke, "ProtectionHeader") {
             Some(self.playready_object())
         } else if is(Cpix, "URIExtXKey") {
@@ -242,7 +255,7 @@ impl System<'_> {
         } else if is(Speke, "KeyFormat") {
             let format = match self.system {
                 ProtectionSystem::FairPlay => Some("com.apple.streamingkeydelivery"),
-                system if system.is_aes128() && self.key.is_clear() => Some("identity"),
+                system if system.is_aes128() && self.is_clear => Some("identity"),
                 _ => None,
             };
             Some(text(format.map(ToOwned::to_owned)))
@@ -253,8 +266,9 @@ impl System<'_> {
         }
     }
 
-    fn pssh(&self) -> Option<Vec<u8>> {
-        let kids = [self.key.kid];
+    /// The PSSH box. `None` for a system that has none.
+    pub fn pssh(&self) -> Option<Vec<u8>> {
+        let kids = [self.kid];
         let of = |kids: &[Kid], data: &[u8]| {
             let (system_id, kids) = (self.system.system_id(), kids.to_vec());
             Some(
@@ -268,7 +282,7 @@ impl System<'_> {
         };
         match self.system {
             ProtectionSystem::Widevine => {
-                let scheme = self.key.scheme;
+                let scheme = self.scheme;
                 let data = WidevineData {
                     scheme,
                     ..WidevineData::of(&kids)
@@ -283,65 +297,85 @@ impl System<'_> {
         }
     }
 
-    fn playready_object(&self) -> Option<Vec<u8>> {
+    /// The PlayReady Object. `None` for another system.
+    pub fn playready_object(&self) -> Option<Vec<u8>> {
         if self.system != ProtectionSystem::PlayReady {
             return None;
         }
         let header = PlayReadyHeader {
-            keys: &[(self.key.kid, &self.filled.key)],
-            scheme: self.key.scheme.unwrap_or(Scheme::Cenc),
+            keys: &[(self.kid, &self.filled.key)],
+            scheme: self.scheme.unwrap_or(Scheme::Cenc),
             license_url: self.urls.playready,
         };
         header.to_object()
     }
 
-    fn content_protection_data(&self) -> Option<String> {
-        let pssh = self.pssh()?;
-        let pssh = pssh.as_slice();
-        let license_url = self.urls.clearkey;
-        let data = match self.system {
-            ProtectionSystem::Widevine => ContentProtection::Widevine { pssh },
-            ProtectionSystem::PlayReady => {
-                let object = self.playready_object()?;
-                return ContentProtection::PlayReady {
-                    pssh,
-                    object: &object,
-                }
-                .data();
-            }
-            ProtectionSystem::Common => ContentProtection::Common { pssh },
-            ProtectionSystem::ClearKey => ContentProtection::ClearKey { license_url, pssh },
-            ProtectionSystem::FairPlay | ProtectionSystem::Aes128 | ProtectionSystem::Aes128V1 => {
-                return None;
-            }
+    /// What stands in the element of a manifest ([`ContentProtection::data`]).
+    pub fn protection_data(&self) -> Option<String> {
+        self.content_protection(false)
+    }
+
+    /// The element of a manifest ([`ContentProtection::element`]). `None` for AES-128, which only HLS has.
+    pub fn protection_element(&self) -> Option<String> {
+        self.content_protection(true)
+    }
+
+    fn content_protection(&self, is_element: bool) -> Option<String> {
+        let written = |system: &ContentProtection<'_>| match is_element {
+            true => system.element(),
+            false => system.data(),
         };
-        data.data()
+        let pssh = &self.pssh().unwrap_or_default();
+        let license_url = self.urls.clearkey;
+        match self.system {
+            ProtectionSystem::Widevine => written(&ContentProtection::Widevine { pssh }),
+            ProtectionSystem::PlayReady => {
+                let object = &self.playready_object()?;
+                written(&ContentProtection::PlayReady { pssh, object })
+            }
+            ProtectionSystem::FairPlay => written(&ContentProtection::FairPlay),
+            ProtectionSystem::Common => written(&ContentProtection::Common { pssh }),
+            ProtectionSystem::ClearKey => {
+                written(&ContentProtection::ClearKey { license_url, pssh })
+            }
+            ProtectionSystem::Aes128 | ProtectionSystem::Aes128V1 => None,
+        }
+    }
+
+    /// The line of a media playlist ([`HlsKey::media_tag`]). `None` for a system that playlists do not name.
+    pub fn media_tag(&self) -> Option<String> {
+        self.hls(true)
+    }
+
+    /// The line of a multivariant playlist ([`HlsKey::session_tag`]).
+    pub fn session_tag(&self) -> Option<String> {
+        self.hls(false)
     }
 
     fn hls(&self, is_media: bool) -> Option<String> {
-        // SPEKE 1.0 has no scheme; what HLS plays then is encrypted by samples in CBC.
-        let scheme = self.key.scheme.unwrap_or(Scheme::Cbcs);
-        let tag = |key: HlsKey<'_>| match is_media {
+        let tag = |key: &HlsKey<'_>| match is_media {
             true => key.media_tag(),
             false => key.session_tag(),
         };
+        // SPEKE 1.0 has no scheme; what HLS plays then is encrypted by samples in CBC.
+        let scheme = self.scheme.unwrap_or(Scheme::Cbcs);
         match self.system {
             ProtectionSystem::FairPlay => {
                 let uri = &self.filled.fairplay_uri;
-                tag(HlsKey::FairPlay { uri })
+                tag(&HlsKey::FairPlay { uri })
             }
             ProtectionSystem::Widevine => {
-                let (kid, pssh) = (self.key.kid, &self.pssh()?);
-                tag(HlsKey::Widevine { kid, scheme, pssh })
+                let (kid, pssh) = (self.kid, &self.pssh()?);
+                tag(&HlsKey::Widevine { kid, scheme, pssh })
             }
             ProtectionSystem::PlayReady => {
                 let object = &self.playready_object()?;
-                tag(HlsKey::PlayReady { scheme, object })
+                tag(&HlsKey::PlayReady { scheme, object })
             }
             ProtectionSystem::Aes128 | ProtectionSystem::Aes128V1 => {
                 let uri = &self.uri()?;
-                let iv = self.key.iv.or(self.filled.iv);
-                tag(HlsKey::Aes128 { uri, iv })
+                let iv = self.iv.or(self.filled.iv);
+                tag(&HlsKey::Aes128 { uri, iv })
             }
             ProtectionSystem::Common | ProtectionSystem::ClearKey => None,
         }
@@ -352,7 +386,7 @@ impl System<'_> {
         match self.system {
             ProtectionSystem::FairPlay => Some(self.filled.fairplay_uri.clone()),
             // Beside another system, which SPEKE 1.0 may ask for, the key does not leave in the clear.
-            system if system.is_aes128() && self.key.is_clear() => self.filled.aes128_url.clone(),
+            system if system.is_aes128() && self.is_clear => self.filled.aes128_url.clone(),
             _ => None,
         }
     }

@@ -20,7 +20,7 @@ mod answer;
 mod contract;
 mod request;
 
-pub use answer::{Filled, Output, Urls};
+pub use answer::{Filled, Output, Signalling, Urls};
 pub use request::{Recipient, Request, RequestedKey};
 
 use super::Error;

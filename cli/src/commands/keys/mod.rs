@@ -3,6 +3,7 @@
 mod add;
 mod delete;
 mod export;
+mod formats;
 mod import;
 mod init;
 mod list;
@@ -51,7 +52,7 @@ pub enum Command {
     /// Encrypt all stored keys again, under the first key of `key_encryption_keys`
     #[command(after_help = rotate::EXAMPLES)]
     Rotate(rotate::Rotate),
-    /// Print the keys that the seed makes for a content, with their KIDs and IVs, for a packager, as a JSON object a line
+    /// Print the keys that the seed makes for a content, with their KIDs and IVs, as JSON lines or as a packager takes them
     #[command(after_help = make::EXAMPLES)]
     Make(make::Make),
     /// Make the seed that keys are derived from, and write it to the file of variables

@@ -357,7 +357,7 @@ fn configured_key(
 }
 
 /// Reads the argument of `--header`.
-fn header(argument: &str) -> Result<(String, String)> {
+pub(super) fn header(argument: &str) -> Result<(String, String)> {
     let (name, value) = argument
         .split_once(':')
         .context("a header is given as NAME: VALUE")?;
