@@ -33,6 +33,11 @@ async function watch({ asked, milliseconds, after }) {
     result[member] ??= value;
     end = Math.min(end, performance.now() + after);
   };
+  // Players that try again and again do not say that the picture cannot be decoded.
+  const failed = ({ target }) => {
+    if (target instanceof HTMLVideoElement) ends('error')(`media error ${target.error?.code}`);
+  };
+  document.addEventListener('error', failed, true);
   // Video.js may put another element in the place of the one that it was given.
   const frames = () => document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames;
   PLAYERS[asked.player].play(video, asked, { fail: ends('error'), show: ends('shown') })
