@@ -2,9 +2,9 @@
 //
 //   node play.mjs <request.json >results.json
 //
-// The request: {"folder", "cases": [{"case", "player", "path", "server", "token", "enough"}, …]}. `folder` has packaged
-// media, `player` is a name of clear.mjs, `path` a manifest in the folder, `server` the base URL of the licences, and
-// `enough` the number of frames after which a case is over. What comes out, in the same order:
+// The request: {"folder", "cases": [{"case", "player", "path", "server", "token", "enough"}, …]}. `folder` has
+// packaged media, `player` is a name of clear.mjs, `path` a manifest in the folder, `server` the base URL of the
+// licences, and `enough` the number of frames after which a case is over. What comes out, in the same order:
 // [{"case", "frames", "error", "shown"}, …], with the number of frames that were decoded, the player's error, and the
 // server's code of a refusal as the page sees it.
 //

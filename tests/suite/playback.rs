@@ -245,8 +245,8 @@ fn package_one_key(folder: &Path, clip: &Path, kid: &str, key: &str) {
     assert!(playlist.contains(&format!("IV=0x{}\n", hex::encode(iv))));
 }
 
-/// Encrypts the first segment with one key and the others with a second one, each with its sequence number as IV (RFC 8216
-/// section 5.2).
+/// Encrypts the first segment with one key and the others with a second one, each with its sequence number as IV
+/// (RFC 8216 section 5.2).
 fn package_two_keys(folder: &Path, clip: &Path, keys: [(&str, &str); 2]) {
     std::fs::create_dir_all(folder).unwrap();
     segment(folder, clip, &[]);
