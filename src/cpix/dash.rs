@@ -82,7 +82,7 @@ impl ContentProtection<'_> {
             Self::ClearKey {
                 license_url: Some(url),
                 ..
-            } => url_element(url),
+            } => url_element(url, ""),
             Self::Widevine { pssh } | Self::Common { pssh } | Self::ClearKey { pssh, .. } => {
                 Some(box_element(pssh))
             }
@@ -91,8 +91,8 @@ impl ContentProtection<'_> {
 
     /// The whole element for a manifest. `None` for a URL that is empty or that XML cannot hold.
     ///
-    /// That of Clear Key has no box, even without a URL. That of [`Self::Common`] keeps dash.js from playing with Clear
-    /// Key.
+    /// That of Clear Key has no box, even without a URL, and its URL has the prefix by which dash.js knows it: it does
+    /// not read the namespace. That of [`Self::Common`] keeps dash.js from playing with Clear Key.
     pub fn element(&self) -> Option<String> {
         let id = self.system().system_id();
         let (value, content) = match self {
@@ -100,7 +100,10 @@ impl ContentProtection<'_> {
             Self::ClearKey {
                 license_url: None, ..
             } => (CLEAR_KEY_VALUE, None),
-            Self::ClearKey { .. } => (CLEAR_KEY_VALUE, Some(self.data()?)),
+            Self::ClearKey {
+                license_url: Some(url),
+                ..
+            } => (CLEAR_KEY_VALUE, Some(url_element(url, "dashif")?)),
             Self::Widevine { .. } | Self::PlayReady { .. } | Self::Common { .. } => {
                 ("", Some(self.data()?))
             }
@@ -126,13 +129,13 @@ fn box_element(pssh: &[u8]) -> String {
     format!(r#"<pssh xmlns="{CENC}">{pssh}</pssh>"#)
 }
 
-fn url_element(url: &str) -> Option<String> {
+/// The element with the URL; an empty prefix is the default namespace.
+fn url_element(url: &str, prefix: &str) -> Option<String> {
     let is_url = !url.is_empty() && characters::are_xml(url);
+    let colon = if prefix.is_empty() { "" } else { ":" };
     is_url.then(|| {
-        format!(
-            r#"<Laurl xmlns="{DASH_IF}">{}</Laurl>"#,
-            partial_escape(url)
-        )
+        let (name, url) = (format!("{prefix}{colon}Laurl"), partial_escape(url));
+        format!(r#"<{name} xmlns{colon}{prefix}="{DASH_IF}">{url}</{name}>"#)
     })
 }
 
@@ -143,11 +146,12 @@ mod tests {
     const BOX: &str = r#"<pssh xmlns="urn:mpeg:cenc:2013">Ym94</pssh>"#;
 
     #[test]
-    fn a_system_has_its_boxes_and_its_url_without_prefixes() {
+    fn a_system_has_its_boxes_and_its_url() {
         let pssh = b"box".as_slice();
         let object = b"object".as_slice();
         let url = Some("https://k.example/clearkey?a=b&c=d");
         let laurl = r#"<Laurl xmlns="https://dashif.org/CPS">https://k.example/clearkey?a=b&amp;c=d</Laurl>"#;
+        let prefixed = r#"<dashif:Laurl xmlns:dashif="https://dashif.org/CPS">https://k.example/clearkey?a=b&amp;c=d</dashif:Laurl>"#;
         let playready = format!(r#"{BOX}<pro xmlns="urn:microsoft:playready">b2JqZWN0</pro>"#);
         for (system, data, id, value, content) in [
             (
@@ -186,7 +190,7 @@ mod tests {
                 Some(laurl),
                 "e2719d58-a985-b3c9-781a-b030af78d30e",
                 r#" value="ClearKey1.0""#,
-                laurl,
+                prefixed,
             ),
             (
                 ContentProtection::ClearKey {

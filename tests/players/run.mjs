@@ -12,9 +12,8 @@
 // With "recipes" in the request, an object of JavaScript by player that defines `refusal(error)`, the token is one
 // that is refused, and what comes out is [{"player", "shown"}, …]: what the recipe makes of the player's error.
 
-import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
-import { chromium } from 'playwright-core';
+import { describe, launch, version } from './browser.mjs';
 import * as contribEme from './contrib-eme.mjs';
 import * as dash from './dash.mjs';
 import * as hls from './hls.mjs';
@@ -26,15 +25,6 @@ const LICENCE_MILLISECONDS = 20_000;
 const AT_A_TIME = 2;
 const SAFARI = 'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 '
   + '(KHTML, like Gecko) Version/26.1 Safari/605.1.15';
-const ARGUMENTS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-  '--disable-background-networking', '--disable-component-update', '--disable-sync',
-];
-
-async function version(library) {
-  const path = new URL(`node_modules/${library}/package.json`, import.meta.url);
-  return JSON.parse(await readFile(path)).version;
-}
 
 /** The server's certificate, as base64: the device takes no other from a player. */
 async function certificateOf(server) {
@@ -49,16 +39,6 @@ function timeout(milliseconds) {
     timer = setTimeout(() => reject(new Error('no licence in time')), milliseconds);
   });
   return { expired, cancel: () => clearTimeout(timer) };
-}
-
-/** One line for a request to the server, as the browser sent it. */
-async function describe(response) {
-  const request = response.request();
-  const [sent, received] = await Promise.all([request.allHeaders(), response.allHeaders()]);
-  const { pathname, search } = new URL(request.url());
-  return `${request.method()} ${pathname}${search.replace(/token=[^&]*/, 'token=…')}`
-    + ` accept=${sent.accept ?? '-'} content-type=${sent['content-type'] ?? '-'}`
-    + ` -> ${response.status()} ${received['content-type'] ?? '-'}`;
 }
 
 /** Plays in `page` until the device has a licence, which is returned. */
@@ -154,11 +134,7 @@ async function main() {
 
   const certificate = await certificateOf(server);
   const site = await startSite();
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
-    headless: true,
-    args: ARGUMENTS,
-  });
+  const browser = await launch();
   try {
     if (recipes) {
       const results = await refusals(browser, site, certificate, { server, token, spcs, recipes });

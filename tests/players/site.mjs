@@ -7,6 +7,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { join } from 'node:path';
 import { initSegment, mainPlaylist, manifest, mediaSegment, videoPlaylist } from './media.mjs';
 
 const TYPES = {
@@ -17,23 +18,26 @@ const TYPES = {
   js: 'text/javascript',
   mp4: 'video/mp4',
   mpd: 'application/dash+xml',
+  ts: 'video/mp2t',
 };
+
+const MANIFEST = /\.(m3u8|mpd)$/;
 
 const file = (path) => readFile(new URL(path, import.meta.url));
 
-// The device comes first: players look for EME when they are loaded.
-const page = (scripts) => `<!DOCTYPE html>
+// The device comes first: players look for EME when they are loaded. Without `?eme=` the browser's own EME stays.
+const page = (eme, scripts) => `<!DOCTYPE html>
 <link rel="icon" href="data:,">
 <body>
-${['/cdm.js', ...scripts.map((script) => `/library/${script}`)]
+${[...(eme ? ['/cdm.js'] : []), ...scripts.map((script) => `/library/${script}`)]
     .map((script) => `<script src="${script}"></script>`)
     .join('\n')}
 `;
 
-async function content({ pathname, searchParams }) {
+async function content({ pathname, searchParams }, folder) {
   const query = (name) => searchParams.get(name);
   switch (pathname) {
-    case '/player.html': return page(searchParams.getAll('script'));
+    case '/player.html': return page(query('eme'), searchParams.getAll('script'));
     case '/media/init.mp4': return initSegment;
     case '/media/segment.m4s': return mediaSegment;
     case '/media/main.m3u8': return mainPlaylist(query('skd'));
@@ -42,16 +46,25 @@ async function content({ pathname, searchParams }) {
   }
   const library = pathname.match(/^\/library\/([a-z][\w./-]*\.js)$/);
   if (library) return file(`node_modules/${library[1]}`);
+  const packaged = folder && pathname.match(/^\/packaged\/([\w.:]+)\/([\w-]+(?:\/[\w-]+)*\.\w+)$/);
+  if (packaged) {
+    const [, server, path] = packaged;
+    const bytes = await readFile(join(folder, path));
+    return MANIFEST.test(path) ? bytes.toString().replaceAll('{server}', `http://${server}`) : bytes;
+  }
   if (/^\/[a-z-]+\.m?js$/.test(pathname)) return file(`.${pathname}`);
   throw new Error(`there is no ${pathname}`);
 }
 
-/** Starts the site; gives its URL and a function that stops it. */
-export async function startSite() {
+/**
+ * Starts the site; gives its URL and a function that stops it. The files of `folder` are under `/packaged/<server>/`,
+ * where `{server}` in a manifest becomes the URL of the server with this host and port.
+ */
+export async function startSite(folder) {
   const server = createServer(async (request, response) => {
     const url = new URL(request.url, 'http://player.localhost');
     try {
-      const body = await content(url);
+      const body = await content(url, folder);
       const type = TYPES[url.pathname.split('.').pop()];
       response.writeHead(200, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
     } catch (error) {

@@ -24,6 +24,7 @@ mod openapi;
 mod packager;
 mod packaging;
 mod platform;
+mod playback;
 mod players;
 mod policies;
 mod policy;

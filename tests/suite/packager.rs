@@ -35,7 +35,7 @@ fn packagers() -> Vec<PathBuf> {
 }
 
 /// The packagers, where ffmpeg is there too.
-fn tools(test: &str) -> Option<Vec<PathBuf>> {
+pub fn tools(test: &str) -> Option<Vec<PathBuf>> {
     let programs = packagers();
     if programs.len() < 2 {
         let reason =
@@ -50,7 +50,7 @@ fn tools(test: &str) -> Option<Vec<PathBuf>> {
     Some(programs)
 }
 
-fn ffmpeg(arguments: &[&str]) -> Vec<u8> {
+pub fn ffmpeg(arguments: &[&str]) -> Vec<u8> {
     let output = Command::new("ffmpeg")
         .args(["-v", "error", "-nostdin", "-y"])
         .args(arguments)
@@ -76,22 +76,24 @@ fn film(folder: &Directory) -> PathBuf {
 
 /// The hashes of the frames of a file, decrypted with a key.
 fn frames(file: &Path, stream: &str, key: Option<&str>) -> Vec<String> {
-    let file = file.to_str().unwrap();
-    let mut arguments = Vec::new();
-    arguments.extend(
-        key.map(|key| ["-decryption_key", key])
-            .into_iter()
-            .flatten(),
-    );
-    arguments.extend(["-i", file, "-map", stream, "-f", "framemd5", "-"]);
-    let hashes = String::from_utf8(ffmpeg(&arguments)).unwrap();
+    let options: Vec<&str> = match key {
+        Some(key) => vec!["-decryption_key", key],
+        None => Vec::new(),
+    };
+    frames_with(&options, file.to_str().unwrap(), stream)
+}
+
+/// The hashes of the frames of a file or URL that is opened with these options.
+pub fn frames_with(options: &[&str], input: &str, stream: &str) -> Vec<String> {
+    let output = ["-i", input, "-map", stream, "-f", "framemd5", "-"];
+    let hashes = String::from_utf8(ffmpeg(&[options, &output].concat())).unwrap();
     let lines = hashes.lines().filter(|line| !line.starts_with('#'));
     let hash = |line: &str| line.rsplit(',').next().unwrap().trim().to_owned();
     lines.map(hash).collect()
 }
 
 /// The KID of a track and its constant IV, in the box `tenc` (ISO/IEC 23001-7 section 8.2).
-fn encryption_of_track(file: &Path) -> (Kid, Option<[u8; 16]>) {
+pub fn encryption_of_track(file: &Path) -> (Kid, Option<[u8; 16]>) {
     let bytes = std::fs::read(file).unwrap();
     let at = bytes.windows(4).position(|window| window == b"tenc");
     // [4] name, [4] version and flags, [1] reserved, [1] pattern, [1] is protected, [1] size of the IV, [16] KID,
@@ -157,7 +159,7 @@ fn key(server: &Server, (kid, iv): (Kid, Option<[u8; 16]>)) -> [u8; 16] {
 }
 
 /// Runs the packager in a folder with what every run has.
-fn package(program: &Path, folder: &Path, server: &Server, arguments: &[&str]) -> String {
+pub fn package(program: &Path, folder: &Path, server: &Server, arguments: &[&str]) -> String {
     let vectors: Value = serde_json::from_slice(&fixture("packaging/signatures.json")).unwrap();
     let url = format!("{}/cenc/getcontentkey/widevine_test", server.url());
     let output = Command::new(program)

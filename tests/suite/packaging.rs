@@ -26,7 +26,7 @@ const STUDIO: &str = "studio-studio-studio-studio-studio";
 const JWKS: &str =
     r#"{"keys":[{"kty":"oct","kid":"2026","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}"#;
 pub const SEED: &str = "XVBovsmzhP9gRIZxWfFta3VVRPzVEWmJsazEJ46I";
-const ISSUER: Signer = Signer::EdDsa([1; 32]);
+pub const ISSUER: Signer = Signer::EdDsa([1; 32]);
 pub const CONTENT: &str = "movie-42";
 const KIDS: [(&str, &str); 3] = [
     ("SD", "98ee5596-cd3e-a20d-163a-e382420c6eff"),
@@ -69,7 +69,7 @@ pub fn serve(world: World, store: StoreChoice, changes: &[(&str, &str)]) -> Serv
     serve_on(world, &variables(changes), store, &[])
 }
 
-fn stored() -> [(&'static str, &'static str); 1] {
+pub fn stored() -> [(&'static str, &'static str); 1] {
     [("key_encryption_keys", JWKS)]
 }
 
@@ -77,7 +77,7 @@ fn document(name: &str) -> String {
     String::from_utf8(fixture(&format!("packaging/{name}"))).unwrap()
 }
 
-fn by_operator(method: &str) -> http::request::Builder {
+pub fn by_operator(method: &str) -> http::request::Builder {
     let request = Request::builder().method(method);
     request.header("authorization", format!("Bearer {OPERATOR}"))
 }
@@ -90,7 +90,7 @@ fn speke(server: &Server, version: Option<&str>, body: &str) -> Answer {
     send(server, request, "/speke/copyProtection", body.as_bytes())
 }
 
-fn keys_of(reply: &[u8]) -> BTreeMap<String, String> {
+pub fn keys_of(reply: &[u8]) -> BTreeMap<String, String> {
     let document = Document::read(reply).unwrap();
     let keys = document.keys().unwrap();
     let keys = keys.iter().map(|key| {

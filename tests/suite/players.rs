@@ -35,20 +35,17 @@ struct Refusal {
     shown: Value,
 }
 
-/// Runs the players; `None` where they or their browser are missing.
-fn run<T: DeserializeOwned>(request: &Value) -> Option<T> {
+/// Runs the players with a runner of theirs; `None` where they or their browser are missing.
+pub fn run<T: DeserializeOwned>(runner: &str, request: &Value) -> Option<T> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("players");
     let browser = std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".to_owned());
     if !directory.join("node_modules").exists() || !Path::new(&browser).exists() {
-        keylet_e2e::skip(
-            "players",
-            "players",
-            "`npm ci` in tests/players and chromium are needed",
-        );
+        let reason = "`npm ci` in tests/players and chromium are needed";
+        keylet_e2e::skip("players", runner, reason);
         return None;
     }
     let mut node = Command::new("node")
-        .arg("run.mjs")
+        .arg(runner)
         .current_dir(&directory)
         .env("CHROMIUM", browser)
         .stdin(Stdio::piped())
@@ -81,7 +78,7 @@ fn spcs(number: usize) -> (Vec<String>, Vec<Secrets>) {
 fn every_players_own_code_gets_a_licence_that_its_device_opens() {
     let (spcs, secrets) = spcs(SPCS);
     let request = json!({"url": FIXTURE_SERVER.url(), "token": token("hs256"), "spcs": spcs});
-    let Some(exchanges) = run::<Vec<Exchange>>(&request) else {
+    let Some(exchanges) = run::<Vec<Exchange>>("run.mjs", &request) else {
         return;
     };
     for exchange in &exchanges {
@@ -121,7 +118,7 @@ fn every_players_recipe_shows_why_a_licence_was_refused() {
     let request = json!({
         "url": FIXTURE_SERVER.url(), "token": token("expired"), "spcs": spcs, "recipes": recipes,
     });
-    let Some(refusals) = run::<Vec<Refusal>>(&request) else {
+    let Some(refusals) = run::<Vec<Refusal>>("run.mjs", &request) else {
         return;
     };
     assert_eq!(refusals.len(), PLAYERS.len());
