@@ -25,6 +25,17 @@ pub struct PackagingKey {
     pub key: Rc<ContentKey>,
 }
 
+/// Whether a key is of a content: by its names, its record or its KID, or by a name for a track of the content.
+pub fn is_of(key: &ContentKey, content: &Id) -> bool {
+    let of_track = key.track.and_then(|track| name_of_track(content, track));
+    key.names().has(content) || of_track.is_some_and(|name| key.is_named(&name))
+}
+
+/// The name of a record for one track of a content.
+fn name_of_track(content: &Id, track: Track) -> Option<Id> {
+    Id::from_text(&format!("{content}/{}", track.name()))
+}
+
 impl<P: Platform> PackagingServer<'_, P> {
     /// The key of a KID, from a record, else derived.
     pub(super) async fn key_of_kid(&self, kid: Kid) -> Result<KeyOfKid, Error> {
@@ -88,8 +99,7 @@ impl<P: Platform> PackagingServer<'_, P> {
         content: &Id,
         track: Option<Track>,
     ) -> Result<Option<PackagingKey>, Error> {
-        let of_track =
-            track.and_then(|track| Id::from_text(&format!("{content}/{}", track.name())));
+        let of_track = track.and_then(|track| name_of_track(content, track));
         for name in of_track.into_iter().chain([content.clone()]) {
             // No other reading of the id: a packager is held to the ids that it may ask for.
             let query = KeyQuery::from_exact(name.clone());

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::keys::KeyOfKid;
+use super::keys::{KeyOfKid, is_of};
 use super::{Audit, Caller, Error, PackagingServer};
 use crate::configuration::SettingsError;
 use crate::content_key::store::{Catalogue, EncryptionKeys};
@@ -117,7 +117,7 @@ impl<P: Platform> PackagingServer<'_, P> {
             KeyOfKid::Derived(key) => (key, true),
         };
         let knows_content = key.content.is_some();
-        if caller.is_limited() && (knows_content || !is_derived) && !key.names().has(content) {
+        if caller.is_limited() && (knows_content || !is_derived) && !is_of(&key, content) {
             return Err(Error::Content);
         }
         // What the record or the KID says of the track counts at the licence.

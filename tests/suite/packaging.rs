@@ -827,6 +827,15 @@ fn records_of_a_content_go_before_derived_keys() {
     let [sd, hd] = <[String; 2]>::try_from(ask("movie-44").unwrap()).unwrap();
     assert!(sd == "33".repeat(16) && sd != hd);
     assert_eq!(ask("movie-45"), Err("\"ASSET_MISSING_KEY\"".to_owned()));
+    // A packager with patterns has the records of its content, by their names for tracks too.
+    for (path, status) in [
+        ("/cpix/movie-43?tracks=HD", 200),
+        ("/cpix/movie-42?tracks=HD", 200),
+        ("/cpix/other-43?tracks=HD", 403),
+    ] {
+        let request = Request::get("/").header("x-api-key", STUDIO);
+        assert_eq!(send(&server, request, path, &[]).status, status, "{path}");
+    }
     // The id that a packager may ask for is the id that is looked up, and no other reading of it.
     let hidden = format!("movie-x;{}", Kid::from_u128(1));
     assert!(!ask(&hidden).unwrap().contains(&"11".repeat(16)));
