@@ -113,6 +113,8 @@ Fixture credentials are public: they protect nothing.
 
   curl -sS {base}/healthz
 
+To see Clear Key and HLS AES-128 play in a browser, open the page of examples/player: its README has the two commands.
+
 Ctrl-C ends it.
 ",
         base = server.url(),
