@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use base64::Engine;
+use serde::Serialize;
 
 use super::{Error, PackagingServer};
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
@@ -40,6 +41,16 @@ const PLACES: Places<Place> = &[
     ("{iv}", Place::Iv),
     ("{json}", Place::Json),
 ];
+
+/// The JSON of a URI, its members in the order of AWS's guide.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct JsonReference<'a> {
+    content_id: &'a str,
+    key_id: String,
+    #[serde(rename = "IV", skip_serializing_if = "Option::is_none")]
+    iv: Option<String>,
+}
 
 /// The URI of FairPlay's tags.
 pub struct SkdTemplate(Template<Place>);
@@ -83,10 +94,13 @@ impl SkdTemplate {
                 Place::Iv => iv.map(hex::encode).unwrap_or_default().into(),
                 Place::Json => {
                     let iv = iv.map(|iv| BASE64.encode(iv));
-                    let json = serde_json::json!({
-                        "ContentId": content_id, "KeyId": kid.to_string(), "IV": iv
-                    });
-                    BASE64.encode(json.to_string()).into()
+                    let json = JsonReference {
+                        content_id,
+                        key_id: kid.to_string(),
+                        iv,
+                    };
+                    let json = serde_json::to_vec(&json).unwrap_or_default();
+                    BASE64.encode(json).into()
                 }
             })
         });
@@ -208,7 +222,7 @@ mod tests {
             (
                 "skd://{json}",
                 "101",
-                "skd://eyJDb250ZW50SWQiOiIxMDEiLCJJViI6IkJ3Y0hCd2NIQndjSEJ3Y0hCd2NIQnc9PSIsIktleUlkIjoiMzM5YzQ1YjUtZmI2ZC00YmQ5LTk5NGMtZWFiZDlkNDFjOTViIn0=",
+                "skd://eyJDb250ZW50SWQiOiIxMDEiLCJLZXlJZCI6IjMzOWM0NWI1LWZiNmQtNGJkOS05OTRjLWVhYmQ5ZDQxYzk1YiIsIklWIjoiQndjSEJ3Y0hCd2NIQndjSEJ3Y0hCdz09In0=",
             ),
         ] {
             let template = template(text).unwrap_or_else(|error| panic!("{error:?}"));
