@@ -112,6 +112,7 @@ fn the_manifest_declares_every_variable_for_the_component_and_marks_what_is_secr
             "operator",
             "policies",
             "settings",
+            "packagers",
         ]
         .iter()
         .any(|part| name.contains(part));

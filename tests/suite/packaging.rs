@@ -532,6 +532,9 @@ fn each_request_is_in_the_audit_without_a_key() {
         (&audit["code"], &audit["packager"]),
         (&json!("packager_token"), &Value::Null)
     );
+    ask("/cenc/getcontentkey/x", "wrong", r#"{"request":"e30="}"#);
+    let audit = deployment.audit();
+    assert_eq!(audit["code"], "packaging_refused", "{audit}");
     let message = json!({"content_id": BASE64.encode(CONTENT), "tracks": [{"type": "SD"}, {"type": "HD"}],
         "drm_types": ["WIDEVINE"], "first_crypto_period_index": 5, "crypto_period_count": 10});
     let asked = json!({"request": BASE64.encode(message.to_string())});
