@@ -60,6 +60,8 @@ codes! {
     TOKEN_REQUIRED_CLAIM = 401 "token_required_claim" "The token has not the claims that the policy requires.";
     TOKEN_KEYS_UNAVAILABLE = 503 "token_keys_unavailable" "The keys of the token's issuer are not available at present.";
 
+    RENEWAL_TICKET = 401 "renewal_ticket" "The renewal's URL is not one of this server's, has expired, or is not for this licence.";
+
     CALLBACK_REFUSED = 403 "callback_refused" "The operator's back end does not allow this.";
     CALLBACK_FAILED = 502 "callback_failed" "The operator's back end did not answer as it should.";
     LICENSE_DATA_OFF = 503 "license_data_off" "This server makes no licence data for Kaltura's players: something that it needs is not configured.";
@@ -90,6 +92,17 @@ codes! {
     KEY_SERVER_DENIED = 503 "key_server_denied" "The host does not let this server ask the key server.";
     KEY_SERVER_UNAVAILABLE = 504 "key_server_unavailable" "The key server did not answer.";
     KEY_SERVER_ANSWER = 502 "key_server_answer" "The key server's answer is not one that this server can use.";
+
+    LICENSE_SERVICE_DENIED = 503 "license_service_denied" "The host does not let this server ask the licence service.";
+    LICENSE_SERVICE_UNAVAILABLE = 504 "license_service_unavailable" "The licence service did not answer.";
+    LICENSE_SERVICE_ANSWER = 502 "license_service_answer" "The licence service's answer is not one that this server can use.";
+    LICENSE_SERVICE_CREDENTIALS = 502 "license_service_credentials" "The licence service does not accept this server's credentials.";
+    LICENSE_SERVICE_REFUSED = 502 "license_service_refused" "The licence service refuses the request of this server.";
+    LICENSE_SERVICE_KEY_MISSING = 404 "license_service_key_missing" "The licence service has no key for the content.";
+    LICENSE_CHALLENGE_INVALID = 400 "license_challenge_invalid" "The licence service cannot read the player's request.";
+    DEVICE_REFUSED = 403 "device_refused" "The licence service refuses the device.";
+    OFFLINE_NOT_ALLOWED = 403 "offline_not_allowed" "The terms do not allow the licence to be stored.";
+    KEY_CHECKSUM = 409 "key_checksum" "The content was encrypted with another key than the one that this server has for its KID.";
 
     SPC_IS_CERTIFICATE = 400 "spc_is_certificate" "The player sent a certificate in place of an SPC.";
     SPC_IS_FORM = 400 "spc_is_form" "The SPC is the text of a form: it was wrapped twice.";
@@ -138,6 +151,8 @@ codes! {
     STORE_UNAVAILABLE = 503 "store_unavailable" "The terms need the key-value store, and it did not answer.";
 
     CONFIGURATION_INVALID = 503 "configuration_invalid" "The server's configuration does not load; its health page names what is wrong.";
+    WIDEVINE_OFF = 503 "widevine_off" "Widevine is not configured on this server.";
+    PLAYREADY_OFF = 503 "playready_off" "PlayReady is not configured on this server.";
     FAIRPLAY_OFF = 503 "fairplay_off" "FairPlay is not configured on this server.";
     PLATFORM_UNAVAILABLE = 503 "platform_unavailable" "The host did not answer.";
 }

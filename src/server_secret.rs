@@ -1,5 +1,7 @@
 //! The deployment's own secret, and the pseudonyms that are made with it.
 
+use aes_gcm_siv::aead::{AeadInOut, Nonce, Tag};
+use aes_gcm_siv::{Aes256GcmSiv, Key};
 use base64::Engine;
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
@@ -16,6 +18,10 @@ pub const VARIABLE: &str = "server_secret";
 
 const LEAST: usize = 32;
 
+/// The sizes of a nonce and a tag of AES-256-GCM-SIV.
+const NONCE: usize = 12;
+const TAG: usize = 16;
+
 /// What a derived key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
@@ -29,6 +35,8 @@ pub enum Label {
     Session,
     /// No pseudonym: the tokens of sessions.
     SessionToken,
+    /// No pseudonym: the tickets of renewals.
+    Renewal,
 }
 
 impl Label {
@@ -39,6 +47,7 @@ impl Label {
             Self::Token => b"keylet token",
             Self::Session => b"keylet session",
             Self::SessionToken => b"keylet session token",
+            Self::Renewal => b"keylet renewal",
         }
     }
 }
@@ -92,6 +101,44 @@ impl ServerSecret {
     /// Whether this is the HMAC-SHA256 of what is signed, under a label's key.
     pub fn verifies(&self, label: Label, signed: &str, tag: &[u8]) -> bool {
         self.tag(label, signed.as_bytes()).ct_eq(tag).into()
+    }
+
+    /// Encrypts what only this server reads, under a label's key: a random nonce of 12 bytes, the bytes under
+    /// AES-256-GCM-SIV (RFC 8452), and the tag of 16. `None` for more bytes than the cipher takes.
+    pub fn seal(&self, label: Label, plain: &[u8], platform: &impl Platform) -> Option<Vec<u8>> {
+        let mut nonce = [0; NONCE];
+        platform.fill_random(&mut nonce);
+        let mut sealed = plain.to_vec();
+        let cipher = self.cipher(label);
+        let tag = cipher.encrypt_inout_detached(
+            &Nonce::<Aes256GcmSiv>::from(nonce),
+            &[],
+            sealed.as_mut_slice().into(),
+        );
+        Some([nonce.as_slice(), &sealed, tag.ok()?.as_slice()].concat())
+    }
+
+    /// Opens what [`Self::seal`] made. `None` for anything else.
+    pub fn open(&self, label: Label, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE>()?;
+        let (encrypted, tag) = rest.split_last_chunk::<TAG>()?;
+        let mut opened = Zeroizing::new(encrypted.to_vec());
+        let cipher = self.cipher(label);
+        cipher
+            .decrypt_inout_detached(
+                &Nonce::<Aes256GcmSiv>::from(*nonce),
+                &[],
+                opened.as_mut_slice().into(),
+                &Tag::<Aes256GcmSiv>::from(*tag),
+            )
+            .ok()?;
+        Some(opened)
+    }
+
+    fn cipher(&self, label: Label) -> Aes256GcmSiv {
+        let key = self.key(label);
+        let half = key.first_chunk::<32>().copied().unwrap_or_default();
+        Aes256GcmSiv::new(&Key::<Aes256GcmSiv>::from(*Zeroizing::new(half)))
     }
 
     fn tag(&self, label: Label, value: &[u8]) -> [u8; 32] {

@@ -4,8 +4,8 @@ use super::{NO_DEVICE, REPEATS, enforce};
 use crate::configuration::SettingsError;
 use crate::content_key::KeyQuery;
 use crate::drm::{
-    self, AuditDetails, Details, DrmSystem, GrantedKey, Intent, Module, Purpose, Repeats, Request,
-    Sealed,
+    self, AuditDetails, Details, DrmSystem, GrantedKey, Intent, KeyHolder, Module, Purpose,
+    Repeats, Request, Sealed,
 };
 use crate::entitlement::Terms;
 use crate::error::Code;
@@ -53,8 +53,10 @@ impl Module for Aes128 {
     fn request<'o>(&self, kid: &'o Kid, _: Purpose) -> Result<Request<'o>, drm::Error> {
         Ok(Request {
             keys: vec![KeyQuery::from_kid(*kid)],
+            holder: KeyHolder::Here,
             intent: Intent::License,
             device: NO_DEVICE,
+            license_session: None,
         })
     }
 
@@ -70,11 +72,11 @@ impl Module for Aes128 {
         &self,
         _: &Self::Opened<'_>,
         keys: &[GrantedKey<'_>],
+        _: Option<&str>,
         _: &impl Platform,
     ) -> Result<Sealed, drm::Error> {
-        let key = keys
-            .first()
-            .map(|granted| granted.key.key.expose().to_vec());
+        let key = keys.iter().find_map(|granted| granted.key);
+        let key = key.map(|key| key.key.expose().to_vec());
         Ok(Sealed::new(key.unwrap_or_default()))
     }
 }

@@ -8,8 +8,8 @@ use super::{NO_DEVICE, REPEATS, enforce};
 use crate::configuration::SettingsError;
 use crate::content_key::KeyQuery;
 use crate::drm::{
-    self, AuditDetails, Details, DrmSystem, GrantedKey, Intent, Module, Purpose, Repeats, Request,
-    Sealed,
+    self, AuditDetails, Details, DrmSystem, GrantedKey, Intent, KeyHolder, Module, Purpose,
+    Repeats, Request, Sealed,
 };
 use crate::encoding::{self, BASE64_URL};
 use crate::entitlement::{Terms, Use};
@@ -162,8 +162,10 @@ impl Module for ClearKey {
         let kids = opened.kids.iter();
         Ok(Request {
             keys: kids.map(|kid| KeyQuery::from_kid(*kid)).collect(),
+            holder: KeyHolder::Here,
             intent: Intent::License,
             device: NO_DEVICE,
+            license_session: None,
         })
     }
 
@@ -194,13 +196,14 @@ impl Module for ClearKey {
         &self,
         opened: &Self::Opened<'_>,
         keys: &[GrantedKey<'_>],
+        _: Option<&str>,
         _: &impl Platform,
     ) -> Result<Sealed, drm::Error> {
         let mut set = Vec::with_capacity(keys.len());
         // By the KIDs that were asked for: a record may be found by another order of its bytes.
         for kid in &opened.kids {
             let query = KeyQuery::from_kid(*kid);
-            let mut found = keys.iter().map(|granted| granted.key);
+            let mut found = keys.iter().filter_map(|granted| granted.key);
             if let Some(key) = found.find(|key| key.is_named(query.id())) {
                 set.push(Jwk {
                     kty: "oct",

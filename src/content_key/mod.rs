@@ -20,7 +20,7 @@ use futures_util::future::join_all;
 
 pub use error::KeyError;
 pub use query::KeyQuery;
-pub use record::{ContentKey, ContentKeys, SameName, VARIABLE};
+pub use record::{ContentKey, ContentKeys, KeyRecord, SameName, VARIABLE};
 pub use records::{Records, read_all};
 use remote::KeyServer;
 use seed::Seeds;

@@ -1,5 +1,6 @@
 //! A key record.
 
+use std::ops::Deref;
 use std::rc::Rc;
 
 use serde::Deserialize;
@@ -27,8 +28,20 @@ const DEFAULT_SYSTEMS: [DrmSystem; 3] = [
     DrmSystem::PlayReady,
 ];
 
-/// A content key and what belongs to it.
+/// A content key and its record.
 pub struct ContentKey {
+    /// AES-128 content key (CK).
+    pub key: Key128,
+    /// CBC initialisation vector that travels with it (CK-IV). FairPlay needs it; other systems carry the
+    /// IV in the content.
+    pub iv: Option<[u8; 16]>,
+    /// What belongs to it.
+    pub record: KeyRecord,
+}
+
+/// What belongs to a content key. The key may be here, or with the licence service of a DRM system.
+#[derive(Clone)]
+pub struct KeyRecord {
     /// The id of the record; logs call it by this.
     pub id: Id,
     /// Every id that reaches this record: its own, aliases, and the KID as digits and as 16 bytes.
@@ -38,11 +51,6 @@ pub struct ContentKey {
     pub content: Option<Content>,
     /// The KID, when the record has one.
     pub kid: Option<Kid>,
-    /// AES-128 content key (CK).
-    pub key: Key128,
-    /// CBC initialisation vector that travels with it (CK-IV). FairPlay needs it; other systems carry the
-    /// IV in the content.
-    pub iv: Option<[u8; 16]>,
     /// The kind of track that it encrypts, when the record says so.
     pub track: Option<Track>,
     /// Stream id of the offline key TLLV, zero-extended.
@@ -59,40 +67,16 @@ impl ContentKey {
     /// A key that is found by its id alone, without an IV, a track or terms.
     pub fn new(id: Id, key: Key128) -> Self {
         Self {
-            names: vec![id.clone()],
-            content: None,
-            id,
-            kid: None,
             key,
             iv: None,
-            track: None,
-            stream: None,
-            title: None,
-            terms: Terms::default(),
-            systems: DEFAULT_SYSTEMS.to_vec(),
+            record: KeyRecord::new(id),
         }
     }
 
     /// The same key, found by this KID too.
     #[must_use]
     pub fn with_kid(mut self, kid: Kid) -> Self {
-        self.kid = Some(kid);
-        self.names.extend(Id::from_kid(kid));
-        self
-    }
-
-    /// The same key, found by its KID in [the order of a GUID in memory](Kid::in_guid_order) too.
-    #[must_use]
-    pub fn with_both_kid_orders(mut self) -> Self {
-        let other = self.kid.map(Kid::in_guid_order);
-        self.names.extend(other.into_iter().flat_map(Id::from_kid));
-        self
-    }
-
-    /// The same key, found by this id too.
-    #[must_use]
-    pub fn with_alias(mut self, alias: Id) -> Self {
-        self.names.push(alias);
+        self.record = self.record.with_kid(kid);
         self
     }
 
@@ -109,36 +93,20 @@ impl ContentKey {
         );
         let systems = self.systems.iter().filter(|system| own.is_for(**system));
         Self {
-            id: own.id.clone(),
-            names,
-            content: own.content.clone().or_else(|| self.content.clone()),
-            kid: self.kid.or(own.kid),
             key: self.key.clone(),
             iv: self.iv.or(own.iv),
-            track: own.track.or(self.track),
-            stream: own.stream.or(self.stream),
-            title: own.title.or(self.title),
-            terms: self.terms.and(&own.terms),
-            systems: systems.copied().collect(),
+            record: KeyRecord {
+                id: own.id.clone(),
+                names,
+                content: own.content.clone().or_else(|| self.content.clone()),
+                kid: self.kid.or(own.kid),
+                track: own.track.or(self.track),
+                stream: own.stream.or(self.stream),
+                title: own.title.or(self.title),
+                terms: self.terms.and(&own.terms),
+                systems: systems.copied().collect(),
+            },
         }
-    }
-
-    /// What reaches it: its names, and the content that it is of.
-    pub fn names(&self) -> Names<'_> {
-        Names {
-            ids: &self.names,
-            content: self.content.as_ref(),
-        }
-    }
-
-    /// Whether an id reaches it.
-    pub fn is_named(&self, id: &Id) -> bool {
-        self.names().has(id)
-    }
-
-    /// Whether a DRM system may use it.
-    pub fn is_for(&self, system: DrmSystem) -> bool {
-        self.systems.contains(&system)
     }
 
     /// Reads a record, a JSON object.
@@ -162,6 +130,82 @@ impl ContentKey {
         let config: KeyRecordConfig = encoding::from_value(Value::Object(record))
             .map_err(|error| SettingError::from_json_error(VARIABLE, &error))?;
         config.read(Some(key))
+    }
+}
+
+impl KeyRecord {
+    /// A record that is found by its id alone, without a track or terms.
+    pub fn new(id: Id) -> Self {
+        Self {
+            names: vec![id.clone()],
+            content: None,
+            id,
+            kid: None,
+            track: None,
+            stream: None,
+            title: None,
+            terms: Terms::default(),
+            systems: DEFAULT_SYSTEMS.to_vec(),
+        }
+    }
+
+    /// The record of a key that this server does not have: found by the id of a query and by the KID in it.
+    pub fn of_query(query: &KeyQuery) -> Self {
+        let record = Self::new(query.id().clone());
+        match query.kids().next() {
+            Some(kid) => record.with_kid(kid),
+            None => record,
+        }
+    }
+
+    /// The same record, found by this KID too.
+    #[must_use]
+    pub fn with_kid(mut self, kid: Kid) -> Self {
+        self.kid = Some(kid);
+        self.names.extend(Id::from_kid(kid));
+        self
+    }
+
+    /// The same record, found by its KID in [the order of a GUID in memory](Kid::in_guid_order) too.
+    #[must_use]
+    pub fn with_both_kid_orders(mut self) -> Self {
+        let other = self.kid.map(Kid::in_guid_order);
+        self.names.extend(other.into_iter().flat_map(Id::from_kid));
+        self
+    }
+
+    /// The same record, found by this id too.
+    #[must_use]
+    pub fn with_alias(mut self, alias: Id) -> Self {
+        self.names.push(alias);
+        self
+    }
+
+    /// What reaches it: its names, and the content that it is of.
+    pub fn names(&self) -> Names<'_> {
+        Names {
+            ids: &self.names,
+            content: self.content.as_ref(),
+        }
+    }
+
+    /// Whether an id reaches it.
+    pub fn is_named(&self, id: &Id) -> bool {
+        self.names().has(id)
+    }
+
+    /// Whether a DRM system may use it.
+    pub fn is_for(&self, system: DrmSystem) -> bool {
+        self.systems.contains(&system)
+    }
+}
+
+/// A key is asked for what its record says.
+impl Deref for ContentKey {
+    type Target = KeyRecord;
+
+    fn deref(&self) -> &KeyRecord {
+        &self.record
     }
 }
 
@@ -245,7 +289,7 @@ impl KeyRecordConfig {
             (None, None) => return Err(malformed("the member `key` is missing")),
             (Some(_), Some(_)) => return Err(wrong("key", "there are two")),
         };
-        let mut record = ContentKey::new(id, key);
+        let mut record = KeyRecord::new(id);
         if let Some(kid) = &self.kid {
             let kid = Kid::from_text(kid).ok_or_else(|| wrong("kid", "it is not a GUID"))?;
             record = record.with_kid(kid);
@@ -267,10 +311,9 @@ impl KeyRecordConfig {
                 content.ok_or_else(|| wrong("content_id", "it is empty or not hexadecimal"))?;
             record.content = Some(Content::Id(content));
         }
-        if let Some(iv) = &self.iv {
-            let iv = encoding::fixed(iv).ok_or_else(|| wrong("iv", NOT_16_BYTES))?;
-            record.iv = Some(iv);
-        }
+        let iv = self.iv.as_deref();
+        let iv = iv.map(|iv| encoding::fixed(iv).ok_or_else(|| wrong("iv", NOT_16_BYTES)));
+        let iv = iv.transpose()?;
         record.track = self.track;
         record.stream = offline_id("stream", self.stream.as_deref())?;
         record.title = offline_id("title", self.title.as_deref())?;
@@ -299,7 +342,7 @@ impl KeyRecordConfig {
                 wrong("systems", &reason)
             })?;
         }
-        Ok(record)
+        Ok(ContentKey { key, iv, record })
     }
 }
 
@@ -380,11 +423,11 @@ mod tests {
     fn a_key_of_a_token_keeps_to_the_record_of_the_server() {
         let id = Id::from_bytes(b"movie");
         let mut own = ContentKey::new(id.clone(), [1; 16].into());
-        own.track = Some(Track::Hd);
-        own.terms.lease_seconds = Some(60);
-        own.systems = vec![DrmSystem::FairPlay];
+        own.record.track = Some(Track::Hd);
+        own.record.terms.lease_seconds = Some(60);
+        own.record.systems = vec![DrmSystem::FairPlay];
         let mut brought = ContentKey::new(Id::from_bytes(b"kid"), [2; 16].into());
-        brought.terms.lease_seconds = Some(600);
+        brought.record.terms.lease_seconds = Some(600);
         let both = brought.under(&own);
         assert_eq!((&both.id, both.track), (&id, Some(Track::Hd)));
         assert_eq!(both.key.expose(), &[2; 16]);
@@ -417,7 +460,7 @@ mod tests {
         let new = |name: &[u8]| ContentKey::new(Id::from_bytes(name), [1; 16].into());
         let (mut own, brought) = (new(b"own"), new(b"brought"));
         assert!(brought.under(&own).is_for(DrmSystem::PlayReady));
-        own.systems = vec![DrmSystem::PlayReady, DrmSystem::ClearKey];
+        own.record.systems = vec![DrmSystem::PlayReady, DrmSystem::ClearKey];
         let both = brought.under(&own);
         let systems = DrmSystem::all().filter(|system| both.is_for(*system));
         assert_eq!(systems.collect::<Vec<_>>(), [DrmSystem::PlayReady]);

@@ -7,5 +7,5 @@ mod module;
 pub use crate::drm_system::DrmSystem;
 pub use error::{Details, Error};
 pub use module::{
-    AuditDetails, Device, GrantedKey, Intent, Module, Purpose, Repeats, Request, Sealed,
+    AuditDetails, Device, GrantedKey, Intent, KeyHolder, Module, Purpose, Repeats, Request, Sealed,
 };

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::error::{Details, Error};
 use crate::configuration::SettingsError;
-use crate::content_key::{ContentKey, KeyQuery};
+use crate::content_key::{ContentKey, KeyQuery, KeyRecord};
 use crate::drm_system::DrmSystem;
-use crate::entitlement::{DeviceClass, Granted, Terms};
+use crate::entitlement::{DeviceClass, Granted, Limits, Terms, Use};
 use crate::platform::Platform;
 
 /// What the route of a request is for.
@@ -35,7 +35,7 @@ pub enum Intent {
 
 /// What a request says of its device. Whether it can be believed depends on the system.
 pub struct Device<'a> {
-    /// The device's own identifier. Only a pseudonym of it leaves the server.
+    /// The device's own identifier; empty where it is not known. Only a pseudonym of it leaves the server.
     pub identifier: &'a [u8],
     /// Its class.
     pub class: DeviceClass,
@@ -47,14 +47,27 @@ pub struct Device<'a> {
     pub is_remote_output: bool,
 }
 
+/// Who has the keys that a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyHolder {
+    /// This server.
+    Here,
+    /// The licence service of the system. This server knows at most their records.
+    Service,
+}
+
 /// What a request asks for.
 pub struct Request<'a> {
     /// The keys, at least one unless the device only reports.
     pub keys: Vec<KeyQuery>,
+    /// Who has them.
+    pub holder: KeyHolder,
     /// What the player wants.
     pub intent: Intent,
     /// The device.
     pub device: Device<'a>,
+    /// What a request and the renewals of its licence have in common; `None` where a system has no such thing.
+    pub license_session: Option<&'a [u8]>,
 }
 
 /// What a system adds to the audit record of a request.
@@ -68,10 +81,26 @@ pub struct AuditDetails {
 
 /// A key that a licence is to carry, and its terms.
 pub struct GrantedKey<'a> {
-    /// The key.
-    pub key: &'a ContentKey,
+    /// Its record.
+    pub record: &'a KeyRecord,
+    /// The key; `None` where the licence service of the system has it.
+    pub key: Option<&'a ContentKey>,
     /// The terms at this moment.
     pub granted: &'a Granted,
+}
+
+impl GrantedKey<'_> {
+    /// Whether the key has a lease that a renewal prolongs.
+    pub fn is_renewable(&self) -> bool {
+        let remaining = self.granted.remaining;
+        match self.granted.use_ {
+            Use::Streaming {
+                lease_seconds: Some(lease),
+                ..
+            } => remaining.is_none_or(|remaining| lease < remaining),
+            Use::Streaming { .. } | Use::Persistent { .. } => false,
+        }
+    }
 }
 
 /// A licence in the system's own format.
@@ -126,6 +155,9 @@ pub trait Module {
     /// How often a counted licence may be asked for again.
     const REPEATS: Repeats = Repeats::OF_A_DEVICE;
 
+    /// Whether a licence can say where its renewals go. A URL then stands for the token, which has expired by that time.
+    const HAS_RENEWAL_URL: bool = false;
+
     /// A request that was parsed and, as far as the system can, authenticated.
     type Opened<'m>
     where
@@ -169,6 +201,20 @@ pub trait Module {
     /// What the device reports, when the request's intent is [`Intent::Report`].
     fn report(&self, opened: &Self::Opened<'_>) -> Option<Self::Report>;
 
+    /// Asks another server which device it is, where these limits need that and the request does not say it. Returns
+    /// whether [`Self::request`] knows more now.
+    ///
+    /// # Errors
+    /// [`Error`] where there is no answer.
+    fn identify(
+        &self,
+        _opened: &Self::Opened<'_>,
+        _limits: &Limits,
+        _platform: &impl Platform,
+    ) -> impl Future<Output = Result<bool, Error>> {
+        std::future::ready(Ok(false))
+    }
+
     /// Holds the terms for a key against the device: each one is honoured or refuses. `device_id` is the pseudonym
     /// of the device, when the server has a secret to make it with.
     ///
@@ -184,14 +230,16 @@ pub trait Module {
         device_id: Option<&str>,
     ) -> Result<(), Error>;
 
-    /// Makes the licence. The keys have passed [`Self::enforce`]; there is at least one.
+    /// Makes the licence, or has the system's licence service make it. The keys have passed [`Self::enforce`]; there is
+    /// at least one. `renewal_url` is where renewals go, of a system that [can say it](Self::HAS_RENEWAL_URL).
     ///
     /// # Errors
-    /// [`Error`] where the device cannot take a key or keep a duration.
+    /// [`Error`] where the device cannot take a key or keep a duration, and where the service makes no licence.
     fn seal(
         &self,
         opened: &Self::Opened<'_>,
         keys: &[GrantedKey<'_>],
+        renewal_url: Option<&str>,
         platform: &impl Platform,
     ) -> impl Future<Output = Result<Sealed, Error>>;
 }

@@ -1,6 +1,6 @@
 //! Which duration TLLV a CKC carries (specification section 9).
 
-use crate::content_key::ContentKey;
+use crate::content_key::KeyRecord;
 use crate::entitlement::Use;
 use crate::fairplay::client::{Capabilities, Client, PlaybackState};
 use crate::fairplay::error::Error;
@@ -56,7 +56,7 @@ impl Duration {
     /// [`Error::DurationUnsupported`] when there is a duration and no media playback state;
     /// [`Error::OfflineKeyUnsupported`] when a playback duration meets a device that says it has no
     /// offline key.
-    pub fn choose(terms: &Use, client: &Client, key: &ContentKey) -> Result<Option<Self>, Error> {
+    pub fn choose(terms: &Use, client: &Client, key: &KeyRecord) -> Result<Option<Self>, Error> {
         let Some(playback) = &client.playback else {
             // The device keeps to no duration. Permission to store is dropped; a limit refuses.
             return match terms {
@@ -117,7 +117,7 @@ impl Duration {
         playback: Option<u32>,
         ends_in: Option<u32>,
         capabilities: Option<Capabilities>,
-        key: &ContentKey,
+        key: &KeyRecord,
     ) -> Result<Self, Error> {
         let has_offline_key = capabilities.map(|c| c.offline_key() || c.offline_key_v2());
         let limited = |rental| Self::Key {
@@ -242,10 +242,10 @@ mod tests {
             capabilities: capabilities.map(Capabilities),
             ..Client::default()
         };
-        let key = ContentKey {
+        let key = KeyRecord {
             stream: Some(STREAM),
             title: Some(TITLE),
-            ..ContentKey::new(Id::from_bytes(b"a"), [0; 16].into())
+            ..KeyRecord::new(Id::from_bytes(b"a"))
         };
         Duration::choose(&terms, &client, &key)
     }

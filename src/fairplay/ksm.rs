@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rand_core::CryptoRng;
 
-use crate::content_key::ContentKey;
+use crate::content_key::{ContentKey, KeyRecord};
 use crate::drm;
 use crate::entitlement::Granted;
 use crate::fairplay::ckc;
@@ -65,7 +65,7 @@ pub struct Answer {
 /// [`Error`] says what it does not take or keep.
 pub fn enforce(
     spc: &VerifiedSpc<'_>,
-    key: &ContentKey,
+    record: &KeyRecord,
     granted: &Granted,
     device_id: Option<&str>,
 ) -> Result<(), Error> {
@@ -81,7 +81,7 @@ pub fn enforce(
         return Err(Error::KeyFormat);
     }
     enforce::device(limits, client, device_id)?;
-    Duration::choose(use_, client, key)?;
+    Duration::choose(use_, client, record)?;
     enforce::protection(limits, client)
 }
 

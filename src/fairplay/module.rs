@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::configuration::SettingsError;
 use crate::content_key::KeyQuery;
 use crate::drm::{
-    self, AuditDetails, Details, Device, DrmSystem, GrantedKey, Intent, Module, Purpose, Request,
-    Sealed,
+    self, AuditDetails, Details, Device, DrmSystem, GrantedKey, Intent, KeyHolder, Module, Purpose,
+    Request, Sealed,
 };
 use crate::entitlement::Terms;
 use crate::fairplay::check_in::Report;
@@ -122,6 +122,7 @@ impl Module for FairPlay {
         };
         Ok(Request {
             keys: vec![KeyQuery::from_asset_id(&spc.opened.asset_id)],
+            holder: KeyHolder::Here,
             intent,
             device: Device {
                 identifier: spc.session_key.hu.expose(),
@@ -130,6 +131,7 @@ impl Module for FairPlay {
                 playback: client.playback.map(|playback| playback.session_id),
                 is_remote_output: client.streaming == Some(Streaming::AirPlay),
             },
+            license_session: None,
         })
     }
 
@@ -143,17 +145,25 @@ impl Module for FairPlay {
         spc: &VerifiedSpc<'_>,
         device_id: Option<&str>,
     ) -> Result<(), drm::Error> {
-        Ok(ksm::enforce(spc, key.key, key.granted, device_id)?)
+        Ok(ksm::enforce(spc, key.record, key.granted, device_id)?)
     }
 
     async fn seal(
         &self,
         spc: &Self::Opened<'_>,
         keys: &[GrantedKey<'_>],
+        _renewal_url: Option<&str>,
         platform: &impl Platform,
     ) -> Result<Sealed, drm::Error> {
         // An SPC asks for one key.
-        let [GrantedKey { key, granted }] = keys else {
+        let [
+            GrantedKey {
+                key: Some(key),
+                granted,
+                ..
+            },
+        ] = keys
+        else {
             return Err(Error::KeyFormat.into());
         };
         let ksm::Answer { ckc, duration } = ksm::respond(spc, key, granted, &mut Random(platform))?;

@@ -4,8 +4,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::Error;
-use crate::content_key::{ContentKey, KeyQuery};
-use crate::drm::{Details, DrmSystem, Request};
+use crate::content_key::{KeyQuery, KeyRecord};
+use crate::drm::{self, Details, DrmSystem, Request};
 use crate::encoding::json_line;
 use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
 use crate::error::Code;
@@ -165,13 +165,7 @@ impl<'a> Audit<'a> {
 
     /// Records what the request asks for; `device_id` is a pseudonym.
     pub fn requested(&mut self, request: &Request<'_>, device_id: Option<&str>, details: Details) {
-        let device = &request.device;
-        self.device = Some(Device {
-            id: device_id.map(ToOwned::to_owned),
-            class: device.class.name(),
-            os: device.os.clone(),
-            details,
-        });
+        self.identified(&request.device, device_id, details);
         let asset = KeyQuery::shown;
         self.asset = request.keys.first().map(asset);
         if request.keys.len() > 1 {
@@ -184,8 +178,23 @@ impl<'a> Audit<'a> {
         }
     }
 
+    /// Records which device it is; `device_id` is a pseudonym.
+    pub fn identified(
+        &mut self,
+        device: &drm::Device<'_>,
+        device_id: Option<&str>,
+        details: Details,
+    ) {
+        self.device = Some(Device {
+            id: device_id.map(ToOwned::to_owned),
+            class: device.class.name(),
+            os: device.os.clone(),
+            details,
+        });
+    }
+
     /// Records which key record was found for a key of the request, by the key's index.
-    pub fn found(&mut self, index: usize, key: &ContentKey) {
+    pub fn found(&mut self, index: usize, key: &KeyRecord) {
         let id = key.id.to_string();
         if let Some(entry) = self.keys.get_mut(index) {
             entry.key = Some(id.clone());

@@ -11,13 +11,14 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::audit::Audit;
+use super::renewal::RenewalTicket;
 use super::sessions::Session;
 use super::stream::SessionRequest;
 use super::{Error, LicenceServer, Principal};
 use crate::configuration::SettingsError;
-use crate::content_key::{ContentKey, Found, KeyQuery, none_configured};
-use crate::drm::{DrmSystem, GrantedKey, Intent, Module, Purpose, Sealed};
-use crate::entitlement::{self, ClientOrigin, Limits, Terms, min_some};
+use crate::content_key::{ContentKey, Found, KeyQuery, KeyRecord, none_configured};
+use crate::drm::{Device, DrmSystem, GrantedKey, Intent, KeyHolder, Module, Purpose, Sealed};
+use crate::entitlement::{self, ClientOrigin, Granted, Limits, Terms, Track, min_some};
 use crate::id::Id;
 use crate::platform::Platform;
 use crate::policy::Admission;
@@ -25,6 +26,7 @@ use crate::policy::callback::Question;
 use crate::server_secret::Label;
 use crate::session;
 use crate::session::challenge;
+use crate::token;
 
 /// What a player sends.
 pub struct LicenseRequest<'a> {
@@ -36,6 +38,20 @@ pub struct LicenseRequest<'a> {
     pub message: &'a [u8],
     /// What the player states about its session.
     pub session: SessionRequest<'a>,
+    /// How its licence is renewed.
+    pub renewal: Renewal<'a>,
+}
+
+/// How a licence is renewed by a player that has no token any more at that time.
+#[derive(Clone, Copy, Default)]
+pub enum Renewal<'a> {
+    /// It is not: the player needs a token again.
+    #[default]
+    ByPlayer,
+    /// By a URL in the licence, which stands for these tokens.
+    ByUrl(&'a token::Found),
+    /// The request is such a renewal.
+    Ticket(&'a RenewalTicket),
 }
 
 /// What a player gets.
@@ -81,9 +97,39 @@ pub struct CheckIn<R> {
 
 /// A key that the principal may have, and its terms before time, origin and device are checked.
 struct PermittedKey<'a> {
-    key: Rc<ContentKey>,
+    /// The index of its query in the request.
+    index: usize,
+    key: LicensedKey,
     admission: &'a Admission<'a>,
     terms: Terms,
+}
+
+/// A key that a licence may carry.
+enum LicensedKey {
+    /// This server has it.
+    Here(Rc<ContentKey>),
+    /// The licence service of the system has it.
+    Service(Box<KeyRecord>),
+}
+
+impl LicensedKey {
+    fn record(&self) -> &KeyRecord {
+        match self {
+            Self::Here(key) => key,
+            Self::Service(record) => record,
+        }
+    }
+
+    fn granted<'a>(&'a self, granted: &'a Granted) -> GrantedKey<'a> {
+        GrantedKey {
+            record: self.record(),
+            key: match self {
+                Self::Here(key) => Some(key),
+                Self::Service(_) => None,
+            },
+            granted,
+        }
+    }
 }
 
 impl<P: Platform> LicenceServer<P> {
@@ -124,18 +170,24 @@ impl<P: Platform> LicenceServer<P> {
         let asked = module.request(&opened, request.purpose);
         let details = module.audit_details(&opened);
         audit.details = details.record;
-        let asked = asked?;
-        let device_id =
-            secret.map(|secret| secret.pseudonym(Label::Device, asked.device.identifier));
-        let device_id = device_id.as_deref();
-        audit.requested(&asked, device_id, details.device);
+        let mut asked = asked?;
+        let pseudonym = |device: &Device<'_>| match device.identifier {
+            [] => None,
+            identifier => Some(secret?.pseudonym(Label::Device, identifier)),
+        };
+        let mut device_id = pseudonym(&asked.device);
+        if let Renewal::Ticket(ticket) = request.renewal {
+            ticket.check(M::SYSTEM, &asked)?;
+            device_id.clone_from(&ticket.device);
+        }
+        audit.requested(&asked, device_id.as_deref(), details.device);
 
         if let Intent::Report(challenge) = asked.intent
             && let Some(report) = module.report(&opened)
         {
             let check_in = CheckIn {
                 challenge: challenge::redeem(&self.platform, challenge, now).await?,
-                device_id: device_id.map(ToOwned::to_owned),
+                device_id,
                 report,
             };
             audit.details.push(("check_in", json!(check_in)));
@@ -145,29 +197,54 @@ impl<P: Platform> LicenceServer<P> {
         let mut refusals = Refusals::default();
         let mut permitted = Vec::with_capacity(asked.keys.len());
         for (index, query) in asked.keys.iter().enumerate() {
-            let key = self.permitted_key(M::SYSTEM, principal, query).await;
-            match key {
-                Ok(key) => {
-                    audit.found(index, &key.key);
-                    permitted.push((index, key));
+            let keys = match asked.holder {
+                KeyHolder::Here => self
+                    .key_for(principal, query, M::SYSTEM)
+                    .await
+                    .map(|key| vec![LicensedKey::Here(key)]),
+                KeyHolder::Service => self.service_keys(principal, query, M::SYSTEM).await,
+            };
+            let keys = match keys {
+                Ok(keys) => keys,
+                Err(error) => {
+                    refusals.add(index, error, audit)?;
+                    continue;
                 }
-                Err(error) => refusals.add(index, error, audit)?,
+            };
+            for key in keys {
+                let admitted = async {
+                    let admission = principal.admission_to(key.record())?;
+                    let terms = self.terms_for(M::SYSTEM, admission, key.record());
+                    Ok((admission, terms.await?))
+                };
+                match admitted.await {
+                    Ok((admission, terms)) => {
+                        audit.found(index, key.record());
+                        permitted.push(PermittedKey {
+                            index,
+                            key,
+                            admission,
+                            terms,
+                        });
+                    }
+                    Err(error) => refusals.add(index, error, audit)?,
+                }
             }
         }
         let admission = match permitted.first() {
-            Some((_, first)) => first.admission,
+            Some(first) => first.admission,
             None => return Err(refusals.into_error()),
         };
         audit.policy = admission.option.map(|option| option.name.clone());
+        let limits = all_limits(permitted.iter().map(|key| &key.terms.limits));
         if asked.intent == Intent::Stopped {
             // A player that stopped gets nothing, so neither a date nor a place can refuse it.
-            let limits = all_limits(permitted.iter().map(|(_, key)| &key.terms.limits));
             let stream = self.stream(
                 principal,
                 admission,
                 request.session,
                 &asked,
-                device_id,
+                device_id.as_deref(),
                 &limits,
             );
             if let Some(stream) = stream.await? {
@@ -175,11 +252,19 @@ impl<P: Platform> LicenceServer<P> {
             }
             return Ok(Issued::Stopped);
         }
+        if device_id.is_none() && module.identify(&opened, &limits, &self.platform).await? {
+            asked = module.request(&opened, request.purpose)?;
+            device_id = pseudonym(&asked.device);
+            let details = module.audit_details(&opened).device;
+            audit.identified(&asked.device, device_id.as_deref(), details);
+        }
 
         let mut granted_keys = Vec::with_capacity(permitted.len());
-        for (index, key) in permitted {
+        for permitted in permitted {
+            let index = permitted.index;
             let granted = async {
-                let terms = match key.admission.callback() {
+                let record = permitted.key.record();
+                let terms = match permitted.admission.callback() {
                     Some((option, callback)) => {
                         let query = asked.keys.get(index).map(KeyQuery::id);
                         let question = Question {
@@ -187,41 +272,60 @@ impl<P: Platform> LicenceServer<P> {
                             request_id: request.id,
                             time: now,
                             policy: &option.name,
-                            claims: key.admission.claims(),
+                            claims: permitted.admission.claims(),
                             drm: Some(M::SYSTEM.name()),
                             // A device may put any text around a KID.
-                            asset: query.filter(|id| key.key.is_named(id)).map(Id::to_string),
-                            key: Some(key.key.id.to_string()),
+                            asset: query.filter(|id| record.is_named(id)).map(Id::to_string),
+                            key: Some(record.id.to_string()),
                             device_class: Some(asked.device.class.name()),
-                            device_id,
+                            device_id: device_id.as_deref(),
                             keys: &[],
                             wanted: None,
                         };
                         let more = callback.ask(&question, &self.platform).await?;
-                        key.terms.and(more.for_track(key.key.track)?)
+                        permitted.terms.and(more.for_track(record.track)?)
                     }
-                    None => key.terms.clone(),
+                    None => permitted.terms.clone(),
                 };
-                let granted = terms.granted_at(now)?;
-                check_limits(&granted.limits, device_id, &origin).await?;
-                if granted.limits.max_streams.is_some()
-                    && !key.admission.is_subject_certain(&key.key)
-                {
-                    let needs = "a token that shows where its viewer ends and its key begins";
-                    return Err(entitlement::Error::Needs("max_streams", needs).into());
-                }
-                let granted_key = GrantedKey {
-                    key: &key.key,
-                    granted: &granted,
-                };
-                module.enforce(&granted_key, &opened, device_id)?;
-                Ok(granted)
+                Ok(terms.granted_at(now)?)
             };
             match granted.await {
-                Ok(granted) => granted_keys.push((key, granted)),
+                Ok(granted) => granted_keys.push((permitted, granted)),
                 Err(error) => refusals.add(index, error, audit)?,
             }
         }
+        // A back end may have named the device.
+        let limits = all_limits(granted_keys.iter().map(|(_, granted)| &granted.limits));
+        if device_id.is_none() && module.identify(&opened, &limits, &self.platform).await? {
+            asked = module.request(&opened, request.purpose)?;
+            device_id = pseudonym(&asked.device);
+            let details = module.audit_details(&opened).device;
+            audit.identified(&asked.device, device_id.as_deref(), details);
+        }
+        let mut enforced = Vec::with_capacity(granted_keys.len());
+        for (permitted, granted) in granted_keys {
+            let PermittedKey {
+                index,
+                key,
+                admission,
+                ..
+            } = permitted;
+            let checked = async {
+                let limits = &granted.limits;
+                check_limits(limits, secret.is_some(), &origin).await?;
+                if limits.max_streams.is_some() && !admission.is_subject_certain(key.record()) {
+                    let needs = "a token that shows where its viewer ends and its key begins";
+                    return Err(entitlement::Error::Needs("max_streams", needs).into());
+                }
+                module.enforce(&key.granted(&granted), &opened, device_id.as_deref())?;
+                Ok(())
+            };
+            match checked.await {
+                Ok(()) => enforced.push((key, granted)),
+                Err(error) => refusals.add(index, error, audit)?,
+            }
+        }
+        let mut granted_keys = enforced;
         if granted_keys.is_empty() {
             return Err(refusals.into_error());
         }
@@ -233,7 +337,7 @@ impl<P: Platform> LicenceServer<P> {
                 admission,
                 request.session,
                 &asked,
-                device_id,
+                device_id.as_deref(),
                 &limits,
             )
             .await?;
@@ -244,12 +348,18 @@ impl<P: Platform> LicenceServer<P> {
         }
         let sealed: Vec<GrantedKey<'_>> = granted_keys
             .iter()
-            .map(|(key, granted)| GrantedKey {
-                key: &key.key,
-                granted,
-            })
+            .map(|(key, granted)| key.granted(granted))
             .collect();
-        let sealed = module.seal(&opened, &sealed, &self.platform).await?;
+        let renewal_url = match M::HAS_RENEWAL_URL && sealed.iter().any(GrantedKey::is_renewable) {
+            true => {
+                self.renewal_url(M::SYSTEM, &request, &asked, device_id.as_deref())
+                    .await?
+            }
+            false => None,
+        };
+        let sealed = module
+            .seal(&opened, &sealed, renewal_url.as_deref(), &self.platform)
+            .await?;
 
         let mut session = None;
         if let Some(stream) = &stream {
@@ -257,13 +367,16 @@ impl<P: Platform> LicenceServer<P> {
             audit.session = Some(counted);
             session = response;
         }
-        if let Some(limit) = limits.max_uses {
+        // A renewal by a URL of the licence is no further use.
+        if let Some(limit) = limits.max_uses
+            && !matches!(request.renewal, Renewal::Ticket(_))
+        {
             let Some(token) = &admission.token else {
                 return Err(entitlement::Error::Needs("max_uses", "a token").into());
             };
             let ids: Vec<String> = granted_keys
                 .iter()
-                .map(|(key, _)| key.key.id.to_string())
+                .map(|(key, _)| key.record().id.to_string())
                 .collect();
             let claim = session::Claim {
                 token: &token.identity,
@@ -286,21 +399,27 @@ impl<P: Platform> LicenceServer<P> {
         }))
     }
 
-    /// The key of a query, and the terms of the principal for it before a back end is asked.
-    async fn permitted_key<'a>(
+    /// The keys that the licence service of a system has for a query: the one that this server has a record of, else one
+    /// for each kind of track.
+    async fn service_keys(
         &self,
-        system: DrmSystem,
-        principal: &'a Principal<'_>,
+        principal: &Principal<'_>,
         query: &KeyQuery,
-    ) -> Result<PermittedKey<'a>, Error> {
-        let key = self.key_for(principal, query, system).await?;
-        let admission = principal.admission_to(&key)?;
-        let terms = self.terms_for(system, admission, &key).await?;
-        Ok(PermittedKey {
-            key,
-            admission,
-            terms,
-        })
+        system: DrmSystem,
+    ) -> Result<Vec<LicensedKey>, Error> {
+        let service = |record| LicensedKey::Service(Box::new(record));
+        match self.key_for(principal, query, system).await {
+            Ok(key) => Ok(vec![service(key.record.clone())]),
+            Err(Error::KeyNotFound) => {
+                let record = KeyRecord::of_query(query);
+                let of_track = |track| KeyRecord {
+                    track: Some(track),
+                    ..record.clone()
+                };
+                Ok(Track::ALL.map(of_track).map(service).into())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The key record that a query reaches, which must allow the DRM system. Where this server has no key of the id, the
@@ -364,7 +483,7 @@ impl<P: Platform> LicenceServer<P> {
         &self,
         system: DrmSystem,
         admission: &Admission<'_>,
-        key: &ContentKey,
+        key: &KeyRecord,
     ) -> Result<Terms, Error> {
         let terms = admission
             .terms_for(key)?
@@ -380,13 +499,13 @@ impl<P: Platform> LicenceServer<P> {
 /// later.
 async fn check_limits(
     limits: &Limits,
-    device_id: Option<&str>,
+    has_secret: bool,
     origin: &impl AsyncFn() -> Result<ClientOrigin, SettingsError>,
 ) -> Result<(), Error> {
     if limits.concern_origin() {
         limits.check_origin(&origin().await?)?;
     }
-    if !limits.device_ids.is_empty() && device_id.is_none() {
+    if !limits.device_ids.is_empty() && !has_secret {
         // Without a secret of its own, the server has no pseudonyms to compare.
         return Err(entitlement::Error::Needs("device_ids", "`server_secret`").into());
     }
@@ -447,11 +566,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::drm::{self, AuditDetails, Details, Device};
+    use crate::drm::{self, AuditDetails, Details};
     use crate::entitlement::DeviceClass;
     use crate::error::Code;
     use crate::platform::test_host::TestHost;
-    use crate::token;
 
     /// A system whose message is a list of asset ids between commas, and whose licence names the keys.
     #[derive(Default)]
@@ -488,7 +606,9 @@ mod tests {
             let id = |asset: &String| KeyQuery::from_id(Id::from_bytes(asset.as_bytes()));
             Ok(drm::Request {
                 keys: opened.iter().map(id).collect(),
+                holder: KeyHolder::Here,
                 intent: Intent::License,
+                license_session: None,
                 device: Device {
                     identifier: b"a device",
                     class: DeviceClass::Unknown,
@@ -524,9 +644,10 @@ mod tests {
             &self,
             _: &Self::Opened<'_>,
             keys: &[GrantedKey<'_>],
+            _: Option<&str>,
             _: &impl Platform,
         ) -> Result<Sealed, drm::Error> {
-            let ids: Vec<String> = keys.iter().map(|key| key.key.id.to_string()).collect();
+            let ids: Vec<String> = keys.iter().map(|key| key.record.id.to_string()).collect();
             Ok(Sealed {
                 message: ids.join(",").into_bytes(),
                 lease_seconds: None,
@@ -562,6 +683,7 @@ mod tests {
                 id: "r",
                 message: message.as_bytes(),
                 session: SessionRequest::default(),
+                renewal: Renewal::ByPlayer,
             };
             let origin = async || Ok(ClientOrigin::default());
             server

@@ -6,6 +6,7 @@ mod keys;
 mod license_data;
 mod mint;
 mod modules;
+mod renewal;
 mod sessions;
 mod stream;
 
@@ -15,7 +16,7 @@ use futures_util::future::join3;
 use serde_json::Value;
 
 use audit::Audit;
-pub use issue::{CheckIn, Issued, License, LicenseRequest};
+pub use issue::{CheckIn, Issued, License, LicenseRequest, Renewal};
 #[cfg(feature = "schema")]
 pub use keys::{KeyDeleted, KeyImport, KeyList, KeyPut, KeyRotation, StoredKey};
 pub use keys::{KeyRotationRequest, MOST_KEYS, Page};
@@ -24,6 +25,7 @@ pub use mint::Minted;
 #[cfg(feature = "schema")]
 pub use mint::{OperatorTokenRequest, ViewerTokenRequest};
 pub use modules::Modules;
+pub use renewal::{PARAMETER as RENEWAL, RenewalTicket};
 #[cfg(feature = "schema")]
 pub use sessions::OpenSessionRequest;
 pub use sessions::{Listed, Session};
@@ -31,7 +33,7 @@ pub use stream::SessionRequest;
 
 use crate::configuration::{Configured, SettingsError};
 use crate::content_key::store::PutError;
-use crate::content_key::{ContentKey, KeyError, KeySources, SkdRules};
+use crate::content_key::{KeyError, KeyRecord, KeySources, SkdRules};
 use crate::drm::{self, DrmSystem};
 use crate::entitlement;
 use crate::error::Code;
@@ -70,6 +72,9 @@ pub enum Error {
     /// The request is not of the documented shape.
     #[error("{0}")]
     Request(&'static str),
+    /// The ticket of a renewal is not accepted.
+    #[error("the ticket of the renewal: {0}")]
+    RenewalTicket(&'static str),
     /// There is no secret to sign tokens with.
     #[error("there is no secret to sign tokens with")]
     TokensOff,
@@ -106,6 +111,7 @@ impl Error {
             Self::Token(error) => error.code(),
             Self::Callback(error) => error.code(),
             Self::Request(_) => Code::REQUEST_MALFORMED,
+            Self::RenewalTicket(_) => Code::RENEWAL_TICKET,
             Self::TokensOff => Code::TOKENS_OFF,
             Self::LicenseDataOff(_) => Code::LICENSE_DATA_OFF,
             Self::SessionsOff => Code::SESSIONS_OFF,
@@ -145,6 +151,7 @@ impl Error {
             Self::Token(_)
             | Self::Session(_)
             | Self::Request(_)
+            | Self::RenewalTicket(_)
             | Self::TokensOff
             | Self::LicenseDataOff(_)
             | Self::SessionsOff
@@ -170,7 +177,9 @@ impl Error {
             Self::Token(error) => Some(error.to_string()),
             Self::Entitlement(error) => Some(error.to_string()),
             Self::Drm(error) => error.public_reason().map(ToOwned::to_owned),
-            Self::Request(_) | Self::LicenseDataOff(_) | Self::Put(_) => Some(self.to_string()),
+            Self::Request(_) | Self::RenewalTicket(_) | Self::LicenseDataOff(_) | Self::Put(_) => {
+                Some(self.to_string())
+            }
             Self::Session(error) => error.is_public().then(|| error.to_string()),
             Self::Callback(callback::Error::Refused(reason)) => reason.clone(),
             Self::Callback(_)
@@ -252,7 +261,7 @@ impl Principal<'_> {
     ///
     /// # Errors
     /// [`Error::Entitlement`] when none does.
-    pub fn admission_to(&self, key: &ContentKey) -> Result<&Admission<'_>, Error> {
+    pub fn admission_to(&self, key: &KeyRecord) -> Result<&Admission<'_>, Error> {
         let admission = self
             .admissions
             .iter()
@@ -402,8 +411,23 @@ impl<P: Platform> LicenceServer<P> {
         request_id: &str,
         tokens: &token::Found,
     ) -> Result<Principal<'_>, Error> {
+        self.authenticate_at(self.platform.now(), system, request_id, tokens)
+            .await
+    }
+
+    /// The same for a token that was verified at `time` before, in seconds since 1970: it may have expired since.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub async fn authenticate_at(
+        &self,
+        time: u64,
+        system: DrmSystem,
+        request_id: &str,
+        tokens: &token::Found,
+    ) -> Result<Principal<'_>, Error> {
         let mut audit = Audit::for_system(system, self.platform.now(), request_id);
-        let result = match self.admit(system, tokens, audit.time).await {
+        let result = match self.admit(system, tokens, time).await {
             Ok(principal) => {
                 audit.subject.clone_from(&principal.subject);
                 principal.check().map(|()| principal)

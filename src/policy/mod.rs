@@ -13,7 +13,7 @@ use required::{Required, RequiredClaim};
 use serde_json::{Map, Value};
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
-use crate::content_key::ContentKey;
+use crate::content_key::KeyRecord;
 use crate::drm::DrmSystem;
 use crate::entitlement::{self, Entitlement, Limits, Terms};
 use crate::id::Id;
@@ -597,7 +597,7 @@ impl Admission<'_> {
     }
 
     /// Whether the option applies to a key: each claim that must name the key does so.
-    pub fn is_for(&self, key: &ContentKey) -> bool {
+    pub fn is_for(&self, key: &KeyRecord) -> bool {
         let Some(token) = &self.token else {
             return true;
         };
@@ -614,7 +614,7 @@ impl Admission<'_> {
     }
 
     /// Whether the token's subject is certain for a key.
-    pub fn is_subject_certain(&self, key: &ContentKey) -> bool {
+    pub fn is_subject_certain(&self, key: &KeyRecord) -> bool {
         let token = self.token.as_ref();
         token.is_none_or(|token| token.is_subject_certain(key))
     }
@@ -701,7 +701,7 @@ impl Admission<'_> {
     ///
     /// # Errors
     /// Why the key gets no terms.
-    pub fn terms_for(&self, key: &ContentKey) -> Result<Terms, entitlement::Error> {
+    pub fn terms_for(&self, key: &KeyRecord) -> Result<Terms, entitlement::Error> {
         let entitlement = self.entitlement()?;
         let mut terms = entitlement
             .terms_for(key.names())?

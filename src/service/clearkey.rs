@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::response::{Reply, reply};
 use crate::drm::{Module, Purpose};
 use crate::error::Code;
-use crate::licence::{Issued, License, LicenseRequest, SessionRequest};
+use crate::licence::{Issued, License, LicenseRequest, Renewal, SessionRequest};
 use crate::platform::Platform;
 use crate::token;
 
@@ -70,6 +70,7 @@ async fn issue<P: Platform, M: Module>(
             token: token::session(headers),
             is_renewal: None,
         },
+        renewal: Renewal::ByPlayer,
     };
     match licences.issue(module, &principal, request, origin).await? {
         Issued::License(licence) => Ok(licence),

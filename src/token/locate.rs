@@ -120,6 +120,15 @@ fn unprefixed(value: &str) -> &str {
 }
 
 impl Found {
+    /// A token that was found before, and the signature that came with it.
+    pub fn from_token(token: Option<&str>, signature: Option<&str>) -> Self {
+        let token = token.map(|token| (TokenLocation::Authorization, token.to_owned()));
+        Self {
+            tokens: token.into_iter().collect(),
+            signature: signature.map(ToOwned::to_owned),
+        }
+    }
+
     /// The vendor whose players send a token where the first token is.
     pub fn vendor(&self) -> Option<&'static Vendor> {
         let (location, _) = self.tokens.first()?;

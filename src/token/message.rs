@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::content_key::{ContentKey, ContentKeys};
+use crate::content_key::{ContentKeys, KeyRecord};
 use crate::entitlement::{self, Entitlement, Terms};
 use crate::id::Id;
 use crate::token::dialect::{Grant, MAX_UNSEPARATED_ID, Secrets};
@@ -142,13 +142,13 @@ impl VerifiedToken {
     }
 
     /// Whether the token may be used for a key: it names no key, or this one.
-    pub fn is_for(&self, key: &ContentKey) -> bool {
+    pub fn is_for(&self, key: &KeyRecord) -> bool {
         self.key.as_ref().is_none_or(|id| key.is_named(id))
     }
 
     /// Whether the subject is certain for a key: of the ways to split what the token does not separate, one at most
     /// reaches this key. Otherwise a viewer could make himself another one.
-    pub fn is_subject_certain(&self, key: &ContentKey) -> bool {
+    pub fn is_subject_certain(&self, key: &KeyRecord) -> bool {
         let text = self.subject_and_key.as_deref().unwrap_or_default();
         let ids = text
             .char_indices()

@@ -121,9 +121,9 @@ impl Seed {
     /// The key of a KID that this seed made.
     pub fn made_key(&self, kid: Kid, made: &MadeKid) -> ContentKey {
         let mut key = self.key(kid);
-        key.track = made.track;
+        key.record.track = made.track;
         let digest = ContentDigest::new(self.content_key(), made.content);
-        key.content = Some(Content::Digest(digest));
+        key.record.content = Some(Content::Digest(digest));
         key
     }
 

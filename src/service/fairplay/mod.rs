@@ -14,7 +14,7 @@ use self::reply::Outcome;
 use self::spc_request::SpcRequest;
 use crate::drm::{DrmSystem, Purpose};
 use crate::error::Code;
-use crate::licence::{LicenseRequest, SessionRequest};
+use crate::licence::{LicenseRequest, Renewal, SessionRequest};
 use crate::platform::Platform;
 use crate::service::context::{Context, parameter};
 use crate::service::origin::TrustedHeaders;
@@ -62,6 +62,7 @@ pub async fn answer<P: Platform>(
                     id: context.id,
                     message: spc,
                     session,
+                    renewal: Renewal::ByPlayer,
                 };
                 let fairplay = &licences.modules().fairplay;
                 let issued = licences.issue(fairplay, &principal, request, &origin).await;

@@ -393,7 +393,7 @@ fn external_keys(
         let id = kid.map_or_else(|| cid.clone(), |kid| Id::from_kid(kid)[0].clone());
         let mut key = ContentKey::new(id.clone(), secret.into());
         key.iv = Some(iv);
-        key.track = track;
+        key.record.track = track;
         if let Some(kid) = kid.filter(|_| id != *cid) {
             if ids.contains(&id) {
                 return Err(Error::Malformed("key_id"));
@@ -401,7 +401,7 @@ fn external_keys(
             key = key.with_kid(kid);
             ids.push(id);
             if entries.len() == 1 {
-                key = key.with_alias(cid.clone());
+                key.record = key.record.with_alias(cid.clone());
             }
         }
         keys.push(key);
