@@ -1,10 +1,7 @@
 //! A question to a key server, and what it answers.
 
-use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
@@ -17,18 +14,9 @@ use crate::cpix::speke::Version;
 use crate::cpix::{BlankDocument, BlankKey, Document, ProtectionSystem, Scheme};
 use crate::encoding;
 use crate::id::{Id, Kid};
-use crate::platform::{Error, MAX_ANSWER, Platform, Random};
+use crate::platform::{Error, Platform, Random};
 use crate::secret::Key128;
-use crate::upstream::{self, Attempts};
-
-/// How long everything may take.
-const LIMIT: Duration = Duration::from_secs(4);
-
-/// Two attempts and the pause between them fit into [`LIMIT`].
-const ATTEMPTS: Attempts = Attempts {
-    most: 2,
-    timeout: Duration::from_millis(1_900),
-};
+use crate::upstream::{self, Failed};
 
 /// What a key server says of a key.
 pub enum Fetched {
@@ -64,20 +52,12 @@ pub async fn fetch(
     let Some(request) = request(config, asked) else {
         return Ok(Fetched::Absent);
     };
-    let sending = pin!(upstream::send(&request, ATTEMPTS, platform));
-    let response = match select(sending, pin!(platform.sleep(LIMIT))).await {
-        Either::Left((response, _)) => response.map_err(|error| match error {
-            Error::OutboundDenied(_) => Failure::Denied(error),
-            Error::OutboundTooLarge(_) => {
-                Failure::Answer(format!("it has more than {MAX_ANSWER} bytes"))
-            }
-            error => Failure::Silent(error.to_string()),
-        })?,
-        Either::Right(_) => {
-            let reason = format!("it took more than {} seconds", LIMIT.as_secs());
-            return Err(Failure::Silent(reason));
-        }
-    };
+    let response = upstream::ask(&request, platform).await;
+    let response = response.map_err(|failed| match failed {
+        Failed::Denied(error) => Failure::Denied(error),
+        Failed::Silent(reason) => Failure::Silent(reason),
+        Failed::TooLarge => Failure::Answer(failed.to_string()),
+    })?;
     if is_absence(&response)? {
         return Ok(Fetched::Absent);
     }
