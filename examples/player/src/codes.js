@@ -1,21 +1,31 @@
 // What to do about a refusal, by its code.
 
 const TODO = {
-  token_missing: 'The player sends no token: give one, and check that the player sends it with this request.',
-  token_expired: 'The token has expired: make a new one.',
-  token_signature: 'The server does not know the key that signed the token: make the token with a key of its policy.',
-  token_malformed: 'The text in the field is not a token.',
-  token_issuer: 'The policy does not accept the issuer of the token.',
-  token_audience: 'The token is meant for another server: look at its audience.',
-  not_entitled: 'The token does not name this key, or no policy opens this system: look at `entitlements` and at `drm`.',
-  entitlement_missing: 'The token has no entitlements.',
-  key_system_not_allowed: 'The key record does not name this system: add it to `systems`.',
-  key_not_found: 'The server has no key with this id: compare the KID of the content with the key records.',
-  duration_unsupported: 'The terms have a lease, a rental or a limit of streams, and nothing keeps it here.',
-  device_hdcp_unsupported: 'The terms ask for HDCP, and nothing keeps it here.',
-  uses_spent: 'The token has been used as often as it allows.',
-  streams_exceeded: 'Too many streams of this viewer are playing.',
-  configuration_invalid: 'The configuration of the server does not load: ask GET /healthz.',
+  token_missing: 'Give a token, and check that the player sends it with this request.',
+  token_expired: 'Make a new token.',
+  token_signature: 'Sign the token with a key that the policy names.',
+  token_malformed: 'Put a JWT into the field: three parts with full stops between them.',
+  token_key_unknown: 'Sign the token with a key that the policy names: its algorithm or key id fits none.',
+  token_issuer: 'Make the token with the issuer that the policy names, or add this one to the policy.',
+  token_audience: 'Make the token with the audience that the policy names.',
+  not_entitled: 'Name this key in the entitlements of the token. Where it is there, name the DRM system in `drm` of the policy.',
+  entitlement_missing: 'Add `entitlements` to the token, or terms to the policy.',
+  key_system_not_allowed: 'Add this DRM system to `systems` of the key record.',
+  key_not_found: 'Compare the KID of the content with the key records of the server.',
+  duration_unsupported: 'Take lease, rental and `max_streams` out of the terms: Clear Key, AES-128 and a device that does not report playback cannot keep them.',
+  device_hdcp_unsupported: 'Take `hdcp` out of the terms: Clear Key, AES-128 and this device cannot keep it.',
+  uses_spent: 'Make a new token, or allow more in `max_uses`.',
+  streams_exceeded: 'End playback on another device, or allow more in `max_streams`.',
+  fairplay_off: 'Give the server a FairPlay credential: see docs/credentials.md.',
+  spc_certificate_unknown: 'Give the player the certificate of this server.',
+  configuration_invalid: 'Ask GET /healthz, which names the variable that does not load.',
 };
 
-export const whatToDo = (code) => TODO[code] ?? `Look up ${code} in docs/errors.md.`;
+const NO_ANSWER = 'Is the server running, is the URL right, and is the origin of this page in `cors_origins`?';
+
+/** One sentence that says what to change. Without a code, nothing came that the page may read. */
+export function whatToDo(status, code) {
+  if (status === 0) return NO_ANSWER;
+  if (!code) return 'Check the URL: this is no answer of Keylet.';
+  return TODO[code] ?? `What it means: docs/errors.md#${code}`;
+}
