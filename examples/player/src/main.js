@@ -111,7 +111,7 @@ function showRequest({ method, url, status, code, requestId, milliseconds, token
   if (problem?.title) item.append(paragraph(problem.title));
   if (isRefused) item.append(paragraph(whatToDo(status, code), 'todo'));
   const details = element('dl', '');
-  if (problem?.detail) details.append(detail('Found', problem.detail));
+  if (problem?.detail) details.append(detail('Detail', problem.detail));
   // The certificate is public: no token goes with it.
   if (!url.includes('/certificate')) details.append(detail('Token', inWords(sent)));
   if (requestId) details.append(detail('Request id', requestId));
