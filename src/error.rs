@@ -130,6 +130,7 @@ codes! {
     KEY_SYSTEM_NOT_ALLOWED = 403 "key_system_not_allowed" "The key record does not allow this DRM system.";
     CHALLENGE_INVALID = 403 "challenge_invalid" "The challenge was not given out here, has expired, or has been used.";
     SPC_KEY_FORMAT = 501 "spc_key_format" "The device takes no key format that is public.";
+    KID_MISSING = 503 "kid_missing" "The key record has no KID, which Widevine and PlayReady need.";
     IV_MISSING = 503 "iv_missing" "The key record has no IV, which FairPlay needs.";
     ASK_MISSING = 501 "ask_missing" "The credential has no application secret key, so no CKC can be made for it.";
 

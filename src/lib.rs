@@ -7,10 +7,10 @@
 //! | 6 | `hosts/`, one crate a world: a host meets [`platform::Platform`] |
 //! | 5 | [`service`]: HTTP |
 //! | 4 | [`licence`]: token → entitlement → key → DRM; [`packaging`]: keys for packagers |
-//! | 3 | [`fairplay`], [`clearkey`]; [`policy`] |
+//! | 3 | [`fairplay`], [`clearkey`], [`widevine`]; [`policy`] |
 //! | 2 | [`token`], [`session`] |
 //! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses both; [`server_secret`], [`operator`], [`public_url`] |
-//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, `reader`, [`private_key`], [`cpix`], [`template`], [`track`], [`error`] |
+//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, `reader`, `protobuf`, [`private_key`], [`cpix`], [`template`], [`track`], [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
 #![cfg_attr(
@@ -42,6 +42,7 @@ pub mod packaging;
 pub mod platform;
 pub mod policy;
 pub mod private_key;
+mod protobuf;
 pub mod public_url;
 mod reader;
 pub mod rsa_key;
@@ -53,6 +54,7 @@ pub mod template;
 pub mod token;
 pub mod track;
 pub mod upstream;
+pub mod widevine;
 mod x509;
 
 #[cfg(target_family = "wasm")]

@@ -232,15 +232,15 @@ fn widevine_data_is_walked_to_its_end() {
     for (data, kind, offset) in [
         (with(&[0x0b]), Field, 0),
         (with(&[0x08, 0x01, 0x0f]), Field, 2),
-        (with(&[0x12, 0x01, 0x00]), KidSize, 1),
-        (with(&[0x10, 0x01]), KidSize, 1),
-        (vec![0x12, 0x10, 0x01], Truncated, 1),
-        (vec![0x1a, 0x01], Truncated, 1),
-        (vec![0x6d, 0x01], Truncated, 1),
-        (vec![0x61, 0x01], Truncated, 1),
-        (vec![0x08], Truncated, 1),
+        (with(&[0x12, 0x01, 0x00]), KidSize, 0),
+        (with(&[0x10, 0x01]), KidSize, 0),
+        (vec![0x12, 0x10, 0x01], Truncated, 0),
+        (vec![0x1a, 0x01], Truncated, 0),
+        (vec![0x6d, 0x01], Truncated, 0),
+        (vec![0x61, 0x01], Truncated, 0),
+        (vec![0x08], Truncated, 0),
         (vec![0x88; 11], Truncated, 0),
-        ([vec![0x1a], vec![0xff; 9], vec![1]].concat(), Truncated, 1),
+        ([vec![0x1a], vec![0xff; 9], vec![1]].concat(), Truncated, 0),
         (many, TooManyKids, 18 * (MAX_KEYS + 1)),
     ] {
         assert_eq!(widevine_kids(&data), Err(PsshError { kind, offset }));

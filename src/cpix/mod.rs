@@ -44,7 +44,9 @@ pub use hls::HlsKey;
 pub use playready::{PlayReadyHeader, PlayReadyVersion, playready_checksum};
 pub use program::ProgramRequest;
 pub use protection_system::ProtectionSystem;
-pub use pssh::{PsshBox, PsshError, PsshErrorKind, WidevineData, pssh_boxes, widevine_kids};
+pub use pssh::{
+    PsshBox, PsshError, PsshErrorKind, WidevineData, pssh_boxes, widevine_data, widevine_kids,
+};
 pub use request::{BlankDocument, BlankKey};
 pub use scheme::Scheme;
 pub use signals::{Signal, Signals, pssh_of_protection_data};

@@ -30,6 +30,7 @@
 
 use super::{MAX_KEYS, Scheme};
 use crate::id::Kid;
+use crate::protobuf::{self, write_bytes, write_number};
 use crate::reader::Reader;
 
 const BOX_TYPE: &[u8; 4] = b"pssh";
@@ -139,14 +140,6 @@ mod field {
     pub const PROTECTION_SCHEME: u64 = 9;
 }
 
-/// How the value of a field is written (Protocol Buffers, "Message Structure").
-mod wire_type {
-    pub const VARINT: u64 = 0;
-    pub const I64: u64 = 1;
-    pub const LEN: u64 = 2;
-    pub const I32: u64 = 5;
-}
-
 impl<'a> WidevineData<'a> {
     /// Data with these KIDs alone.
     pub fn of(kids: &'a [Kid]) -> Self {
@@ -171,9 +164,11 @@ impl<'a> WidevineData<'a> {
             write_bytes(&mut message, field::CONTENT_ID, content_id);
         }
         if let Some(scheme) = self.scheme {
-            let key = field::PROTECTION_SCHEME << 3 | wire_type::VARINT;
-            write_varint(&mut message, key);
-            write_varint(&mut message, scheme.fourcc().into());
+            write_number(
+                &mut message,
+                field::PROTECTION_SCHEME,
+                scheme.fourcc().into(),
+            );
         }
         message
     }
@@ -185,63 +180,34 @@ impl<'a> WidevineData<'a> {
 /// # Errors
 /// [`PsshError`], with the offset in `data`.
 pub fn widevine_kids(data: &[u8]) -> Result<Vec<Kid>, PsshError> {
+    widevine_data(data).map(|(kids, _)| kids)
+}
+
+/// The KIDs, and the id of the content where the data has one.
+///
+/// # Errors
+/// As [`widevine_kids`].
+pub fn widevine_data(data: &[u8]) -> Result<(Vec<Kid>, Option<&[u8]>), PsshError> {
     let mut cursor = Cursor::new(data, data.len());
-    let mut kids = Vec::new();
+    let (mut kids, mut content_id) = (Vec::new(), None);
     while !cursor.is_empty() {
         let other_type = cursor.error(PsshErrorKind::Field);
-        let key = cursor.take(PsshErrorKind::Truncated, read_varint)?;
         let other_size = cursor.error(PsshErrorKind::KidSize);
-        let value = cursor.take(PsshErrorKind::Truncated, |reader| match key & 0x07 {
-            wire_type::VARINT => read_varint(reader).map(|_| Some([].as_slice())),
-            wire_type::I64 => reader.bytes(8).map(Some),
-            wire_type::I32 => reader.bytes(4).map(Some),
-            wire_type::LEN => {
-                let length = usize::try_from(read_varint(reader)?).ok()?;
-                reader.bytes(length).map(Some)
-            }
-            _ => Some(None),
-        })?;
+        let (number, value) = cursor.take(PsshErrorKind::Truncated, protobuf::field)?;
         let value = value.ok_or(other_type)?;
-        if key >> 3 == field::KEY_ID {
-            if kids.len() >= MAX_KEYS {
+        match number {
+            field::KEY_ID if kids.len() >= MAX_KEYS => {
                 return Err(cursor.error(PsshErrorKind::TooManyKids));
             }
-            let kid: [u8; 16] = value.try_into().map_err(|_| other_size)?;
-            kids.push(Kid::from_bytes(kid));
+            field::KEY_ID => {
+                let kid = value.bytes().and_then(|kid| kid.try_into().ok());
+                kids.push(Kid::from_bytes(kid.ok_or(other_size)?));
+            }
+            field::CONTENT_ID => content_id = value.bytes(),
+            _ => {}
         }
     }
-    Ok(kids)
-}
-
-fn write_bytes(message: &mut Vec<u8>, field: u64, value: &[u8]) {
-    write_varint(message, field << 3 | wire_type::LEN);
-    write_varint(message, u64::try_from(value.len()).unwrap_or(u64::MAX));
-    message.extend(value);
-}
-
-/// Seven bits a byte, the lowest first; all bytes but the last have their highest bit set.
-fn write_varint(message: &mut Vec<u8>, mut value: u64) {
-    loop {
-        let [low, ..] = value.to_le_bytes();
-        value >>= 7;
-        if value == 0 {
-            return message.push(low);
-        }
-        message.push(low | 0x80);
-    }
-}
-
-/// `None` where it does not end within the ten bytes that 64 bits take, or in the message.
-fn read_varint(reader: &mut Reader<'_>) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let [byte] = *reader.array()?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
+    Ok((kids, content_id))
 }
 
 /// A reader that knows where it is.

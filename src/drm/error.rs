@@ -31,6 +31,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// A refusal whose reason the client may read.
+    pub fn refused(code: Code, reason: impl Into<String>) -> Self {
+        Self::Refused {
+            code,
+            reason: reason.into(),
+            is_public: true,
+            details: Details::new(),
+        }
+    }
+
     /// The code of this error.
     pub fn code(&self) -> Code {
         match self {

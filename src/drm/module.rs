@@ -29,6 +29,8 @@ pub enum Intent {
     Renewal,
     /// Nothing: playback has stopped.
     Stopped,
+    /// To give up what the device has stored. The system's licence service answers it.
+    Release,
     /// To report what the device has stored. The number is the challenge that it answers, 0 for none.
     Report(u64),
 }
@@ -231,7 +233,7 @@ pub trait Module {
     ) -> Result<(), Error>;
 
     /// Makes the licence, or has the system's licence service make it. The keys have passed [`Self::enforce`]; there is
-    /// at least one. `renewal_url` is where renewals go, of a system that [can say it](Self::HAS_RENEWAL_URL).
+    /// at least one, but for a release. `renewal_url` is where renewals go, of a system that [can say it](Self::HAS_RENEWAL_URL).
     ///
     /// # Errors
     /// [`Error`] where the device cannot take a key or keep a duration, and where the service makes no licence.

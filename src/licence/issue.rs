@@ -36,6 +36,8 @@ pub struct LicenseRequest<'a> {
     pub id: &'a str,
     /// The message of the DRM system, such as an SPC.
     pub message: &'a [u8],
+    /// The keys that the player names beside the message. They count where the message names none.
+    pub keys: &'a [KeyQuery],
     /// What the player states about its session.
     pub session: SessionRequest<'a>,
     /// How its licence is renewed.
@@ -194,6 +196,18 @@ impl<P: Platform> LicenceServer<P> {
             return Ok(Issued::CheckedIn(check_in));
         }
 
+        if asked.intent == Intent::Release {
+            // It takes rights away and gives none.
+            let answer = module.seal(&opened, &[], None, &self.platform).await?;
+            return Ok(Issued::License(License::new(answer, None, now)));
+        }
+        if asked.keys.is_empty() {
+            asked.keys = request.keys.to_vec();
+        }
+        if asked.keys.is_empty() {
+            return Err(Error::Request("it names no key: add `?kid=` to the URL"));
+        }
+
         let mut refusals = Refusals::default();
         let mut permitted = Vec::with_capacity(asked.keys.len());
         for (index, query) in asked.keys.iter().enumerate() {
@@ -253,7 +267,7 @@ impl<P: Platform> LicenceServer<P> {
             return Ok(Issued::Stopped);
         }
         if device_id.is_none() && module.identify(&opened, &limits, &self.platform).await? {
-            asked = module.request(&opened, request.purpose)?;
+            asked.device = module.request(&opened, request.purpose)?.device;
             device_id = pseudonym(&asked.device);
             let details = module.audit_details(&opened).device;
             audit.identified(&asked.device, device_id.as_deref(), details);
@@ -297,7 +311,7 @@ impl<P: Platform> LicenceServer<P> {
         // A back end may have named the device.
         let limits = all_limits(granted_keys.iter().map(|(_, granted)| &granted.limits));
         if device_id.is_none() && module.identify(&opened, &limits, &self.platform).await? {
-            asked = module.request(&opened, request.purpose)?;
+            asked.device = module.request(&opened, request.purpose)?.device;
             device_id = pseudonym(&asked.device);
             let details = module.audit_details(&opened).device;
             audit.identified(&asked.device, device_id.as_deref(), details);
@@ -682,6 +696,7 @@ mod tests {
                 purpose: Purpose::License,
                 id: "r",
                 message: message.as_bytes(),
+                keys: &[],
                 session: SessionRequest::default(),
                 renewal: Renewal::ByPlayer,
             };

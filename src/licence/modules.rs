@@ -8,6 +8,7 @@ use crate::drm::{DrmSystem, Module};
 use crate::entitlement::Terms;
 use crate::fairplay::FairPlay;
 use crate::platform::Platform;
+use crate::widevine::Widevine;
 
 /// The modules. Each reads its own settings on first use.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub struct Modules {
     pub clearkey: ClearKey,
     /// HLS AES-128.
     pub aes128: Aes128,
+    /// Widevine.
+    pub widevine: Widevine,
 }
 
 impl Modules {
@@ -31,10 +34,8 @@ impl Modules {
                 );
                 drop(join(credentials, terms).await);
             }
-            DrmSystem::Widevine
-            | DrmSystem::PlayReady
-            | DrmSystem::ClearKey
-            | DrmSystem::Aes128 => {}
+            Widevine::SYSTEM => drop(self.widevine.is_configured(platform).await),
+            DrmSystem::PlayReady | DrmSystem::ClearKey | DrmSystem::Aes128 => {}
         }
     }
 
@@ -52,7 +53,8 @@ impl Modules {
             FairPlay::SYSTEM => self.fairplay.terms(platform).await.map(Some),
             ClearKey::SYSTEM => self.clearkey.terms(platform).await.map(Some),
             Aes128::SYSTEM => self.aes128.terms(platform).await.map(Some),
-            DrmSystem::Widevine | DrmSystem::PlayReady => Ok(None),
+            Widevine::SYSTEM => self.widevine.terms(platform).await.map(Some),
+            DrmSystem::PlayReady => Ok(None),
         }
     }
 }

@@ -11,8 +11,10 @@ use zeroize::Zeroizing;
 
 use super::issue::Renewal;
 use super::{Error, LicenceServer, LicenseRequest};
+use crate::content_key::KeyQuery;
 use crate::drm::{DrmSystem, Intent, Request};
 use crate::encoding::{self, BASE64_URL};
+use crate::id::Id;
 use crate::platform::Platform;
 use crate::public_url::PublicUrl;
 use crate::server_secret::Label;
@@ -37,6 +39,8 @@ pub struct RenewalTicket {
     token: Option<Zeroizing<String>>,
     /// The signature that goes with a token of Kaltura.
     signature: Option<String>,
+    /// The keys of the licence.
+    keys: Vec<String>,
     /// When the token was verified, in seconds since 1970.
     pub verified_at: u64,
     /// [`Request::license_session`], in base64url.
@@ -52,6 +56,12 @@ impl RenewalTicket {
     pub fn tokens(&self) -> Found {
         let token = self.token.as_ref().map(|token| token.as_str());
         Found::from_token(token, self.signature.as_deref())
+    }
+
+    /// The keys of the licence: a renewal does not name them.
+    pub fn keys(&self) -> Vec<KeyQuery> {
+        let ids = self.keys.iter().filter_map(|id| Id::from_text(id));
+        ids.map(KeyQuery::from_id).collect()
     }
 
     /// Whether a request is a renewal of the licence that the ticket came with.
@@ -113,6 +123,11 @@ impl<P: Platform> LicenceServer<P> {
                 token: { tokens.one(&self.platform).await?.ok() }
                     .map(|token| Zeroizing::new(token.to_owned())),
                 signature: tokens.signature().map(ToOwned::to_owned),
+                keys: asked
+                    .keys
+                    .iter()
+                    .map(|query| query.id().to_string())
+                    .collect(),
                 verified_at: now,
                 session: BASE64_URL.encode(session),
                 device: device.map(ToOwned::to_owned),
@@ -122,6 +137,7 @@ impl<P: Platform> LicenceServer<P> {
                 drm: ticket.drm.clone(),
                 token: ticket.token.clone(),
                 signature: ticket.signature.clone(),
+                keys: ticket.keys.clone(),
                 session: ticket.session.clone(),
                 device: ticket.device.clone(),
                 until: now.saturating_add(LIFE),

@@ -1,32 +1,24 @@
 //! Signed requests, as shaka-packager and its kin send them.
 //!
-//! By AES: AES-CBC of SHA-1(message) and 12 bytes of padding, which some clients fill as PKCS#7 and others with zeros. By
+//! By AES, as [`AesSigner`] has it. By
 //! RSA: RSASSA-PSS with SHA-1 and a salt of 20 bytes. What is signed is the decoded bytes of `request`.
 
-use aes::{Aes128, Aes256};
-use cbc::cipher::block_padding::NoPadding;
-use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
 use serde::Deserialize;
 use serde_json::Value;
-use sha1::{Digest, Sha1};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::encoding::{self, PemOrDer};
 use crate::rsa_key::PublicKey;
-use crate::secret::Secret;
+use crate::widevine::signature::AesSigner;
 use crate::x509;
 
 /// The key that Widevine's documents and every packager's examples have for `widevine_test`.
 const PUBLISHED_KEY: &str = "1ae8ccd0e7985cc0b6203a55855a1034afc252980e970ca90e5202689f947ab9";
 
-/// How many bytes SHA-1 has.
-const SHA1: usize = 20;
-
 /// What verifies the requests of a packager.
 pub enum Signer {
-    /// AES-CBC: a key of 16 or 32 bytes, and the IV.
-    Aes(Zeroizing<Vec<u8>>, Secret<16>),
+    /// AES-CBC.
+    Aes(AesSigner),
     /// RSASSA-PSS.
     Rsa(Box<PublicKey>),
 }
@@ -54,18 +46,16 @@ impl Signer {
             encoding::from_value(value).map_err(|error| ("signer", error.to_string()))?;
         match (config.aes_key, config.rsa_public_key) {
             (Some(key), None) => {
-                let bytes = encoding::hex(&key).or_else(|| encoding::base64(&key));
-                let bytes = bytes.filter(|bytes| matches!(bytes.len(), 16 | 32));
-                let bytes = bytes
-                    .ok_or_else(|| wrong("aes_key", "it is not 16 or 32 bytes in hex or base64"))?;
-                if hex::encode(&*bytes) == PUBLISHED_KEY && !config.test {
+                let signer = AesSigner::read(&key, &config.aes_iv.unwrap_or_default());
+                let signer = signer.map_err(|(member, reason)| match member {
+                    "iv" => wrong("aes_iv", reason),
+                    _ => wrong("aes_key", reason),
+                })?;
+                if hex::encode(signer.key()) == PUBLISHED_KEY && !config.test {
                     let reason = "it is the published test key, with which everybody can sign; add `\"test\": true` to use it in development";
                     return Err(wrong("aes_key", reason));
                 }
-                let iv = config.aes_iv.and_then(|iv| encoding::fixed(&iv));
-                let iv =
-                    iv.ok_or_else(|| wrong("aes_iv", "it is not 16 bytes in hex or base64"))?;
-                Ok(Self::Aes(bytes, Secret::from(iv)))
+                Ok(Self::Aes(signer))
             }
             (None, Some(key)) => {
                 let reason =
@@ -89,23 +79,7 @@ impl Signer {
     /// Whether a signature is of this message.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
-            Self::Aes(key, iv) => {
-                let mut block = Zeroizing::new(signature.to_vec());
-                let iv = iv.expose().as_slice();
-                let opened = match key.len() {
-                    16 => cbc::Decryptor::<Aes128>::new_from_slices(key, iv)
-                        .ok()
-                        .and_then(|cipher| cipher.decrypt_padded::<NoPadding>(&mut block).ok()),
-                    _ => cbc::Decryptor::<Aes256>::new_from_slices(key, iv)
-                        .ok()
-                        .and_then(|cipher| cipher.decrypt_padded::<NoPadding>(&mut block).ok()),
-                };
-                // The padding is not compared: clients differ in it.
-                let digest = opened.filter(|opened| opened.len() == 32);
-                let digest = digest.and_then(|opened| opened.first_chunk::<SHA1>());
-                let expected: [u8; SHA1] = Sha1::digest(message).into();
-                digest.is_some_and(|digest| digest.ct_eq(&expected).into())
-            }
+            Self::Aes(signer) => signer.verify(message, signature),
             Self::Rsa(key) => key.verify_pss_sha1(message, signature),
         }
     }
@@ -155,7 +129,7 @@ mod tests {
                 let signature = encoding::base64(signature).unwrap();
                 assert!(signer.verify(signed.message.as_bytes(), &signature));
                 assert!(!signer.verify(b"{}", &signature));
-                for index in 0..SHA1 {
+                for index in 0..20 {
                     let mut changed = signature.clone();
                     changed[index] ^= 1;
                     assert!(!signer.verify(signed.message.as_bytes(), &changed));

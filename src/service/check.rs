@@ -20,9 +20,11 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
     let platform = licences.platform();
     let mut problems = Problems::default();
     let credentials = licences.credentials();
+    let has_widevine = licences.modules().widevine.is_configured(platform).await;
     match credentials.check(platform, &mut Random(platform)).await {
         Ok(credentials) if !credentials.is_empty() => {}
         Ok(_) if opens_clear_system(licences).await => {}
+        Ok(_) if matches!(has_widevine, Ok(true)) => {}
         Ok(_) => {
             let reason = "no DRM system is configured, so there is nothing to serve";
             problems.add(Err(SettingError::new(
@@ -34,6 +36,7 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
         }
         Err(error) => problems.add(Err(error)),
     }
+    problems.add(has_widevine.map(drop));
     let test_credentials = credentials::test_credentials_allowed(platform).await;
     problems.add(test_credentials.map(drop));
     problems.add(licences.keys().check(platform).await);

@@ -4,17 +4,11 @@ use http::header::{ACCEPT_RANGES, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 
 use super::context::Context;
-use super::origin::TrustedHeaders;
+use super::issue::{KID, issue};
 use super::problem::Problem;
 use super::response::{Reply, reply};
-use crate::drm::{Module, Purpose};
 use crate::error::Code;
-use crate::licence::{Issued, License, LicenseRequest, Renewal, SessionRequest};
 use crate::platform::Platform;
-use crate::token;
-
-/// The parameter with the KID, as Azure Media Services' players ask.
-pub const KID: &str = "kid";
 
 /// `POST /clearkey`: KIDs in, a JWK set out. The content type is not looked at: players send none, or any.
 pub async fn post<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
@@ -31,7 +25,7 @@ pub async fn answer<P: Platform>(
     message: &[u8],
 ) -> Result<Reply, Problem> {
     let clearkey = &context.licences.modules().clearkey;
-    let licence = issue(context, clearkey, message).await?;
+    let licence = issue(context, clearkey, message, None).await?;
     Ok(reply(StatusCode::OK, "application/json", licence.message))
 }
 
@@ -40,41 +34,10 @@ pub async fn aes128<P: Platform>(context: Context<'_, P>) -> Result<Reply, Probl
     let in_query = context.parameter(KID);
     let kid = context.name.or(in_query.as_deref()).unwrap_or_default();
     let aes128 = &context.licences.modules().aes128;
-    let licence = issue(&context, aes128, kid.as_bytes()).await?;
+    let licence = issue(&context, aes128, kid.as_bytes(), None).await?;
     let mut reply = reply(StatusCode::OK, "application/octet-stream", licence.message);
     let headers = reply.headers_mut();
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("none"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(reply)
-}
-
-async fn issue<P: Platform, M: Module>(
-    context: &Context<'_, P>,
-    module: &M,
-    message: &[u8],
-) -> Result<License, Problem> {
-    let (licences, headers) = (context.licences, context.headers());
-    let tokens = token::locate(headers, context.query(), None);
-    let principal = licences
-        .authenticate(M::SYSTEM, context.id, &tokens)
-        .await?;
-    let origin = async || {
-        let trusted = TrustedHeaders::load(licences.platform()).await?;
-        Ok(trusted.origin(headers))
-    };
-    let request = LicenseRequest {
-        purpose: Purpose::License,
-        id: context.id,
-        message,
-        session: SessionRequest {
-            token: token::session(headers),
-            is_renewal: None,
-        },
-        renewal: Renewal::ByPlayer,
-    };
-    match licences.issue(module, &principal, request, origin).await? {
-        Issued::License(licence) => Ok(licence),
-        // Players of these systems neither stop nor report.
-        Issued::Stopped | Issued::CheckedIn(_) => Err(Code::REQUEST_MALFORMED.into()),
-    }
 }

@@ -25,15 +25,22 @@ pub fn required(query: Option<&str>, in_body: Option<&str>) -> Result<DrmSystem,
     }
 }
 
+/// The DRM system that the query names, if it names one.
+///
+/// # Errors
+/// `key_system_unsupported`
+pub fn in_query(query: Option<&str>) -> Result<Option<DrmSystem>, Problem> {
+    parameter(query, PARAMETER)
+        .map(|name| read(&name))
+        .transpose()
+}
+
 /// The DRM system that the query names; FairPlay when it names none.
 ///
 /// # Errors
 /// `key_system_unsupported`
 pub fn optional(query: Option<&str>) -> Result<DrmSystem, Problem> {
-    match parameter(query, PARAMETER) {
-        Some(name) => read(&name),
-        None => Ok(DrmSystem::FairPlay),
-    }
+    Ok(in_query(query)?.unwrap_or(DrmSystem::FairPlay))
 }
 
 fn read(name: &str) -> Result<DrmSystem, Problem> {

@@ -8,6 +8,7 @@ mod fairplay;
 mod format;
 mod health;
 mod incoming_body;
+mod issue;
 mod key_system;
 mod keys;
 mod license;
@@ -26,6 +27,7 @@ mod schema;
 mod session_headers;
 mod sessions;
 mod tokens;
+mod widevine;
 
 use std::cell::OnceCell;
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::clearkey;
 use super::context::Context;
+use super::issue;
 use super::problem::Problem;
 use super::response::{Reply, json};
 use crate::drm::DrmSystem;
@@ -32,6 +33,7 @@ struct Links {
     openapi: &'static str,
     license: &'static str,
     fairplay: &'static str,
+    widevine: &'static str,
     fairplay_certificate: &'static str,
     sessions: &'static str,
     fairplay_check_in: &'static str,
@@ -39,15 +41,18 @@ struct Links {
 
 pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
     // Azure Media Services has the keys of AES-128 at the root of its hosts.
-    if context.parameter(clearkey::KID).is_some() {
+    if context.parameter(issue::KID).is_some() {
         return clearkey::aes128(context).await;
     }
     let licences = context.licences;
     let credentials = licences.credentials();
     let has_fairplay = credentials.are_configured(licences.platform()).await;
+    let widevine = &licences.modules().widevine;
+    let has_widevine = widevine.is_configured(licences.platform()).await;
     let policies = licences.policies().await.ok();
     let is_on = |system: &DrmSystem| match system {
         DrmSystem::FairPlay => has_fairplay.as_ref().is_ok_and(|has_it| *has_it),
+        DrmSystem::Widevine => has_widevine.as_ref().is_ok_and(|has_it| *has_it),
         system => policies.is_some_and(|policies| policies.open(*system)),
     };
     let document = ServiceDocument {
@@ -62,6 +67,7 @@ pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
             openapi: "/openapi.json",
             license: "/license",
             fairplay: "/fairplay",
+            widevine: "/widevine",
             fairplay_certificate: "/fairplay/certificate",
             sessions: "/sessions",
             fairplay_check_in: "/fairplay/check-in",

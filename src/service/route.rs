@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::response::Reply;
 use super::{
     clearkey, fairplay, health, keys, license, license_data, openapi, packaging, root, sessions,
-    tokens,
+    tokens, widevine,
 };
 use crate::error::Code;
 use crate::platform::Platform;
@@ -55,6 +55,7 @@ routes! {
     "/fairplay/inspect" [POST] => fairplay::inspect::post;
     "/fairplay/certificate" [GET] => fairplay::certificate::get;
     "/fairplay/certificate/{name}" [GET] => fairplay::certificate::get;
+    "/widevine" [POST] => widevine::post;
     "/tokens" [POST] => tokens::post;
     "/keys" [GET, POST] => keys::any;
     "/keys/{id}" [GET, PUT, DELETE] => keys::one;
@@ -75,6 +76,9 @@ routes! {
     "/{tenant}/ssm/v1/sessions/killAccountSessions" [POST] => sessions::ssm::kill_account_sessions;
 }
 
+/// The paths of Azure Media Services' key delivery, and those of the same here.
+const AZURE: [(&str, &str); 2] = [("FairPlay", "/fairplay"), ("Widevine", "/widevine")];
+
 impl Route {
     /// The route of a path, and the text that its pattern has a name for. A slash at the end, or one more between two
     /// segments, makes no difference: base URLs are configured with one and without.
@@ -82,11 +86,8 @@ impl Route {
         if !path.starts_with('/') {
             return None;
         }
-        // Players of Azure Media Services make their URL of the `skd` URI, which has this path.
-        let path = match segments(path).eq(["FairPlay"]) {
-            true => "/fairplay",
-            false => path,
-        };
+        let of_azure = AZURE.iter().find(|(name, _)| segments(path).eq([*name]));
+        let path = of_azure.map_or(path, |(_, path)| path);
         ROUTES
             .iter()
             .find_map(|route| Some((route, matched(route.pattern, path)?)))

@@ -61,6 +61,7 @@ pub async fn answer<P: Platform>(
                     purpose,
                     id: context.id,
                     message: spc,
+                    keys: &[],
                     session,
                     renewal: Renewal::ByPlayer,
                 };

@@ -1,0 +1,69 @@
+//! The certificate of the licence service, for which players ask before anything else: with it they hide from onlookers
+//! which device they are. It is the same for every player of a provider.
+
+use base64::Engine;
+
+use super::answer::Answer;
+use super::config::Config;
+use super::message::Message;
+use crate::drm;
+use crate::encoding::{self, BASE64};
+use crate::error::Code;
+use crate::platform::{Platform, origin};
+use crate::upstream::{self, Cache, Document, Reason, Unavailable};
+
+/// The request of a player.
+const REQUEST: [u8; 2] = [0x08, 0x04];
+
+/// The name under which the store keeps the certificate.
+const NAME: &str = "widevine-certificate";
+
+/// How long it is kept, in seconds.
+const LIFE: u64 = 6 * 60 * 60;
+
+/// The certificate as it is kept, in base64.
+pub fn cache(config: &Config) -> Cache<Vec<u8>> {
+    let read = |text: &str| {
+        let bytes = encoding::base64(text).map(|bytes| bytes.to_vec());
+        bytes.ok_or_else(|| "it is not base64".to_owned())
+    };
+    Cache::new(NAME, &format!("{}#{}", config.url, config.provider), read)
+}
+
+/// The answer to a player that asks for it.
+///
+/// # Errors
+/// The service does not give it.
+pub async fn get(
+    config: &Config,
+    cache: &Cache<Vec<u8>>,
+    platform: &impl Platform,
+) -> Result<Vec<u8>, drm::Error> {
+    if let Some(certificate) = &config.certificate {
+        return Ok(certificate.clone());
+    }
+    let fetch = async || {
+        let unavailable = |reason| Unavailable::at(&config.url.to_string(), reason);
+        let certificate = fetch(config, platform).await;
+        let certificate =
+            certificate.map_err(|error| unavailable(Reason::NoAnswer(error.to_string())))?;
+        Ok(Document {
+            text: BASE64.encode(certificate),
+            max_age: LIFE,
+            origin: origin(&config.url),
+        })
+    };
+    let found = cache.get(fetch, platform, platform.now()).await;
+    let (certificate, _) = found.map_err(|unavailable| drm::Error::Refused {
+        code: Code::LICENSE_SERVICE_UNAVAILABLE,
+        reason: unavailable.to_string(),
+        is_public: false,
+        details: drm::Details::new(),
+    })?;
+    Ok(certificate.to_vec())
+}
+
+async fn fetch(config: &Config, platform: &impl Platform) -> Result<Vec<u8>, drm::Error> {
+    let request = Message::bare(&REQUEST, config).request(config);
+    Answer::read(upstream::ask(&request, platform).await)?.license()
+}
