@@ -422,9 +422,11 @@ impl<P: Platform> LicenceServer<P> {
         system: DrmSystem,
     ) -> Result<Vec<LicensedKey>, Error> {
         let service = |record| LicensedKey::Service(Box::new(record));
-        match self.key_for(principal, query, system).await {
-            Ok(key) => Ok(vec![service(key.record.clone())]),
-            Err(Error::KeyNotFound) => {
+        match self.found_key(principal, query).await? {
+            Found::Key(key) if key.is_for(system) => Ok(vec![service(key.record.clone())]),
+            Found::Key(_) => Err(Error::KeySystem(system)),
+            Found::Deleted => Err(Error::KeyNotFound),
+            Found::NotHere | Found::Off => {
                 let record = KeyRecord::of_query(query);
                 let of_track = |track| KeyRecord {
                     track: Some(track),
@@ -432,7 +434,6 @@ impl<P: Platform> LicenceServer<P> {
                 };
                 Ok(Track::ALL.map(of_track).map(service).into())
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -447,6 +448,19 @@ impl<P: Platform> LicenceServer<P> {
         query: &KeyQuery,
         system: DrmSystem,
     ) -> Result<Rc<ContentKey>, Error> {
+        let key = match self.found_key(principal, query).await? {
+            Found::Key(key) => key,
+            Found::Deleted | Found::NotHere => return Err(Error::KeyNotFound),
+            Found::Off => return Err(none_configured().into()),
+        };
+        if key.is_for(system) {
+            Ok(key)
+        } else {
+            Err(Error::KeySystem(system))
+        }
+    }
+
+    async fn found_key(&self, principal: &Principal<'_>, query: &KeyQuery) -> Result<Found, Error> {
         let mut found = self.known_key(principal, query).await?;
         if found.is_open() {
             // A host may fetch each variable from elsewhere, so the rules are read only when they are needed.
@@ -459,16 +473,7 @@ impl<P: Platform> LicenceServer<P> {
                 found = found.or(self.keys.fetch(query, &self.platform).await?);
             }
         }
-        let key = match found {
-            Found::Key(key) => key,
-            Found::Deleted | Found::NotHere => return Err(Error::KeyNotFound),
-            Found::Off => return Err(none_configured().into()),
-        };
-        if key.is_for(system) {
-            Ok(key)
-        } else {
-            Err(Error::KeySystem(system))
-        }
+        Ok(found)
     }
 
     /// The key of a query, without asking another server. A token may bring its keys along. The terms of the server's own

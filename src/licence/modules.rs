@@ -4,7 +4,7 @@ use futures_util::future::join;
 
 use crate::clearkey::{Aes128, ClearKey};
 use crate::configuration::SettingsError;
-use crate::drm::{DrmSystem, Module};
+use crate::drm::{DrmSystem, KeyHolder, Module};
 use crate::entitlement::Terms;
 use crate::fairplay::FairPlay;
 use crate::platform::Platform;
@@ -34,9 +34,17 @@ impl Modules {
                 );
                 drop(join(credentials, terms).await);
             }
-            Widevine::SYSTEM => drop(self.widevine.is_configured(platform).await),
+            Widevine::SYSTEM => drop(self.widevine.key_holder(platform).await),
             DrmSystem::PlayReady | DrmSystem::ClearKey | DrmSystem::Aes128 => {}
         }
+    }
+
+    /// Each system whose licences another service makes: who has its keys, or `None` where it is not configured.
+    pub async fn services(
+        &self,
+        platform: &impl Platform,
+    ) -> [(DrmSystem, Result<Option<KeyHolder>, SettingsError>); 1] {
+        [(Widevine::SYSTEM, self.widevine.key_holder(platform).await)]
     }
 
     /// The terms that the deployment has for every licence of a system; `None` for a system that has no

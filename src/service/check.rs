@@ -3,7 +3,8 @@
 use super::cors::Cors;
 use super::origin::TrustedHeaders;
 use crate::configuration::{Problems, SettingError, SettingErrorKind};
-use crate::drm::{DrmSystem, Module};
+use crate::content_key::none_configured;
+use crate::drm::{DrmSystem, KeyHolder, Module};
 use crate::fairplay::credentials;
 use crate::licence::LicenceServer;
 use crate::operator::Operator;
@@ -20,11 +21,17 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
     let platform = licences.platform();
     let mut problems = Problems::default();
     let credentials = licences.credentials();
-    let has_widevine = licences.modules().widevine.is_configured(platform).await;
+    let services = licences.modules().services(platform).await;
+    let is_held = |by: KeyHolder| {
+        let mut services = services.iter();
+        services.any(|(_, holder)| *holder == Ok(Some(by)))
+    };
+    let (is_held_here, is_held_there) = (is_held(KeyHolder::Here), is_held(KeyHolder::Service));
+    let mut needs_keys = true;
     match credentials.check(platform, &mut Random(platform)).await {
         Ok(credentials) if !credentials.is_empty() => {}
-        Ok(_) if opens_clear_system(licences).await => {}
-        Ok(_) if matches!(has_widevine, Ok(true)) => {}
+        Ok(_) if opens_clear_system(licences).await || is_held_here => {}
+        Ok(_) if is_held_there => needs_keys = false,
         Ok(_) => {
             let reason = "no DRM system is configured, so there is nothing to serve";
             problems.add(Err(SettingError::new(
@@ -36,10 +43,18 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
         }
         Err(error) => problems.add(Err(error)),
     }
-    problems.add(has_widevine.map(drop));
+    for (_, holder) in services {
+        problems.add(holder.map(drop));
+    }
     let test_credentials = credentials::test_credentials_allowed(platform).await;
     problems.add(test_credentials.map(drop));
-    problems.add(licences.keys().check(platform).await);
+    let keys = licences.keys().check(platform).await;
+    problems.add(
+        keys.or_else(|error| match error == none_configured() && !needs_keys {
+            true => Ok(()),
+            false => Err(error),
+        }),
+    );
     problems.add(licences.skd_rules().await.map(drop));
     for checked in Packaging::default().check(platform).await {
         problems.add(checked);

@@ -47,12 +47,15 @@ pub async fn get<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
     let licences = context.licences;
     let credentials = licences.credentials();
     let has_fairplay = credentials.are_configured(licences.platform()).await;
-    let widevine = &licences.modules().widevine;
-    let has_widevine = widevine.is_configured(licences.platform()).await;
+    let services = licences.modules().services(licences.platform()).await;
+    let is_service = |system: DrmSystem| {
+        let mut services = services.iter();
+        services.any(|(of, holder)| *of == system && matches!(holder, Ok(Some(_))))
+    };
     let policies = licences.policies().await.ok();
     let is_on = |system: &DrmSystem| match system {
         DrmSystem::FairPlay => has_fairplay.as_ref().is_ok_and(|has_it| *has_it),
-        DrmSystem::Widevine => has_widevine.as_ref().is_ok_and(|has_it| *has_it),
+        DrmSystem::Widevine | DrmSystem::PlayReady => is_service(*system),
         system => policies.is_some_and(|policies| policies.open(*system)),
     };
     let document = ServiceDocument {

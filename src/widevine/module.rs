@@ -12,8 +12,8 @@ use super::{certificate, enforce};
 use crate::configuration::SettingsError;
 use crate::content_key::KeyQuery;
 use crate::drm::{
-    self, AuditDetails, Details, Device, DrmSystem, GrantedKey, Intent, Module, Purpose, Request,
-    Sealed,
+    self, AuditDetails, Details, Device, DrmSystem, GrantedKey, Intent, KeyHolder, Module, Purpose,
+    Request, Sealed,
 };
 use crate::entitlement::{DeviceClass, Limits, Terms};
 use crate::error::Code;
@@ -54,12 +54,16 @@ struct Identity {
 }
 
 impl Widevine {
-    /// Whether it is configured.
+    /// Who has the keys; `None` where it is not configured.
     ///
     /// # Errors
     /// What is wrong with `widevine`.
-    pub async fn is_configured(&self, platform: &impl Platform) -> Result<bool, SettingsError> {
-        Ok(self.service(platform).await?.is_some())
+    pub async fn key_holder(
+        &self,
+        platform: &impl Platform,
+    ) -> Result<Option<KeyHolder>, SettingsError> {
+        let service = self.service(platform).await?;
+        Ok(service.map(|service| service.config.holder))
     }
 
     /// The answer to a player that asks for the certificate of the service. It needs no token.

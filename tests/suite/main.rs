@@ -42,5 +42,6 @@ mod upstream;
 mod uses;
 mod vectors;
 mod wasmtime_serve;
+mod widevine;
 mod wire;
 mod worlds;

@@ -20,7 +20,7 @@ use crate::upstream::{Deployment, SPINS, jwks, signed, variables};
 use keylet_e2e::processes::{Directory, redis};
 
 const ISSUER: Signer = Signer::EdDsa([1; 32]);
-const OPERATOR: &str = "the operator's token, long enough to be one";
+pub const OPERATOR: &str = "the operator's token, long enough to be one";
 
 pub(crate) const FIRST: u32 = 0xf4de_e5a2;
 pub(crate) const RENEWAL: u32 = 0x4f83_4330;
