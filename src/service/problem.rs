@@ -166,6 +166,9 @@ pub mod schema {
         /// The status number of the FairPlay server SDK.
         #[serde(skip_serializing_if = "Option::is_none")]
         fps_status: Option<i32>,
+        /// What the licence service of Widevine or PlayReady says, or the status of its fault.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        service_status: Option<String>,
         /// The number that Nagra's players have for this refusal: 1007 for too many sessions.
         #[serde(rename = "errorCode", skip_serializing_if = "Option::is_none")]
         error_code: Option<i32>,
