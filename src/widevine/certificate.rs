@@ -1,6 +1,8 @@
 //! The certificate of the licence service, for which players ask before anything else: with it they hide from onlookers
 //! which device they are. It is the same for every player of a provider.
 
+use std::cell::RefCell;
+
 use base64::Engine;
 
 use super::answer::Answer;
@@ -42,11 +44,15 @@ pub async fn get(
     if let Some(certificate) = &config.certificate {
         return Ok(certificate.clone());
     }
+    // Why the service does not give it: the cache keeps less of that.
+    let failure = RefCell::new(None);
     let fetch = async || {
-        let unavailable = |reason| Unavailable::at(&config.url.to_string(), reason);
-        let certificate = fetch(config, platform).await;
-        let certificate =
-            certificate.map_err(|error| unavailable(Reason::NoAnswer(error.to_string())))?;
+        let unavailable = |error: drm::Error| {
+            let reason = Reason::NoAnswer(error.to_string());
+            failure.replace(Some(error));
+            Unavailable::at(&config.url.to_string(), reason)
+        };
+        let certificate = fetch(config, platform).await.map_err(unavailable)?;
         Ok(Document {
             text: BASE64.encode(certificate),
             max_age: LIFE,
@@ -54,11 +60,13 @@ pub async fn get(
         })
     };
     let found = cache.get(fetch, platform, platform.now()).await;
-    let (certificate, _) = found.map_err(|unavailable| drm::Error::Refused {
-        code: Code::LICENSE_SERVICE_UNAVAILABLE,
-        reason: unavailable.to_string(),
-        is_public: false,
-        details: drm::Details::new(),
+    let (certificate, _) = found.map_err(|unavailable| {
+        failure.take().unwrap_or_else(|| drm::Error::Refused {
+            code: Code::LICENSE_SERVICE_UNAVAILABLE,
+            reason: unavailable.to_string(),
+            is_public: false,
+            details: drm::Details::new(),
+        })
     })?;
     Ok(certificate.to_vec())
 }

@@ -82,6 +82,9 @@ pub struct Arguments {
     /// How long to wait for an answer, such as 500ms or 10s
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     timeout: Duration,
+    /// Ask Widevine's licence service for its certificate, with a signed request
+    #[arg(long)]
+    ask_services: bool,
     /// Credentials for tests are as they should be: a development certificate is no warning, and the server may
     /// allow them (`fairplay_test_credentials`)
     #[arg(long, alias = "allow-test")]
@@ -216,6 +219,7 @@ impl Arguments {
                 .as_ref()
                 .map(|key: &Zeroizing<Vec<u8>>| key.as_slice()),
             origin: self.origin.as_deref(),
+            ask_services: self.ask_services,
             allow_test: self.development,
             proven: proven.as_deref(),
         };

@@ -165,6 +165,27 @@ pub fn of_keys_by_url(reason: &str) -> Advice {
     )
 }
 
+/// Why Widevine's licence service does not give its certificate, by the code of the refusal.
+pub fn of_license_service(code: &str) -> Advice {
+    (
+        "Browsers ask for it first. Licences fail in the same way.",
+        match code {
+            "license_service_denied" => {
+                "Add its host to `allowed_outbound_hosts` of the manifest that is served."
+            }
+            "license_service_credentials" => {
+                "Compare `provider`, `key` and `iv` of the variable `widevine` with those of the account."
+            }
+            "license_service_unavailable" => {
+                "Open the URL on the machine of the server: a firewall, a proxy or DNS may stand in the way."
+            }
+            _ => {
+                "Compare `url` of the variable `widevine` with that of the account: docs/widevine.md."
+            }
+        },
+    )
+}
+
 /// Why a licence was refused, by the refusal's code.
 pub fn of_refusal(code: &str) -> Advice {
     match code {

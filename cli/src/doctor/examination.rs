@@ -28,6 +28,12 @@ use crate::wire::{self, Form};
 /// Where a server that has no other opinion has its licences.
 const LICENCE: &str = "/fairplay";
 
+/// A player's request for the certificate of Widevine's licence service.
+const CERTIFICATE_REQUEST: [u8; 2] = [0x08, 0x04];
+
+/// The check of that service.
+const WIDEVINE: &str = "widevine";
+
 /// Capabilities of a device that can all that a server may ask for: the offline key, HDCP type 1.
 const CAPABILITIES: u64 = 0b11;
 
@@ -45,6 +51,8 @@ pub struct Examination<'a> {
     pub content_key: Option<&'a [u8]>,
     /// The origin of a page that plays.
     pub origin: Option<&'a str>,
+    /// Whether licence services are asked too.
+    pub ask_services: bool,
     /// That credentials are for tests is as it should be.
     pub allow_test: bool,
     /// The certificate of the credential whose ASk opened an SPC that was given.
@@ -109,6 +117,9 @@ impl Examination<'_> {
         }
         self.cors(report);
         self.unguarded(report);
+        if self.ask_services {
+            self.license_services(report);
+        }
         if self.allow_test {
             for finding in report.findings.iter_mut().skip(before) {
                 if finding.check == "test_credentials" {
@@ -473,6 +484,34 @@ impl Examination<'_> {
                 "Browsers keep licences from pages of other origins; the player reports a network error without a cause.",
                 "Add the origin to `cors_origins`, and let OPTIONS requests and their answers through.",
             ),
+        }
+    }
+
+    /// Asks the licence services, which answer what they get from others.
+    fn license_services(&self, report: &mut Report) {
+        let request = Request::post("/").header(CONTENT_TYPE, "application/octet-stream");
+        let Ok(answer) = self.target.send(request, "/widevine", &CERTIFICATE_REQUEST) else {
+            return;
+        };
+        let code = header(&answer, CODE_HEADER);
+        match answer.status() {
+            StatusCode::OK => report.add(
+                Severity::Ok,
+                WIDEVINE,
+                format!(
+                    "Widevine's licence service gave its certificate, {} bytes",
+                    answer.body().len()
+                ),
+                "",
+                "",
+            ),
+            _ if code == Code::WIDEVINE_OFF.name => {}
+            _ => {
+                let (why, remedy) = advice::of_license_service(code);
+                let what =
+                    format!("Widevine's licence service does not give its certificate: {code}");
+                report.add(Severity::Error, WIDEVINE, what, why, remedy);
+            }
         }
     }
 
