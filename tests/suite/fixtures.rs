@@ -41,12 +41,14 @@ fn every_code_has_a_case_or_a_test_that_names_it() {
         include_str!("keys.rs"),
         include_str!("license_data.rs"),
         include_str!("packaging.rs"),
+        include_str!("playready.rs"),
         include_str!("policies.rs"),
         include_str!("policy.rs"),
         include_str!("sessions.rs"),
         include_str!("settings.rs"),
         include_str!("stored_keys.rs"),
         include_str!("uses.rs"),
+        include_str!("widevine.rs"),
         include_str!("wire.rs"),
     ]
     .concat();
