@@ -950,7 +950,10 @@ fn a_licence_and_a_renewal_in_every_world() {
             Some("application/octet-stream")
         );
         assert_eq!(answer.header("cache-control"), Some("no-store"));
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            Some("https://player.example")
+        );
         let message = opened(&service.take()[0]);
         let url = message["policy_overrides"]["renewal_server_url"]
             .as_str()
@@ -1039,7 +1042,10 @@ fn each_failure_of_the_service_has_its_code_and_no_player_waits_long() {
                         (status, expected),
                         "{world:?} {path}"
                     );
-                    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+                    assert_eq!(
+                        answer.header("access-control-allow-origin"),
+                        Some("https://player.example")
+                    );
                     let body = String::from_utf8_lossy(&answer.body).into_owned();
                     assert!(!body.contains("private"), "{path} {body}");
                     server.stop();
