@@ -723,6 +723,90 @@ mod tests {
         assert_eq!(import(&utf16, &[]).await.unwrap().options, expected);
     }
 
+    /// One policy with an option for each system, as three tools write it.
+    const SPELLINGS: [(&str, &[u8]); 3] = [
+        (
+            "REST",
+            include_bytes!("../../../../fixtures/policies/azure-rest.json"),
+        ),
+        (
+            ".NET",
+            include_bytes!("../../../../fixtures/policies/azure-dotnet.json"),
+        ),
+        (
+            "Azure CLI",
+            include_bytes!("../../../../fixtures/policies/azure-cli.json"),
+        ),
+    ];
+
+    #[tokio::test]
+    async fn all_four_systems_come_to_the_same_terms_in_every_spelling() {
+        let mut reports = Vec::new();
+        for (tool, document) in SPELLINGS {
+            let imported = import(document, &[]).await.unwrap();
+            assert_eq!(imported.left_out, 0, "{tool}: {:?}", imported.report);
+            assert_eq!(
+                names(&imported),
+                ["fairplay", "playready", "widevine", "clearkey"],
+                "{tool}"
+            );
+            for (index, system) in [(1, DrmSystem::PlayReady), (2, DrmSystem::Widevine)] {
+                let configuration = &imported.options[index]["drm"][system.name()];
+                let terms = azure::read(system, configuration).unwrap().terms.unwrap();
+                assert_eq!(terms.persist, Some(true), "{tool}");
+                assert_eq!(terms.storage_seconds, Some(2_592_000), "{tool}");
+                assert_eq!(terms.playback_seconds, Some(172_800), "{tool}");
+            }
+            let lines = about(&imported, 2);
+            for line in [
+                "taken: ",
+                "PlayReady",
+                "mapped: `relativeExpirationDate` is `storage_seconds` 2592000",
+                "mapped: `expirationDate` is `not_after` 1893456000",
+                "mapped: `analogVideoOpl` is 150, which the licence service is told",
+                "not taken: `explicitAnalogTelevisionOutputRestriction`: it is kept by best effort",
+            ] {
+                assert!(lines.contains(line), "{tool}: {line}: {lines}");
+            }
+            let lines = about(&imported, 3);
+            for line in [
+                "mapped: `content_key_specs` is track hd: `min_security_level` baseline, `hdcp` type1",
+                "mapped: `allowed_track_types` is track uhd: not allowed",
+                "not taken: `provider`: ",
+            ] {
+                assert!(lines.contains(line), "{tool}: {line}: {lines}");
+            }
+            assert!(!imported.report.join("\n").contains("widevine_test"));
+            reports.push(imported.report);
+        }
+        assert_eq!(reports[0], reports[1]);
+        assert_eq!(reports[0], reports[2]);
+    }
+
+    #[tokio::test]
+    async fn an_option_whose_restrictions_nothing_keeps_is_left_out_by_the_name_of_the_member() {
+        let mut document: Value = serde_json::from_slice(SPELLINGS[0].1).unwrap();
+        let options = &mut document["properties"]["options"];
+        options[1]["configuration"]["licenses"][0]["playRight"]["digitalVideoOnlyContentRestriction"] =
+            json!(true);
+        options[2]["configuration"]["widevineTemplate"] =
+            json!(r#"{"policy_overrides": {"can_play": false}}"#);
+        let imported = imported(&document).await;
+        assert_eq!(names(&imported), ["fairplay", "clearkey"]);
+        assert_eq!(imported.left_out, 2);
+        let lines = about(&imported, 2);
+        assert!(
+            lines.contains("left out: its configuration: ")
+                && lines.contains("`digitalVideoOnlyContentRestriction`"),
+            "{lines}"
+        );
+        let lines = about(&imported, 3);
+        assert!(
+            lines.contains("`widevineTemplate`: `policy_overrides`: `can_play` is false"),
+            "{lines}"
+        );
+    }
+
     #[tokio::test]
     async fn an_open_option_is_taken_from_a_policy_that_stands_alone() {
         let mut open = exported();
