@@ -476,7 +476,7 @@ impl Taken {
     ) -> Result<(), String> {
         let members = names.iter().filter_map(|name| {
             let value = configuration.get(name).filter(|value| *value != "")?;
-            Some(((*name).to_owned(), value.clone()))
+            Some(((*name).to_owned(), typed(value)))
         });
         let converted = Value::Object(members.collect());
         let read = azure::read(system, &converted)?;
@@ -494,6 +494,24 @@ impl Taken {
         }
         self.drm.insert(system.name().to_owned(), converted);
         Ok(())
+    }
+}
+
+/// The same value, where the name of each type stands in `@odata.type`.
+fn typed(value: &Value) -> Value {
+    match value {
+        Value::Array(list) => list.iter().map(typed).collect(),
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| {
+                let is_type = ["odatatype", "odata.type"]
+                    .iter()
+                    .any(|other| name.eq_ignore_ascii_case(other));
+                let name = if is_type { "@odata.type" } else { name };
+                (name.to_owned(), typed(value))
+            });
+            Value::Object(members.collect())
+        }
+        value => value.clone(),
     }
 }
 
