@@ -47,6 +47,7 @@ fn every_code_has_a_case_or_a_test_that_names_it() {
         include_str!("settings.rs"),
         include_str!("stored_keys.rs"),
         include_str!("uses.rs"),
+        include_str!("widevine.rs"),
         include_str!("wire.rs"),
     ]
     .concat();

@@ -20,6 +20,7 @@ use keylet::platform::Platform;
 use keylet::policy::{Admission, PolicyOption, azure};
 use keylet::token::{self, POLICIES};
 use keylet::track::Track;
+use keylet::widevine;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -321,7 +322,8 @@ fn refused(error: &licence::Error) -> Value {
 fn system_fields(system: DrmSystem, granted: &Granted, key: &KeyRecord) -> Vec<(String, String)> {
     let fields = match system {
         DrmSystem::FairPlay => vec![("duration", fairplay_duration(granted, key))],
-        DrmSystem::Widevine | DrmSystem::PlayReady => Vec::new(),
+        DrmSystem::Widevine => return flattened(&widevine::license_fields(key, granted)),
+        DrmSystem::PlayReady => Vec::new(),
         DrmSystem::ClearKey | DrmSystem::Aes128 => {
             let kept = "nothing: the key leaves in the clear, and terms that a device would keep refuse it";
             vec![("kept by the device", kept.to_owned())]
@@ -329,6 +331,30 @@ fn system_fields(system: DrmSystem, granted: &Granted, key: &KeyRecord) -> Vec<(
     };
     let fields = fields.into_iter();
     fields.map(|(name, text)| (name.to_owned(), text)).collect()
+}
+
+/// The members of a document by their paths, such as `policy_overrides.can_play`.
+fn flattened(document: &Value) -> Vec<(String, String)> {
+    let children: Vec<(String, &Value)> = match document {
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| (name.clone(), value))
+            .collect(),
+        Value::Array(values) => values.iter().map(|value| (String::new(), value)).collect(),
+        Value::String(text) => return vec![(String::new(), text.clone())],
+        value => return vec![(String::new(), value.to_string())],
+    };
+    let children = children.into_iter().flat_map(|(name, value)| {
+        flattened(value).into_iter().map(move |(rest, text)| {
+            let dot = if name.is_empty() || rest.is_empty() {
+                ""
+            } else {
+                "."
+            };
+            (format!("{name}{dot}{rest}"), text)
+        })
+    });
+    children.collect()
 }
 
 /// The duration TLLV of a first licence for a device that has every capability.
