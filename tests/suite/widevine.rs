@@ -1003,7 +1003,9 @@ fn each_failure_of_the_service_has_its_code_and_no_player_waits_long() {
             Reply::json(&json!({"status": "NEVER_HEARD_OF_9", "status_message": "private"}))
         }
         "/signature" => Reply::json(&json!({"status": "SIGNATURE_FAILED"})),
-        "/challenge" => Reply::status(500).with("x", "INVALID_LICENSE_CHALLENGE"),
+        "/challenge" => Reply::Bytes(
+            b"HTTP/1.1 500 Oh\r\ncontent-length: 25\r\n\r\nINVALID_LICENSE_CHALLENGE".to_vec(),
+        ),
         "/no-key" => Reply::json(&json!({"status": "CONTENT_KEY_MISSING"})),
         path => panic!("{path}"),
     });
@@ -1020,7 +1022,7 @@ fn each_failure_of_the_service_has_its_code_and_no_player_waits_long() {
         ("/not-base64", 502, "license_service_answer"),
         ("/unknown", 502, "license_service_refused"),
         ("/signature", 502, "license_service_credentials"),
-        ("/challenge", 502, "license_service_answer"),
+        ("/challenge", 400, "license_challenge_invalid"),
         ("/no-key", 404, "license_service_key_missing"),
     ];
     for world in SPINS {
