@@ -2,6 +2,9 @@
 //!
 //! The command line is a thin layer over this library, which the end-to-end tests use too.
 
+// A request is one future, of the futures of every room below it.
+#![recursion_limit = "256"]
+
 /// `println!` of this crate: what is printed goes through [`terminal::stdout`].
 macro_rules! println {
     ($($argument:tt)*) => {{

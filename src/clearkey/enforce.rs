@@ -32,6 +32,8 @@ pub fn enforce(key: &GrantedKey<'_>) -> Result<(), drm::Error> {
         streams_full: _,
         ip_allow: _,
         countries: _,
+        // Only a configuration of PlayReady sets it.
+        play_right: _,
     } = &key.granted.limits;
 
     let refused = [

@@ -4,6 +4,7 @@
 mod claim;
 mod device;
 mod origin;
+mod play_right;
 mod terms;
 
 use serde_json::{Map, Value};
@@ -15,6 +16,7 @@ pub use crate::track::Track;
 pub use claim::{Foreign, has_keys, scim_value};
 pub use device::{DeviceClass, Hdcp, MinOs, OsVersion, SecurityLevel};
 pub use origin::{ClientOrigin, Country, Network, last_address};
+pub use play_right::{PlayRight, UnknownOutput};
 pub(crate) use terms::min_some;
 pub use terms::{AllOf, Granted, IfReported, Limits, MAX_STREAMS, NUMBER, StreamsFull, Terms, Use};
 

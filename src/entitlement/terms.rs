@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::Error;
 use super::device::{DeviceClass, Hdcp, MinOs, SecurityLevel};
 use super::origin::{ClientOrigin, Country, Network};
+use super::play_right::PlayRight;
 use crate::encoding;
 use crate::track::Track;
 
@@ -71,6 +72,8 @@ pub struct Limits {
     pub ip_allow: AllOf<Network>,
     /// Countries.
     pub countries: AllOf<Country>,
+    /// Output protection that only PlayReady has.
+    pub play_right: PlayRight,
 }
 
 /// Minimums that a device passes without reporting the value, as older devices do.
@@ -178,6 +181,7 @@ impl Limits {
             streams_full: min_some(self.streams_full, other.streams_full),
             ip_allow: self.ip_allow.and(&other.ip_allow),
             countries: self.countries.and(&other.countries),
+            play_right: self.play_right.and(other.play_right),
         }
     }
 

@@ -34,6 +34,8 @@ pub fn device(limits: &Limits, client: &Client, device_id: Option<&str>) -> Resu
         streams_full: _,
         ip_allow: _,
         countries: _,
+        // Only a configuration of PlayReady sets it.
+        play_right: _,
     } = limits;
 
     let kdl = client.kdl_version.filter(|version| *version > 0);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::required::{Required, RequiredClaim};
-use super::{PolicyOption, Restriction, TokenRestriction};
+use super::{PolicyOption, Restriction, TokenRestriction, azure};
 use crate::configuration::{SettingError, SettingErrorKind};
 use crate::drm::DrmSystem;
 use crate::encoding;
@@ -147,88 +147,14 @@ fn with_entitlement_claim(mut option: PolicyOption, claim: &Value) -> Result<Pol
     Ok(option)
 }
 
-/// The terms in a system's configuration, for that system alone; `None` when it has no members.
+/// The terms in a system's configuration, for that system alone; `None` when it has none.
 ///
 /// # Errors
 /// A member that is not read: it could restrict the viewer.
 fn system_terms(system: DrmSystem, configuration: &Value) -> Result<Option<Terms>, String> {
-    let is_type = |name: &String| name == "@odata.type";
-    match (system, configuration) {
-        (DrmSystem::FairPlay, configuration) => fairplay_terms(configuration).map(Some),
-        (_, Value::Object(members)) if members.keys().all(is_type) => Ok(None),
-        (system, Value::Object(_)) => Err(format!(
-            "`drm.{}` has members, and none is read: leave it empty",
-            system.name()
-        )),
-        (system, _) => Err(format!("`drm.{}` is not an object", system.name())),
-    }
-}
-
-/// `#Microsoft.Media.ContentKeyPolicyFairPlayConfiguration`, as far as it is about terms. A duration
-/// of zero means no limit.
-///
-/// | `rentalAndLeaseKeyType` | terms |
-/// |---|---|
-/// | `Undefined` | `persist: false` |
-/// | `PersistentUnlimited` | `persist` |
-/// | `PersistentLimited` | `persist`, `storage_seconds` = `rentalDuration` |
-/// | `DualExpiry` | `persist`, `storage_seconds` = `storageDurationSeconds`, `playback_seconds` = `playbackDurationSeconds` |
-///
-/// # Errors
-/// A configuration that is not of that shape.
-fn fairplay_terms(configuration: &Value) -> Result<Terms, String> {
-    #[derive(Deserialize, Default)]
-    #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-    struct Configuration {
-        #[serde(rename = "@odata.type")]
-        _type: Option<String>,
-        rental_and_lease_key_type: Option<String>,
-        rental_duration: Option<u64>,
-        offline_rental_configuration: Option<Offline>,
-    }
-    #[derive(Deserialize, Default)]
-    #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-    struct Offline {
-        playback_duration_seconds: Option<u64>,
-        storage_duration_seconds: Option<u64>,
-    }
-    let configuration: Configuration = encoding::from_value(configuration.clone())
-        .map_err(|reason| format!("`drm.fairplay`: {reason}"))?;
-    let offline = configuration
-        .offline_rental_configuration
-        .unwrap_or_default();
-    // 0 means no limit.
-    let seconds = |name: &str, duration: Option<u64>| {
-        let seconds = duration.filter(|seconds| *seconds > 0);
-        seconds
-            .map(u32::try_from)
-            .transpose()
-            .map_err(|_| format!("`drm.fairplay`: `{name}` is more than 4294967295 seconds"))
-    };
-    let mut terms = Terms::default();
-    match configuration.rental_and_lease_key_type.as_deref() {
-        None => {}
-        Some("Undefined") => terms.persist = Some(false),
-        Some("PersistentUnlimited") => terms.persist = Some(true),
-        Some("PersistentLimited") => {
-            terms.persist = Some(true);
-            terms.storage_seconds = seconds("rentalDuration", configuration.rental_duration)?;
-        }
-        Some("DualExpiry") => {
-            terms.persist = Some(true);
-            terms.storage_seconds =
-                seconds("storageDurationSeconds", offline.storage_duration_seconds)?;
-            terms.playback_seconds =
-                seconds("playbackDurationSeconds", offline.playback_duration_seconds)?;
-        }
-        Some(_) => {
-            return Err(
-                "`rentalAndLeaseKeyType` is none of Undefined, PersistentUnlimited, PersistentLimited, DualExpiry"
-                    .to_owned(),
-            );
-        }
-    }
-    Ok(terms)
+    azure::read(system, configuration)
+        .map(|reading| reading.terms)
+        .map_err(|reason| format!("`drm.{}`: {reason}", system.name()))
 }
 
 /// `#Microsoft.Media.ContentKeyPolicyTokenRestriction`, with the further members `jwks`, `jwks_uri`,

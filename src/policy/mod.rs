@@ -1,6 +1,7 @@
 //! Content key policies: which tokens are accepted, and on what terms, as Azure Media Services had
 //! them (REST API 2022-08-01, `ContentKeyPolicies`).
 
+pub mod azure;
 pub mod callback;
 mod config;
 mod required;

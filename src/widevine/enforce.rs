@@ -33,6 +33,8 @@ pub fn enforce(
         min_os,
         min_kdl,
         max_streams,
+        // Only a configuration of PlayReady sets it.
+        play_right: _,
         // These are checked for every system.
         max_uses: _,
         streams_full: _,

@@ -1139,11 +1139,11 @@ fn every_mistake_in_policies_is_named_and_no_value_is() {
         ),
         (
             with(json!({"drm": {"widevine": {"widevineTemplate": "hidden"}}})),
-            "option 1: `drm.widevine` has members",
+            "option 1: `drm.widevine`: `widevineTemplate`",
         ),
         (
             with(json!({"drm": {"clearkey": "hidden"}})),
-            "option 1: `drm.clearkey` is not an object",
+            "option 1: `drm.clearkey`: it is not an object",
         ),
         (
             with(json!({"drm": {"fairplay": 5}})),
@@ -1155,7 +1155,7 @@ fn every_mistake_in_policies_is_named_and_no_value_is() {
         ),
         (
             with(json!({"drm": {"fairplay": {"rentalAndLeaseKeyType": "hidden"}}})),
-            "option 1: `rentalAndLeaseKeyType` is none of",
+            "option 1: `drm.fairplay`: `rentalAndLeaseKeyType` is none of",
         ),
         (
             with(json!({"drm": {"fairplay": {

@@ -80,6 +80,17 @@ impl Setup {
 
     /// The same, with these variables, and on a store.
     fn start_with(self, is_timed: bool, variables: Provided, store: StoreChoice) -> Result<Server> {
+        self.start_beside(is_timed, variables, store, Vec::new())
+    }
+
+    /// The same, where the application may send requests to these origins.
+    fn start_beside(
+        self,
+        is_timed: bool,
+        variables: Provided,
+        store: StoreChoice,
+        origins: Vec<String>,
+    ) -> Result<Server> {
         let (total, concurrent) = match self.is_fresh {
             true => (1, 1),
             false => (usize::MAX, self.world.default_reuse().concurrent),
@@ -95,7 +106,9 @@ impl Setup {
             store,
             ..Options::quiet()
         };
-        Server::start(built_in(self.world, variables)?, &options)
+        let mut application = built_in(self.world, variables)?;
+        application.manifest.component.allowed_outbound_hosts = origins;
+        Server::start(application, &options)
     }
 }
 

@@ -1,5 +1,8 @@
-//! What requests other than FairPlay's cost: keys in the clear, and keys for packagers by SPEKE, CPIX, Widevine's key request
-//! and PlayReady's packaging data.
+//! What requests other than FairPlay's cost: keys in the clear, Widevine before a licence service, and keys for packagers by
+//! SPEKE, CPIX, Widevine's key request and PlayReady's packaging data.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -7,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::{Method, Request};
 use keylet::cpix::speke::Version;
-use keylet::cpix::{BlankDocument, BlankKey, ProtectionSystem, Scheme};
+use keylet::cpix::{BlankDocument, BlankKey, ProtectionSystem, Scheme, WidevineData};
 use keylet::id::Kid;
 use keylet_host::{Provided, StoreChoice};
 use serde::Serialize;
@@ -63,10 +66,12 @@ impl Asked {
 /// A request that is refused, a host that does not start.
 pub fn run(setups: &[Setup], rounds: usize) -> Result<Vec<Measured>> {
     let asked = requests()?;
+    let service = license_service()?;
     let mut measured = Vec::new();
     for setup in setups {
-        let variables = variables()?;
-        let server = setup.start_with(true, variables, StoreChoice::Memory)?;
+        let variables = variables(&service)?;
+        let origins = vec![service.clone()];
+        let server = setup.start_beside(true, variables, StoreChoice::Memory, origins)?;
         let mut samples: Vec<Samples> = asked.iter().map(|_| Samples::default()).collect();
         // In turns, so that all of them see the same minutes.
         for _ in 0..rounds.div_ceil(BATCH) {
@@ -90,26 +95,93 @@ pub fn run(setups: &[Setup], rounds: usize) -> Result<Vec<Measured>> {
 }
 
 /// The fixtures with a seed, an operator, and a policy that opens the doors of keys in the clear.
-fn variables() -> Result<Provided> {
+fn variables(service: &str) -> Result<Provided> {
     let mut variables = fixtures::variables();
     let jwks: Value = serde_json::from_str(&variables["token_keys"])?;
     let policies = json!([{
         "name": "bench",
         "restriction": {"issuer": "*", "audience": "*", "jwks": jwks},
-        "drm": {"clearkey": {}, "aes128": {}},
+        "drm": {"clearkey": {}, "aes128": {}, "widevine": {}},
     }]);
+    let widevine = json!({
+        "provider": "bench", "key": "00".repeat(32), "iv": "00".repeat(16), "url": format!("{service}/"),
+    });
     let records = json!([{
         "id": KID, "kid": KID, "key": "000102030405060708090a0b0c0d0e0f",
-        "systems": ["clearkey", "aes128"],
+        "systems": ["clearkey", "aes128", "widevine"],
     }]);
     let changes = [
         ("key_seed", SEED.to_owned()),
         ("operator_token", OPERATOR.to_owned()),
         ("policies", policies.to_string()),
         ("content_keys", records.to_string()),
+        ("widevine", widevine.to_string()),
     ];
     variables.extend(changes.map(|(name, value)| (name.to_owned(), value)));
     Ok(variables)
+}
+
+/// A challenge for [`KID`], as long as those of browsers.
+fn challenge() -> Result<Vec<u8>> {
+    let kid = Kid::from_text(KID).context("the KID")?;
+    let data = WidevineData::of(&[kid]).to_bytes();
+    let content = message(
+        1,
+        &[message(1, &data), vec![0x10, 1], message(3, &[7; 16])].concat(),
+    );
+    let request = [message(8, &[7; 4000]), message(2, &content), vec![0x18, 1]].concat();
+    Ok([vec![0x08, 1], message(2, &request), message(3, &[7; 256])].concat())
+}
+
+/// A field of Protocol Buffers with bytes in it.
+fn message(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    let mut length = bytes.len();
+    while length > 0x7f {
+        let [low, ..] = length.to_le_bytes();
+        field.push(low | 0x80);
+        length >>= 7;
+    }
+    let [low, ..] = length.to_le_bytes();
+    field.push(low);
+    [field, bytes.to_vec()].concat()
+}
+
+/// Starts a licence service that gives everybody the same licence. Returns its base URL. It ends with this process.
+fn license_service() -> Result<String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let body = json!({"status": "OK", "license": STANDARD.encode([7; 600])}).to_string();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            // A request that cannot be answered is one that the measured server reports.
+            let _ = answer(&mut connection, &head, &body);
+        }
+    });
+    Ok(url)
+}
+
+fn answer(connection: &mut TcpStream, head: &str, body: &str) -> Result<()> {
+    let mut reader = BufReader::new(connection.try_clone()?);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let line = line.trim_end().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse()?;
+        }
+    }
+    std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
+    connection.write_all(format!("{head}{body}").as_bytes())?;
+    Ok(())
 }
 
 fn requests() -> Result<Vec<Asked>> {
@@ -160,7 +232,7 @@ fn requests() -> Result<Vec<Asked>> {
         name,
         keys,
         bearer: match path {
-            "/clearkey" => viewer.to_owned(),
+            "/clearkey" | "/widevine" => viewer.to_owned(),
             path if path == aes128 => viewer.to_owned(),
             _ => OPERATOR.to_owned(),
         },
@@ -178,6 +250,13 @@ fn requests() -> Result<Vec<Asked>> {
             clearkey.into_bytes(),
         ),
         of("AES-128", 1, get.clone(), aes128, Vec::new()),
+        of(
+            "Widevine, without the licence service",
+            1,
+            post.clone(),
+            "/widevine",
+            challenge()?,
+        ),
         of(
             "SPEKE 2.0, four tracks, three systems",
             4,

@@ -1,12 +1,13 @@
 //! `keylet policies import`
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
+use keylet::drm::DrmSystem;
 use keylet::encoding;
+use keylet::policy::azure::{self, Members};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -135,6 +136,9 @@ pub async fn import(document: &[u8], named: &[String]) -> Result<Imported> {
                 say(format!("it is called {name:?} from now on"));
             }
             say(format!("taken: {}", taken.summary.join("; ")));
+            for line in &taken.mapped {
+                say(format!("mapped: {line}"));
+            }
             for line in &taken.not_taken {
                 say(format!("not taken: {line}"));
             }
@@ -228,69 +232,6 @@ impl<'a> Policy<'a> {
     }
 }
 
-/// The members of an object that have a value. Their names are compared without case and signs: the
-/// API writes `@odata.type` where the command line writes `odataType` or `odatatype`.
-#[derive(Clone)]
-struct Members<'a>(BTreeMap<String, (&'a str, &'a Value)>);
-
-impl<'a> Members<'a> {
-    fn parse(value: &'a Value) -> Result<Self, String> {
-        let object = value.as_object().ok_or("it is not an object")?;
-        let mut members = BTreeMap::new();
-        for (name, value) in object.iter().filter(|(_, value)| !value.is_null()) {
-            if members.insert(bare(name), (name.as_str(), value)).is_some() {
-                return Err(format!("the member {name:?} is there in two spellings"));
-            }
-        }
-        Ok(Self(members))
-    }
-
-    fn get(&self, name: &str) -> Option<&'a Value> {
-        self.0.get(&bare(name)).map(|(_, value)| *value)
-    }
-
-    /// A member that is text, and not empty.
-    fn text(&self, name: &str) -> Option<&'a str> {
-        self.get(name)?.as_str().filter(|text| !text.is_empty())
-    }
-
-    /// A member that must be text where it is there.
-    fn optional_text(&self, name: &str) -> Result<Option<&'a str>, String> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text).filter(|t| !t.is_empty()).map(|t| &**t)),
-            Some(_) => Err(format!("`{name}` is not text")),
-        }
-    }
-
-    /// The name of a type, without its name space.
-    fn kind(&self) -> Result<&'a str, String> {
-        let kind = self.text("@odata.type").ok_or("it has no `@odata.type`")?;
-        Ok(kind.rsplit('.').next().unwrap_or(kind))
-    }
-
-    /// Refuses members that are none of these: what restricts must not be lost.
-    fn only(&self, known: &[&str]) -> Result<(), String> {
-        let is_known = |name: &str| known.iter().any(|known| bare(known) == name);
-        match self.0.iter().find(|(name, _)| !is_known(name)) {
-            None => Ok(()),
-            Some((_, (name, _))) => Err(format!("the member {name:?} is not known here")),
-        }
-    }
-
-    /// The names of what has a value, apart from the type.
-    fn names(&self) -> String {
-        let names = self.0.iter().filter(|(name, _)| *name != "odatatype");
-        let names: Vec<&str> = names.map(|(_, (name, _))| *name).collect();
-        names.join(", ")
-    }
-}
-
-fn bare(name: &str) -> String {
-    let signs = name.chars().filter(char::is_ascii_alphanumeric);
-    signs.map(|c| c.to_ascii_lowercase()).collect()
-}
-
 /// What is taken of an option.
 #[derive(Default)]
 struct Taken {
@@ -299,6 +240,8 @@ struct Taken {
     /// Where the option lets its viewers have keys without a word of their tokens.
     terms: Option<Value>,
     summary: Vec<String>,
+    /// Members of the configuration that are terms here.
+    mapped: Vec<String>,
     not_taken: Vec<String>,
     notes: Vec<String>,
 }
@@ -441,32 +384,13 @@ impl Taken {
         match configuration.kind()? {
             "ContentKeyPolicyFairPlayConfiguration" => self.configure_fairplay(configuration),
             "ContentKeyPolicyWidevineConfiguration" => {
-                let template = configuration.optional_text("widevineTemplate")?;
-                let template = template.map(|text| {
-                    let template = encoding::json(text.as_bytes()).unwrap_or_default();
-                    Members::parse(&template).map_or("?".to_owned(), |members| members.names())
-                });
-                self.configure_proxy(
-                    "widevine",
-                    "Widevine",
-                    template
-                        .filter(|names| !names.is_empty())
-                        .map(|names| format!("`widevineTemplate` ({names})")),
-                );
-                Ok(())
+                configuration.only(&["@odata.type", "widevineTemplate"])?;
+                self.configure_service(DrmSystem::Widevine, configuration, &["widevineTemplate"])
             }
             "ContentKeyPolicyPlayReadyConfiguration" => {
-                let licences = configuration.get("licenses").and_then(Value::as_array);
-                let licences = licences.into_iter().flatten();
-                let mut lost: Vec<String> = licences
-                    .filter_map(|licence| Members::parse(licence).ok())
-                    .map(|licence| format!("`licenses` ({})", licence.names()))
-                    .collect();
-                let custom = configuration.text("responseCustomData");
-                lost.extend(custom.map(|_| "`responseCustomData`".to_owned()));
-                let lost = (!lost.is_empty()).then(|| lost.join(", "));
-                self.configure_proxy("playready", "PlayReady", lost);
-                Ok(())
+                configuration.only(&["@odata.type", "licenses", "responseCustomData"])?;
+                let names = ["licenses", "responseCustomData"];
+                self.configure_service(DrmSystem::PlayReady, configuration, &names)
             }
             "ContentKeyPolicyClearKeyConfiguration" => {
                 configuration.only(&["@odata.type"])?;
@@ -542,18 +466,52 @@ impl Taken {
         Ok(())
     }
 
-    /// A system whose terms have a format of their own. When they are lost, the option grants nothing by
-    /// itself.
-    fn configure_proxy(&mut self, system: &str, name: &str, lost: Option<String>) {
-        self.drm.insert(system.to_owned(), json!({}));
-        self.summary.push(name.to_owned());
-        match lost {
-            None => self.terms = Some(json!({})),
-            Some(lost) => self.not_taken.push(format!(
-                "{lost}: say in `terms` of the option what of it shall hold. Without `terms`, tokens need \
-                 entitlements of their own"
-            )),
+    /// A system whose licences a licence service makes: the library reads its configuration as it was exported. One that
+    /// says nothing grants everything, there as here.
+    fn configure_service(
+        &mut self,
+        system: DrmSystem,
+        configuration: &Members<'_>,
+        names: &[&str],
+    ) -> Result<(), String> {
+        let members = names.iter().filter_map(|name| {
+            let value = configuration.get(name).filter(|value| *value != "")?;
+            Some(((*name).to_owned(), typed(value)))
+        });
+        let converted = Value::Object(members.collect());
+        let read = azure::read(system, &converted)?;
+        self.summary.push(system.title().to_owned());
+        for note in read.mapped {
+            self.mapped
+                .push(format!("`{}` is {}", note.field, note.what));
         }
+        for note in read.not_taken {
+            self.not_taken
+                .push(format!("`{}`: {}", note.field, note.what));
+        }
+        if read.terms.is_none() {
+            self.terms = Some(json!({}));
+        }
+        self.drm.insert(system.name().to_owned(), converted);
+        Ok(())
+    }
+}
+
+/// The same value, where the name of each type stands in `@odata.type`.
+fn typed(value: &Value) -> Value {
+    match value {
+        Value::Array(list) => list.iter().map(typed).collect(),
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| {
+                let is_type = ["odatatype", "odata.type"]
+                    .iter()
+                    .any(|other| name.eq_ignore_ascii_case(other));
+                let name = if is_type { "@odata.type" } else { name };
+                (name.to_owned(), typed(value))
+            });
+            Value::Object(members.collect())
+        }
+        value => value.clone(),
     }
 }
 
@@ -673,8 +631,13 @@ mod tests {
                 .is_none()
         );
         assert!(discovery["restriction"]["openIdConnectDiscoveryDocument"].is_string());
-        // What Widevine and PlayReady restrict is lost, so that nothing is granted in its place.
+        // What Widevine and PlayReady restrict is taken as it was exported, and grants what it says.
         assert!(android.get("terms").is_none() && windows.get("terms").is_none());
+        assert!(android["drm"]["widevine"]["widevineTemplate"].is_string());
+        assert_eq!(
+            windows["drm"]["playready"]["licenses"][0]["securityLevel"],
+            "SL2000"
+        );
         assert_eq!(envelope["terms"], json!({}));
         assert_eq!(envelope["drm"], json!({"clearkey": {}, "aes128": {}}));
     }
@@ -697,10 +660,19 @@ mod tests {
             (
                 4,
                 &[
-                    "not taken: `widevineTemplate` (allowed_track_types, content_key_specs, policy_overrides)",
+                    "mapped: `policy_overrides.license_duration_seconds` is `lease_seconds` 300",
+                    "mapped: `content_key_specs` is track sd: `min_security_level` audio",
+                    "mapped: `allowed_track_types` is track uhd: not allowed",
                 ],
             ),
-            (5, &["not taken: `licenses` (", "expirationDate"]),
+            (
+                5,
+                &[
+                    "mapped: `securityLevel` is `min_security_level` baseline",
+                    "mapped: `expirationDate` is `not_after` 1893456000",
+                    "not taken: `allowTestDevices`: ",
+                ],
+            ),
             (6, &["AES-128"]),
             (7, &["left out: ", "Simple Web Tokens"]),
             (8, &["left out: ", "getPolicyPropertiesWithSecrets"]),
@@ -767,6 +739,90 @@ mod tests {
         let utf16 = EXPORTED.encode_utf16().flat_map(u16::to_le_bytes);
         let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(utf16).collect();
         assert_eq!(import(&utf16, &[]).await.unwrap().options, expected);
+    }
+
+    /// One policy with an option for each system, as three tools write it.
+    const SPELLINGS: [(&str, &[u8]); 3] = [
+        (
+            "REST",
+            include_bytes!("../../../../fixtures/policies/azure-rest.json"),
+        ),
+        (
+            ".NET",
+            include_bytes!("../../../../fixtures/policies/azure-dotnet.json"),
+        ),
+        (
+            "Azure CLI",
+            include_bytes!("../../../../fixtures/policies/azure-cli.json"),
+        ),
+    ];
+
+    #[tokio::test]
+    async fn all_four_systems_come_to_the_same_terms_in_every_spelling() {
+        let mut reports = Vec::new();
+        for (tool, document) in SPELLINGS {
+            let imported = import(document, &[]).await.unwrap();
+            assert_eq!(imported.left_out, 0, "{tool}: {:?}", imported.report);
+            assert_eq!(
+                names(&imported),
+                ["fairplay", "playready", "widevine", "clearkey"],
+                "{tool}"
+            );
+            for (index, system) in [(1, DrmSystem::PlayReady), (2, DrmSystem::Widevine)] {
+                let configuration = &imported.options[index]["drm"][system.name()];
+                let terms = azure::read(system, configuration).unwrap().terms.unwrap();
+                assert_eq!(terms.persist, Some(true), "{tool}");
+                assert_eq!(terms.storage_seconds, Some(2_592_000), "{tool}");
+                assert_eq!(terms.playback_seconds, Some(172_800), "{tool}");
+            }
+            let lines = about(&imported, 2);
+            for line in [
+                "taken: ",
+                "PlayReady",
+                "mapped: `relativeExpirationDate` is `storage_seconds` 2592000",
+                "mapped: `expirationDate` is `not_after` 1893456000",
+                "mapped: `analogVideoOpl` is 150, which the licence service is told",
+                "not taken: `explicitAnalogTelevisionOutputRestriction`: it is kept by best effort",
+            ] {
+                assert!(lines.contains(line), "{tool}: {line}: {lines}");
+            }
+            let lines = about(&imported, 3);
+            for line in [
+                "mapped: `content_key_specs` is track hd: `min_security_level` baseline, `hdcp` type1",
+                "mapped: `allowed_track_types` is track uhd: not allowed",
+                "not taken: `provider`: ",
+            ] {
+                assert!(lines.contains(line), "{tool}: {line}: {lines}");
+            }
+            assert!(!imported.report.join("\n").contains("widevine_test"));
+            reports.push(imported.report);
+        }
+        assert_eq!(reports[0], reports[1]);
+        assert_eq!(reports[0], reports[2]);
+    }
+
+    #[tokio::test]
+    async fn an_option_whose_restrictions_nothing_keeps_is_left_out_by_the_name_of_the_member() {
+        let mut document: Value = serde_json::from_slice(SPELLINGS[0].1).unwrap();
+        let options = &mut document["properties"]["options"];
+        options[1]["configuration"]["licenses"][0]["playRight"]["digitalVideoOnlyContentRestriction"] =
+            json!(true);
+        options[2]["configuration"]["widevineTemplate"] =
+            json!(r#"{"policy_overrides": {"can_play": false}}"#);
+        let imported = imported(&document).await;
+        assert_eq!(names(&imported), ["fairplay", "clearkey"]);
+        assert_eq!(imported.left_out, 2);
+        let lines = about(&imported, 2);
+        assert!(
+            lines.contains("left out: its configuration: ")
+                && lines.contains("`digitalVideoOnlyContentRestriction`"),
+            "{lines}"
+        );
+        let lines = about(&imported, 3);
+        assert!(
+            lines.contains("`widevineTemplate`: `policy_overrides`: `can_play` is false"),
+            "{lines}"
+        );
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! `keylet policies`
 
 mod add;
+mod explain;
 pub(super) mod import;
 
 use std::process::ExitCode;
@@ -21,6 +22,13 @@ Examples:
   keylet policies add trial --terms '{\"lease_seconds\":300}'
 ";
 
+const EXPLAIN: &str = "\
+Examples:
+  keylet policies explain rental
+  keylet policies explain rental --system widevine --content-key movie-42 --variable policies=@policies.json
+  keylet policies explain rental --token - --content-key movie-42
+";
+
 const IMPORT: &str = "\
 Examples:
   keylet policies import policies.json --out policies.keylet.json
@@ -36,6 +44,11 @@ pub enum Command {
     /// `keylet token mint --configured` signs.
     #[command(after_help = ADD)]
     Add(add::Add),
+    /// Say what an option of the variable `policies` allows, system by system
+    ///
+    /// With a token and a key record it says what the three allow together. The exit code is 1 when a system gets no key.
+    #[command(after_help = EXPLAIN)]
+    Explain(explain::Explain),
     /// Turn content key policies of Azure Media Services into the variable `policies`
     ///
     /// It reads what the REST API exports (2022-08-01: one policy, a list of them, or the answer of
@@ -49,6 +62,7 @@ pub enum Command {
 pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Add(add) => add::run(add).map(|()| ExitCode::SUCCESS),
+        Command::Explain(explain) => explain::run(explain),
         Command::Import(import) => import::run(import),
     }
 }

@@ -1,6 +1,6 @@
 //! `keylet token`
 
-mod explain;
+pub(super) mod explain;
 pub(super) mod jwks;
 mod mint;
 

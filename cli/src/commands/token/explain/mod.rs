@@ -675,7 +675,8 @@ async fn allowed(
     Ok(allowed)
 }
 
-fn terms_of(granted: &Granted) -> Value {
+/// Native terms, as a token states them.
+pub fn terms_of(granted: &Granted) -> Value {
     let limits = &granted.limits;
     let mut terms = Map::new();
     let mut say = |name: &str, value: Option<Value>| {
@@ -720,7 +721,7 @@ fn terms_of(granted: &Granted) -> Value {
 }
 
 /// What only a request decides: lists that its device or place must be on, uses, streams, and the back end.
-fn depends_on(granted: &Granted, has_callback: bool) -> Vec<&'static str> {
+pub fn depends_on(granted: &Granted, has_callback: bool) -> Vec<&'static str> {
     let limits = &granted.limits;
     let parts = [
         ("device_ids", !limits.device_ids.is_empty()),
@@ -736,7 +737,8 @@ fn depends_on(granted: &Granted, has_callback: bool) -> Vec<&'static str> {
     parts.map(|(name, _)| name).collect()
 }
 
-fn refusal(error: &licence::Error) -> Value {
+/// The code, the status and the reason of a refusal, for who runs the deployment.
+pub fn refusal(error: &licence::Error) -> Value {
     let reason = match error {
         licence::Error::Settings(error) => explain_settings(error).to_string(),
         error => error.for_operator(),
