@@ -47,7 +47,7 @@ pub enum Error {
         /// What the system adds.
         details: Details,
         /// The refusal, which goes to the device as it came.
-        answer: ServiceAnswer,
+        answer: Box<ServiceAnswer>,
     },
     /// A setting of the system is wrong.
     #[error(transparent)]

@@ -112,12 +112,12 @@ fn fault(status: Option<String>, headers: HeaderMap, body: Vec<u8>) -> drm::Erro
             .map(|status| (STATUS, status.into()))
             .into_iter()
             .collect(),
-        answer: ServiceAnswer {
+        answer: Box::new(ServiceAnswer {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             content_type: content_type
                 .unwrap_or(HeaderValue::from_static("text/xml; charset=utf-8")),
             body,
-        },
+        }),
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::rights::{HDCP_TYPE_1, LicensedKey, Rights, date};
+use super::rights::{LicensedKey, Protection, Rights, date};
 use crate::encoding::{BASE64, BASE64_URL, members};
 use crate::id::Kid;
 use crate::secret::{Key128, Secret};
@@ -103,15 +103,50 @@ fn usage_policy(key: &LicensedKey<'_>) -> Option<Value> {
     if let Some(level) = rights.security_level() {
         playready.insert("min_device_security_level".to_owned(), level.into());
     }
-    if let Some(level) = rights.video_level() {
-        playready.insert("uncompressed_digital_video_opl".to_owned(), level.into());
+    let outputs = &rights.play_right;
+    for (name, level) in [
+        (
+            "uncompressed_digital_video_opl",
+            outputs.uncompressed_digital_video,
+        ),
+        (
+            "compressed_digital_video_opl",
+            outputs.compressed_digital_video,
+        ),
+        ("analog_video_opl", outputs.analog_video),
+        (
+            "compressed_digital_audio_opl",
+            outputs.compressed_digital_audio,
+        ),
+        (
+            "uncompressed_digital_audio_opl",
+            outputs.uncompressed_digital_audio,
+        ),
+    ] {
+        if let Some(level) = level {
+            playready.insert(name.to_owned(), level.into());
+        }
     }
-    if rights.needs_type_1() {
-        let (id, data) = HDCP_TYPE_1;
-        playready.insert(
-            "digital_video_output_protections".to_owned(),
-            json!([{"id": id, "config_data": data}]),
-        );
+    for (name, protection) in [
+        (
+            "digital_video_output_protections",
+            rights.digital_video_protection(),
+        ),
+        (
+            "digital_audio_output_protections",
+            rights.digital_audio_protection(),
+        ),
+        (
+            "analog_video_output_protections",
+            rights.analog_video_protection(),
+        ),
+    ] {
+        if let Some(Protection { id, data }) = protection {
+            playready.insert(name.to_owned(), json!([{"id": id, "config_data": data}]));
+        }
+    }
+    if let Some(id) = rights.play_enabler() {
+        playready.insert("play_enablers".to_owned(), json!([id]));
     }
     (!playready.is_empty()).then(|| json!({"name": key.kid.to_string(), "playready": playready}))
 }

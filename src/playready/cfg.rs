@@ -4,7 +4,7 @@ use base64::Engine;
 use zeroize::Zeroizing;
 
 use super::challenge::Algorithm;
-use super::rights::{HDCP_TYPE_1, LicensedKey, date};
+use super::rights::{LicensedKey, Protection, Rights, date};
 use crate::encoding::BASE64;
 
 /// The groups, one for each key. White space does not occur in them, and nothing in them is percent-encoded.
@@ -22,7 +22,6 @@ pub fn cfg(keys: &[LicensedKey<'_>]) -> Zeroizing<String> {
 }
 
 fn group(key: &LicensedKey<'_>, text: &mut Zeroizing<String>) {
-    let rights = &key.rights;
     text.push_str(&format!("kid:{}", key.kid));
     let mut add = |name: &str, value: &str| {
         text.push(',');
@@ -37,26 +36,47 @@ fn group(key: &LicensedKey<'_>, text: &mut Zeroizing<String>) {
     if key.algorithm == Some(Algorithm::Cbc) {
         add("ckt", "aes128bitcbc");
     }
-    if let Some(level) = rights.security_level() {
-        add("sl", &level.to_string());
+    for (name, value) in license_fields(&key.rights) {
+        add(name, &value);
     }
-    if rights.persist {
-        add("persist", "true");
-    }
-    if let Some(end) = rights.end {
-        add("enddate", &date(end).concat());
-    }
-    if rights.stops {
-        add("realtime", "true");
-    }
-    if let Some(seconds) = rights.playback_seconds {
-        add("firstexp", &seconds.to_string());
-    }
-    if let Some(level) = rights.video_level() {
-        add("ucvopl", &level.to_string());
-    }
-    if rights.needs_type_1() {
-        let (id, data) = HDCP_TYPE_1;
-        add("dvop", &format!("(guid:{id},data:{data})"));
-    }
+}
+
+/// The terms, as members of a group.
+pub fn license_fields(rights: &Rights) -> Vec<(&'static str, String)> {
+    let is_set = |is_set: bool| is_set.then(|| "true".to_owned());
+    let protection = |protection: Option<Protection>| {
+        protection.map(|Protection { id, data }| format!("(guid:{id},data:{data})"))
+    };
+    let level = |level: Option<u16>| level.map(|level| level.to_string());
+    let outputs = &rights.play_right;
+    let fields = [
+        ("sl", level(rights.security_level())),
+        ("persist", is_set(rights.persist)),
+        ("enddate", rights.end.map(|end| date(end).concat())),
+        ("realtime", is_set(rights.stops)),
+        (
+            "firstexp",
+            rights.playback_seconds.map(|seconds| seconds.to_string()),
+        ),
+        ("ucvopl", level(outputs.uncompressed_digital_video)),
+        ("dvop", protection(rights.digital_video_protection())),
+        ("cvopl", level(outputs.compressed_digital_video)),
+        ("avopl", level(outputs.analog_video)),
+        ("avop", protection(rights.analog_video_protection())),
+        ("caopl", level(outputs.compressed_digital_audio)),
+        ("ucaopl", level(outputs.uncompressed_digital_audio)),
+        ("daop", protection(rights.digital_audio_protection())),
+        (
+            "explicitacp",
+            level(outputs.agc_and_color_stripe.map(u16::from)),
+        ),
+        (
+            "playenablers",
+            rights.play_enabler().map(|id| format!("({id})")),
+        ),
+    ];
+    let fields = fields.into_iter();
+    fields
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }

@@ -25,6 +25,13 @@ pub enum Service {
     Untold,
 }
 
+impl Service {
+    /// Whether it learns what a licence may.
+    pub fn is_told(&self) -> bool {
+        !matches!(self, Self::Untold)
+    }
+}
+
 /// A licence service.
 pub struct Config {
     /// What it is told.

@@ -1,15 +1,16 @@
 //! Which terms a licence service and the devices of PlayReady keep.
 
+use super::config::Service;
 use crate::drm::{self, GrantedKey};
-use crate::entitlement::{Hdcp, IfReported, Limits, SecurityLevel};
+use crate::entitlement::{Hdcp, IfReported, Limits, PlayRight, SecurityLevel};
 use crate::error::Code;
 use crate::track::Track;
 
-/// Holds the terms for a key against what PlayReady keeps. `is_told`: whether the licence service learns of terms.
+/// Holds the terms for a key against what PlayReady and this licence service keep.
 ///
 /// # Errors
 /// The first term that is not kept.
-pub fn enforce(key: &GrantedKey<'_>, is_told: bool) -> Result<(), drm::Error> {
+pub fn enforce(key: &GrantedKey<'_>, service: &Service) -> Result<(), drm::Error> {
     // Without `..`: a new limit does not compile until it is honoured or refused here.
     let Limits {
         hdcp,
@@ -28,6 +29,7 @@ pub fn enforce(key: &GrantedKey<'_>, is_told: bool) -> Result<(), drm::Error> {
                 min_kdl: _,
             },
         max_streams,
+        play_right,
         // These are checked for every system.
         max_uses: _,
         streams_full: _,
@@ -35,6 +37,7 @@ pub fn enforce(key: &GrantedKey<'_>, is_told: bool) -> Result<(), drm::Error> {
         countries: _,
     } = &key.granted.limits;
 
+    let is_told = service.is_told();
     let untold = "this licence service is not told of it";
     let unknown = "a challenge does not say which device it is";
     let is_of_sound = key.record.track == Some(Track::Audio);
@@ -68,6 +71,18 @@ pub fn enforce(key: &GrantedKey<'_>, is_told: bool) -> Result<(), drm::Error> {
             !is_told && (*no_airplay || *no_av_adapter),
             Code::OUTPUT_NOT_ALLOWED,
             "`airplay` and `av_adapter`",
+            untold,
+        ),
+        (
+            !is_told && *play_right != PlayRight::default(),
+            Code::OUTPUT_NOT_ALLOWED,
+            "the play right of the policy",
+            untold,
+        ),
+        (
+            matches!(service, Service::Axinom(_)) && play_right.agc_and_color_stripe.is_some(),
+            Code::OUTPUT_NOT_ALLOWED,
+            "`agcAndColorStripeRestriction`",
             untold,
         ),
         (

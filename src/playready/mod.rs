@@ -14,7 +14,9 @@ mod module;
 mod rights;
 mod soap;
 
+pub use cfg::license_fields;
 pub use challenge::{Action, Algorithm, Challenge, HeaderKey, token_in};
 pub use config::VARIABLE;
 pub use module::PlayReady;
+pub use rights::Rights;
 pub use soap::fault;

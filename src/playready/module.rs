@@ -72,10 +72,6 @@ impl PlayReady {
 }
 
 impl Opened<'_> {
-    fn is_told(&self) -> bool {
-        !matches!(self.config.service, Service::Untold)
-    }
-
     /// The KIDs of the challenge that a record has. A record may be found by another order of its bytes.
     fn kids_of(&self, record: &KeyRecord) -> impl Iterator<Item = Kid> {
         let kids = self.challenge.keys.iter().map(|key| key.kid);
@@ -208,7 +204,7 @@ impl Module for PlayReady {
     fn request<'o>(&self, opened: &'o Opened<'_>, _: Purpose) -> Result<Request<'o>, drm::Error> {
         let challenge = &opened.challenge;
         let is_license = challenge.action == Action::AcquireLicense;
-        if is_license && challenge.keys.is_empty() && !opened.is_told() {
+        if is_license && challenge.keys.is_empty() && !opened.config.service.is_told() {
             return Err(drm::Error::refused(
                 Code::REQUEST_MALFORMED,
                 "its header names no KID, and this licence service cannot be told which key it may give",
@@ -263,7 +259,7 @@ impl Module for PlayReady {
                 ));
             }
         }
-        enforce::enforce(key, opened.is_told())
+        enforce::enforce(key, &opened.config.service)
     }
 
     async fn seal(
@@ -278,7 +274,7 @@ impl Module for PlayReady {
         let asked = &opened.challenge.keys;
         let is_granted = |kid: Kid| licensed.iter().any(|key| key.kid == kid);
         // The challenge cannot be changed, and this service gives whatever stands in it.
-        if !opened.is_told()
+        if !opened.config.service.is_told()
             && opened.challenge.action == Action::AcquireLicense
             && let Some(refused) = asked.iter().find(|key| !is_granted(key.kid))
         {

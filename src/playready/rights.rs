@@ -1,15 +1,24 @@
 //! What a licence service is told of the terms for a key.
 
+use base64::Engine;
 use time::OffsetDateTime;
 
 use crate::content_key::ContentKey;
-use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use, min_some};
+use crate::encoding::BASE64;
+use crate::entitlement::{Granted, Hdcp, PlayRight, SecurityLevel, UnknownOutput, Use, min_some};
 use crate::id::Kid;
 
 use super::challenge::Algorithm;
 
-/// The output protection of HDCP type 1: its GUID, and its data in base64, the type as a big-endian number.
-pub const HDCP_TYPE_1: (&str, &str) = ("ABB2C6F1-E663-4625-A945-972D17B231E7", "AAAAAQ==");
+/// Explicit output protections (PlayReady Compliance Rules, "Output Controls"): HDCP of a type, serial copy management, and
+/// what analogue television carries.
+const HDCP_TYPE: &str = "ABB2C6F1-E663-4625-A945-972D17B231E7";
+const SCMS: &str = "6D5CFA59-C250-4426-930E-FAC72C8FCFA6";
+const ANALOG_TELEVISION: &str = "2098DE8D-7DDD-4BAB-96C6-32EBB6FABEA3";
+
+/// Play enablers: video on outputs that the device does not know, as it is and in a lower resolution.
+const UNKNOWN_OUTPUT: &str = "786627D8-C2A6-44BE-8F88-08AE255B01A7";
+const CONSTRICTED_OUTPUT: &str = "B621D91F-EDCC-4035-8D4B-DC71760D43E9";
 
 /// The output protection levels of uncompressed digital video (PlayReady Compliance Rules): HDCP, and HDCP or nothing.
 const HDCP: u16 = 270;
@@ -40,6 +49,23 @@ pub struct Rights {
     pub playback_seconds: Option<u32>,
     hdcp: Option<Hdcp>,
     security_level: Option<SecurityLevel>,
+    /// What is said of outputs, `hdcp` among it.
+    pub play_right: PlayRight,
+}
+
+/// An explicit output protection.
+pub struct Protection {
+    /// Its GUID.
+    pub id: &'static str,
+    /// Its value as a big-endian number of 32 bits, in base64.
+    pub data: String,
+}
+
+impl Protection {
+    fn new(id: &'static str, value: u8) -> Self {
+        let data = BASE64.encode(u32::from(value).to_be_bytes());
+        Self { id, data }
+    }
 }
 
 impl Rights {
@@ -48,6 +74,15 @@ impl Rights {
         // A duration of 0 has no end in other languages than ours.
         let at = |seconds: u32| now.saturating_add(seconds.max(1).into());
         let limits = &granted.limits;
+        let video = match limits.hdcp {
+            None | Some(Hdcp::None) => None,
+            Some(Hdcp::Type0) => Some(HDCP),
+            Some(Hdcp::Type1) => Some(HDCP_ALWAYS),
+        };
+        let play_right = PlayRight {
+            uncompressed_digital_video: limits.play_right.uncompressed_digital_video.max(video),
+            ..limits.play_right
+        };
         let rights = Self {
             persist: false,
             end: None,
@@ -55,6 +90,7 @@ impl Rights {
             playback_seconds: None,
             hdcp: limits.hdcp,
             security_level: limits.min_security_level,
+            play_right,
         };
         match granted.use_ {
             Use::Streaming {
@@ -89,21 +125,34 @@ impl Rights {
             playback_seconds: min_some(self.playback_seconds, other.playback_seconds),
             hdcp: self.hdcp.max(other.hdcp),
             security_level: self.security_level.max(other.security_level),
+            play_right: self.play_right.and(other.play_right),
         }
     }
 
-    /// The output protection level of uncompressed digital video.
-    pub fn video_level(&self) -> Option<u16> {
-        match self.hdcp {
-            None | Some(Hdcp::None) => None,
-            Some(Hdcp::Type0) => Some(HDCP),
-            Some(Hdcp::Type1) => Some(HDCP_ALWAYS),
-        }
+    /// The explicit protection of digital video.
+    pub fn digital_video_protection(&self) -> Option<Protection> {
+        (self.hdcp == Some(Hdcp::Type1)).then(|| Protection::new(HDCP_TYPE, 1))
     }
 
-    /// Whether outputs need HDCP of type 1.
-    pub fn needs_type_1(&self) -> bool {
-        self.hdcp == Some(Hdcp::Type1)
+    /// The explicit protection of digital audio.
+    pub fn digital_audio_protection(&self) -> Option<Protection> {
+        let scms = self.play_right.scms;
+        scms.map(|value| Protection::new(SCMS, value))
+    }
+
+    /// The explicit protection of analogue television.
+    pub fn analog_video_protection(&self) -> Option<Protection> {
+        let television = self.play_right.analog_television;
+        television.map(|value| Protection::new(ANALOG_TELEVISION, value))
+    }
+
+    /// The GUID of the play enabler for outputs that the device does not know. Without one, nothing is shown there.
+    pub fn play_enabler(&self) -> Option<&'static str> {
+        match self.play_right.unknown_output? {
+            UnknownOutput::Allowed => Some(UNKNOWN_OUTPUT),
+            UnknownOutput::Constricted => Some(CONSTRICTED_OUTPUT),
+            UnknownOutput::NotAllowed => None,
+        }
     }
 
     /// The security level of the device: 150 for tests and software in the clear, 2000 software, 3000 hardware.
@@ -167,6 +216,7 @@ mod tests {
             playback_seconds: None,
             hdcp: Some(Hdcp::Type1),
             security_level: None,
+            play_right: PlayRight::default(),
         };
         let other = Rights {
             persist: false,
@@ -175,6 +225,7 @@ mod tests {
             playback_seconds: Some(3),
             hdcp: None,
             security_level: Some(SecurityLevel::Baseline),
+            play_right: PlayRight::default(),
         };
         let both = Rights {
             persist: false,
@@ -183,6 +234,7 @@ mod tests {
             playback_seconds: Some(3),
             hdcp: Some(Hdcp::Type1),
             security_level: Some(SecurityLevel::Baseline),
+            play_right: PlayRight::default(),
         };
         assert_eq!(one.clone().and(other.clone()), both);
         assert_eq!(other.and(one), both);
