@@ -1032,7 +1032,8 @@ fn every_other_answer_has_its_code_and_shows_nothing_of_itself() {
         );
         (response.status().as_u16(), code(&response))
     };
-    let cases: [(fn() -> Reply, u16, &str); 19] = [
+    type Case = (fn() -> Reply, u16, &'static str);
+    let cases: [Case; 19] = [
         (|| Reply::Silence, 504, "license_service_unavailable"),
         (
             || Reply::Bytes(Vec::new()),

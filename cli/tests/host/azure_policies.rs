@@ -210,11 +210,7 @@ fn an_exported_policy_serves_all_four_systems() {
             .unwrap();
         let ckc = licence(&server, &format!("/FairPlay/?kid={KID}"), &token, &spc);
         let ckc = Licence::open(&ckc, &secrets).unwrap();
-        assert_eq!(
-            ckc.content_key.as_slice(),
-            hex::decode(KEY).unwrap(),
-            "{tool}"
-        );
+        assert_eq!(ckc.key.as_slice(), hex::decode(KEY).unwrap(), "{tool}");
 
         let message = widevine_challenge();
         let answer = licence(&server, &format!("/Widevine/?kid={KID}"), &token, &message);
