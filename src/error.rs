@@ -134,6 +134,7 @@ codes! {
     IV_MISSING = 503 "iv_missing" "The key record has no IV, which FairPlay needs.";
     ASK_MISSING = 501 "ask_missing" "The credential has no application secret key, so no CKC can be made for it.";
 
+    ABUSE_LIMIT = 429 "abuse_limit" "More licences, devices, addresses or countries than one token or viewer may have.";
     USES_SPENT = 403 "uses_spent" "The token has been used as often as it allows.";
     STREAMS_EXCEEDED = 409 "streams_exceeded" "As many streams of this viewer are playing as are allowed.";
     SESSION_MISSING = 401 "session_missing" "No session token came with the request.";

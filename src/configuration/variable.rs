@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 33] = [
+pub const VARIABLES: [Variable; 34] = [
     secret(
         "settings",
         "All other variables in one JSON object, for a host that fetches each from another server. When it is set, no other one is read.",
@@ -160,6 +160,11 @@ pub const VARIABLES: [Variable; 33] = [
         "stream_handovers",
         Some("1"),
         "How often in five minutes a viewer goes on with another device at once, before the lease of the last one is over: 0 to 10.",
+    ),
+    public(
+        "abuse",
+        None,
+        "Limits on what one token and one viewer ask for, and what becomes of more: a JSON object.",
     ),
 ];
 

@@ -71,6 +71,7 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
     problems.add(Cors::read(platform).await.map(drop));
     problems.add(licences.session_period().await.map(drop));
     problems.add(licences.stream_handovers().await.map(drop));
+    problems.add(licences.abuse().await.map(drop));
     problems
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 
+mod abuse;
 mod callback;
 mod check_in;
 mod clearkey;
