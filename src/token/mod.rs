@@ -23,7 +23,7 @@ pub use dialects::{Dialects, VARIABLE as DIALECTS};
 pub use expected::Expected;
 pub use jwt::{Claims, UntrustedToken};
 pub(crate) use keys::Jwk;
-pub use keys::{KeyError, NotKeys, VerificationKeys};
+pub use keys::{KeyError, NotKeys, PassedOver, VerificationKeys};
 pub use locate::{
     Found, SESSION_HEADER, TokenLocation, bearer, locate, query_tokens_allowed, session,
 };
