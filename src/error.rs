@@ -42,6 +42,7 @@ codes! {
     CPIX_REFUSED = 422 "cpix_refused" "The CPIX document is not one that this server answers.";
     PACKAGING_REFUSED = 422 "packaging_refused" "The packager's request is refused; the status in the reply says why.";
     TOKEN_MISSING = 401 "token_missing" "No token came with the request.";
+    TOKEN_UNDEFINED = 401 "token_undefined" "In place of a token came nothing, or a word such as `undefined`.";
     TOKEN_AMBIGUOUS = 400 "token_ambiguous" "Two different tokens came with the request.";
     TOKEN_IN_QUERY = 401 "token_in_query" "The token came in the query, and this server takes none there.";
     TOKEN_TOO_LARGE = 401 "token_too_large" "The token is larger than 8 KiB.";

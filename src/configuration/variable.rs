@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 34] = [
+pub const VARIABLES: [Variable; 35] = [
     secret(
         "settings",
         "All other variables in one JSON object, for a host that fetches each from another server. When it is set, no other one is read.",
@@ -117,6 +117,11 @@ pub const VARIABLES: [Variable; 34] = [
         "query_tokens",
         Some("allow"),
         "Whether a token may be in the query: `allow` or `deny`.",
+    ),
+    public(
+        "token_cookies",
+        None,
+        "The names of cookies that hold a token: a list.",
     ),
     public(
         "cors_origins",

@@ -118,8 +118,12 @@ fn challenge(code: Code) -> &'static str {
     if code == Code::PACKAGER_TOKEN {
         return r#"Basic realm="packagers", Bearer"#;
     }
-    let is_of_a_token = code.name.starts_with("token_");
-    match is_of_a_token && code != Code::TOKEN_MISSING && code != Code::TOKEN_IN_QUERY {
+    const WITHOUT_TOKEN: [Code; 3] = [
+        Code::TOKEN_MISSING,
+        Code::TOKEN_UNDEFINED,
+        Code::TOKEN_IN_QUERY,
+    ];
+    match code.name.starts_with("token_") && !WITHOUT_TOKEN.contains(&code) {
         true => r#"Bearer error="invalid_token""#,
         false => "Bearer",
     }

@@ -24,6 +24,7 @@ mod metrics;
 mod openapi;
 mod packager;
 mod packaging;
+mod places;
 mod platform;
 mod playback;
 mod players;
