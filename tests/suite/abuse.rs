@@ -65,15 +65,17 @@ fn status(response: &Response<Vec<u8>>) -> u16 {
     response.status().as_u16()
 }
 
-const HOME: (&str, &str) = ("192.0.2.1", "AT");
+/// An address and a country.
+type Place = (&'static str, &'static str);
+
+/// A limit, three requests by token, device and place, and the seconds of a period.
+type Case = (&'static str, [(String, u8, Place); 3], u64);
+
+const HOME: Place = ("192.0.2.1", "AT");
 
 /// Each limit with the number 2, and three requests of which the third is beyond it; what is asked for again after that, which
 /// is not; and the length of its period.
-fn cases() -> Vec<(
-    &'static str,
-    [(String, u8, (&'static str, &'static str)); 3],
-    u64,
-)> {
+fn cases() -> Vec<Case> {
     let one = token("viewer-1", 1);
     let other = |number| token("viewer-1", number);
     vec![
