@@ -7,7 +7,7 @@
 //! | 6 | `hosts/`, one crate a world: a host meets [`platform::Platform`] |
 //! | 5 | [`service`]: HTTP |
 //! | 4 | [`licence`]: token → entitlement → key → DRM; [`packaging`]: keys for packagers |
-//! | 3 | [`fairplay`], [`clearkey`], [`widevine`]; [`policy`] |
+//! | 3 | [`fairplay`], [`clearkey`], [`widevine`], [`playready`]; [`policy`] |
 //! | 2 | [`token`], [`session`] |
 //! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses both; [`server_secret`], [`operator`], [`public_url`] |
 //! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, `reader`, `protobuf`, [`private_key`], [`cpix`], [`template`], [`track`], [`error`] |
@@ -40,6 +40,7 @@ pub mod licence;
 pub mod operator;
 pub mod packaging;
 pub mod platform;
+pub mod playready;
 pub mod policy;
 pub mod private_key;
 mod protobuf;

@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 32] = [
+pub const VARIABLES: [Variable; 33] = [
     secret(
         "settings",
         "All other variables in one JSON object, for a host that fetches each from another server. When it is set, no other one is read.",
@@ -53,6 +53,10 @@ pub const VARIABLES: [Variable; 32] = [
     secret(
         "widevine",
         "The Widevine licence service: a JSON object with `provider`, `key`, `iv` and `url`.",
+    ),
+    secret(
+        "playready",
+        "The PlayReady licence service that licences come from: a JSON object with `kind` and `url`.",
     ),
     secret("content_keys", "A JSON list of key records."),
     public(

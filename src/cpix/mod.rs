@@ -35,7 +35,7 @@ mod scheme;
 mod signals;
 pub mod speke;
 mod track_type;
-mod xml;
+pub(crate) mod xml;
 
 pub use dash::{ContentProtection, mp4_protection};
 pub use document::{ContentKey, Document};
@@ -77,8 +77,8 @@ pub enum Error {
     /// A document type declaration, or an entity that only one can declare.
     #[error("it has a document type declaration or an entity, and neither is read here")]
     DocumentType,
-    /// Elements nested deeper than [`MAX_DEPTH`].
-    #[error("its elements are nested more than {MAX_DEPTH} deep")]
+    /// Elements nested deeper than [`MAX_DEPTH`], or than what reads them allows.
+    #[error("its elements are nested too deep")]
     TooDeep,
     /// More attributes in an element than any has.
     #[error("an element has too many attributes")]

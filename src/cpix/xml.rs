@@ -114,6 +114,11 @@ impl Element {
         self.namespace == namespace && local == Some(name)
     }
 
+    /// Its name without a prefix.
+    pub fn local_name(&self) -> &str {
+        self.name.strip_prefix(self.prefix()).unwrap_or(&self.name)
+    }
+
     /// Whether another element has the same name, whatever their prefixes.
     pub fn is_named_as(&self, other: &Self) -> bool {
         let local = other.name.strip_prefix(other.prefix());
@@ -214,9 +219,19 @@ pub fn read(bytes: &[u8]) -> Result<Element, Error> {
     if bytes.len() > MAX_DOCUMENT {
         return Err(Error::TooLarge);
     }
-    let text = text_of(bytes)?;
+    read_text(text_of(bytes)?, MAX_DEPTH)
+}
+
+/// Reads a document whose elements are nested at most this deep: its root.
+///
+/// # Errors
+/// What keeps it from being read.
+pub fn read_text(text: &str, depth: usize) -> Result<Element, Error> {
     let mut reader = NsReader::from_str(text);
-    let mut tree = Tree::default();
+    let mut tree = Tree {
+        depth,
+        ..Tree::default()
+    };
     loop {
         let start = position(&reader)?;
         let (namespace, event) = reader.read_resolved_event().map_err(|_| Error::Xml)?;
@@ -259,6 +274,8 @@ struct Tree {
     /// The elements that have not ended, the outermost first.
     open: Vec<Element>,
     root: Option<Element>,
+    /// How many may be open.
+    depth: usize,
 }
 
 impl Tree {
@@ -266,7 +283,7 @@ impl Tree {
         if self.root.is_some() {
             return Err(Error::Xml);
         }
-        if self.open.len() >= MAX_DEPTH {
+        if self.open.len() >= self.depth {
             return Err(Error::TooDeep);
         }
         self.open.push(element);

@@ -1,5 +1,6 @@
 //! Why a DRM system refuses.
 
+use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::configuration::SettingsError;
@@ -7,6 +8,17 @@ use crate::error::Code;
 
 /// Members that a DRM system adds to an audit record or to a problem document, by name.
 pub type Details = Vec<(&'static str, Value)>;
+
+/// An answer of a licence service that goes to the device as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAnswer {
+    /// Its HTTP status.
+    pub status: StatusCode,
+    /// Its media type.
+    pub content_type: HeaderValue,
+    /// Its body.
+    pub body: Vec<u8>,
+}
 
 /// Why a DRM system gives no licence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +36,18 @@ pub enum Error {
         is_public: bool,
         /// What the system adds, such as FairPlay's status number.
         details: Details,
+    },
+    /// The licence service of the system refuses in the system's own form, which the device reads.
+    #[error("{reason}")]
+    Service {
+        /// The code.
+        code: Code,
+        /// What is wrong, for the operator.
+        reason: String,
+        /// What the system adds.
+        details: Details,
+        /// The refusal, which goes to the device as it came.
+        answer: Box<ServiceAnswer>,
     },
     /// A setting of the system is wrong.
     #[error(transparent)]
@@ -44,7 +68,7 @@ impl Error {
     /// The code of this error.
     pub fn code(&self) -> Code {
         match self {
-            Self::Refused { code, .. } => *code,
+            Self::Refused { code, .. } | Self::Service { code, .. } => *code,
             Self::Settings(error) => error.code(),
         }
     }
@@ -52,8 +76,16 @@ impl Error {
     /// What the system adds.
     pub fn details(&self) -> &[(&'static str, Value)] {
         match self {
-            Self::Refused { details, .. } => details,
+            Self::Refused { details, .. } | Self::Service { details, .. } => details,
             Self::Settings(_) => &[],
+        }
+    }
+
+    /// What goes to the device in place of a problem document.
+    pub fn answer(&self) -> Option<&ServiceAnswer> {
+        match self {
+            Self::Service { answer, .. } => Some(answer),
+            Self::Refused { .. } | Self::Settings(_) => None,
         }
     }
 

@@ -160,6 +160,10 @@ pub trait Module {
     /// Whether a licence can say where its renewals go. A URL then stands for the token, which has expired by that time.
     const HAS_RENEWAL_URL: bool = false;
 
+    /// Whether the licence service is told which kinds of track a player may have. Where it is not, a KID of which this
+    /// server has no record needs terms that let every kind through.
+    const CHOOSES_TRACKS: bool = true;
+
     /// A request that was parsed and, as far as the system can, authenticated.
     type Opened<'m>
     where

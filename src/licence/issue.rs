@@ -210,6 +210,7 @@ impl<P: Platform> LicenceServer<P> {
 
         let mut refusals = Refusals::default();
         let mut permitted = Vec::with_capacity(asked.keys.len());
+        let mut found = vec![0; asked.keys.len()];
         for (index, query) in asked.keys.iter().enumerate() {
             let keys = match asked.holder {
                 KeyHolder::Here => self
@@ -225,6 +226,9 @@ impl<P: Platform> LicenceServer<P> {
                     continue;
                 }
             };
+            if let Some(found) = found.get_mut(index) {
+                *found = keys.len();
+            }
             for key in keys {
                 let admitted = async {
                     let admission = principal.admission_to(key.record())?;
@@ -335,11 +339,23 @@ impl<P: Platform> LicenceServer<P> {
                 Ok(())
             };
             match checked.await {
-                Ok(()) => enforced.push((key, granted)),
+                Ok(()) => enforced.push((index, key, granted)),
                 Err(error) => refusals.add(index, error, audit)?,
             }
         }
-        let mut granted_keys = enforced;
+        if !M::CHOOSES_TRACKS {
+            let mut left = vec![0; found.len()];
+            for (index, ..) in &enforced {
+                if let Some(left) = left.get_mut(*index) {
+                    *left += 1;
+                }
+            }
+            enforced.retain(|(index, ..)| found.get(*index) == left.get(*index));
+        }
+        let granted_keys = enforced.into_iter();
+        let mut granted_keys: Vec<_> = granted_keys
+            .map(|(_, key, granted)| (key, granted))
+            .collect();
         if granted_keys.is_empty() {
             return Err(refusals.into_error());
         }

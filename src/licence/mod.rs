@@ -142,6 +142,14 @@ impl Error {
         }
     }
 
+    /// What goes to the device in place of a problem document.
+    pub fn answer(&self) -> Option<&drm::ServiceAnswer> {
+        match self {
+            Self::Drm(error) => error.answer(),
+            _ => None,
+        }
+    }
+
     /// Whether it refuses one key of a request, and not all of them.
     fn is_of_one_key(&self) -> bool {
         match self {

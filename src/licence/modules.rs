@@ -8,6 +8,7 @@ use crate::drm::{DrmSystem, KeyHolder, Module};
 use crate::entitlement::Terms;
 use crate::fairplay::FairPlay;
 use crate::platform::Platform;
+use crate::playready::PlayReady;
 use crate::widevine::Widevine;
 
 /// The modules. Each reads its own settings on first use.
@@ -21,6 +22,8 @@ pub struct Modules {
     pub aes128: Aes128,
     /// Widevine.
     pub widevine: Widevine,
+    /// PlayReady.
+    pub playready: PlayReady,
 }
 
 impl Modules {
@@ -35,7 +38,8 @@ impl Modules {
                 drop(join(credentials, terms).await);
             }
             Widevine::SYSTEM => drop(self.widevine.key_holder(platform).await),
-            DrmSystem::PlayReady | DrmSystem::ClearKey | DrmSystem::Aes128 => {}
+            PlayReady::SYSTEM => drop(self.playready.key_holder(platform).await),
+            DrmSystem::ClearKey | DrmSystem::Aes128 => {}
         }
     }
 
@@ -43,8 +47,11 @@ impl Modules {
     pub async fn services(
         &self,
         platform: &impl Platform,
-    ) -> [(DrmSystem, Result<Option<KeyHolder>, SettingsError>); 1] {
-        [(Widevine::SYSTEM, self.widevine.key_holder(platform).await)]
+    ) -> [(DrmSystem, Result<Option<KeyHolder>, SettingsError>); 2] {
+        [
+            (Widevine::SYSTEM, self.widevine.key_holder(platform).await),
+            (PlayReady::SYSTEM, self.playready.key_holder(platform).await),
+        ]
     }
 
     /// The terms that the deployment has for every licence of a system; `None` for a system that has no
@@ -62,7 +69,7 @@ impl Modules {
             ClearKey::SYSTEM => self.clearkey.terms(platform).await.map(Some),
             Aes128::SYSTEM => self.aes128.terms(platform).await.map(Some),
             Widevine::SYSTEM => self.widevine.terms(platform).await.map(Some),
-            DrmSystem::PlayReady => Ok(None),
+            PlayReady::SYSTEM => self.playready.terms(platform).await.map(Some),
         }
     }
 }

@@ -42,7 +42,7 @@ impl<P: Platform> PackagingServer<'_, P> {
             let header = PlayReadyHeader {
                 keys: &[(key.kid, &key.key.key)],
                 scheme,
-                license_url: None,
+                license_url: self.key_urls().await?.of_licences().playready,
             };
             let object = header.to_object();
             let object = object.ok_or_else(|| wrong("PlayReady has no header for this scheme"))?;

@@ -8,11 +8,12 @@ use serde::Serialize;
 use super::{Error, PackagingServer};
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::content_key::ContentKey;
-use crate::cpix::speke::{Filled, Output};
+use crate::cpix::speke::{Filled, Output, Urls};
 use crate::encoding::{BASE64, percent_encoded};
 use crate::entitlement::{Hdcp, SecurityLevel};
 use crate::id::Kid;
 use crate::platform::Platform;
+use crate::playready;
 use crate::public_url::PublicUrl;
 use crate::template::{Places, Template};
 
@@ -152,11 +153,39 @@ fn output(key: &ContentKey) -> Output {
 pub struct KeyUrls<'a> {
     /// The URI of FairPlay's tags.
     pub skd_template: &'a SkdTemplate,
-    /// Where players find this server.
-    pub public_url: Option<PublicUrl>,
+    public_url: Option<PublicUrl>,
+    clearkey: Option<String>,
+    playready: Option<String>,
 }
 
-impl KeyUrls<'_> {
+impl<'a> KeyUrls<'a> {
+    /// Reads the variables. A system whose licences this server does not give has no URL of them.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub async fn load(
+        skd_template: &'a SkdTemplate,
+        platform: &impl Platform,
+    ) -> Result<Self, SettingsError> {
+        let public_url = PublicUrl::load(platform).await?;
+        let has_playready = platform.variable(playready::VARIABLE).await?.is_some();
+        let at = |path: &str| public_url.as_ref().map(|url| url.with(path));
+        Ok(Self {
+            skd_template,
+            clearkey: at("/clearkey"),
+            playready: at("/playready").filter(|_| has_playready),
+            public_url,
+        })
+    }
+
+    /// Where licences are asked for.
+    pub fn of_licences(&self) -> Urls<'_> {
+        Urls {
+            clearkey: self.clearkey.as_deref(),
+            playready: self.playready.as_deref(),
+        }
+    }
+
     /// What goes into a document for a key of a content. `iv` is the one that licences carry.
     pub fn filled(
         &self,
@@ -183,10 +212,8 @@ impl KeyUrls<'_> {
 
 impl<P: Platform> PackagingServer<'_, P> {
     pub(super) async fn key_urls(&self) -> Result<KeyUrls<'_>, Error> {
-        Ok(KeyUrls {
-            skd_template: self.skd_template().await?,
-            public_url: PublicUrl::load(self.platform).await?,
-        })
+        let skd_template = self.skd_template().await?;
+        Ok(KeyUrls::load(skd_template, self.platform).await?)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::configuration::SettingsError;
 use crate::content_key::store::{Catalogue, EncryptionKeys};
 use crate::content_key::{ContentKey, KeyError};
 use crate::cpix::ProtectionSystem;
-use crate::cpix::speke::{Recipient, Refusal, Request, RequestedKey, Urls, Version};
+use crate::cpix::speke::{Recipient, Refusal, Request, RequestedKey, Version};
 use crate::drm_system::DrmSystem;
 use crate::fairplay::rules::Rules;
 use crate::id::Id;
@@ -84,12 +84,7 @@ impl<P: Platform> PackagingServer<'_, P> {
             key_urls.filled(request.content_id(), asked.kid, key, *iv)
         });
         let filled: Vec<_> = filled.collect();
-        let clearkey = key_urls.public_url.as_ref();
-        let clearkey = clearkey.map(|url| url.with("/clearkey"));
-        let urls = Urls {
-            clearkey: clearkey.as_deref(),
-            playready: None,
-        };
+        let urls = key_urls.of_licences();
         let document = request.answer(&filled, urls, &mut Random(self.platform))?;
         audit.stored(written);
         audit.answered(request.keys().iter().map(|asked| asked.kid));

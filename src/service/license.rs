@@ -5,7 +5,7 @@ use super::key_system;
 use super::problem::Problem;
 use super::request_body::Body;
 use super::response::Reply;
-use super::{clearkey, fairplay, widevine};
+use super::{clearkey, fairplay, playready, widevine};
 use crate::drm::{DrmSystem, Purpose};
 use crate::encoding;
 use crate::error::Code;
@@ -15,10 +15,12 @@ use zeroize::Zeroizing;
 pub async fn post<P: Platform>(mut context: Context<'_, P>) -> Result<Reply, Problem> {
     // A challenge in bytes may look like text, and is taken as it is.
     let in_query = key_system::in_query(context.query())?;
-    if in_query == Some(DrmSystem::Widevine)
-        && !matches!(context.request.body().first(), Some(b'{'))
-    {
-        return widevine::post(context).await;
+    if !matches!(context.request.body().first(), Some(b'{')) {
+        match in_query {
+            Some(DrmSystem::Widevine) => return widevine::post(context).await,
+            Some(DrmSystem::PlayReady) => return playready::post(context).await,
+            _ => {}
+        }
     }
     let body = Body::take(&mut context.request)?;
     let system = key_system::required(context.query(), body.member(key_system::PARAMETER))?;
@@ -34,7 +36,10 @@ pub async fn post<P: Platform>(mut context: Context<'_, P>) -> Result<Reply, Pro
             }
         },
         DrmSystem::Widevine => widevine::answer(&context, &challenge(&body)?).await,
-        DrmSystem::PlayReady | DrmSystem::Aes128 => Err(Problem::new(
+        DrmSystem::PlayReady => {
+            playready::answer(&context, &challenge(&body)?, body.member("token")).await
+        }
+        DrmSystem::Aes128 => Err(Problem::new(
             Code::KEY_SYSTEM_UNSUPPORTED,
             format!("this server has no {}", system.title()),
         )),

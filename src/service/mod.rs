@@ -17,6 +17,7 @@ mod openapi;
 mod operator;
 mod origin;
 mod packaging;
+mod playready;
 mod problem;
 mod request_body;
 mod response;

@@ -1,10 +1,11 @@
 //! Refusals as RFC 9457 problem documents.
 
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
-use super::response::{Reply, allow, reply};
-use crate::drm::{self, Details};
+use super::response::{Reply, allow, empty, reply};
+use crate::drm::{self, Details, ServiceAnswer};
 use crate::encoding;
 use crate::error::Code;
 use crate::fairplay::{self, mistake::Mistake};
@@ -26,6 +27,8 @@ pub struct Problem {
     pub detail: Option<String>,
     /// Members that a DRM system or a vendor adds.
     pub extensions: Details,
+    /// What a licence service answers in place of the document.
+    answer: Option<Box<ServiceAnswer>>,
     allow: &'static [Method],
 }
 
@@ -36,6 +39,11 @@ impl Problem {
             detail: Some(detail.into()),
             ..code.into()
         }
+    }
+
+    /// Whether a licence service answers in place of the document.
+    pub fn is_of_service(&self) -> bool {
+        self.answer.is_some()
     }
 
     /// The number of an extension member.
@@ -56,6 +64,9 @@ impl Problem {
     /// The document (RFC 9457 section 3.1): `type`, `title`, `status`, `code`, `request_id`, and where there is such
     /// `detail`, `fps_status` and `errorCode`.
     pub fn into_reply(self, request_id: &str) -> Reply {
+        if let Some(answer) = self.answer {
+            return of_service(*answer, self.code);
+        }
         let mut document = encoding::members([
             ("type", format!("{PROBLEM_TYPES}{}", self.code.name).into()),
             ("title", self.code.title.into()),
@@ -85,6 +96,17 @@ impl Problem {
     }
 }
 
+/// The answer of a licence service, as it came, with the code beside it.
+fn of_service(answer: ServiceAnswer, code: Code) -> Reply {
+    let mut reply = empty(answer.status);
+    *reply.body_mut() = answer.body;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, answer.content_type);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CODE_HEADER, HeaderValue::from_static(code.name));
+    reply
+}
+
 /// The challenge of a refusal for want of a token (RFC 6750 section 3): the error is named where a token came that is
 /// not valid.
 fn challenge(code: Code) -> &'static str {
@@ -105,6 +127,7 @@ impl From<Code> for Problem {
             code,
             detail: None,
             extensions: Details::new(),
+            answer: None,
             allow: &[],
         }
     }
@@ -115,6 +138,7 @@ impl From<licence::Error> for Problem {
         Self {
             detail: error.detail(),
             extensions: error.details().to_vec(),
+            answer: error.answer().cloned().map(Box::new),
             ..error.code().into()
         }
     }

@@ -6,8 +6,8 @@ use super::context::Context;
 use super::problem::Problem;
 use super::response::Reply;
 use super::{
-    clearkey, fairplay, health, keys, license, license_data, openapi, packaging, root, sessions,
-    tokens, widevine,
+    clearkey, fairplay, health, keys, license, license_data, openapi, packaging, playready, root,
+    sessions, tokens, widevine,
 };
 use crate::error::Code;
 use crate::platform::Platform;
@@ -56,6 +56,7 @@ routes! {
     "/fairplay/certificate" [GET] => fairplay::certificate::get;
     "/fairplay/certificate/{name}" [GET] => fairplay::certificate::get;
     "/widevine" [POST] => widevine::post;
+    "/playready" [POST] => playready::post;
     "/tokens" [POST] => tokens::post;
     "/keys" [GET, POST] => keys::any;
     "/keys/{id}" [GET, PUT, DELETE] => keys::one;
@@ -77,7 +78,11 @@ routes! {
 }
 
 /// The paths of Azure Media Services' key delivery, and those of the same here.
-const AZURE: [(&str, &str); 2] = [("FairPlay", "/fairplay"), ("Widevine", "/widevine")];
+const AZURE: [(&str, &str); 3] = [
+    ("FairPlay", "/fairplay"),
+    ("Widevine", "/widevine"),
+    ("PlayReady", "/playready"),
+];
 
 impl Route {
     /// The route of a path, and the text that its pattern has a name for. A slash at the end, or one more between two

@@ -120,6 +120,11 @@ fn unprefixed(value: &str) -> &str {
 }
 
 impl Found {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
     /// A token that was found before, and the signature that came with it.
     pub fn from_token(token: Option<&str>, signature: Option<&str>) -> Self {
         let token = token.map(|token| (TokenLocation::Authorization, token.to_owned()));

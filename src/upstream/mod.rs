@@ -3,6 +3,7 @@
 mod cache;
 mod document;
 mod exchange;
+mod headers;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::platform::{Error, Platform, SEND_TIMEOUT, Timeout};
 pub use cache::{Cache, Failure};
 pub use document::{Document, Reason, Unavailable, origin_of};
 pub use exchange::{Failed, ask};
+pub use headers::headers;
 
 /// The pause before the second attempt. It doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(100);

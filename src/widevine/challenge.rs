@@ -7,7 +7,7 @@
 //! | 2 / 1 / 1, repeated | the data of the PSSH box that the player gave |
 //! | 2 / 1 / 2 | 1 for streaming, 2 for offline |
 //! | 2 / 1 / 3 | the id of the request |
-//! | 2 / 2 / 1, 2, 3 | the same for WebM: a KID in place of the data |
+//! | 2 / 2 / 1, 2, 3 | the same for `WebM`: a KID in place of the data |
 //! | 2 / 3 / 1 / 1 | in place of these, for an existing licence: the id of the request that it was given for |
 //! | 3 | 1 new, 2 renewal, 3 release |
 //!

@@ -113,6 +113,8 @@ fn the_manifest_declares_every_variable_for_the_component_and_marks_what_is_secr
             "policies",
             "settings",
             "packagers",
+            "playready",
+            "widevine",
         ]
         .iter()
         .any(|part| name.contains(part));

@@ -41,6 +41,7 @@ fn every_code_has_a_case_or_a_test_that_names_it() {
         include_str!("keys.rs"),
         include_str!("license_data.rs"),
         include_str!("packaging.rs"),
+        include_str!("playready.rs"),
         include_str!("policies.rs"),
         include_str!("policy.rs"),
         include_str!("sessions.rs"),

@@ -26,6 +26,7 @@ mod packaging;
 mod platform;
 mod playback;
 mod players;
+mod playready;
 mod policies;
 mod policy;
 mod published;

@@ -854,7 +854,17 @@ fn playreadys_packaging_data_has_the_key_of_the_content() {
     };
     const PLAYREADY: &str = "9A04F079-9840-4286-AB92-E65BE0885F95";
     for world in WORLDS {
-        let server = serve(world, StoreChoice::Memory, &[]);
+        let server = serve(
+            world,
+            StoreChoice::Memory,
+            &[
+                ("public_url", "https://drm.example"),
+                (
+                    "playready",
+                    r#"{"kind":"plain","url":"https://license.example/"}"#,
+                ),
+            ],
+        );
         let ask = |path: &str, body: &str| {
             let request = by_operator("POST").header("content-type", "text/xml; charset=UTF-8");
             send(&server, request, path, body.as_bytes())
@@ -880,7 +890,7 @@ fn playreadys_packaging_data_has_the_key_of_the_content() {
             let header = PlayReadyHeader {
                 keys: &[(kid, &Key128::from(key))],
                 scheme,
-                license_url: None,
+                license_url: Some("https://drm.example/playready"),
             };
             assert_eq!(header.to_object().unwrap(), object);
             let token = viewer(json!({"keys": [CONTENT]}));

@@ -4,6 +4,7 @@
 
 pub mod kept;
 pub mod processes;
+pub mod upstream;
 
 use std::io::Write;
 

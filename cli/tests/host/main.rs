@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 
+mod azure_policies;
 mod ckc;
 mod credentials;
 mod derived_keys;

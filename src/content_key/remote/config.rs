@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use rand_core::CryptoRng;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -14,7 +13,7 @@ use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding::{self, PemOrDer};
 use crate::private_key::{EncodedKeys, StoredKey};
 use crate::template::Template;
-use crate::upstream::is_safe;
+use crate::upstream::{self, is_safe};
 use crate::x509;
 
 /// The variable.
@@ -146,7 +145,8 @@ impl Config {
             server: hex::encode(digest.finalize()),
             url,
             content_id,
-            headers: headers(&setting.headers)?,
+            headers: upstream::headers(&setting.headers)
+                .map_err(|reason| malformed("headers", reason))?,
             cache_seconds,
             iv: setting.iv.as_deref().map(iv).transpose()?,
             recipient: recipient(&setting)?,
@@ -205,38 +205,6 @@ fn url(text: &str) -> Result<Template<Place>, SettingError> {
     } else {
         Err(unsafe_url())
     }
-}
-
-/// The headers that a request is sent with beside those of its protocol.
-fn headers(texts: &BTreeMap<String, Zeroizing<String>>) -> Result<HeaderMap, SettingError> {
-    /// What the connection is about, and not the request.
-    const REFUSED: [HeaderName; 5] = [
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::CONNECTION,
-        header::UPGRADE,
-    ];
-    let mut headers = HeaderMap::new();
-    for (name, value) in texts {
-        let name = HeaderName::try_from(name.trim()).ok();
-        let name = name.filter(|name| !REFUSED.contains(name));
-        let name = name.ok_or_else(|| {
-            malformed(
-                "headers",
-                "a header name is not valid, or may not be set here",
-            )
-        })?;
-        let mut value = HeaderValue::try_from(value.trim()).map_err(|_| {
-            malformed(
-                "headers",
-                format!("the value of `{name}` is not a valid HTTP header value"),
-            )
-        })?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
-    Ok(headers)
 }
 
 fn iv(text: &str) -> Result<DefaultIv, SettingError> {

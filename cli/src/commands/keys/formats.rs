@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use keylet::content_key::ContentKey;
-use keylet::cpix::speke::{Filled, Request, Signalling, Urls, Version};
+use keylet::cpix::speke::{Filled, Request, Signalling, Version};
 use keylet::cpix::{
     BlankDocument, BlankKey, HlsKey, PlayReadyHeader, ProtectionSystem, Scheme,
     intended_track_type, mp4_protection,
@@ -343,7 +343,7 @@ impl Printed<'_> {
         let header = PlayReadyHeader {
             keys: &keys,
             scheme: self.scheme,
-            license_url: None,
+            license_url: self.urls.of_licences().playready,
         };
         let object = header.to_object();
         let line = object.and_then(|object| {
@@ -393,12 +393,11 @@ impl Printed<'_> {
         let blank = blank.to_xml();
         let blank = blank.context("--content-id: it holds a character that XML does not have")?;
         let request = Request::read(blank.as_bytes(), Version::V2_1)?;
-        Ok(request.answer(&self.filled, Urls::default(), &mut random::system())?)
+        Ok(request.answer(&self.filled, self.urls.of_licences(), &mut random::system())?)
     }
 
-    /// None of the systems that are printed has the URL of its licences here.
     fn signalling<'a>(
-        &self,
+        &'a self,
         system: ProtectionSystem,
         made: &MadeKey,
         filled: &'a Filled,
@@ -410,7 +409,7 @@ impl Printed<'_> {
             iv: None,
             is_clear: false,
             filled,
-            urls: Urls::default(),
+            urls: self.urls.of_licences(),
         }
     }
 }

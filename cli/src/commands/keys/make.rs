@@ -10,7 +10,8 @@ use keylet::content_key::seed::{self, Seed};
 use keylet::entitlement::Track;
 use keylet::id::{Id, Kid};
 use keylet::packaging::{KeyUrls, SKD_TEMPLATE, SkdTemplate};
-use keylet::public_url::{self, PublicUrl};
+use keylet::playready;
+use keylet::public_url;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -64,14 +65,10 @@ impl Make {
         let seeds = seeds(&self.variables)?;
         let settings = self.settings()?;
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        let (skd_template, public_url) = runtime.block_on(async {
-            let skd_template = SkdTemplate::load(&settings).await;
-            (skd_template, PublicUrl::load(&settings).await)
-        });
-        let urls = KeyUrls {
-            skd_template: &skd_template.map_err(|error| self.wrong(&error))?,
-            public_url: public_url.map_err(|error| self.wrong(&error))?,
-        };
+        let skd_template = runtime.block_on(SkdTemplate::load(&settings));
+        let skd_template = skd_template.map_err(|error| self.wrong(&error))?;
+        let urls = runtime.block_on(KeyUrls::load(&skd_template, &settings));
+        let urls = urls.map_err(|error| self.wrong(&error))?;
         if let Some(kid) = &self.kid {
             return self.of_kid(kid, &seeds, &urls);
         }
@@ -119,7 +116,7 @@ impl Make {
     /// The variables that say where players find keys.
     fn settings(&self) -> Result<Settings> {
         let mut settings = Provided::new();
-        for name in [SKD_TEMPLATE, public_url::VARIABLE] {
+        for name in [SKD_TEMPLATE, public_url::VARIABLE, playready::VARIABLE] {
             let value = self.variables.read(name)?;
             settings.extend(value.map(|value| (name.to_owned(), value.to_string())));
         }

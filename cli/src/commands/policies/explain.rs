@@ -17,6 +17,7 @@ use keylet::fairplay::duration::{Duration, key_type};
 use keylet::id::Id;
 use keylet::licence::{self, LicenceServer, Principal};
 use keylet::platform::Platform;
+use keylet::playready;
 use keylet::policy::{Admission, PolicyOption, azure};
 use keylet::token::{self, POLICIES};
 use keylet::track::Track;
@@ -263,7 +264,7 @@ impl Question<'_> {
         if !depends.is_empty() {
             entry["depends_on"] = json!(depends);
         }
-        let fields = system_fields(system, &granted, key);
+        let fields = system_fields(system, &granted, key, now);
         if !fields.is_empty() {
             let fields = fields.into_iter().map(|(name, text)| (name, json!(text)));
             entry["fields"] = Value::Object(fields.collect());
@@ -317,13 +318,18 @@ fn refused(error: &licence::Error) -> Value {
     json!({"refused": refusal(error)})
 }
 
-/// What a system makes of terms: members of its licence, and their values. Empty for a system whose licences another
-/// service makes.
-fn system_fields(system: DrmSystem, granted: &Granted, key: &KeyRecord) -> Vec<(String, String)> {
+/// What a system makes of terms: members of its licence, and their values. Those of PlayReady are the ones that Microsoft's
+/// test server is told.
+fn system_fields(
+    system: DrmSystem,
+    granted: &Granted,
+    key: &KeyRecord,
+    now: u64,
+) -> Vec<(String, String)> {
     let fields = match system {
         DrmSystem::FairPlay => vec![("duration", fairplay_duration(granted, key))],
         DrmSystem::Widevine => return flattened(&widevine::license_fields(key, granted)),
-        DrmSystem::PlayReady => Vec::new(),
+        DrmSystem::PlayReady => playready::license_fields(&playready::Rights::new(granted, now)),
         DrmSystem::ClearKey | DrmSystem::Aes128 => {
             let kept = "nothing: the key leaves in the clear, and terms that a device would keep refuse it";
             vec![("kept by the device", kept.to_owned())]
