@@ -39,10 +39,11 @@ impl<P: Platform> PackagingServer<'_, P> {
             audit.asked_for(&content);
             caller.require(&content)?;
             let key = self.key_of_content(&content, None, None).await?;
+            let urls = self.key_urls().await?;
             let header = PlayReadyHeader {
                 keys: &[(key.kid, &key.key.key)],
                 scheme,
-                license_url: self.key_urls().await?.of_licences().playready,
+                license_url: urls.of_licences().playready,
             };
             let object = header.to_object();
             let object = object.ok_or_else(|| wrong("PlayReady has no header for this scheme"))?;
