@@ -4,12 +4,9 @@
 // `?eme=` of the page says whose: `widevine` or `playready`. Nothing is decrypted.
 
 (() => {
-  const system = {
-    widevine: { names: ['com.widevine.alpha'], id: 'edef8ba979d64acea3c827dcd51d21ed' },
-    playready: {
-      names: ['com.microsoft.playready', 'com.microsoft.playready.recommendation'],
-      id: '9a04f07998404286ab92e65be0885f95',
-    },
+  const systemId = {
+    widevine: 'edef8ba979d64acea3c827dcd51d21ed',
+    playready: '9a04f07998404286ab92e65be0885f95',
   }[new URLSearchParams(location.search).get('eme')];
 
   // --- The device: messages in, what the player got for each out ---------------------------------
@@ -25,9 +22,9 @@
   // It may be rejected before anybody waits for it.
   device.updates.catch(() => {});
 
-  /** The messages that it sends, each after an answer to the one before: [{type, message}, …]. */
-  device.insert = ({ kid, certificate, messages }) => {
-    Object.assign(device, { kid, certificate, messages });
+  /** Its name as a key system, and the messages that it sends, each after an answer to the one before: [{type, message}, …]. */
+  device.insert = ({ keySystem, kid, certificate, messages }) => {
+    Object.assign(device, { keySystem, kid, certificate, messages });
   };
 
   function toBase64(source) {
@@ -50,7 +47,7 @@
   function checkInitData(type, data) {
     const hex = Array.from(fromBase64(toBase64(data)), (byte) => byte.toString(16).padStart(2, '0')).join('');
     const pssh = '70737368';
-    if (type !== 'cenc' || hex.slice(8, 16) !== pssh || hex.slice(24, 56) !== system.id) {
+    if (type !== 'cenc' || hex.slice(8, 16) !== pssh || hex.slice(24, 56) !== systemId) {
       throw refuse('NotSupportedError', `init data of type "${type}": ${hex}`);
     }
   }
@@ -128,7 +125,7 @@
   }
 
   const requestAccess = async (keySystem, configurations) => {
-    if (!system.names.includes(keySystem)) throw new DOMException(keySystem, 'NotSupportedError');
+    if (keySystem !== device.keySystem) throw new DOMException(keySystem, 'NotSupportedError');
     return {
       keySystem,
       getConfiguration: () => configurations[0],

@@ -24,13 +24,14 @@ const EDGE = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTM
 async function play({ name, index, asked, messages, recipe }) {
   const { PLAYERS } = await import('/service.mjs');
   const { play: start, exchanges } = PLAYERS[name];
-  device.insert({ ...asked, messages });
+  const { keySystem = asked.keySystem, options } = exchanges[index];
+  device.insert({ ...asked, keySystem, messages });
   const refused = new Promise((resolve, reject) => {
     const fail = (error) => {
       if (recipe) resolve(new Function(`${recipe}\nreturn refusal;`)()(error));
       else reject(new Error(`the player: ${JSON.stringify(error?.message ?? error?.details ?? error?.code)}`));
     };
-    Promise.resolve(start(asked, fail, exchanges[index].options(asked))).catch(reject);
+    Promise.resolve(start(asked, fail, options(asked))).catch(reject);
   });
   return Promise.race([device.updates, refused]);
 }

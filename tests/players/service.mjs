@@ -3,6 +3,9 @@
 // `site` says where to ask and with what: {"url", "token", "keySystem", "system", "certificate"}, where `url` is that of
 // licences, and `certificate` that of the licence service in base64. `fail(error)` is told of the player's own error.
 
+/** PlayReady with what Microsoft recommends of EME: some devices have this one alone. */
+const RECOMMENDATION = 'com.microsoft.playready.recommendation';
+
 const authorization = ({ token }) => ({ Authorization: `Bearer ${token}` });
 const video = () => document.body.appendChild(document.createElement('video'));
 const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -19,11 +22,12 @@ const manifest = ({ system }, more = {}) => `/media/manifest.mpd?${new URLSearch
 
 // --- Shaka Player ------------------------------------------------------------------------------
 
-async function shakaPlay(site, fail, { media, server = site.url, advanced, filter }) {
+async function shakaPlay(site, fail, { media, server = site.url, advanced, filter, drm }) {
   shaka.polyfill.installAll();
   const player = new shaka.Player();
   player.addEventListener('error', ({ detail }) => fail(detail));
   player.configure('drm', {
+    ...drm,
     servers: server ? { [site.keySystem]: server } : {},
     advanced: advanced ? { [site.keySystem]: advanced } : {},
   });
@@ -75,7 +79,8 @@ const hlsHeaders = (site) => ({
 
 /**
  * The players. Each exchange has its `path`, and `options` of a site for the player's `play`. The first of them is refused
- * in the tests of refusals. `systems` names those that it is for, where it is not for all.
+ * in the tests of refusals. `systems` names those that it is for, where it is not for all; `keySystem` is the only one
+ * that the CDM has, where it is not that of the site.
  */
 export const PLAYERS = {
   shaka: {
@@ -89,6 +94,12 @@ export const PLAYERS = {
       {
         path: 'DASH, dashif:Laurl, token in the query',
         options: (site) => ({ media: manifest(site, { licence: withToken(site) }), server: null }),
+      },
+      {
+        path: 'DASH, keySystemsMapping',
+        systems: ['playready'],
+        keySystem: RECOMMENDATION,
+        options: (site) => ({ ...shakaFilter(site), drm: { keySystemsMapping: { [site.keySystem]: RECOMMENDATION } } }),
       },
       {
         path: 'DASH, the certificate of the service configured',
@@ -112,6 +123,12 @@ export const PLAYERS = {
         options: (site) => ({ media: manifest(site, { licence: withToken(site) }) }),
       },
       {
+        path: 'the other key system of PlayReady, which it finds by itself',
+        systems: ['playready'],
+        keySystem: RECOMMENDATION,
+        options: dashHeaders,
+      },
+      {
         path: 'the certificate of the service configured',
         systems: ['widevine'],
         options: (site) => ({
@@ -127,6 +144,16 @@ export const PLAYERS = {
     exchanges: [
       { path: 'licenseXhrSetup', options: hlsHeaders },
       { path: 'token in the query', options: (site) => ({ licenseUrl: withToken(site) }) },
+      {
+        path: 'requestMediaKeySystemAccessFunc',
+        systems: ['playready'],
+        keySystem: RECOMMENDATION,
+        options: (site) => ({
+          ...hlsHeaders(site),
+          requestMediaKeySystemAccessFunc: (_, configurations) =>
+            navigator.requestMediaKeySystemAccess(RECOMMENDATION, configurations),
+        }),
+      },
     ],
   },
 };
