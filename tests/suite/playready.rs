@@ -597,7 +597,7 @@ fn what_a_challenge_does_not_say_of_its_device_is_refused_for_every_service() {
                 json!({"device_classes": ["mobile"]}),
                 "device_class_not_allowed",
             ),
-            (json!({"min_os": {"ios": "17"}}), "device_os_too_old"),
+            (json!({"min_os": "17.2"}), "device_os_too_old"),
             (json!({"min_kdl": 1}), "device_kdl_too_old"),
             (json!({"virtual_machines": false}), "device_virtual"),
         ] {
@@ -1033,7 +1033,8 @@ fn every_other_answer_has_its_code_and_shows_nothing_of_itself() {
         );
         (response.status().as_u16(), code(&response))
     };
-    let cases: [(fn() -> Reply, u16, &str); 19] = [
+    type Case = (fn() -> Reply, u16, &'static str);
+    let cases: [Case; 19] = [
         (|| Reply::Silence, 504, "license_service_unavailable"),
         (
             || Reply::Bytes(Vec::new()),

@@ -1,5 +1,10 @@
 //! Servers that a deployment under test asks.
 
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a test ends where its expectation does"
+)]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -119,6 +124,7 @@ impl Upstream {
         *self.answering.lock().unwrap() = Arc::new(answer);
     }
 
+    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -128,6 +134,7 @@ impl Upstream {
         format!("http://{}", self.address)
     }
 
+    /// The URL of a path there.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

@@ -23,6 +23,10 @@ const KID: &str = "339c45b5-fb6d-4bd9-994c-eabd9d41c95b";
 const KID_IN_HEADER: &str = "tUWcM2372UuZTOq9nUHJWw==";
 const KEY: &str = "a537cdc0ca65841406d525e7bf22d754";
 
+/// Those of content whose key leaves in the clear.
+const CLEAR_KID: &str = "09e36702-8f33-436c-a5dd-60ffe6671e70";
+const CLEAR_KEY: &str = "b42ca3172ee4e69bf51848a59db9cd13";
+
 /// One policy with an option for each system, as three tools export it.
 const EXPORTED: [(&str, &str); 3] = [
     (
@@ -80,12 +84,11 @@ fn credentials(here: &Path) -> (Vec<u8>, [u8; 16]) {
 /// The variables that the commands make of an export.
 fn imported(here: &Path, document: &str) -> Provided {
     std::fs::write(here.join("policy.json"), document).unwrap();
+    for file in ["keylet.env", "policies.json"] {
+        let _ = std::fs::remove_file(here.join(file));
+    }
     for (part, out) in [("credentials", "keylet.env"), ("policies", "policies.json")] {
-        let output = keylet(
-            here,
-            &[part, "import", "policy.json", "--out", out, "--force"],
-            &[],
-        );
+        let output = keylet(here, &[part, "import", "policy.json", "--out", out], &[]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{part}: {said}");
     }
@@ -96,7 +99,10 @@ fn imported(here: &Path, document: &str) -> Provided {
 }
 
 fn serve(mut variables: Provided, services: &Upstream) -> Server {
-    let record = json!([{"id": KID, "kid": KID, "key": KEY, "iv": KEY, "track": "hd"}]);
+    let records = json!([
+        {"id": KID, "kid": KID, "key": KEY, "iv": KEY, "track": "hd"},
+        {"id": CLEAR_KID, "kid": CLEAR_KID, "key": CLEAR_KEY, "systems": ["clearkey", "aes128"]},
+    ]);
     let widevine = json!({
         "provider": "widevine_test",
         "key": "1ae8ccd0e7985cc0b6203a55855a1034afc252980e970ca90e5202689f947ab9",
@@ -105,7 +111,7 @@ fn serve(mut variables: Provided, services: &Upstream) -> Server {
     });
     let playready = json!({"kind": "playready_test", "url": services.url("/playready")});
     variables.extend([
-        ("content_keys".to_owned(), record.to_string()),
+        ("content_keys".to_owned(), records.to_string()),
         ("widevine".to_owned(), widevine.to_string()),
         ("playready".to_owned(), playready.to_string()),
     ]);
@@ -210,11 +216,7 @@ fn an_exported_policy_serves_all_four_systems() {
             .unwrap();
         let ckc = licence(&server, &format!("/FairPlay/?kid={KID}"), &token, &spc);
         let ckc = Licence::open(&ckc, &secrets).unwrap();
-        assert_eq!(
-            ckc.content_key.as_slice(),
-            hex::decode(KEY).unwrap(),
-            "{tool}"
-        );
+        assert_eq!(ckc.key.as_slice(), hex::decode(KEY).unwrap(), "{tool}");
 
         let message = widevine_challenge();
         let answer = licence(&server, &format!("/Widevine/?kid={KID}"), &token, &message);
@@ -261,15 +263,21 @@ fn an_exported_policy_serves_all_four_systems() {
             assert!(told.contains(member), "{tool}: {member}: {told}");
         }
 
-        let kids = json!({"kids": [BASE64_URL.encode(keylet::id::Kid::from_text(KID).unwrap().as_bytes())], "type": "temporary"});
-        let answer = licence(&server, "/clearkey", &token, kids.to_string().as_bytes());
+        let token = self::token(&secret, CLEAR_KID);
+        let kid = keylet::id::Kid::from_text(CLEAR_KID).unwrap();
+        let kids = json!({"kids": [BASE64_URL.encode(kid.as_bytes())], "type": "temporary"});
+        let kids = kids.to_string();
+        let answer = licence(&server, "/clearkey", &token, kids.as_bytes());
         let answer: Value = serde_json::from_slice(&answer).unwrap();
-        let key = BASE64_URL
-            .decode(answer["keys"][0]["k"].as_str().unwrap())
-            .unwrap();
-        assert_eq!(key, hex::decode(KEY).unwrap(), "{tool}");
-        let answer = send(&server, "GET", &format!("/?kid={KID}"), &token, &[]);
-        assert_eq!(answer.body(), &hex::decode(KEY).unwrap(), "{tool}");
+        let key = answer["keys"][0]["k"].as_str().unwrap();
+        assert_eq!(
+            hex::encode(BASE64_URL.decode(key).unwrap()),
+            CLEAR_KEY,
+            "{tool}"
+        );
+        let of_segments = format!("/?kid={CLEAR_KID}");
+        let answer = send(&server, "GET", &of_segments, &token, &[]);
+        assert_eq!(hex::encode(answer.body()), CLEAR_KEY, "{tool}");
 
         // The options let in a token for its own key alone.
         let other = self::token(&secret, "00000000-0000-4000-8000-000000000001");
@@ -277,8 +285,8 @@ fn an_exported_policy_serves_all_four_systems() {
             ("POST", "/FairPlay/", spc.as_slice()),
             ("POST", "/Widevine/", &widevine_challenge()),
             ("POST", "/PlayReady/", message.as_bytes()),
-            ("POST", "/clearkey", kids.to_string().as_bytes()),
-            ("GET", &format!("/?kid={KID}"), &[]),
+            ("POST", "/clearkey", kids.as_bytes()),
+            ("GET", &of_segments, &[]),
         ] {
             let response = send(&server, method, path, &other, body);
             assert_eq!(response.status(), 403, "{tool} {path}");

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use base64::Engine;
 use keylet::encoding::BASE64;
+use keylet_e2e::upstream::{Reply, Upstream};
 use keylet_host::Provided;
 use serde_json::{Value, json};
 
@@ -234,6 +235,54 @@ fn a_deployment_that_works_is_healthy() {
         "{:#}",
         report.report
     );
+}
+
+#[test]
+fn a_licence_service_is_asked_only_on_demand_and_its_answer_is_told() {
+    let deployment = Deployment::new("doctor-services");
+    let service =
+        Upstream::start(|_| Reply::json(&json!({"status": "OK", "license": "CAUSA2FiYw=="})));
+    // The credentials that Google publishes for tests.
+    let widevine = json!({
+        "provider": "widevine_test",
+        "key": "1ae8ccd0e7985cc0b6203a55855a1034afc252980e970ca90e5202689f947ab9",
+        "iv": "d58ce954203b7c9a9a9d467f59839249",
+        "url": service.url("/getlicense"),
+    });
+    let changes = [("widevine", widevine.to_string())];
+    let report = deployment.ask(&changes, &[], &[]);
+    assert_eq!(
+        (report.code, service.count()),
+        (Some(0), 0),
+        "{:#}",
+        report.report
+    );
+
+    let report = deployment.ask(&changes, &["--ask-services"], &[]);
+    assert_eq!(report.code, Some(0), "{:#}", report.report);
+    let findings = report.report["findings"].as_array().unwrap();
+    let found = findings
+        .iter()
+        .find(|finding| finding["check"] == "widevine");
+    let what = found.unwrap()["what"].as_str().unwrap();
+    assert!(what.contains("gave its certificate"), "{what}");
+    let request: Value = serde_json::from_slice(service.take()[0].body()).unwrap();
+    assert_eq!(request["signer"], "widevine_test");
+
+    for (status, code) in [
+        ("ACCESS_DENIED", "license_service_credentials"),
+        ("INTERNAL_ERROR", "license_service_refused"),
+    ] {
+        service.answer(move |_| Reply::json(&json!({"status": status})));
+        let report = deployment.ask(&changes, &["--ask-services"], &[]);
+        report.expect(status, "widevine", code);
+    }
+    service.answer(|_| Reply::text("<html>"));
+    let report = deployment.ask(&changes, &["--ask-services"], &[]);
+    report.expect("a page", "widevine", "license_service_answer");
+    // Without the setting, there is nothing to ask.
+    let report = deployment.ask(&[], &["--ask-services"], &[]);
+    assert_eq!(report.code, Some(0), "{:#}", report.report);
 }
 
 #[test]
