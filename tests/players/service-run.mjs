@@ -2,9 +2,9 @@
 //
 //   node service-run.mjs <request.json >exchanges.json
 //
-// The request: {"url", "token", "system", "keySystem", "kid", "certificate", "messages": [[{"type", "message"}, …], …]}.
+// The request: {"url", "token", "system", "keySystem", "kid", "certificate", "page", "messages": [[{"type", "message"}, …], …]}.
 // `url` is that of licences, `system` is "widevine" or "playready", `kid` is hex, and "certificate" is the service's in
-// base64. For each exchange there are the messages that the CDM sends, in base64, one after each answer: the types are
+// base64, and "page" has the recipe of docs/players.md for each library. For each exchange there are the messages that the CDM sends, in base64, one after each answer: the types are
 // "certificate", "licence" and "renewal". What comes out: [{"player", "path", "updates"}, …], in the
 // order of `messages`, with what the player gave to the CDM for each message, in base64.
 //
@@ -23,7 +23,7 @@ const EDGE = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTM
 /** In the page: plays until every message has its answer, or until the player's recipe has its error. */
 async function play({ name, index, asked, messages, recipe }) {
   const { PLAYERS } = await import('/service.mjs');
-  const { play: start, exchanges } = PLAYERS[name];
+  const { library, play: start, exchanges } = PLAYERS[name];
   const { keySystem = asked.keySystem, options } = exchanges[index];
   device.insert({ ...asked, keySystem, messages });
   const refused = new Promise((resolve, reject) => {
@@ -31,7 +31,7 @@ async function play({ name, index, asked, messages, recipe }) {
       if (recipe) resolve(new Function(`${recipe}\nreturn refusal;`)()(error));
       else reject(new Error(`the player: ${JSON.stringify(error?.message ?? error?.details ?? error?.code)}`));
     };
-    Promise.resolve(start(asked, fail, options(asked))).catch(reject);
+    Promise.resolve(start(asked, fail, options(asked, library))).catch(reject);
   });
   return Promise.race([device.updates, refused]);
 }

@@ -1,7 +1,8 @@
 // The players with licences of Widevine and PlayReady: whole loads of an HLS playlist and of an MPD.
 //
-// `site` says where to ask and with what: {"url", "token", "keySystem", "system", "certificate"}, where `url` is that of
-// licences, and `certificate` that of the licence service in base64. `fail(error)` is told of the player's own error.
+// `site` says where to ask and with what: {"url", "token", "keySystem", "system", "certificate", "page"}, where `url` is that
+// of licences, `certificate` that of the licence service in base64, and `page` has the recipe of docs/players.md for each
+// library. `fail(error)` is told of the player's own error.
 
 /** PlayReady with what Microsoft recommends of EME: some devices have this one alone. */
 const RECOMMENDATION = 'com.microsoft.playready.recommendation';
@@ -20,19 +21,29 @@ function withToken({ url, token }) {
 const playlist = ({ system }) => `/media/main.m3u8?${new URLSearchParams({ system })}`;
 const manifest = ({ system }, more = {}) => `/media/manifest.mpd?${new URLSearchParams({ system, ...more })}`;
 
+/** Runs a recipe of the page, in which `token()` is the viewer's, and gives what it calls `name`. */
+function follow(recipe, { token }, name, player) {
+  const AsyncFunction = (async () => {}).constructor;
+  return new AsyncFunction('token', name === 'player' ? name : '_', `${recipe}\nreturn ${name};`)(() => token, player);
+}
+
 // --- Shaka Player ------------------------------------------------------------------------------
 
-async function shakaPlay(site, fail, { media, server = site.url, advanced, filter, drm }) {
+async function shakaPlay(site, fail, { media, server = site.url, advanced, filter, drm, recipe }) {
   shaka.polyfill.installAll();
   const player = new shaka.Player();
   player.addEventListener('error', ({ detail }) => fail(detail));
+  await player.attach(video());
+  if (recipe) {
+    await follow(recipe, site, 'player', player).catch(fail);
+    return;
+  }
   player.configure('drm', {
     ...drm,
     servers: server ? { [site.keySystem]: server } : {},
     advanced: advanced ? { [site.keySystem]: advanced } : {},
   });
   if (filter) player.getNetworkingEngine().registerRequestFilter(filter);
-  await player.attach(video());
   await player.load(media).catch(fail);
 }
 
@@ -47,12 +58,16 @@ function shakaFilter(site) {
 
 // --- dash.js -----------------------------------------------------------------------------------
 
-function dashPlay(site, fail, { media = manifest(site), protection }) {
+async function dashPlay(site, fail, { media = manifest(site), protection, recipe }) {
   const player = dashjs.MediaPlayer().create();
   player.on(dashjs.MediaPlayer.events.ERROR, ({ error }) => fail(error));
   // dash.js asks again after a failure, three times by default: the first one counts.
   player.updateSettings({ streaming: { retryAttempts: { license: 0 } } });
   player.initialize(video(), null, false);
+  if (recipe) {
+    await follow(recipe, site, 'player', player);
+    return;
+  }
   if (protection) player.setProtectionData({ [site.keySystem]: protection });
   player.attachSource(media);
 }
@@ -61,8 +76,10 @@ const dashHeaders = (site) => ({ protection: { serverURL: site.url, httpRequestH
 
 // --- hls.js ------------------------------------------------------------------------------------
 
-function hlsPlay(site, fail, { licenseUrl = site.url, ...config }) {
-  const hls = new Hls({ emeEnabled: true, drmSystems: { [site.keySystem]: { licenseUrl } }, ...config });
+async function hlsPlay(site, fail, { licenseUrl = site.url, recipe, ...config }) {
+  const hls = recipe
+    ? await follow(recipe, site, 'hls')
+    : new Hls({ emeEnabled: true, drmSystems: { [site.keySystem]: { licenseUrl } }, ...config });
   hls.on(Hls.Events.ERROR, (_, data) => {
     if (data.fatal || data.details.startsWith('keySystem')) fail(data);
   });
@@ -77,8 +94,10 @@ const hlsHeaders = (site) => ({
   },
 });
 
+const ofPage = { path: 'the recipe of docs/players.md', options: ({ page }, library) => ({ recipe: page[library] }) };
+
 /**
- * The players. Each exchange has its `path`, and `options` of a site for the player's `play`. The first of them is refused
+ * The players. Each exchange has its `path`, and `options` of a site and a library for the player's `play`. The first of them is refused
  * in the tests of refusals. `systems` names those that it is for, where it is not for all; `keySystem` is the only one
  * that the CDM has, where it is not that of the site.
  */
@@ -88,6 +107,7 @@ export const PLAYERS = {
     scripts: ['shaka-player/dist/shaka-player.compiled.js'],
     play: shakaPlay,
     exchanges: [
+      ofPage,
       { path: 'HLS, headers', options: shakaHeaders },
       { path: 'DASH, request filter', options: shakaFilter },
       { path: 'HLS, token in the query', options: (site) => ({ media: playlist(site), server: withToken(site) }) },
@@ -116,6 +136,7 @@ export const PLAYERS = {
     scripts: ['dashjs/dist/modern/umd/dash.all.min.js'],
     play: dashPlay,
     exchanges: [
+      ofPage,
       { path: 'headers', options: dashHeaders },
       { path: 'token in the query', options: (site) => ({ protection: { serverURL: withToken(site) } }) },
       {
@@ -142,6 +163,7 @@ export const PLAYERS = {
     scripts: ['hls.js/dist/hls.min.js'],
     play: hlsPlay,
     exchanges: [
+      ofPage,
       { path: 'licenseXhrSetup', options: hlsHeaders },
       { path: 'token in the query', options: (site) => ({ licenseUrl: withToken(site) }) },
       {

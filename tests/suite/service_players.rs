@@ -68,6 +68,26 @@ fn assert_answered(exchanges: &[Exchange], messages: &[Vec<Message>]) {
     }
 }
 
+/// The recipes of `docs/players.md` for these systems, by player, with this server and the stream of the tests.
+fn page(server: &Server, system: &str) -> Value {
+    let page = include_str!("../../docs/players.md");
+    let sections = ["Shaka Player", "dash.js", "hls.js"];
+    let recipe = |(player, section): (&str, &str)| {
+        let (_, rest) = page
+            .split_once(&format!("\n### {section}, other systems\n"))
+            .expect(section);
+        let (_, rest) = rest.split_once("```js\n").unwrap();
+        let (recipe, _) = rest.split_once("\n```\n").unwrap();
+        assert!(recipe.contains("https://keylet.example/"), "{recipe}");
+        let stream = format!("/media/manifest.mpd?system={system}");
+        let recipe = recipe
+            .replace("https://keylet.example", &server.url())
+            .replace("https://cdn.example/movie-42/manifest.mpd", &stream);
+        (player.to_owned(), recipe.into())
+    };
+    Value::Object(PLAYERS.into_iter().zip(sections).map(recipe).collect())
+}
+
 /// A token of the viewer with these changes to its claims.
 fn token(changes: Value) -> String {
     signed(&widevine::VIEWER, Some("viewer"), &claims(changes))
@@ -134,6 +154,7 @@ fn every_players_own_code_gets_widevine_licences_and_renews_them() {
         "token": widevine::viewer(json!({"lease_seconds": 600})),
         "kid": kid.replace('-', ""),
         "certificate": STANDARD.encode(widevine_answer(&[8, 4])),
+        "page": page(&server, "widevine"),
         "messages": messages,
     });
     let Some(exchanges) = run::<Vec<Exchange>>("service-run.mjs", &request) else {
@@ -199,6 +220,7 @@ fn every_players_own_code_gets_playready_licences() {
         "url": format!("{}/playready", server.url()),
         "token": playready::viewer(&json!({})),
         "kid": playready::A.0.replace('-', ""),
+        "page": page(&server, "playready"),
         "messages": messages,
     });
     let Some(exchanges) = run::<Vec<Exchange>>("service-run.mjs", &request) else {
