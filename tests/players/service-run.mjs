@@ -2,11 +2,12 @@
 //
 //   node service-run.mjs <request.json >exchanges.json
 //
-// The request: {"url", "token", "system", "keySystem", "kid", "certificate", "page", "messages": [[{"type", "message"}, …], …]}.
-// `url` is that of licences, `system` is "widevine" or "playready", `kid` is hex, and "certificate" is the service's in
-// base64, and "page" has the recipe of docs/players.md for each library. For each exchange there are the messages that the CDM sends, in base64, one after each answer: the types are
-// "certificate", "licence" and "renewal". What comes out: [{"player", "path", "updates"}, …], in the
-// order of `messages`, with what the player gave to the CDM for each message, in base64.
+// The request: {"url", "token", "system", "keySystem", "kid", "certificate", "page",
+// "messages": [[{"type", "message"}, …], …]}. `url` is that of licences, `system` is "widevine" or "playready", `kid` is
+// hex, "certificate" is the service's in base64, and "page" has the recipe of docs/players.md for each library. For each
+// exchange there are the messages that the CDM sends, in base64, one after each answer: the types are "certificate",
+// "licence" and "renewal". What comes out: [{"player", "path", "updates"}, …], in the order of `messages`, with what the
+// player gave to the CDM for each message, in base64.
 //
 // With "recipes" in the request, an object of JavaScript by player that defines `refusal(error)`, the token is one that is
 // refused, and what comes out is [{"player", "shown"}, …]: what the recipe makes of the player's error.

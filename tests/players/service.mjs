@@ -97,9 +97,9 @@ const hlsHeaders = (site) => ({
 const ofPage = { path: 'the recipe of docs/players.md', options: ({ page }, library) => ({ recipe: page[library] }) };
 
 /**
- * The players. Each exchange has its `path`, and `options` of a site and a library for the player's `play`. The first of them is refused
- * in the tests of refusals. `systems` names those that it is for, where it is not for all; `keySystem` is the only one
- * that the CDM has, where it is not that of the site.
+ * The players. Each exchange has its `path`, and `options` of a site and a library for the player's `play`. The first of
+ * them is refused in the tests of refusals. `systems` names those that it is for, where it is not for all; `keySystem` is
+ * the only one that the CDM has, where it is not that of the site.
  */
 export const PLAYERS = {
   shaka: {
