@@ -34,6 +34,7 @@ mod policy;
 mod published;
 mod robustness;
 mod segments;
+mod service_players;
 mod sessions;
 mod settings;
 mod silent_store;
