@@ -9,6 +9,7 @@ use crate::drm::{self, Details, DrmSystem, Request};
 use crate::encoding::json_line;
 use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
 use crate::error::Code;
+use crate::platform::Trace;
 use crate::session::{self, ActiveSession, EndedSession, SessionState};
 
 /// Version of the record: it changes when a member changes its meaning or is removed.
@@ -21,6 +22,8 @@ pub struct Audit<'a> {
     /// When it was decided, in seconds since 1970.
     pub time: u64,
     request_id: &'a str,
+    #[serde(flatten)]
+    trace: Option<Trace>,
     drm: &'static str,
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +145,7 @@ impl<'a> Audit<'a> {
             audit: VERSION,
             time,
             request_id,
+            trace: Trace::current(),
             drm: part,
             code: "ok",
             reason: None,

@@ -50,7 +50,7 @@ use crate::configuration::Problems;
 use crate::error::Code;
 use crate::licence::LicenceServer;
 use crate::packaging::Packaging;
-use crate::platform::Platform;
+use crate::platform::{Platform, Trace};
 
 /// The largest SPC, in bytes.
 pub const MAX_SPC: usize = 64 * 1024;
@@ -82,6 +82,15 @@ impl<P: Platform> Service<P> {
 
     /// Answers a request. There is no request that it does not answer.
     pub async fn handle(&self, request: Request<Vec<u8>>) -> Reply {
+        let trace = Trace::of(request.headers(), || {
+            let mut id = [0; 8];
+            self.licences.platform().fill_random(&mut id);
+            id
+        });
+        Trace::run(trace, self.answer(request)).await
+    }
+
+    async fn answer(&self, request: Request<Vec<u8>>) -> Reply {
         let id = request_id(&request, self.licences.platform());
         let origin = request.headers().get(ORIGIN).cloned();
         let is_head = request.method() == Method::HEAD;
