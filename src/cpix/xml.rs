@@ -90,12 +90,18 @@ impl Element {
         let mut attributes = Vec::new();
         for attribute in start.attributes() {
             let attribute = attribute.map_err(|_| Error::Xml)?;
+            if !is_name(attribute.key.0) || attribute.value.contains('<') {
+                return Err(Error::Xml);
+            }
             if attributes.len() >= MAX_ATTRIBUTES {
                 return Err(Error::Attributes);
             }
             let value = attribute.normalized_value(XmlVersion::Implicit1_0);
             let value = value.map_err(|_| Error::DocumentType)?;
             attributes.push((attribute.key.0.to_owned(), value.into_owned()));
+        }
+        if !is_name(start.name().0) {
+            return Err(Error::Xml);
         }
         Ok(Self {
             namespace,
@@ -202,6 +208,19 @@ impl Element {
     }
 }
 
+/// Whether it is a name (XML 1.0 section 2.3).
+fn is_name(text: &str) -> bool {
+    let begins = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':') || !c.is_ascii();
+    let goes_on = |c: char| begins(c) || c.is_ascii_digit() || matches!(c, '-' | '.');
+    text.starts_with(begins) && text.chars().all(goes_on)
+}
+
+/// Whether a document may have it (XML 1.0 section 2.2).
+fn is_character(c: char) -> bool {
+    let is_space = matches!(c, '\t' | '\n' | '\r');
+    is_space || (c >= ' ' && !matches!(c, '\u{fffe}' | '\u{ffff}'))
+}
+
 /// The text of a document, in which elements have their places: without a byte order mark.
 ///
 /// # Errors
@@ -227,7 +246,13 @@ pub fn read(bytes: &[u8]) -> Result<Element, Error> {
 /// # Errors
 /// What keeps it from being read.
 pub fn read_text(text: &str, depth: usize) -> Result<Element, Error> {
+    if !text.chars().all(is_character) {
+        return Err(Error::Xml);
+    }
     let mut reader = NsReader::from_str(text);
+    let config = reader.config_mut();
+    config.check_comments = true;
+    config.check_end_names = true;
     let mut tree = Tree {
         depth,
         ..Tree::default()
@@ -245,10 +270,18 @@ pub fn read_text(text: &str, depth: usize) -> Result<Element, Error> {
                 tree.close(end)?;
             }
             Event::End(_) => tree.close(tag)?,
-            Event::Text(text) => tree.text(&text.xml10_content())?,
+            Event::Text(text) => {
+                let text = text.xml10_content();
+                // It ends a CDATA section, and stands nowhere else (XML 1.0 section 2.4).
+                if text.contains("]]>") {
+                    return Err(Error::Xml);
+                }
+                tree.text(&text)?;
+            }
             Event::CData(text) => tree.text(&text.xml10_content())?,
             Event::GeneralRef(reference) => {
                 match reference.resolve_char_ref().map_err(|_| Error::Xml)? {
+                    Some(character) if !is_character(character) => return Err(Error::Xml),
                     Some(character) => tree.text(character.encode_utf8(&mut [0; 4]))?,
                     None => {
                         let name = reference.xml10_content();
