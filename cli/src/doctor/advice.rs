@@ -329,6 +329,10 @@ pub fn of_refusal(code: &str) -> Advice {
             "Add `kid` to the key record.",
         ),
         "iv_missing" => ("FairPlay needs an IV.", "Add `iv` to the key record."),
+        "abuse_limit" => (
+            "One token or viewer has asked for more than `abuse` allows.",
+            "`signals` of the audit record names the limit: raise it in the variable `abuse`, or look who shares the token.",
+        ),
         "uses_spent" => (
             "The token has been used as often as it allows.",
             "Make a new token for each playback, or allow more in `max_uses`.",

@@ -40,7 +40,8 @@ const MOST_DEVICES: u32 = 6;
 pub fn page(report: &Report) -> Result<String> {
     let period = match (&report.first, &report.last) {
         (Some(first), Some(last)) => {
-            format!("Decisions from {} to {}", escaped(first), escaped(last))
+            let shown = |time: &str| escaped(&time.replace('T', " ").replace('Z', ""));
+            format!("Decisions from {} to {}", shown(first), shown(last))
         }
         _ => "No decision".to_owned(),
     };
@@ -141,7 +142,10 @@ fn tiles(report: &Report) -> String {
     );
     let licences = (
         grouped(report.licences),
-        format!("from {} audit records", grouped(report.lines.records)),
+        format!(
+            "from {} audit records",
+            grouped(report.lines.records - report.lines.outside)
+        ),
     );
     let tiles = [
         ("Licences", "", licences),

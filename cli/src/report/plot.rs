@@ -21,6 +21,9 @@ const NUMBERS: u32 = 52;
 /// Width of a bar and what is between it and the next, in units of the axis.
 const BAR: i32 = 100;
 
+/// Bars that a plot has room for at least: a single one is not as wide as the plot.
+const FEWEST: i32 = 6;
+
 /// Colours that stand for those of the page, which are put in their place.
 const LINE: RGBColor = RGBColor(0, 0, 0xf1);
 const SOFT: RGBColor = RGBColor(0, 0, 0xf2);
@@ -66,6 +69,7 @@ impl Plot<'_> {
         let failed = |error: &dyn std::fmt::Display| anyhow!("drawing a plot: {error}");
         let area = SVGBackend::with_string(svg, (width, HEIGHT)).into_drawing_area();
         let number = i32::try_from(self.labels.len()).unwrap_or(i32::MAX / BAR);
+        let room = number.max(FEWEST);
         let sum = |bar| {
             self.parts
                 .iter()
@@ -78,7 +82,7 @@ impl Plot<'_> {
             .margin_right(6)
             .x_label_area_size(24)
             .y_label_area_size(NUMBERS)
-            .build_cartesian_2d(0..number * BAR, 0..highest + highest / 20)
+            .build_cartesian_2d(0..room * BAR, 0..highest + highest / 20)
             .map_err(|error| failed(&error))?;
         let letters = ("system-ui, sans-serif", LETTERS).into_font().color(&SOFT);
         chart
