@@ -2,6 +2,9 @@
 
 #[cfg(test)]
 pub mod test_host;
+mod trace;
+
+pub use trace::Trace;
 
 use std::cell::OnceCell;
 use std::convert::Infallible;

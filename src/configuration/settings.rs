@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::variable::NAMES;
 use super::{SettingError, SettingErrorKind};
 use crate::encoding;
-use crate::platform::{self, Error, Platform};
+use crate::platform::{self, Error, Platform, Trace};
 
 /// The variable that may hold all others, as one JSON object: its members are named as the variables are.
 pub const VARIABLE: &str = "settings";
@@ -145,7 +145,8 @@ impl<P: Platform> Platform for Configured<P> {
         self.host.sleep(duration).await;
     }
 
-    async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
+    async fn send(&self, mut request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
+        Trace::pass_on(request.headers_mut());
         self.host.send(request).await
     }
 }

@@ -9,6 +9,7 @@ use crate::drm::{self, Details, DrmSystem, Request};
 use crate::encoding::json_line;
 use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
 use crate::error::Code;
+use crate::platform::Trace;
 use crate::session::{self, ActiveSession, EndedSession, SessionState};
 
 /// Version of the record: it changes when a member changes its meaning or is removed.
@@ -21,6 +22,8 @@ pub struct Audit<'a> {
     /// When it was decided, in seconds since 1970.
     pub time: u64,
     request_id: &'a str,
+    #[serde(flatten)]
+    trace: Option<Trace>,
     drm: &'static str,
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +48,9 @@ pub struct Audit<'a> {
     /// How the licence was counted for its token.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub use_: Option<session::Use>,
+    /// The limits of `abuse` that the request is beyond.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<session::abuse::Signal>,
     /// The session that the decision belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionAudit>,
@@ -139,6 +145,7 @@ impl<'a> Audit<'a> {
             audit: VERSION,
             time,
             request_id,
+            trace: Trace::current(),
             drm: part,
             code: "ok",
             reason: None,
@@ -149,6 +156,7 @@ impl<'a> Audit<'a> {
             policy: None,
             device: None,
             granted: None,
+            signals: Vec::new(),
             use_: None,
             session: None,
             ended: None,

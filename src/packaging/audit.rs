@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Caller, Error};
 use crate::encoding::json_line;
 use crate::id::{Id, Kid};
+use crate::platform::Trace;
 
 /// The version of the record, as for every other one.
 const VERSION: u32 = 1;
@@ -18,6 +19,8 @@ pub struct Audit<'a> {
     audit: u32,
     time: u64,
     request_id: &'a str,
+    #[serde(flatten)]
+    trace: Option<Trace>,
     drm: &'static str,
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +56,7 @@ impl<'a> Audit<'a> {
             audit: VERSION,
             time,
             request_id,
+            trace: Trace::current(),
             drm: "packaging",
             code: "ok",
             reason: None,

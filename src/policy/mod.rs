@@ -22,7 +22,8 @@ use crate::platform::Platform;
 use crate::server_secret::ServerSecret;
 use crate::token::{
     AUDIENCE, Accepted, Dialects, EntitlementClaim, Error, Expected, Found, ISSUER, KEYS, KeyError,
-    LEEWAY, Location, POLICIES, RemoteKeys, UntrustedToken, VerificationKeys, VerifiedToken, own,
+    LEEWAY, Location, POLICIES, PassedOver, RemoteKeys, UntrustedToken, VerificationKeys,
+    VerifiedToken, own,
 };
 
 /// The policies of a deployment, in their order.
@@ -462,6 +463,11 @@ impl PolicyOption {
             Restriction::Open => None,
             Restriction::Token(restriction) => Some(&restriction.keys),
         }
+    }
+
+    /// The keys that are configured for its tokens and verify nothing here.
+    pub fn passed_over(&self) -> &[PassedOver] {
+        self.keys().map_or(&[], VerificationKeys::passed_over)
     }
 
     /// What it expects of the registered claims; `None` when no token is needed.

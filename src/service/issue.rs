@@ -33,7 +33,7 @@ pub async fn issue<P: Platform, M: Module>(
         // What else the player sends has expired.
         Some(ticket) => (ticket.tokens(), ticket.verified_at, ticket.keys()),
         None => {
-            let tokens = token::locate(headers, context.query(), in_body);
+            let tokens = context.tokens(in_body);
             (tokens, licences.platform().now(), kids(context)?)
         }
     };

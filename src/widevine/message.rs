@@ -340,17 +340,17 @@ fn security_level(granted: &Granted) -> u8 {
     }
 }
 
-/// What the service would be told of terms for a key, without the key: the members of `policy_overrides`, and those of an
-/// entry of `content_key_specs`.
+/// What the service would be told of terms for a key: the members of `policy_overrides`, and those of its entry of
+/// `content_key_specs` but the key and its track.
 pub fn license_fields(record: &KeyRecord, granted: &Granted) -> Value {
     let key = GrantedKey {
         record,
         key: None,
         granted,
     };
-    let track = record.track.map_or("SD", track_type);
-    json!({
-        "policy_overrides": policy_overrides(&[key], None),
-        "content_key_specs": [spec(track, granted)],
-    })
+    let mut spec = json!(spec("SD", granted));
+    if let Some(members) = spec.as_object_mut() {
+        members.remove("track_type");
+    }
+    json!({"policy_overrides": policy_overrides(&[key], None), "content_key_specs": [spec]})
 }

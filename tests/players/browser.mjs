@@ -15,6 +15,53 @@ export const launch = () => chromium.launch({
   args: ARGUMENTS,
 });
 
+/** A page for one exchange after the other: a new one costs as much time as an exchange. */
+export async function openPage(browser, userAgent) {
+  const context = await browser.newContext({ userAgent });
+  const page = await context.newPage();
+  // Neither a certificate nor the answer to a preflight is kept from one exchange for the next.
+  const session = await context.newCDPSession(page);
+  await session.send('Network.enable');
+  await session.send('Network.setCacheDisabled', { cacheDisabled: true });
+  return page;
+}
+
+const LICENCE_MILLISECONDS = 20_000;
+
+/** What `promise` gives, or an error when it takes longer than a licence may. */
+export async function inTime(promise) {
+  let timer;
+  const expired = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error('no licence in time')), LICENCE_MILLISECONDS);
+  });
+  return Promise.race([promise, expired]).finally(() => clearTimeout(timer));
+}
+
+/**
+ * What `play` gives in time, and the answers of the server at `origin` in the meantime. An error says what the page and the
+ * server said.
+ */
+export async function watched(page, origin, play) {
+  const replies = [];
+  const log = [];
+  page.on('console', (message) => log.push(`console: ${message.text()}`));
+  page.on('pageerror', (error) => log.push(`page: ${error.message}`));
+  page.on('response', (response) => {
+    if (response.url().startsWith(`${origin}/`)) replies.push(response);
+  });
+  try {
+    return { result: await inTime(play(replies)), requests: await Promise.all(replies.map(describe)) };
+  } catch (error) {
+    for (const reply of replies) {
+      log.push(await describe(reply));
+      if (!reply.ok()) log.push(await reply.text().catch(() => 'no body'));
+    }
+    throw new Error([error.message, ...log].join('\n  '));
+  } finally {
+    page.removeAllListeners();
+  }
+}
+
 export async function version(library) {
   const path = new URL(`node_modules/${library}/package.json`, import.meta.url);
   return JSON.parse(await readFile(path)).version;

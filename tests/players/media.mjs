@@ -9,6 +9,7 @@ const HEIGHT = 16;
 const text = (string) => Buffer.from(string, 'latin1');
 const hex = (string) => Buffer.from(string, 'hex');
 const zeros = (count) => Buffer.alloc(count);
+const base64 = (bytes) => bytes.toString('base64');
 
 function number(bytes, value) {
   const buffer = Buffer.alloc(bytes);
@@ -34,7 +35,7 @@ const PPS = hex('68ce3880');
 const avcConfiguration = box(
   'avcC', hex('0142c00aff'), u8(0xe1), u16(SPS.length), SPS, u8(1), u16(PPS.length), PPS);
 
-// FairPlay takes 'cbcs' alone: pattern 1:9 and one IV for all samples. Apple's device reads the key
+// FairPlay takes 'cbcs' alone, which the others take too: pattern 1:9 and one IV for all samples. Apple's device reads the key
 // id from here and gives the whole box to the page in its 'encrypted' event. There is no 'pssh':
 // with one, Chromium would raise an 'encrypted' event of its own.
 const protection = box('sinf',
@@ -88,16 +89,57 @@ export const mediaSegment = Buffer.concat([
 
 const CODEC = 'avc1.42c00a';
 
-export const mainPlaylist = (skd) => `#EXTM3U
+// What Widevine reads in its 'pssh', in Protocol Buffers: field 2 is a key id, field 9 the scheme 'cbcs'.
+const widevineData = Buffer.concat([hex('1210'), hex(KEY_ID), hex('48f3c6899b06')]);
+
+// What PlayReady reads in its own: an object with one record, which is a header. Sizes and counts are little-endian.
+//
+//   [4 bytes] size of the object, [2] number of records, [2] type of the record, [2] its size, header in UTF-16LE
+function playReadyObject() {
+  const [time, mid, high] = [[0, 8], [8, 12], [12, 16]].map((part) => hex(KEY_ID.slice(...part)).reverse());
+  const guid = base64(Buffer.concat([time, mid, high, hex(KEY_ID.slice(16))]));
+  const header = Buffer.from(
+    '<WRMHEADER xmlns="http://schemas.microsoft.com/DRM/2007/03/PlayReadyHeader" version="4.3.0.0"><DATA><PROTECTINFO>'
+      + `<KIDS><KID ALGID="AESCBC" VALUE="${guid}"></KID></KIDS></PROTECTINFO></DATA></WRMHEADER>`,
+    'utf16le');
+  const object = Buffer.alloc(10);
+  object.writeUInt32LE(10 + header.length, 0);
+  [1, 1, header.length].forEach((value, index) => object.writeUInt16LE(value, 4 + 2 * index));
+  return Buffer.concat([object, header]);
+}
+
+const pssh = (system, data) => base64(fullBox('pssh', 0, 0, hex(system.replaceAll('-', '')), u32(data.length), data));
+
+const WIDEVINE = 'edef8ba9-79d6-4ace-a3c8-27dcd51d21ed';
+const PLAYREADY = '9a04f079-9840-4286-ab92-e65be0885f95';
+
+/** What a playlist and an MPD say of the systems that have a licence service. */
+const SYSTEMS = {
+  widevine: {
+    key: `URI="data:text/plain;base64,${pssh(WIDEVINE, widevineData)}",KEYID=0x${KEY_ID},KEYFORMAT="urn:uuid:${WIDEVINE}"`,
+    id: WIDEVINE,
+    pssh: pssh(WIDEVINE, widevineData),
+  },
+  playready: {
+    key: `URI="data:text/plain;charset=UTF-16;base64,${base64(playReadyObject())}",KEYFORMAT="com.microsoft.playready"`,
+    id: PLAYREADY,
+    pssh: pssh(PLAYREADY, playReadyObject()),
+  },
+};
+
+const fairPlayKey = (skd) => `URI="${skd}",KEYFORMAT="com.apple.streamingkeydelivery"`;
+
+/** `query` is the query of the playlist with the key. */
+export const mainPlaylist = (query) => `#EXTM3U
 #EXT-X-STREAM-INF:BANDWIDTH=1000,CODECS="${CODEC}",RESOLUTION=${WIDTH}x${HEIGHT}
-video.m3u8?skd=${encodeURIComponent(skd)}
+video.m3u8?${query}
 `;
 
-export const videoPlaylist = (skd) => `#EXTM3U
+export const videoPlaylist = (skd, system) => `#EXTM3U
 #EXT-X-VERSION:6
 #EXT-X-PLAYLIST-TYPE:VOD
 #EXT-X-TARGETDURATION:1
-#EXT-X-KEY:METHOD=SAMPLE-AES,URI="${skd}",KEYFORMAT="com.apple.streamingkeydelivery",KEYFORMATVERSIONS="1"
+#EXT-X-KEY:METHOD=SAMPLE-AES,${SYSTEMS[system]?.key ?? fairPlayKey(skd)},KEYFORMATVERSIONS="1"
 #EXT-X-MAP:URI="init.mp4"
 #EXTINF:1,
 segment.m4s
@@ -110,12 +152,12 @@ function uuid(digits) {
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
+const FAIRPLAY = '94ce86fb-07ff-4f43-adb8-93d2fa968ca2';
+
 // With URLs of a server, the MPD names them itself (DASH-IF IOP, part 6).
-export function manifest(licenceUrl, certificateUrl) {
-  const urls = licenceUrl
-    ? `<dashif:Laurl>${escapeXml(licenceUrl)}</dashif:Laurl>
-          <dashif:Certurl>${escapeXml(certificateUrl)}</dashif:Certurl>`
-    : '';
+export function manifest(licenceUrl, certificateUrl, system) {
+  const url = (name, value) => (value ? `<dashif:${name}>${escapeXml(value)}</dashif:${name}>` : '');
+  const { id, pssh: box } = SYSTEMS[system] ?? { id: FAIRPLAY };
   return `<?xml version="1.0" encoding="UTF-8"?>
 <MPD xmlns="urn:mpeg:dash:schema:mpd:2011" xmlns:cenc="urn:mpeg:cenc:2013"
     xmlns:dashif="https://dashif.org/CPS" profiles="urn:mpeg:dash:profile:isoff-live:2011" type="static"
@@ -124,8 +166,10 @@ export function manifest(licenceUrl, certificateUrl) {
     <AdaptationSet contentType="video" mimeType="video/mp4" segmentAlignment="true">
       <ContentProtection schemeIdUri="urn:mpeg:dash:mp4protection:2011" value="cbcs"
           cenc:default_KID="${uuid(KEY_ID)}"/>
-      <ContentProtection schemeIdUri="urn:uuid:94ce86fb-07ff-4f43-adb8-93d2fa968ca2" value="FairPlay">
-          ${urls}
+      <ContentProtection schemeIdUri="urn:uuid:${id}">
+          ${url('Laurl', licenceUrl)}
+          ${url('Certurl', certificateUrl)}
+          ${box ? `<cenc:pssh>${box}</cenc:pssh>` : ''}
       </ContentProtection>
       <SegmentTemplate timescale="1" duration="1" initialization="init.mp4" media="segment.m4s"/>
       <Representation id="video" codecs="${CODEC}" bandwidth="1000" width="${WIDTH}" height="${HEIGHT}"/>

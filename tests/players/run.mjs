@@ -13,7 +13,7 @@
 // that is refused, and what comes out is [{"player", "shown"}, …]: what the recipe makes of the player's error.
 
 import { text } from 'node:stream/consumers';
-import { describe, launch, version } from './browser.mjs';
+import { inTime, launch, openPage, version, watched } from './browser.mjs';
 import * as contribEme from './contrib-eme.mjs';
 import * as dash from './dash.mjs';
 import * as hls from './hls.mjs';
@@ -21,7 +21,6 @@ import * as shaka from './shaka.mjs';
 import { startSite } from './site.mjs';
 
 const PLAYERS = { 'shaka.mjs': shaka, 'dash.mjs': dash, 'hls.mjs': hls, 'contrib-eme.mjs': contribEme };
-const LICENCE_MILLISECONDS = 20_000;
 const AT_A_TIME = 2;
 const SAFARI = 'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 '
   + '(KHTML, like Gecko) Version/26.1 Safari/605.1.15';
@@ -31,14 +30,6 @@ async function certificateOf(server) {
   const response = await fetch(`${server}/fairplay/certificate`);
   if (!response.ok) throw new Error(`certificate: HTTP ${response.status}`);
   return Buffer.from(await response.arrayBuffer()).toString('base64');
-}
-
-function timeout(milliseconds) {
-  let timer;
-  const expired = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error('no licence in time')), milliseconds);
-  });
-  return { expired, cancel: () => clearTimeout(timer) };
 }
 
 /** Plays in `page` until the device has a licence, which is returned. */
@@ -58,41 +49,14 @@ async function licence(page, site, certificate, { server, token, module, index, 
   }, { module, index, spc, certificate, server, token });
 }
 
-/** A page for one exchange after the other: a new one costs as much time as an exchange. */
-async function openPage(browser) {
-  const context = await browser.newContext({ userAgent: SAFARI });
-  const page = await context.newPage();
-  // Neither the certificate nor the answer to a preflight is kept from one exchange for the next.
-  const session = await context.newCDPSession(page);
-  await session.send('Network.enable');
-  await session.send('Network.setCacheDisabled', { cacheDisabled: true });
-  return page;
-}
-
 async function run(page, site, certificate, exchange) {
-  const { expired, cancel } = timeout(LICENCE_MILLISECONDS);
-  const replies = [];
-  const log = [];
-  page.on('console', (message) => log.push(`console: ${message.text()}`));
-  page.on('pageerror', (error) => log.push(`page: ${error.message}`));
-  page.on('response', (response) => {
-    if (response.url().startsWith(`${exchange.server}/`)) replies.push(response);
-  });
-  try {
-    const ckc = await Promise.race([licence(page, site, certificate, exchange), expired]);
+  const { result, requests } = await watched(page, exchange.server, async (replies) => {
+    const ckc = await licence(page, site, certificate, exchange);
     const licences = replies.filter((reply) => reply.request().method() === 'POST');
     if (licences.length !== 1) throw new Error(`${licences.length} licence requests`);
-    return { ckc, requests: await Promise.all(replies.map(describe)) };
-  } catch (error) {
-    for (const reply of replies) {
-      log.push(await describe(reply));
-      if (!reply.ok()) log.push(await reply.text().catch(() => 'no body'));
-    }
-    throw new Error([error.message, ...log].join('\n  '));
-  } finally {
-    cancel();
-    page.removeAllListeners();
-  }
+    return ckc;
+  });
+  return { ckc: result, requests };
 }
 
 /** What the page's recipe for a player says of a licence that is refused. */
@@ -110,15 +74,13 @@ async function refused(page, site, certificate, { server, token, module, recipe,
 }
 
 async function refusals(browser, site, certificate, { server, token, spcs, recipes }) {
-  const page = await openPage(browser);
+  const page = await openPage(browser, SAFARI);
   const results = [];
   for (const [module, { library }] of Object.entries(PLAYERS)) {
     const player = `${library} ${await version(library)}`;
-    const { expired, cancel } = timeout(LICENCE_MILLISECONDS);
     const asked = { server, token, module, recipe: recipes[library], spc: spcs[results.length] };
-    const shown = await Promise.race([refused(page, site, certificate, asked), expired])
-      .catch((error) => { throw new Error(`${player}: ${error.message}`); })
-      .finally(cancel);
+    const shown = await inTime(refused(page, site, certificate, asked))
+      .catch((error) => { throw new Error(`${player}: ${error.message}`); });
     results.push({ player, shown });
   }
   return results;
@@ -144,7 +106,7 @@ async function main() {
     const results = [];
     const left = exchanges.entries();
     const work = async () => {
-      const page = await openPage(browser);
+      const page = await openPage(browser, SAFARI);
       for (const [spc, { module, index, path, library }] of left) {
         const player = `${library} ${await version(library)}`;
         const exchange = { server, token, module, index, spc: spcs[spc] };

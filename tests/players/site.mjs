@@ -21,6 +21,9 @@ const TYPES = {
   ts: 'video/mp2t',
 };
 
+/** The CDMs that are not FairPlay's, by `?eme=`. */
+const CDM = { widevine: 'service-cdm.js', playready: 'service-cdm.js' };
+
 const MANIFEST = /\.(m3u8|mpd)$/;
 
 const file = (path) => readFile(new URL(path, import.meta.url));
@@ -29,20 +32,20 @@ const file = (path) => readFile(new URL(path, import.meta.url));
 const page = (eme, scripts) => `<!DOCTYPE html>
 <link rel="icon" href="data:,">
 <body>
-${[...(eme ? ['/cdm.js'] : []), ...scripts.map((script) => `/library/${script}`)]
+${[...(eme ? [`/${CDM[eme] ?? 'cdm.js'}`] : []), ...scripts.map((script) => `/library/${script}`)]
     .map((script) => `<script src="${script}"></script>`)
     .join('\n')}
 `;
 
-async function content({ pathname, searchParams }, folder) {
+async function content({ pathname, search, searchParams }, folder) {
   const query = (name) => searchParams.get(name);
   switch (pathname) {
     case '/player.html': return page(query('eme'), searchParams.getAll('script'));
     case '/media/init.mp4': return initSegment;
     case '/media/segment.m4s': return mediaSegment;
-    case '/media/main.m3u8': return mainPlaylist(query('skd'));
-    case '/media/video.m3u8': return videoPlaylist(query('skd'));
-    case '/media/manifest.mpd': return manifest(query('licence'), query('certificate'));
+    case '/media/main.m3u8': return mainPlaylist(search.slice(1));
+    case '/media/video.m3u8': return videoPlaylist(query('skd'), query('system'));
+    case '/media/manifest.mpd': return manifest(query('licence'), query('certificate'), query('system'));
   }
   const library = pathname.match(/^\/library\/([a-z][\w./-]*\.js)$/);
   if (library) return file(`node_modules/${library[1]}`);

@@ -1540,3 +1540,42 @@ fn a_request_for_which_no_instance_is_free_is_told_when_to_come_again() {
     }
     server.stop();
 }
+
+#[test]
+fn a_trace_goes_from_the_player_through_the_audit_to_the_back_end() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let deployment = natively(option(URL));
+    deployment.answer(|_| terms(&json!({})));
+    let ask = |traceparent: Option<&str>| {
+        let (spc, _) = spc(&device("film"));
+        let mut request = Request::post("/fairplay")
+            .header("authorization", format!("Bearer {}", login()))
+            .header("tracestate", "vendor=1");
+        if let Some(value) = traceparent {
+            request = request.header("traceparent", value);
+        }
+        let response = deployment.handle(request.body(spc).unwrap());
+        assert_eq!(response.status(), 200);
+        (deployment.audit(), deployment.take().remove(0))
+    };
+    let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let (audit, asked) = ask(Some(&parent));
+    assert_eq!(audit["trace_id"], TRACE);
+    assert_eq!(audit["parent_span_id"], "00f067aa0ba902b7");
+    let span = audit["span_id"].as_str().unwrap();
+    assert_eq!(
+        asked.headers()["traceparent"],
+        format!("00-{TRACE}-{span}-01")
+    );
+    assert_eq!(asked.headers()["tracestate"], "vendor=1");
+    // The next request has a span of its own.
+    assert_ne!(ask(Some(&parent)).0["span_id"], span);
+    for none in [None, Some("00-0-0-01")] {
+        let (audit, asked) = ask(none);
+        assert!(audit.get("trace_id").is_none(), "{audit}");
+        assert!(
+            !asked.headers().contains_key("traceparent")
+                && !asked.headers().contains_key("tracestate")
+        );
+    }
+}

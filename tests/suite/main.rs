@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 
+mod abuse;
 mod callback;
 mod check_in;
 mod clearkey;
@@ -23,6 +24,7 @@ mod metrics;
 mod openapi;
 mod packager;
 mod packaging;
+mod places;
 mod platform;
 mod playback;
 mod players;
@@ -32,6 +34,7 @@ mod policy;
 mod published;
 mod robustness;
 mod segments;
+mod service_players;
 mod sessions;
 mod settings;
 mod silent_store;

@@ -30,9 +30,19 @@ const SPCS: usize = 64;
 
 /// What a player's recipe shows of a refusal.
 #[derive(Deserialize)]
-struct Refusal {
+pub struct Refusal {
     player: String,
     shown: Value,
+}
+
+impl Refusal {
+    /// Whether it is that of a token that has expired.
+    pub fn assert_expired(&self) {
+        let Self { player, shown } = self;
+        assert_eq!(shown["code"], "token_expired", "{player}: {shown}");
+        assert_eq!(shown["status"], 401, "{player}: {shown}");
+        assert!(shown["request_id"].is_string(), "{player}: {shown}");
+    }
 }
 
 /// Runs the players with a runner of theirs; `None` where they or their browser are missing.
@@ -101,19 +111,22 @@ fn every_players_own_code_gets_a_licence_that_its_device_opens() {
     }
 }
 
+/// The recipes of `docs/players.md` for a refusal, by player.
+pub fn recipes(players: &[&str]) -> Value {
+    let page = include_str!("../../docs/players.md");
+    let recipe = |player: &&str| {
+        let begin = format!("```js\n// {player}: ");
+        let (_, rest) = page.split_once(&begin).expect(player);
+        let (recipe, _) = rest.split_once("\n```\n").unwrap();
+        ((*player).to_owned(), format!("// {recipe}").into())
+    };
+    Value::Object(players.iter().map(recipe).collect())
+}
+
 /// The recipes of `docs/players.md` for a refusal are run as they stand there, on the players' own errors.
 #[test]
 fn every_players_recipe_shows_why_a_licence_was_refused() {
-    let page = include_str!("../../docs/players.md");
-    let recipes: serde_json::Map<String, Value> = PLAYERS
-        .iter()
-        .map(|player| {
-            let begin = format!("```js\n// {player}: ");
-            let (_, rest) = page.split_once(&begin).expect(player);
-            let (recipe, _) = rest.split_once("\n```\n").unwrap();
-            ((*player).to_owned(), format!("// {recipe}").into())
-        })
-        .collect();
+    let recipes = recipes(&PLAYERS);
     let (spcs, _) = spcs(PLAYERS.len());
     let request = json!({
         "url": FIXTURE_SERVER.url(), "token": token("expired"), "spcs": spcs, "recipes": recipes,
@@ -122,9 +135,5 @@ fn every_players_recipe_shows_why_a_licence_was_refused() {
         return;
     };
     assert_eq!(refusals.len(), PLAYERS.len());
-    for Refusal { player, shown } in refusals {
-        assert_eq!(shown["code"], "token_expired", "{player}: {shown}");
-        assert_eq!(shown["status"], 401, "{player}: {shown}");
-        assert!(shown["request_id"].is_string(), "{player}: {shown}");
-    }
+    refusals.iter().for_each(Refusal::assert_expired);
 }

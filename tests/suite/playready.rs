@@ -27,7 +27,7 @@ const COM_KEY: [u8; 32] = [0x42; 32];
 const NOW: u64 = 1_800_000_000;
 
 /// KIDs, the same in the order of a GUID in memory, keys, their checksums, and tracks.
-const A: (&str, &str, &str, &str, &str) = (
+pub const A: (&str, &str, &str, &str, &str) = (
     "339c45b5-fb6d-4bd9-994c-eabd9d41c95b",
     "tUWcM2372UuZTOq9nUHJWw==",
     "a537cdc0ca65841406d525e7bf22d754",
@@ -50,11 +50,11 @@ const UNKNOWN: (&str, &str) = (
 /// Text of a fault of the service.
 const FAULT: &str = r#"<?xml version="1.0" encoding="utf-8"?><soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/"><soap:Body><soap:Fault><faultcode>soap:Server</faultcode><faultstring>No.</faultstring><detail><Exception><StatusCode>STATUS</StatusCode></Exception></detail></soap:Fault></soap:Body></soap:Envelope>"#;
 
-fn setting(kind: &str) -> Value {
+pub fn setting(kind: &str) -> Value {
     json!({"kind": kind, "url": SERVICE})
 }
 
-fn with(mut setting: Value, member: &str, value: impl Into<Value>) -> Value {
+pub fn with(mut setting: Value, member: &str, value: impl Into<Value>) -> Value {
     setting[member] = value.into();
     setting
 }
@@ -86,7 +86,7 @@ fn untold() -> [Value; 4] {
 }
 
 /// The keys, a policy, and this setting.
-fn variables(setting: &Value, more: &[(&str, &str)]) -> Provided {
+pub fn variables(setting: &Value, more: &[(&str, &str)]) -> Provided {
     let records = [A, B]
         .map(|(kid, _, key, _, track)| json!({"id": kid, "kid": kid, "key": key, "track": track}));
     let policies = json!([{
@@ -116,7 +116,7 @@ fn viewer_of(entries: Value) -> String {
     )
 }
 
-fn viewer(terms: &Value) -> String {
+pub fn viewer(terms: &Value) -> String {
     let mut entry = json!({"keys": "*"});
     let members = entry.as_object_mut().unwrap();
     members.extend(terms.as_object().unwrap().clone());
@@ -142,9 +142,9 @@ fn header(keys: &[(&str, &str)]) -> String {
 }
 
 const CTR: &str = r#"ALGID="AESCTR""#;
-const CBC: &str = r#"ALGID="AESCBC""#;
+pub const CBC: &str = r#"ALGID="AESCBC""#;
 
-fn challenge(keys: &[(&str, &str)]) -> String {
+pub fn challenge(keys: &[(&str, &str)]) -> String {
     message("AcquireLicense", &header(keys), "")
 }
 
@@ -153,25 +153,26 @@ fn one() -> String {
     challenge(&[(A.1, CTR)])
 }
 
-fn wrapped(soap: &str) -> String {
+/// The challenge as a CDM on Windows gives it to a page, with the headers to send.
+pub fn wrapped(soap: &str) -> String {
     let soap = STANDARD.encode(soap);
     format!(
-        r#"<PlayReadyKeyMessage type="LicenseAcquisition"><LicenseAcquisition Version="1"><Challenge encoding="base64encoded">{soap}</Challenge><HttpHeaders><HttpHeader><name>Content-Type</name><value>text/xml; charset=utf-8</value></HttpHeader></HttpHeaders></LicenseAcquisition></PlayReadyKeyMessage>"#
+        r#"<PlayReadyKeyMessage type="LicenseAcquisition"><LicenseAcquisition Version="1"><Challenge encoding="base64encoded">{soap}</Challenge><HttpHeaders><HttpHeader><name>Content-Type</name><value>text/xml; charset=utf-8</value></HttpHeader><HttpHeader><name>SOAPAction</name><value>"http://schemas.microsoft.com/DRM/2007/03/protocols/AcquireLicense"</value></HttpHeader></HttpHeaders></LicenseAcquisition></PlayReadyKeyMessage>"#
     )
 }
 
-fn utf16(text: &str) -> Vec<u8> {
+pub fn utf16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
 /// What the service answers to a message.
-fn license(action: &str) -> String {
+pub fn license(action: &str) -> String {
     format!(
         r#"<?xml version="1.0" encoding="utf-8"?><soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/"><soap:Body><{action}Response xmlns="http://schemas.microsoft.com/DRM/2007/03/protocols"><{action}Result><Response><LicenseResponse><Version>1</Version><Licenses><License>WE1SAA==</License></Licenses></LicenseResponse></Response></{action}Result></{action}Response></soap:Body></soap:Envelope>"#
     )
 }
 
-fn xml(status: u16, body: &str) -> Reply {
+pub fn xml(status: u16, body: &str) -> Reply {
     let reply = Response::builder()
         .status(status)
         .header("content-type", "text/xml; charset=utf-8")
@@ -596,7 +597,7 @@ fn what_a_challenge_does_not_say_of_its_device_is_refused_for_every_service() {
                 json!({"device_classes": ["mobile"]}),
                 "device_class_not_allowed",
             ),
-            (json!({"min_os": {"ios": "17"}}), "device_os_too_old"),
+            (json!({"min_os": "17.2"}), "device_os_too_old"),
             (json!({"min_kdl": 1}), "device_kdl_too_old"),
             (json!({"virtual_machines": false}), "device_virtual"),
         ] {

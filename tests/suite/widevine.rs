@@ -18,7 +18,7 @@ use sha1::{Digest, Sha1};
 use crate::support::{Answer, WORLDS, get, send, variables_with};
 use crate::upstream::{Deployment, Reply, SPINS, Upstream, claims, jwks, serve_on, signed};
 
-const VIEWER: Signer = Signer::EdDsa([1; 32]);
+pub const VIEWER: Signer = Signer::EdDsa([1; 32]);
 /// The published test credentials.
 const KEY: &str = "1ae8ccd0e7985cc0b6203a55855a1034afc252980e970ca90e5202689f947ab9";
 const IV: &str = "d58ce954203b7c9a9a9d467f59839249";
@@ -29,7 +29,7 @@ const LICENSE: &[u8] = b"\x08\x02\x12\x07licence";
 const NOW: u64 = 1_800_000_000;
 
 /// KIDs, keys and tracks.
-const KEYS: [(&str, &str, &str); 3] = [
+pub const KEYS: [(&str, &str, &str); 3] = [
     (
         "339c45b5-fb6d-4bd9-994c-eabd9d41c95b",
         "a537cdc0ca65841406d525e7bf22d754",
@@ -47,12 +47,12 @@ const KEYS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-fn setting(url: &str) -> Value {
+pub fn setting(url: &str) -> Value {
     json!({"provider": PROVIDER, "key": KEY, "iv": IV, "url": url})
 }
 
 /// Keys of a film, a policy, and this setting.
-fn variables(setting: &Value, more: &[(&str, &str)]) -> Provided {
+pub fn variables(setting: &Value, more: &[(&str, &str)]) -> Provided {
     let records = KEYS.map(|(kid, key, track)| json!({"id": kid, "kid": kid, "key": key, "track": track, "content_id": "movie-42"}));
     let policies = json!([{
         "name": "viewers",
@@ -75,7 +75,7 @@ fn variables(setting: &Value, more: &[(&str, &str)]) -> Provided {
     variables_with(&changes)
 }
 
-fn viewer(terms: Value) -> String {
+pub fn viewer(terms: Value) -> String {
     let mut entry = json!({"keys": "*"});
     let members = entry.as_object_mut().unwrap();
     members.extend(terms.as_object().unwrap().clone());
@@ -104,6 +104,11 @@ fn number(field: u8, number: u8) -> Vec<u8> {
 
 /// A challenge for these KIDs, as a CDM makes one. `license_type` is 1 for streaming and 2 for offline.
 fn challenge(kids: &[&str], license_type: u8) -> Vec<u8> {
+    request(kids, license_type, b"request-1")
+}
+
+/// The same of another request.
+pub fn request(kids: &[&str], license_type: u8, request_id: &[u8]) -> Vec<u8> {
     let kids = kids
         .iter()
         .map(|kid| field(2, Kid::from_text(kid).unwrap().as_bytes()));
@@ -111,14 +116,14 @@ fn challenge(kids: &[&str], license_type: u8) -> Vec<u8> {
     let cenc = [
         field(1, &data),
         number(2, license_type),
-        field(3, b"request-1"),
+        field(3, request_id),
     ]
     .concat();
     signed_message(&field(1, &cenc), 1)
 }
 
 /// A renewal, or a release, of the licence that a request got.
-fn existing(request_id: &[u8], kind: u8) -> Vec<u8> {
+pub fn existing(request_id: &[u8], kind: u8) -> Vec<u8> {
     let license = [field(1, request_id), field(2, b"session-1"), number(4, 1)].concat();
     signed_message(&field(3, &field(1, &license)), kind)
 }
@@ -129,7 +134,7 @@ fn signed_message(content: &[u8], kind: u8) -> Vec<u8> {
 }
 
 /// The message in an envelope, whose signature is checked.
-fn opened(request: &Request<Vec<u8>>) -> Value {
+pub fn opened(request: &Request<Vec<u8>>) -> Value {
     assert_eq!(request.method(), "POST");
     assert_eq!(request.headers()["content-type"], "application/json");
     let envelope: Value = serde_json::from_slice(request.body()).unwrap();
@@ -147,7 +152,7 @@ fn opened(request: &Request<Vec<u8>>) -> Value {
     serde_json::from_slice(&message).unwrap()
 }
 
-fn ok(more: Value) -> Value {
+pub fn ok(more: Value) -> Value {
     let mut answer = json!({
         "status": "OK", "license": STANDARD.encode(LICENSE), "internal_status": 0,
         "session_state": {"signing_key": "c2VjcmV0IHNpZ25pbmcga2V5"},

@@ -228,7 +228,7 @@ pub fn of_refusal(code: &str) -> Advice {
             "The token's terms need the key-value store.",
             "docs/store.md says what needs it and how to give the server one.",
         ),
-        "token_missing" => (
+        "token_missing" | "token_undefined" => (
             "Without a token nobody is a viewer.",
             "Look whether the player sends the token with this request, and whether a proxy drops the header: docs/players.md.",
         ),

@@ -431,17 +431,20 @@ fn show(document: &Value) {
             if let Some(reason) = key["refused"]["reason"].as_str() {
                 out.row("refused", terminal::Printable::new(reason));
             }
-            for part in ["terms", "fields"] {
+            for (part, title) in [("terms", "terms"), ("fields", "licence")] {
                 let members = key[part].as_object();
                 if part == "terms" && members.is_some_and(Map::is_empty) {
-                    out.row("", "streaming without a limit");
+                    out.row(title, "streaming without a limit");
                 }
-                for (name, value) in members.into_iter().flatten() {
-                    out.row("", format!("{name:<22} {}", text(value)));
+                let names = members.into_iter().flat_map(Map::keys);
+                let width = names.map(String::len).max().unwrap_or_default();
+                for (index, (name, value)) in members.into_iter().flatten().enumerate() {
+                    let title = if index == 0 { title } else { "" };
+                    out.row(title, format!("{name:<width$}  {}", text(value)));
                 }
             }
             for name in list(&key["depends_on"]) {
-                out.row("", format!("{:<22} of each request", text(&name)));
+                out.row("", format!("{} of each request", text(&name)));
             }
         }
         for note in list(&system["not_taken"]) {
@@ -496,9 +499,22 @@ mod tests {
         };
         let keys = &widevine["systems"][0]["keys"];
         let strictest = with(json!({"hdcp": "type1", "min_security_level": "baseline"}));
-        assert_eq!(keys[0], json!({"terms": strictest}));
+        assert_eq!(keys[0]["terms"], strictest);
+        let fields = &keys[0]["fields"];
+        for (name, value) in [
+            ("policy_overrides.can_persist", "true"),
+            ("policy_overrides.rental_duration_seconds", "2592000"),
+            ("policy_overrides.playback_duration_seconds", "172800"),
+            ("content_key_specs.security_level", "3"),
+            (
+                "content_key_specs.required_output_protection.hdcp",
+                "HDCP_V2_2",
+            ),
+        ] {
+            assert_eq!(fields[name], value, "{fields}");
+        }
         let sd = with(json!({"hdcp": "none", "min_security_level": "audio"}));
-        assert_eq!(keys[1], json!({"track": "sd", "terms": sd}));
+        assert_eq!((&keys[1]["track"], &keys[1]["terms"]), (&json!("sd"), &sd));
         assert_eq!(keys[2]["track"], "uhd");
         assert_eq!(keys[2]["refused"]["code"], "track_not_allowed");
         assert_eq!(keys.as_array().unwrap().len(), 3);
@@ -512,6 +528,19 @@ mod tests {
             key["fields"],
             json!({"duration": "offline key, storage 2592000 seconds, playback 172800 seconds"})
         );
+
+        let playready = question("playready").await.explain().await.unwrap();
+        let fields = &playready["systems"][0]["keys"][0]["fields"];
+        for (name, value) in [
+            ("persist", "true"),
+            ("sl", "2000"),
+            ("firstexp", "172800"),
+            ("ucvopl", "270"),
+            ("avopl", "150"),
+            ("playenablers", "(B621D91F-EDCC-4035-8D4B-DC71760D43E9)"),
+        ] {
+            assert_eq!(fields[name], value, "{fields}");
+        }
 
         let clear = question("clearkey").await.explain().await.unwrap();
         let systems: Vec<&str> = { clear["systems"].as_array().unwrap().iter() }

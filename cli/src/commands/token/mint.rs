@@ -27,8 +27,8 @@ const KEY: &str = "KEYLET_TOKEN_KEY";
 /// What a token is to contain, and the key that signs it.
 #[derive(Args)]
 pub struct Arguments {
-    /// File with the key that signs: a private or symmetric JWK, PEM (RSA, P-256, Ed25519), or with --hmac
-    /// a secret; `-` is standard input. Without it, the key itself is in the environment, `KEYLET_TOKEN_KEY`
+    /// File with the key that signs: a private or symmetric JWK, PEM (RSA, P-256, P-384, Ed25519), or with
+    /// --hmac a secret; `-` is standard input. Without it, the key itself is in the environment, `KEYLET_TOKEN_KEY`
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Sign with a symmetric key of the deployment, its `token_keys` or a policy, for its issuer and audience: the

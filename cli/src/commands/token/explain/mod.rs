@@ -186,6 +186,10 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
     if !hints.is_empty() {
         document["hints"] = json!(hints);
     }
+    let passed_over = passed_over(policies, platform, now).await;
+    if !passed_over.is_empty() {
+        document["passed_over"] = json!(passed_over);
+    }
     let warnings = warnings(question.token, now);
     if !warnings.is_empty() {
         document["warnings"] = json!(warnings);
@@ -215,6 +219,32 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
         document["allows"] = json!(allows);
     }
     Ok(Explained { document, is_good })
+}
+
+/// The keys of every option that verify nothing, and why.
+async fn passed_over(policies: &Policies, platform: &impl Platform, now: u64) -> Vec<Value> {
+    let mut found = Vec::new();
+    for option in policies.options() {
+        let published = match option.remote_keys() {
+            Some(remote) => remote.passed_over(platform, now).await,
+            None => Vec::new(),
+        };
+        let configured = option.passed_over().iter().map(|key| (key, false));
+        let keys = configured.chain(published.iter().map(|key| (key, true)));
+        found.extend(keys.map(|(key, is_published)| {
+            json!({
+                "option": option.name,
+                "place": key.index,
+                "kty": key.kty,
+                "alg": key.alg,
+                "kid": key.kid,
+                "published": is_published,
+                "reason": key.reason,
+                "message": key.to_string(),
+            })
+        }));
+    }
+    found
 }
 
 /// A JSON object in base64, as parts of tokens are.
