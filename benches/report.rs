@@ -71,7 +71,7 @@ fn write_record(to: &mut Vec<u8>, index: u64, records: u64) {
     let time = DAY + index * 86_400 / records;
     // Every viewer comes once before the first one comes again.
     let viewer = mixed(index % VIEWERS);
-    let device = mixed(viewer ^ (index / VIEWERS) % (1 + viewer % 3));
+    let device = mixed(viewer ^ ((index / VIEWERS) % (1 + viewer % 3)));
     let id = mixed(index ^ 0xaaaa);
     let drm = ["fairplay", "widevine", "playready"][usize::try_from(index % 3).unwrap()];
     let decided = match index % 10 {

@@ -80,7 +80,7 @@ mod tests {
         ] {
             let number = span.number(time);
             assert_eq!(span.name(number), name);
-            assert_eq!(span.number(time + 31 * DAY) > number, true);
+            assert!(span.number(time + 31 * DAY) > number);
         }
         assert_eq!(
             Span::Month.name(Span::Month.number(time + 5 * DAY)),
