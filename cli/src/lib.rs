@@ -37,6 +37,7 @@ mod log;
 pub mod progress;
 pub mod public_key;
 pub mod random;
+pub mod report;
 pub mod settings;
 pub mod signing_key;
 pub mod terminal;

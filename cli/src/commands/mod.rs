@@ -12,6 +12,7 @@ mod keys;
 mod license;
 mod policies;
 mod recipe;
+mod report;
 mod serve;
 mod speke;
 mod token;
@@ -77,6 +78,9 @@ pub enum Command {
     /// Print the recipe of a player: the code that plays with this server, and what to know
     #[command(after_help = recipe::EXAMPLES)]
     Recipe(recipe::Arguments),
+    /// Tell what audit records hold: licences by hour, viewers by month, reasons for refusals and what to do
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::Arguments),
     /// Make tokens, and explain them
     #[command(subcommand)]
     Token(token::Command),
@@ -109,6 +113,7 @@ impl Command {
             Self::Speke(arguments) => return speke::run(&arguments),
             Self::Policies(command) => return policies::run(&command),
             Self::Recipe(arguments) => recipe::run(&arguments)?,
+            Self::Report(arguments) => report::run(&arguments)?,
             Self::Token(command) => return token::run(command),
             Self::Bench(arguments) => bench::run(&arguments)?,
             Self::Fixtures(command) => fixtures::run(&command)?,

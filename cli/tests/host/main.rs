@@ -14,6 +14,7 @@ mod keys;
 mod license;
 mod packagers;
 mod published;
+mod report;
 mod serve;
 mod sessions;
 mod speke;

@@ -67,6 +67,7 @@ typed! {
     "rate-limits" => hosts::rate_limits,
     "spinapp" => hosts::spinapp,
     "compose-variables" => image::compose_variables,
+    "report" => operators::report,
     "stop" => operators::stop,
     "upgrade" => operators::upgrade,
     "backup" => store::backup,

@@ -7,7 +7,7 @@ use keylet_e2e::processes::{free_port, wait_for};
 use serde_json::Value;
 
 use crate::page::repository;
-use crate::stage::{Stage, curl, token};
+use crate::stage::{Stage, curl, licence, token};
 
 pub fn operator(test: &'static str) {
     let mut stage = Stage::new(test);
@@ -63,6 +63,29 @@ pub fn operator(test: &'static str) {
     stage.succeed(&lines[3]);
     let listed = stage.succeed(&lines[0]).stdout;
     assert!(!listed.contains(&fourth), "{listed}");
+}
+
+pub fn report(test: &'static str) {
+    let mut stage = Stage::new(test);
+    stage.configure_fixtures();
+    stage.succeed("keylet serve --in-memory");
+    let url = format!("http://{}/fairplay", stage.listen);
+    for (token, status) in [("hs256", "200"), ("rs256", "200"), ("expired", "401")] {
+        assert_eq!(licence(&stage, &url, token), status, "{token}");
+    }
+    wait_for(|| stage.read("served.out").matches("\"audit\"").count() == 3);
+    stage.write("audit.log", &stage.read("served.out"));
+    let typed = stage.type_blocks().stdout;
+    let (table, json) = typed.split_at(typed.find("\n{").unwrap());
+    assert!(table.contains("token_expired"), "{table}");
+    let report: Value = serde_json::from_str(json).unwrap();
+    assert_eq!(
+        (&report["licences"], &report["refused"]),
+        (&2.into(), &1.into()),
+        "{json}"
+    );
+    assert_eq!(report["refusals"][0]["code"], "token_expired");
+    assert!(stage.read("report.html").contains("token_expired"));
 }
 
 /// `pgrep -x keylet`, of the servers of this stage alone.
