@@ -29,7 +29,7 @@ pub async fn post<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem
         licences.mint_for_operator(id, &wanted).await?
     } else {
         let system = key_system::optional(context.query())?;
-        let tokens = token::locate(request.headers(), context.query(), None);
+        let tokens = token::locate(request.headers(), context.query(), None).asked_by(request);
         licences
             .mint_for_viewer(system, id, &tokens, &wanted)
             .await?

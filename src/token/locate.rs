@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
 use crate::token::vendor::{VENDORS, Vendor, nagra};
-use crate::token::{Error, own};
+use crate::token::{Dialects, Error, cat, own};
 
 /// The variable that says whether a token may come in the query, where logs and histories keep it:
 /// `allow` (default) or `deny`.
@@ -38,6 +38,10 @@ pub struct Found {
     tokens: Vec<(TokenLocation, String)>,
     /// The query parameter `signature`, which goes with `custom_data`.
     signature: Option<String>,
+    /// What is in the places of Common Access Tokens alone.
+    cats: Vec<(TokenLocation, String)>,
+    /// The request that they came with.
+    asked: Option<Box<cat::Asked>>,
 }
 
 /// The session token of a request: in [`SESSION_HEADER`], or in Nagra's list.
@@ -79,6 +83,7 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
             }
         }
     }
+    let raw_query = query;
     let query: Vec<(Cow<'_, str>, Cow<'_, str>)> =
         form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
     let parameters = VENDORS.iter().flat_map(|vendor| vendor.parameters);
@@ -94,6 +99,8 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
     Found {
         tokens: found,
         signature: signature.map(|(_, value)| value.to_string()),
+        cats: cat::locate(headers, raw_query),
+        asked: None,
     }
 }
 
@@ -131,7 +138,24 @@ impl Found {
         Self {
             tokens: token.into_iter().collect(),
             signature: signature.map(ToOwned::to_owned),
+            cats: Vec::new(),
+            asked: None,
         }
+    }
+
+    /// The same with the request, which a Common Access Token may be restricted to.
+    #[must_use]
+    pub fn asked_by(mut self, asked: impl Into<cat::Asked>) -> Self {
+        let mut tokens = self.tokens.iter().chain(&self.cats);
+        if tokens.any(|(_, token)| cat::is_shaped(token)) {
+            self.asked = Some(Box::new(asked.into()));
+        }
+        self
+    }
+
+    /// The request, where there is a Common Access Token.
+    pub(crate) fn asked(&self) -> Option<&cat::Asked> {
+        self.asked.as_deref()
     }
 
     /// The vendor whose players send a token where the first token is.
@@ -150,7 +174,8 @@ impl Found {
         self.signature.as_deref()
     }
 
-    /// The one token. The variable `query_tokens` is read when there is one in the query.
+    /// The one token. Where Common Access Tokens are accepted and no other place has a token, theirs are looked at. The
+    /// variable `query_tokens` is read when there is one in the query.
     ///
     /// # Errors
     /// The outer error is that of the setting. The inner one is [`Error::Missing`];
@@ -158,18 +183,22 @@ impl Found {
     /// when there are two that differ.
     pub async fn one(
         &self,
+        dialects: &Dialects,
         platform: &impl Platform,
     ) -> Result<Result<&str, Error>, SettingsError> {
+        let found = match dialects.has_cat() && self.tokens.is_empty() {
+            true => &self.cats,
+            false => &self.tokens,
+        };
         let in_query = |location: &TokenLocation| matches!(location, TokenLocation::Parameter(_));
-        let is_query_read = !self.tokens.iter().any(|(location, _)| in_query(location))
+        let is_query_read = !found.iter().any(|(location, _)| in_query(location))
             || query_tokens_allowed(platform).await?;
-        let mut tokens = self
-            .tokens
+        let mut tokens = found
             .iter()
             .filter(|(location, _)| is_query_read || !in_query(location))
             .map(|(_, token)| token.as_str());
         Ok(match tokens.next() {
-            None if self.tokens.is_empty() => Err(Error::Missing),
+            None if found.is_empty() => Err(Error::Missing),
             None => Err(Error::InQuery),
             Some(token) if tokens.any(|other| other != token) => Err(Error::Ambiguous),
             Some(token) => Ok(token),

@@ -33,7 +33,7 @@ pub(in crate::service) struct ChallengeDocument {
 }
 
 pub async fn challenge<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
-    let tokens = token::locate(context.headers(), context.query(), None);
+    let tokens = token::locate(context.headers(), context.query(), None).asked_by(&context.request);
     let challenge = context
         .licences
         .challenge(DrmSystem::FairPlay, &tokens)
