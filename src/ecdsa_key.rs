@@ -1,5 +1,5 @@
 //! ECDSA on P-256 with SHA-256: the project's own kernel accepts signatures where it is at home; the `p256` crate
-//! reads keys, and it alone refuses.
+//! reads keys, and it alone refuses. ECDSA on P-384 with SHA-384, which few issuers use, is the `p384` crate's alone.
 
 use p256::Scalar;
 use p256::ecdsa::signature::Verifier as _;
@@ -10,12 +10,15 @@ use sha2::{Digest, Sha256};
 /// Whether the kernel is faster than the crate, which it is in WebAssembly.
 const USE_KERNEL: bool = cfg!(target_family = "wasm");
 
-/// The coordinates are not those of a point on P-256.
+/// The first byte of a point in full (SEC 1 section 2.3.3).
+const UNCOMPRESSED: u8 = 4;
+
+/// The coordinates are not those of a point on the curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a point on P-256")]
+#[error("not a point on the curve")]
 pub struct InvalidKey;
 
-/// A public key.
+/// A public key on P-256.
 pub struct PublicKey {
     coordinates: [[u8; 32]; 2],
     reference: VerifyingKey,
@@ -27,7 +30,6 @@ impl PublicKey {
     /// # Errors
     /// [`InvalidKey`]
     pub fn from_coordinates(x: [u8; 32], y: [u8; 32]) -> Result<Self, InvalidKey> {
-        const UNCOMPRESSED: u8 = 4;
         let point = [&[UNCOMPRESSED][..], &x, &y].concat();
         Ok(Self {
             coordinates: [x, y],
@@ -53,6 +55,29 @@ impl PublicKey {
         let [x, y] = &self.coordinates;
         let r = r.to_bytes().into();
         keylet_kernel::p256::has_x([&u1, &u2], [x, y], &r) == Some(true)
+    }
+}
+
+/// A public key on P-384.
+pub struct P384PublicKey(p384::ecdsa::VerifyingKey);
+
+impl P384PublicKey {
+    /// Takes the coordinates of a point, big-endian (SEC 1 section 2.3.4).
+    ///
+    /// # Errors
+    /// [`InvalidKey`]
+    pub fn from_coordinates(x: [u8; 48], y: [u8; 48]) -> Result<Self, InvalidKey> {
+        let point = [&[UNCOMPRESSED][..], &x, &y].concat();
+        p384::ecdsa::VerifyingKey::from_sec1_bytes(&point)
+            .map(Self)
+            .map_err(|_| InvalidKey)
+    }
+
+    /// Whether a signature of a message holds (FIPS 186-5 section 6.4.2): `r` and `s`, 48 bytes each (RFC 7518
+    /// section 3.4).
+    pub fn verify_sha384(&self, message: &[u8], signature: &[u8]) -> bool {
+        p384::ecdsa::Signature::from_slice(signature)
+            .is_ok_and(|signature| self.0.verify(message, &signature).is_ok())
     }
 }
 

@@ -42,6 +42,7 @@ codes! {
     CPIX_REFUSED = 422 "cpix_refused" "The CPIX document is not one that this server answers.";
     PACKAGING_REFUSED = 422 "packaging_refused" "The packager's request is refused; the status in the reply says why.";
     TOKEN_MISSING = 401 "token_missing" "No token came with the request.";
+    TOKEN_UNDEFINED = 401 "token_undefined" "In place of a token came nothing, or a word such as `undefined`.";
     TOKEN_AMBIGUOUS = 400 "token_ambiguous" "Two different tokens came with the request.";
     TOKEN_IN_QUERY = 401 "token_in_query" "The token came in the query, and this server takes none there.";
     TOKEN_TOO_LARGE = 401 "token_too_large" "The token is larger than 8 KiB.";
@@ -135,6 +136,7 @@ codes! {
     IV_MISSING = 503 "iv_missing" "The key record has no IV, which FairPlay needs.";
     ASK_MISSING = 501 "ask_missing" "The credential has no application secret key, so no CKC can be made for it.";
 
+    ABUSE_LIMIT = 429 "abuse_limit" "More licences, devices, addresses or countries than one token or viewer may have.";
     USES_SPENT = 403 "uses_spent" "The token has been used as often as it allows.";
     STREAMS_EXCEEDED = 409 "streams_exceeded" "As many streams of this viewer are playing as are allowed.";
     SESSION_MISSING = 401 "session_missing" "No session token came with the request.";

@@ -11,6 +11,7 @@ use der::Decode;
 use keylet_kernel::{CrtParts, DecryptError, Kernel, KeyError, oaep};
 use rand_core::CryptoRng;
 use sha1::Sha1;
+use sha2::digest::FixedOutputReset;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
@@ -266,19 +267,29 @@ impl PublicKey {
             .is_ok_and(|key| key.verify(padding, &digest, signature).is_ok())
     }
 
-    /// Verifies an RSASSA-PSS signature with SHA-256 and a salt of 32 bytes (RFC 7518 section 3.5).
-    pub fn verify_pss_sha256(&self, message: &[u8], signature: &[u8]) -> bool {
-        let digest = Sha256::digest(message);
-        self.reference_key()
-            .is_ok_and(|key| key.verify(Pss::<Sha256>::new(), &digest, signature).is_ok())
+    /// Verifies an RSASSA-PSS signature with a salt as long as the hash (RFC 7518 section 3.5).
+    pub fn verify_pss(&self, hash: SignatureHash, message: &[u8], signature: &[u8]) -> bool {
+        match hash {
+            SignatureHash::Sha256 => self.verify_pss_with::<Sha256>(message, signature),
+            SignatureHash::Sha384 => self.verify_pss_with::<Sha384>(message, signature),
+            SignatureHash::Sha512 => self.verify_pss_with::<Sha512>(message, signature),
+        }
     }
 
     /// Verifies an RSASSA-PSS signature with SHA-1 and a salt of 20 bytes (RFC 8017 section 8.1.2), as shaka-packager
     /// signs its requests.
     pub fn verify_pss_sha1(&self, message: &[u8], signature: &[u8]) -> bool {
-        let digest = Sha1::digest(message);
+        self.verify_pss_with::<Sha1>(message, signature)
+    }
+
+    fn verify_pss_with<D: Digest + FixedOutputReset>(
+        &self,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        let digest = D::digest(message);
         self.reference_key()
-            .is_ok_and(|key| key.verify(Pss::<Sha1>::new(), &digest, signature).is_ok())
+            .is_ok_and(|key| key.verify(Pss::<D>::new(), &digest, signature).is_ok())
     }
 
     /// RSAES-OAEP encryption with SHA-1 and an empty label (RFC 8017 section 7.1.1).

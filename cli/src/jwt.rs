@@ -6,7 +6,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::Signer as _;
 use hmac::digest::block_api::EagerHash;
 use hmac::{Hmac, KeyInit, Mac};
-use p256::ecdsa::{Signature, SigningKey};
 use rand_core::CryptoRng;
 use rsa::traits::PublicKeyParts;
 use rsa::{Pkcs1v15Sign, PrivateKey as RsaPrivateKey, Pss};
@@ -30,8 +29,14 @@ pub enum Signer {
     Rs512(RsaPrivateKey),
     /// RSASSA-PSS with SHA-256.
     Ps256(RsaPrivateKey),
+    /// RSASSA-PSS with SHA-384.
+    Ps384(RsaPrivateKey),
+    /// RSASSA-PSS with SHA-512.
+    Ps512(RsaPrivateKey),
     /// ECDSA on P-256: the secret scalar.
     Es256([u8; 32]),
+    /// ECDSA on P-384: the secret scalar.
+    Es384([u8; 48]),
     /// Ed25519: the seed.
     EdDsa([u8; 32]),
 }
@@ -47,7 +52,10 @@ impl Signer {
             Self::Rs384(_) => "RS384",
             Self::Rs512(_) => "RS512",
             Self::Ps256(_) => "PS256",
+            Self::Ps384(_) => "PS384",
+            Self::Ps512(_) => "PS512",
             Self::Es256(_) => "ES256",
+            Self::Es384(_) => "ES384",
             Self::EdDsa(_) => "EdDSA",
         }
     }
@@ -61,22 +69,25 @@ impl Signer {
             Self::Hs256(key) | Self::Hs384(key) | Self::Hs512(key) => {
                 json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(key)})
             }
-            Self::Rs256(key) | Self::Rs384(key) | Self::Rs512(key) | Self::Ps256(key) => json!({
+            Self::Rs256(key)
+            | Self::Rs384(key)
+            | Self::Rs512(key)
+            | Self::Ps256(key)
+            | Self::Ps384(key)
+            | Self::Ps512(key) => json!({
                 "kty": "RSA",
                 "n": URL_SAFE_NO_PAD.encode(key.n_bytes()),
                 "e": URL_SAFE_NO_PAD.encode(key.e_bytes()),
             }),
             Self::Es256(scalar) => {
-                let point = SigningKey::from_slice(scalar)?
-                    .verifying_key()
-                    .to_sec1_point(false);
-                let (x, y) = (point.x().context("x")?, point.y().context("y")?);
-                json!({
-                    "kty": "EC",
-                    "crv": "P-256",
-                    "x": URL_SAFE_NO_PAD.encode(x),
-                    "y": URL_SAFE_NO_PAD.encode(y),
-                })
+                let key = p256::ecdsa::SigningKey::from_slice(scalar)?;
+                let point = key.verifying_key().to_sec1_point(false);
+                elliptic_curve("P-256", point.x().zip(point.y()))?
+            }
+            Self::Es384(scalar) => {
+                let key = p384::ecdsa::SigningKey::from_slice(scalar)?;
+                let point = key.verifying_key().to_sec1_point(false);
+                elliptic_curve("P-384", point.x().zip(point.y()))?
             }
             Self::EdDsa(seed) => {
                 let key = ed25519_dalek::SigningKey::from_bytes(seed).verifying_key();
@@ -116,8 +127,16 @@ impl Signer {
             URL_SAFE_NO_PAD.encode(header),
             URL_SAFE_NO_PAD.encode(claims)
         );
-        let bytes = message.as_bytes();
-        let signature = match self {
+        let signature = self.signature(message.as_bytes(), rng)?;
+        Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// The signature, or the MAC, of a message.
+    ///
+    /// # Errors
+    /// A key that does not sign.
+    pub fn signature(&self, bytes: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>> {
+        Ok(match self {
             Self::Hs256(key) => hmac::<Sha256>(key, bytes)?,
             Self::Hs384(key) => hmac::<Sha384>(key, bytes)?,
             Self::Hs512(key) => hmac::<Sha512>(key, bytes)?,
@@ -127,17 +146,42 @@ impl Signer {
             Self::Ps256(key) => {
                 key.sign_with_rng(rng, Pss::<Sha256>::new(), &Sha256::digest(bytes))?
             }
+            Self::Ps384(key) => {
+                key.sign_with_rng(rng, Pss::<Sha384>::new(), &Sha384::digest(bytes))?
+            }
+            Self::Ps512(key) => {
+                key.sign_with_rng(rng, Pss::<Sha512>::new(), &Sha512::digest(bytes))?
+            }
             Self::Es256(scalar) => {
-                let signature: Signature = SigningKey::from_slice(scalar)?.sign(bytes);
+                let key = p256::ecdsa::SigningKey::from_slice(scalar)?;
+                let signature: p256::ecdsa::Signature = key.sign(bytes);
+                signature.to_bytes().to_vec()
+            }
+            Self::Es384(scalar) => {
+                let key = p384::ecdsa::SigningKey::from_slice(scalar)?;
+                let signature: p384::ecdsa::Signature = key.sign(bytes);
                 signature.to_bytes().to_vec()
             }
             Self::EdDsa(seed) => {
                 let key = ed25519_dalek::SigningKey::from_bytes(seed);
                 key.sign(bytes).to_bytes().to_vec()
             }
-        };
-        Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        })
     }
+}
+
+/// A point as a JWK (RFC 7518 section 6.2.1).
+fn elliptic_curve(
+    curve: &str,
+    point: Option<(impl AsRef<[u8]>, impl AsRef<[u8]>)>,
+) -> Result<Value> {
+    let (x, y) = point.context("the key has no public half")?;
+    Ok(json!({
+        "kty": "EC",
+        "crv": curve,
+        "x": URL_SAFE_NO_PAD.encode(x),
+        "y": URL_SAFE_NO_PAD.encode(y),
+    }))
 }
 
 fn hmac<H: EagerHash>(key: &[u8], message: &[u8]) -> Result<Vec<u8>> {

@@ -10,7 +10,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Encode;
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
-use crate::signing_key::{ED25519, ELLIPTIC_CURVE, P256, RSA, SigningKey};
+use crate::signing_key::{ED25519, ELLIPTIC_CURVE, P256, P384, RSA, SigningKey};
 
 /// The keys of a file: PEM with public keys, certificates or private keys, of which the public part is taken; a JWK, or
 /// a JWKS.
@@ -61,7 +61,7 @@ fn of_json(text: &str) -> Result<Vec<Value>> {
 }
 
 fn of_pem(block: &Pem) -> Result<Value> {
-    const NONE: &str = "the public key is none of RSA, P-256 and Ed25519";
+    const NONE: &str = "the public key is none of RSA, P-256, P-384 and Ed25519";
     match block.label.as_str() {
         label if label.ends_with("PRIVATE KEY") => {
             let mut key = SigningKey::of_block(block, None)?.signer.jwk("")?;
@@ -87,15 +87,20 @@ fn of_info(der: &[u8]) -> Option<Value> {
     let base64url = |bytes: &[u8]| BASE64_URL.encode(bytes);
     match info.algorithm.oid {
         RSA => of_rsa(key),
-        ELLIPTIC_CURVE if info.algorithm.parameters_oid().ok() == Some(P256) => {
+        ELLIPTIC_CURVE => {
+            let (curve, alg, length) = match info.algorithm.parameters_oid().ok()? {
+                P256 => ("P-256", "ES256", 32),
+                P384 => ("P-384", "ES384", 48),
+                _ => return None,
+            };
             // SEC 1 section 2.3.3: an uncompressed point.
             let (4, point) = key.split_first().map(|(form, point)| (*form, point))? else {
                 return None;
             };
-            let (x, y) = point.split_at_checked(32)?;
-            let is_whole = y.len() == 32;
+            let (x, y) = point.split_at_checked(length)?;
+            let is_whole = y.len() == length;
             is_whole.then(|| {
-                json!({"kty": "EC", "crv": "P-256", "x": base64url(x), "y": base64url(y), "alg": "ES256"})
+                json!({"kty": "EC", "crv": curve, "x": base64url(x), "y": base64url(y), "alg": alg})
             })
         }
         ED25519 => {

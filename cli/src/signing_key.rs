@@ -16,6 +16,7 @@ pub(crate) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 pub(crate) const ELLIPTIC_CURVE: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 pub(crate) const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+pub(crate) const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 pub(crate) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 /// The form of a secret that is neither a JWK nor PEM.
@@ -100,6 +101,8 @@ enum Material {
     Rsa(Box<RsaPrivateKey>),
     /// The scalar.
     P256([u8; 32]),
+    /// The scalar.
+    P384([u8; 48]),
     /// The seed.
     Ed25519([u8; 32]),
 }
@@ -123,11 +126,17 @@ impl Material {
             (Self::Rsa(key), Some("RS384")) => Signer::Rs384(*key),
             (Self::Rsa(key), Some("RS512")) => Signer::Rs512(*key),
             (Self::Rsa(key), Some("PS256")) => Signer::Ps256(*key),
+            (Self::Rsa(key), Some("PS384")) => Signer::Ps384(*key),
+            (Self::Rsa(key), Some("PS512")) => Signer::Ps512(*key),
             (Self::P256(key), None | Some("ES256")) => Signer::Es256(key),
+            (Self::P384(key), None | Some("ES384")) => Signer::Es384(key),
             (Self::Ed25519(key), None | Some("EdDSA" | "Ed25519")) => Signer::EdDsa(key),
             (Self::Secret(_), _) => bail!("a secret is for HS256, HS384 or HS512"),
-            (Self::Rsa(_), _) => bail!("an RSA key is for RS256, RS384, RS512 or PS256"),
+            (Self::Rsa(_), _) => {
+                bail!("an RSA key is for RS256, RS384, RS512, PS256, PS384 or PS512")
+            }
             (Self::P256(_), _) => bail!("a key on P-256 is for ES256"),
+            (Self::P384(_), _) => bail!("a key on P-384 is for ES384"),
             (Self::Ed25519(_), _) => bail!("an Ed25519 key is for EdDSA"),
         })
     }
@@ -162,7 +171,7 @@ fn of_pem(key: &Pem) -> Result<Material> {
         "EC PRIVATE KEY" => elliptic_curve_key(&key.der, None),
         _ => pkcs8_key(&key.der),
     };
-    material.context("the key is none of RSA, P-256 and Ed25519")
+    material.context("the key is none of RSA, P-256, P-384 and Ed25519")
 }
 
 fn rsa_key(der: &[u8]) -> Option<Material> {
@@ -200,9 +209,12 @@ fn elliptic_curve_key(der: &[u8], curve: Option<ObjectIdentifier>) -> Option<Mat
             Ok((Zeroizing::new(scalar), curve.map(|curve| curve.value)))
         })
         .ok()?;
-    (curve.or(own) == Some(P256))
-        .then(|| scalar.as_slice().try_into().ok())?
-        .map(Material::P256)
+    let scalar = scalar.as_slice();
+    match curve.or(own)? {
+        P256 => scalar.try_into().ok().map(Material::P256),
+        P384 => scalar.try_into().ok().map(Material::P384),
+        _ => None,
+    }
 }
 
 /// The members of a JWK that make up a private key (RFC 7518 section 6, RFC 8037 section 2).
@@ -251,17 +263,12 @@ impl JsonWebKey {
         let secret = |name: &str, value: &Option<Zeroizing<String>>| {
             part(name, value.as_ref().map(|value| value.as_str()))
         };
-        let private = || {
-            let d = secret("d", &self.d).context("a private key is needed to sign")?;
-            let length = d.len();
-            <[u8; 32]>::try_from(d.as_slice())
-                .ok()
-                .with_context(|| format!("`d` of the JWK has {length} bytes and not 32"))
-        };
+        let private = || secret("d", &self.d).context("a private key is needed to sign");
         match (self.kty.as_str(), self.crv.as_deref()) {
             ("oct", _) => Ok(Material::Secret(secret("k", &self.k)?.to_vec())),
-            ("EC", Some("P-256")) => Ok(Material::P256(private()?)),
-            ("OKP", Some("Ed25519")) => Ok(Material::Ed25519(private()?)),
+            ("EC", Some("P-256")) => Ok(Material::P256(of_length(&private()?)?)),
+            ("EC", Some("P-384")) => Ok(Material::P384(of_length(&private()?)?)),
+            ("OKP", Some("Ed25519")) => Ok(Material::Ed25519(of_length(&private()?)?)),
             ("RSA", _) => {
                 let integer = |bytes: &[u8]| BoxedUint::from_be_slice_vartime(bytes);
                 let primes = match (&self.p, &self.q) {
@@ -271,7 +278,7 @@ impl JsonWebKey {
                     ],
                     _ => Vec::new(),
                 };
-                let d = secret("d", &self.d).context("a private key is needed to sign")?;
+                let d = private()?;
                 let key = RsaPrivateKey::from_components(
                     integer(&part("n", self.n.as_deref())?),
                     integer(&part("e", self.e.as_deref())?),
@@ -284,9 +291,17 @@ impl JsonWebKey {
                     .context("the parts of the RSA key do not belong together")?;
                 Ok(Material::Rsa(Box::new(key)))
             }
-            _ => bail!("the JWK is none of oct, RSA, EC on P-256 and OKP on Ed25519"),
+            _ => bail!("the JWK is none of oct, RSA, EC on P-256 or P-384, and OKP on Ed25519"),
         }
     }
+}
+
+/// The private part of a key on a curve.
+fn of_length<const N: usize>(d: &[u8]) -> Result<[u8; N]> {
+    let length = d.len();
+    d.try_into()
+        .ok()
+        .with_context(|| format!("`d` of the JWK has {length} bytes and not {N}"))
 }
 
 #[cfg(test)]
@@ -363,6 +378,26 @@ mod tests {
             assert_eq!(jwk(content.as_bytes(), None).unwrap(), expected);
         }
 
+        let scalar_384 = [7; 48];
+        let expected = Signer::Es384(scalar_384).jwk("k").unwrap();
+        let octets_384 = [&[4, 48][..], &scalar_384].concat();
+        let curve = [0x06, 5, 0x2b, 0x81, 4, 0, 0x22];
+        let sec1 = [&[0x30, 62, 2, 1, 1][..], &octets_384, &[0xa0, 7], &curve].concat();
+        let bare = [&[0x30, 53, 2, 1, 1][..], &octets_384].concat();
+        let algorithm = [
+            &[0x30, 16, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1][..],
+            &curve,
+        ]
+        .concat();
+        let pkcs8 = [&[0x30, 78, 2, 1, 0][..], &algorithm, &[4, 55], &bare].concat();
+        for content in [
+            json!({"kty": "EC", "crv": "P-384", "d": base64url(&scalar_384)}).to_string(),
+            pem("EC PRIVATE KEY", &sec1),
+            pem("PRIVATE KEY", &pkcs8),
+        ] {
+            assert_eq!(jwk(content.as_bytes(), None).unwrap(), expected);
+        }
+
         let expected = Signer::EdDsa(scalar).jwk("k").unwrap();
         let head = [0x30, 46, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 34];
         let pkcs8 = [&head[..], &octets(&scalar)].concat();
@@ -409,6 +444,7 @@ mod tests {
             ("secretive!", Some(Secret::Base64)),
             (r#"{"kty":"oct","k":"c2VjcmV0aXZl"}"#, None),
             (r#"{"kty":"EC","crv":"P-384","d":"secretive"}"#, None),
+            (r#"{"kty":"EC","crv":"P-521","d":"secretive"}"#, None),
             (r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#, None),
             (r#"{"kty":"secretive"}"#, None),
             (

@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 34] = [
+pub const VARIABLES: [Variable; 36] = [
     secret(
         "settings",
         "All other variables in one JSON object, for a host that fetches each from another server. When it is set, no other one is read.",
@@ -124,6 +124,11 @@ pub const VARIABLES: [Variable; 34] = [
         "Whether a token may be in the query: `allow` or `deny`.",
     ),
     public(
+        "token_cookies",
+        None,
+        "The names of cookies that hold a token: a list.",
+    ),
+    public(
         "cors_origins",
         Some("*"),
         "The origins of pages that may read replies: a list, or `*` for any.",
@@ -165,6 +170,11 @@ pub const VARIABLES: [Variable; 34] = [
         "stream_handovers",
         Some("1"),
         "How often in five minutes a viewer goes on with another device at once, before the lease of the last one is over: 0 to 10.",
+    ),
+    public(
+        "abuse",
+        None,
+        "Limits on what one token and one viewer ask for, and what becomes of more: a JSON object.",
     ),
 ];
 

@@ -1,5 +1,6 @@
 //! From where a licence may be requested.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -20,6 +21,13 @@ pub struct ClientOrigin {
 /// Two letters of ISO 3166-1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Country([u8; 2]);
+
+impl fmt::Display for Country {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, second] = self.0.map(char::from);
+        write!(formatter, "{first}{second}")
+    }
+}
 
 impl FromStr for Country {
     type Err = ();

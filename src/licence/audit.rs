@@ -45,6 +45,9 @@ pub struct Audit<'a> {
     /// How the licence was counted for its token.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub use_: Option<session::Use>,
+    /// The limits of `abuse` that the request is beyond.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<session::abuse::Signal>,
     /// The session that the decision belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionAudit>,
@@ -149,6 +152,7 @@ impl<'a> Audit<'a> {
             policy: None,
             device: None,
             granted: None,
+            signals: Vec::new(),
             use_: None,
             session: None,
             ended: None,

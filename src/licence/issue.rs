@@ -25,7 +25,7 @@ use crate::policy::Admission;
 use crate::policy::callback::Question;
 use crate::server_secret::Label;
 use crate::session;
-use crate::session::challenge;
+use crate::session::{abuse, challenge};
 use crate::token;
 
 /// What a player sends.
@@ -360,6 +360,19 @@ impl<P: Platform> LicenceServer<P> {
             return Err(refusals.into_error());
         }
 
+        if let Some(abuse) = self.abuse().await? {
+            let asking = abuse::Request {
+                token: { admission.token.as_ref() }.map(|token| token.identity.as_slice()),
+                subject: principal.subject.as_deref(),
+                device: device_id.as_deref(),
+                origin: match abuse.concerns_origin() {
+                    true => origin().await?,
+                    false => ClientOrigin::default(),
+                },
+                now,
+            };
+            audit.signals = abuse.count(&asking, &self.platform).await?;
+        }
         let limits = all_limits(granted_keys.iter().map(|(_, granted)| &granted.limits));
         let stream = self
             .stream(

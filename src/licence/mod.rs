@@ -12,7 +12,7 @@ mod stream;
 
 use std::cell::OnceCell;
 
-use futures_util::future::join3;
+use futures_util::future::join4;
 use serde_json::Value;
 
 use audit::Audit;
@@ -44,7 +44,7 @@ use crate::policy::callback;
 use crate::policy::{Admission, Policies};
 use crate::server_secret::{Label, ServerSecret};
 use crate::session::challenge::{self, Challenge};
-use crate::session::{self, Handovers, Period};
+use crate::session::{self, Abuse, Handovers, Period};
 use crate::token::{self};
 
 /// Why there is no licence.
@@ -146,6 +146,14 @@ impl Error {
     pub fn answer(&self) -> Option<&drm::ServiceAnswer> {
         match self {
             Self::Drm(error) => error.answer(),
+            _ => None,
+        }
+    }
+
+    /// After how many seconds the same request may be answered.
+    pub fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Session(session::Error::Abuse { retry_after, .. }) => Some(*retry_after),
             _ => None,
         }
     }
@@ -299,6 +307,7 @@ pub struct LicenceServer<P> {
     server_secret: OnceCell<Option<ServerSecret>>,
     session_period: OnceCell<Period>,
     stream_handovers: OnceCell<Handovers>,
+    abuse: OnceCell<Option<Abuse>>,
 }
 
 impl<P: Platform> LicenceServer<P> {
@@ -313,6 +322,7 @@ impl<P: Platform> LicenceServer<P> {
             server_secret: OnceCell::new(),
             session_period: OnceCell::new(),
             stream_handovers: OnceCell::new(),
+            abuse: OnceCell::new(),
         }
     }
 
@@ -361,6 +371,15 @@ impl<P: Platform> LicenceServer<P> {
         Ok(once(&self.server_secret, secret).await?.as_ref())
     }
 
+    /// The limits on what one token and one viewer ask for; `None` where nothing is counted.
+    ///
+    /// # Errors
+    /// What is wrong with `abuse`.
+    pub async fn abuse(&self) -> Result<Option<&Abuse>, SettingsError> {
+        let abuse = Abuse::load(&self.platform);
+        Ok(once(&self.abuse, abuse).await?.as_ref())
+    }
+
     /// Issues a challenge for a check-in to the bearer of a token.
     ///
     /// # Errors
@@ -405,7 +424,7 @@ impl<P: Platform> LicenceServer<P> {
         }
         let credentials = self.modules.read_ahead(system, &self.platform);
         let keys = self.keys.read_ahead(&self.platform);
-        drop(join3(credentials, keys, self.server_secret()).await);
+        drop(join4(credentials, keys, self.server_secret(), self.abuse()).await);
     }
 
     /// Verifies the one token of a request. A refusal is written to the audit, as a decision of the

@@ -264,7 +264,10 @@ impl RestrictionConfig {
             reasons.join("; ")
         })?;
         if keys.is_empty() && location.is_none() {
-            return Err("there is no key to verify a token with".to_owned());
+            return Err(match keys.passed_over().is_empty() {
+                true => "there is no key to verify a token with".to_owned(),
+                false => keys.nothing().to_string(),
+            });
         }
         if restriction.audience_claim.as_deref() == Some("") {
             return Err("`audience_claim` is empty".to_owned());

@@ -23,8 +23,8 @@ use crate::server_secret::ServerSecret;
 use crate::token::cat::{self, Asked, UntrustedCat, UriRule};
 use crate::token::{
     AUDIENCE, Accepted, Claims, Dialects, EntitlementClaim, Error, Expected, Found, ISSUER, KEYS,
-    KeyError, LEEWAY, Location, POLICIES, RemoteKeys, Signed, UntrustedToken, VerificationKeys,
-    VerifiedToken, own,
+    KeyError, LEEWAY, Location, POLICIES, PassedOver, RemoteKeys, Signed, UntrustedToken,
+    VerificationKeys, VerifiedToken, own,
 };
 
 /// The policies of a deployment, in their order.
@@ -475,6 +475,11 @@ impl PolicyOption {
             Restriction::Open => None,
             Restriction::Token(restriction) => Some(&restriction.keys),
         }
+    }
+
+    /// The keys that are configured for its tokens and verify nothing here.
+    pub fn passed_over(&self) -> &[PassedOver] {
+        self.keys().map_or(&[], VerificationKeys::passed_over)
     }
 
     /// What it expects of the registered claims; `None` when no token is needed.

@@ -7,6 +7,7 @@ use http::{HeaderMap, Request};
 use crate::licence::LicenceServer;
 use crate::packaging::Packaging;
 use crate::platform::Platform;
+use crate::token::{self, Found};
 
 /// A request, and what a handler needs beside it.
 pub struct Context<'a, P> {
@@ -20,6 +21,8 @@ pub struct Context<'a, P> {
     pub id: &'a str,
     /// The text that the route's pattern has a name for.
     pub name: Option<&'a str>,
+    /// Whether a token may come in a cookie: no page asks, or one whose origin `cors_origins` names.
+    pub reads_cookies: bool,
 }
 
 impl<P: Platform> Context<'_, P> {
@@ -31,6 +34,15 @@ impl<P: Platform> Context<'_, P> {
     /// The query, without its question mark.
     pub fn query(&self) -> Option<&str> {
         self.request.uri().query()
+    }
+
+    /// The tokens of the request; `in_body` is the one in its body, where the body has a place for one.
+    pub fn tokens(&self, in_body: Option<&str>) -> Found {
+        let found = token::locate(self.headers(), self.query(), in_body).asked_by(&self.request);
+        match self.reads_cookies {
+            true => found,
+            false => found.of_foreign_page(),
+        }
     }
 
     /// The first value of a parameter of the query.

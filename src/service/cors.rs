@@ -80,18 +80,24 @@ impl Cors {
         Ok(Self::Listed(origins))
     }
 
+    /// Whether the setting names this origin itself. `null` names no page: every sandboxed one has it.
+    pub fn names(&self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Listed(origins) => origin != "null" && is_among(origins, origin),
+        }
+    }
+
     /// Adds what lets a page at `origin` read the reply.
     ///
     /// The page is named even where any may read, and may send credentials: some players do so
-    /// whenever they send a token (dash.js), and browsers then take no `*`. Nothing here goes by
-    /// cookies, so a page learns no more with them than without.
+    /// whenever they send a token (dash.js), and browsers then take no `*`. Cookies are read for the pages that are
+    /// [named](Self::names) alone, so any other learns no more with them than without.
     pub fn apply(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         headers.append(VARY, HeaderValue::from_name(ORIGIN));
         let is_listed = |origin: &&HeaderValue| match self {
             Self::Any => true,
-            Self::Listed(origins) => origins
-                .iter()
-                .any(|o| o.as_bytes().eq_ignore_ascii_case(origin.as_bytes())),
+            Self::Listed(origins) => is_among(origins, origin),
         };
         match (origin.filter(is_listed), self) {
             (Some(origin), _) => {
@@ -111,6 +117,12 @@ impl Cors {
             HeaderValue::from_static(EXPOSED),
         );
     }
+}
+
+fn is_among(origins: &[String], origin: &HeaderValue) -> bool {
+    origins
+        .iter()
+        .any(|one| one.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
 }
 
 /// Answers a preflight: the route's methods, and the headers that the player asks for, or the known

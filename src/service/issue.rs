@@ -37,8 +37,7 @@ pub async fn issue<P: Platform, M: Module>(
             ticket.keys(),
         ),
         None => {
-            let tokens =
-                token::locate(headers, context.query(), in_body).asked_by(&context.request);
+            let tokens = context.tokens(in_body);
             (tokens, licences.platform().now(), kids(context)?)
         }
     };

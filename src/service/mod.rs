@@ -33,8 +33,8 @@ mod widevine;
 use std::cell::OnceCell;
 
 use futures_util::future::join;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, COOKIE, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 
 pub use self::check::check;
 use self::context::Context;
@@ -83,7 +83,7 @@ impl<P: Platform> Service<P> {
     /// Answers a request. There is no request that it does not answer.
     pub async fn handle(&self, request: Request<Vec<u8>>) -> Reply {
         let id = request_id(&request, self.licences.platform());
-        let origin = request.headers().get(http::header::ORIGIN).cloned();
+        let origin = request.headers().get(ORIGIN).cloned();
         let is_head = request.method() == Method::HEAD;
 
         let platform = self.licences.platform();
@@ -129,11 +129,24 @@ impl<P: Platform> Service<P> {
         let context = Context {
             licences: &self.licences,
             packaging: &self.packaging,
+            reads_cookies: self.reads_cookies(request.headers()).await,
             request,
             id,
             name,
         };
         route::dispatch(route, context).await
+    }
+
+    /// Whether a token may come in a cookie. A browser sends cookies whichever page asks, and names that page's origin
+    /// with each request that a script makes of another origin (Fetch standard, section "`Origin` header").
+    async fn reads_cookies(&self, headers: &HeaderMap) -> bool {
+        match headers.get(ORIGIN) {
+            Some(origin) if headers.contains_key(COOKIE) => {
+                let cors = Cors::load(&self.cors, self.licences.platform()).await;
+                cors.names(origin)
+            }
+            _ => true,
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use super::issue::issue;
 use super::problem::{CODE_HEADER, Problem};
 use super::response::{Reply, reply};
 use crate::error::Code;
+use crate::licence;
 use crate::platform::Platform;
 use crate::playready::{fault, token_in};
-use crate::token;
 
 /// The type of SOAP 1.1.
 const SOAP: &str = "text/xml; charset=utf-8";
@@ -35,8 +35,12 @@ pub async fn answer<P: Platform>(
             return Err(Code::BODY_EMPTY.into());
         }
         // Applications write what they like into custom data, so it counts where there is no other token.
-        let is_alone = token::locate(context.headers(), context.query(), in_body).is_empty();
-        let custom = is_alone.then(|| token_in(message)).flatten();
+        let tokens = context.tokens(in_body);
+        let is_alone = tokens.is_empty(licences.platform()).await;
+        let custom = is_alone
+            .map_err(licence::Error::from)?
+            .then(|| token_in(message))
+            .flatten();
         issue(context, playready, message, in_body.or(custom.as_deref())).await
     };
     match licence.await {

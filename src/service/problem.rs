@@ -1,6 +1,6 @@
 //! Refusals as RFC 9457 problem documents.
 
-use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
@@ -29,6 +29,7 @@ pub struct Problem {
     pub extensions: Details,
     /// What a licence service answers in place of the document.
     answer: Option<Box<ServiceAnswer>>,
+    retry_after: Option<u32>,
     allow: &'static [Method],
 }
 
@@ -89,6 +90,9 @@ impl Problem {
                 HeaderValue::from_static(challenge(self.code)),
             );
         }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
         if !self.allow.is_empty() {
             allow(&mut reply, self.allow);
         }
@@ -114,8 +118,12 @@ fn challenge(code: Code) -> &'static str {
     if code == Code::PACKAGER_TOKEN {
         return r#"Basic realm="packagers", Bearer"#;
     }
-    let is_of_a_token = code.name.starts_with("token_");
-    match is_of_a_token && code != Code::TOKEN_MISSING && code != Code::TOKEN_IN_QUERY {
+    const WITHOUT_TOKEN: [Code; 3] = [
+        Code::TOKEN_MISSING,
+        Code::TOKEN_UNDEFINED,
+        Code::TOKEN_IN_QUERY,
+    ];
+    match code.name.starts_with("token_") && !WITHOUT_TOKEN.contains(&code) {
         true => r#"Bearer error="invalid_token""#,
         false => "Bearer",
     }
@@ -128,6 +136,7 @@ impl From<Code> for Problem {
             detail: None,
             extensions: Details::new(),
             answer: None,
+            retry_after: None,
             allow: &[],
         }
     }
@@ -139,6 +148,7 @@ impl From<licence::Error> for Problem {
             detail: error.detail(),
             extensions: error.details().to_vec(),
             answer: error.answer().cloned().map(Box::new),
+            retry_after: error.retry_after(),
             ..error.code().into()
         }
     }

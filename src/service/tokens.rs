@@ -10,7 +10,6 @@ use super::response::{Reply, json};
 use crate::encoding;
 use crate::error::Code;
 use crate::platform::Platform;
-use crate::token;
 
 pub async fn post<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
     let Context {
@@ -29,7 +28,7 @@ pub async fn post<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem
         licences.mint_for_operator(id, &wanted).await?
     } else {
         let system = key_system::optional(context.query())?;
-        let tokens = token::locate(request.headers(), context.query(), None).asked_by(request);
+        let tokens = context.tokens(None);
         licences
             .mint_for_viewer(system, id, &tokens, &wanted)
             .await?

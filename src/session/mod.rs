@@ -4,6 +4,7 @@
 //! Claims are made by `increment` alone: compare-and-swap is not reliable across stores. There is
 //! no expiry in the interface, so every key names the period after which it is obsolete.
 
+pub mod abuse;
 pub mod challenge;
 mod handover;
 mod period;
@@ -12,6 +13,7 @@ mod slot;
 mod ticket;
 mod uses;
 
+pub use abuse::Abuse;
 pub use handover::{Handovers, VARIABLE as STREAM_HANDOVERS};
 pub use period::{Period, VARIABLE as SESSION_PERIOD};
 pub use record::Record;
@@ -51,6 +53,14 @@ pub enum Error {
     /// The challenge was not issued here, has expired, or has been used.
     #[error("the challenge is not one that is waited for")]
     Challenge,
+    /// More is asked for than `abuse` lets one token or viewer.
+    #[error("`{signal}` is reached: try again in {retry_after} seconds")]
+    Abuse {
+        /// The limit.
+        signal: &'static str,
+        /// Seconds until its period is over.
+        retry_after: u32,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] platform::Error),
@@ -70,6 +80,7 @@ impl Error {
             Self::Ended => Code::SESSION_ENDED,
             Self::Device => Code::SESSION_DEVICE,
             Self::Challenge => Code::CHALLENGE_INVALID,
+            Self::Abuse { .. } => Code::ABUSE_LIMIT,
             Self::Store(platform::Error::StoreUnsupported) => Code::STORE_UNSUPPORTED,
             Self::Store(_) => Code::STORE_UNAVAILABLE,
             Self::Settings(error) => error.code(),

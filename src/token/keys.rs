@@ -24,8 +24,9 @@ use crate::x509;
 
 /// The algorithms that are verified, by their names in RFC 7518 section 3.1 and RFC 8037. `Ed25519` (RFC 9864) is another
 /// name of `EdDSA` here.
-pub const ALGORITHMS: [&str; 9] = [
-    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA",
+pub const ALGORITHMS: [&str; 12] = [
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
+    "ES384", "EdDSA",
 ];
 
 const PEM_INSTEAD: &str = "it is PEM, and should be a JWKS: `keylet token jwks FILE` turns a public key or a certificate into one";
@@ -138,10 +139,58 @@ pub trait Signed {
     fn signature(&self) -> &[u8];
 }
 
+/// A key of a set that verifies nothing here: it is for another purpose, of a type or curve, or for an algorithm, that
+/// this server does not verify. [`Display`] has it in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Its index in the set, counted from 0.
+    pub index: usize,
+    /// Its `kid`.
+    pub kid: Option<String>,
+    /// Its `kty`.
+    pub kty: String,
+    /// Its `alg`.
+    pub alg: Option<String>,
+    /// Why it is not used, in a sentence.
+    pub reason: String,
+}
+
+impl PassedOver {
+    fn new(index: usize, jwk: &Jwk, reason: String) -> Self {
+        Self {
+            index,
+            kid: jwk.kid.clone(),
+            kty: jwk.kty.clone(),
+            alg: jwk.alg.clone(),
+            reason,
+        }
+    }
+}
+
+impl Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // People count from 1.
+        write!(
+            f,
+            "key {} (kty {:?}",
+            self.index.saturating_add(1),
+            self.kty
+        )?;
+        for (name, value) in [("alg", &self.alg), ("kid", &self.kid)] {
+            if let Some(value) = value {
+                write!(f, ", {name} {value:?}")?;
+            }
+        }
+        write!(f, "): {}", self.reason)
+    }
+}
+
 /// Keys that verify what an issuer signs.
 #[derive(Default)]
 pub struct VerificationKeys {
     keys: Vec<VerificationKey>,
+    /// Keys that verify nothing here.
+    passed_over: Vec<PassedOver>,
     /// Symmetric keys for messages that are not JWTs.
     others: Vec<Jwk>,
     /// Whether keys that turn out to be invalid are skipped.
@@ -149,10 +198,12 @@ pub struct VerificationKeys {
 }
 
 impl VerificationKeys {
-    /// Reads a JWKS, its keys as a bare list, or one JWK. Keys with `"use": "enc"` are skipped.
+    /// Reads a JWKS, its keys as a bare list, or one JWK. Keys that are not for what this server verifies are
+    /// [passed over](Self::passed_over).
     ///
     /// # Errors
-    /// What is wrong with the set, or with each of its keys; never its content.
+    /// What is wrong with the set, or with each of its other keys; never its content. A set without any such key is
+    /// wrong, too.
     pub fn from_json(json: &str) -> Result<Self, Vec<KeyError>> {
         let of_set = |reason: String| vec![KeyError::of_set(reason)];
         let document = encoding::json(json.as_bytes());
@@ -163,11 +214,10 @@ impl VerificationKeys {
         let keys = keys_of(document).map_err(|error| of_set(error.to_string()))?;
         let keys = Jwk::read_each(keys).map_err(|error| vec![error])?;
         let this = Self::from_jwks(keys)?;
-        if this.is_empty() {
-            let reason = "the set has no key for signatures".to_owned();
-            return Err(vec![KeyError::of_set(reason)]);
+        match this.is_empty() {
+            true => Err(of_set(this.nothing().to_string())),
+            false => Ok(this),
         }
-        Ok(this)
     }
 
     /// Reads a JWKS that its issuer publishes, or its keys as a bare list, or one JWK: each has one meaning. Keys that
@@ -177,23 +227,28 @@ impl VerificationKeys {
     /// A document that is not a JWKS, or has no key that verifies signatures.
     pub fn from_published(json: &[u8]) -> Result<Self, NotKeys> {
         let document = encoding::json(json).map_err(NotKeys::Json)?;
-        let keys = keys_of(document)?;
-        let (count, mut read, mut unread) = (keys.len(), Vec::new(), None);
-        for key in keys {
-            let key = Jwk::from_published(key);
-            match key.and_then(|key| VerificationKey::read(read.len(), key)) {
-                Ok(key) => read.push(key),
-                Err(reason) => unread = unread.or(Some(reason)),
+        let mut this = Self {
+            is_published: true,
+            ..Self::default()
+        };
+        for (index, key) in keys_of(document)?.into_iter().enumerate() {
+            let key = match encoding::from_value::<Jwk>(key) {
+                Ok(key) => key,
+                Err(error) => {
+                    this.pass_over(index, &Jwk::default(), error.to_string());
+                    continue;
+                }
+            };
+            let about = PassedOver::new(index, &key, String::new());
+            let read = key.check_published();
+            match read.and_then(|()| VerificationKey::read(index, key)) {
+                Ok(key) => this.keys.push(key),
+                Err(reason) => this.passed_over.push(PassedOver { reason, ..about }),
             }
         }
-        match (read.is_empty(), unread) {
-            (false, _) => Ok(Self {
-                keys: read,
-                others: Vec::new(),
-                is_published: true,
-            }),
-            (true, None) => Err(NotKeys::Empty),
-            (true, Some(first)) => Err(NotKeys::Unread { count, first }),
+        match this.is_empty() {
+            true => Err(this.nothing()),
+            false => Ok(this),
         }
     }
 
@@ -205,7 +260,8 @@ impl VerificationKeys {
         let mut this = Self::default();
         let mut errors = Vec::new();
         for (index, jwk) in jwks.into_iter().enumerate() {
-            if jwk.use_.as_deref() == Some("enc") {
+            if let Err(reason) = jwk.is_for_signatures() {
+                this.pass_over(index, &jwk, reason);
                 continue;
             }
             let alg = jwk.alg.as_deref().unwrap_or_default();
@@ -214,6 +270,10 @@ impl VerificationKeys {
                     Ok(_) => this.others.push(jwk),
                     Err(reason) => errors.push(KeyError::of_key(index, reason)),
                 }
+                continue;
+            }
+            if let Err(reason) = jwk.algorithm() {
+                this.pass_over(index, &jwk, reason);
                 continue;
             }
             match VerificationKey::read(index, jwk) {
@@ -248,6 +308,26 @@ impl VerificationKeys {
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.others.is_empty()
+    }
+
+    /// The keys of the set that verify nothing here.
+    pub fn passed_over(&self) -> &[PassedOver] {
+        &self.passed_over
+    }
+
+    /// Why there is no key.
+    pub(crate) fn nothing(&self) -> NotKeys {
+        match self.passed_over.first() {
+            None => NotKeys::Empty,
+            Some(first) => NotKeys::Unread {
+                count: self.passed_over.len(),
+                first: first.reason.clone(),
+            },
+        }
+    }
+
+    fn pass_over(&mut self, index: usize, jwk: &Jwk, reason: String) {
+        self.passed_over.push(PassedOver::new(index, jwk, reason));
     }
 
     /// Verifies a token with the keys that fit: those of its `alg` that have its `kid`, else those
@@ -354,11 +434,10 @@ struct VerificationKey {
 
 impl VerificationKey {
     fn read(index: usize, jwk: Jwk) -> Result<Self, String> {
-        let jwk = jwk.with_certificate()?;
         let this = Self {
             index,
             algorithm: jwk.algorithm()?,
-            jwk,
+            jwk: jwk.with_certificate()?,
             verifier: OnceCell::new(),
             verified: RefCell::default(),
         };
@@ -406,10 +485,12 @@ enum Verifier {
     Hmac(SignatureHash, Zeroizing<Vec<u8>>),
     /// RSASSA-PKCS1-v1_5.
     Rsa(SignatureHash, PublicKey),
-    /// RSASSA-PSS with SHA-256.
-    Pss(PublicKey),
+    /// RSASSA-PSS.
+    Pss(SignatureHash, PublicKey),
     /// ECDSA with P-256 and SHA-256.
-    Ecdsa(ecdsa_key::PublicKey),
+    P256(ecdsa_key::PublicKey),
+    /// ECDSA with P-384 and SHA-384.
+    P384(Box<ecdsa_key::P384PublicKey>),
     /// Ed25519.
     EdDsa(ed25519_dalek::VerifyingKey),
 }
@@ -427,8 +508,9 @@ impl Verifier {
             Self::Hmac(SignatureHash::Sha384, key) => hmac::<Sha384>(key, message, signature),
             Self::Hmac(SignatureHash::Sha512, key) => hmac::<Sha512>(key, message, signature),
             Self::Rsa(hash, key) => key.verify_pkcs1v15(*hash, message, signature),
-            Self::Pss(key) => key.verify_pss_sha256(message, signature),
-            Self::Ecdsa(key) => key.verify_sha256(message, signature),
+            Self::Pss(hash, key) => key.verify_pss(*hash, message, signature),
+            Self::P256(key) => key.verify_sha256(message, signature),
+            Self::P384(key) => key.verify_sha384(message, signature),
             Self::EdDsa(key) => ed25519_dalek::Signature::from_slice(signature)
                 .and_then(|signature| key.verify(message, &signature))
                 .is_ok(),
@@ -474,19 +556,26 @@ impl Jwk {
         keys.collect()
     }
 
-    /// A key of a set that its issuer publishes.
+    /// Whether it may verify what its issuer signs, of a set that the issuer publishes.
     ///
     /// # Errors
     /// Why it verifies nothing, in a sentence.
-    fn from_published(key: Value) -> Result<Self, String> {
-        let this: Self = encoding::from_value(key).map_err(|error| error.to_string())?;
-        if this.kty == "oct" {
+    fn check_published(&self) -> Result<(), String> {
+        if self.kty == "oct" {
             return Err("it is symmetric, and a published secret verifies nothing".to_owned());
         }
-        if this.use_.as_deref() == Some("enc") {
-            return Err("it is for encryption".to_owned());
+        self.is_for_signatures()
+    }
+
+    /// Whether it is meant for signatures (RFC 7517 section 4.2).
+    ///
+    /// # Errors
+    /// That it is not, in a sentence.
+    fn is_for_signatures(&self) -> Result<(), String> {
+        match self.use_.as_deref() {
+            Some("enc") => Err("it is for encryption".to_owned()),
+            _ => Ok(()),
         }
-        Ok(this)
     }
 
     /// The same with the key of its first certificate, where it has no other public half (RFC 7517 section 4.7).
@@ -554,11 +643,12 @@ impl Jwk {
             ),
             "RSA" => (
                 "RS256",
-                &["RS384", "RS512", "PS256"],
-                "`alg` is none of RS256, RS384, RS512 and PS256",
+                &["RS384", "RS512", "PS256", "PS384", "PS512"],
+                "`alg` is none of RS256, RS384, RS512, PS256, PS384 and PS512",
             ),
-            "EC" if curve == Some("P-256") => ("ES256", &[], "an EC key is for ES256 on P-256"),
-            "EC" => return Err("an EC key is for ES256 on P-256".to_owned()),
+            "EC" if curve == Some("P-256") => ("ES256", &[], "a key on P-256 is for ES256"),
+            "EC" if curve == Some("P-384") => ("ES384", &[], "a key on P-384 is for ES384"),
+            "EC" => return Err("an EC key is for ES256 on P-256 or ES384 on P-384".to_owned()),
             "OKP" if curve == Some("Ed25519") => {
                 ("EdDSA", &[], "an OKP key is for EdDSA on Ed25519")
             }
@@ -578,6 +668,7 @@ impl Jwk {
     fn verifier(&self, algorithm: &str) -> Result<Verifier, String> {
         let hmac = |hash, length| Ok(Verifier::Hmac(hash, self.symmetric(length)?));
         let rsa = |hash| Ok(Verifier::Rsa(hash, self.rsa()?));
+        let pss = |hash| Ok(Verifier::Pss(hash, self.rsa()?));
         match algorithm {
             "HS256" => hmac(SignatureHash::Sha256, 32),
             "HS384" => hmac(SignatureHash::Sha384, 48),
@@ -585,8 +676,11 @@ impl Jwk {
             "RS256" => rsa(SignatureHash::Sha256),
             "RS384" => rsa(SignatureHash::Sha384),
             "RS512" => rsa(SignatureHash::Sha512),
-            "PS256" => Ok(Verifier::Pss(self.rsa()?)),
-            "ES256" => self.elliptic_curve(),
+            "PS256" => pss(SignatureHash::Sha256),
+            "PS384" => pss(SignatureHash::Sha384),
+            "PS512" => pss(SignatureHash::Sha512),
+            "ES256" => self.p256(),
+            "ES384" => self.p384(),
             _ => self.octet_key_pair(),
         }
     }
@@ -611,17 +705,29 @@ impl Jwk {
         .map_err(|_| "it is not an RSA key of 2048 to 4096 bits".to_owned())
     }
 
-    /// A point in full-length coordinates (RFC 7518 sections 6.2.1.2 and 6.2.1.3).
-    fn elliptic_curve(&self) -> Result<Verifier, String> {
-        let none = || "it is not a point on P-256".to_owned();
+    fn p256(&self) -> Result<Verifier, String> {
+        const NONE: &str = "it is not a point on P-256";
+        let [x, y] = self.coordinates(NONE)?;
+        ecdsa_key::PublicKey::from_coordinates(x, y)
+            .map(Verifier::P256)
+            .map_err(|_| NONE.to_owned())
+    }
+
+    fn p384(&self) -> Result<Verifier, String> {
+        const NONE: &str = "it is not a point on P-384";
+        let [x, y] = self.coordinates(NONE)?;
+        ecdsa_key::P384PublicKey::from_coordinates(x, y)
+            .map(|key| Verifier::P384(Box::new(key)))
+            .map_err(|_| NONE.to_owned())
+    }
+
+    /// The coordinates of a point, in full length (RFC 7518 sections 6.2.1.2 and 6.2.1.3).
+    fn coordinates<const N: usize>(&self, none: &str) -> Result<[[u8; N]; 2], String> {
         let coordinate = |name, value: &Option<String>| {
             let bytes = member(name, value.as_deref())?;
-            <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| none())
+            <[u8; N]>::try_from(bytes.as_slice()).map_err(|_| none.to_owned())
         };
-        let (x, y) = (coordinate("x", &self.x)?, coordinate("y", &self.y)?);
-        ecdsa_key::PublicKey::from_coordinates(x, y)
-            .map(Verifier::Ecdsa)
-            .map_err(|_| none())
+        Ok([coordinate("x", &self.x)?, coordinate("y", &self.y)?])
     }
 
     fn octet_key_pair(&self) -> Result<Verifier, String> {
@@ -685,6 +791,85 @@ mod tests {
             jwk["y"] = BASE64_URL.encode(y).into();
             assert!(check(&jwk).is_err());
         }
+    }
+
+    #[test]
+    fn keys_for_what_is_not_verified_are_passed_over_in_every_set() {
+        let others = [
+            (
+                json!({"kty": "EC", "crv": "P-521", "kid": "b", "alg": "ES512"}),
+                "an EC key is for ES256",
+            ),
+            (
+                json!({"kty": "EC", "crv": "secp256k1", "kid": "b", "alg": "ES256K"}),
+                "an EC key is for ES256",
+            ),
+            (
+                json!({"kty": "EC", "crv": "P-384", "kid": "b", "x5c": ["AAAA"], "alg": "ECDH-ES"}),
+                "a key on P-384 is for ES384",
+            ),
+            (
+                json!({"kty": "OKP", "crv": "X25519", "kid": "b", "x": "AA"}),
+                "an OKP key is for EdDSA",
+            ),
+            (
+                json!({"kty": "OKP", "crv": "Ed25519", "kid": "b", "x": "AA", "alg": "Ed448"}),
+                "an OKP key is for EdDSA",
+            ),
+            (
+                json!({"kty": "AKP", "kid": "b", "pub": "AA", "alg": "ML-DSA-44"}),
+                "`kty` is none of",
+            ),
+            (
+                json!({"kty": "RSA", "kid": "b", "alg": "RSA-OAEP", "n": "AA", "e": "AQAB"}),
+                "`alg` is none of",
+            ),
+            (
+                json!({"kty": "RSA", "kid": "b", "use": "enc", "n": "AA", "e": "AQAB"}),
+                "it is for encryption",
+            ),
+        ];
+        for (other, why) in others {
+            let set = json!({"keys": [other, jwk()]}).to_string();
+            let published = VerificationKeys::from_published(set.as_bytes()).unwrap();
+            let inline = VerificationKeys::from_json(&set).unwrap();
+            let token = mint(1);
+            let token = UntrustedToken::parse(&token).unwrap();
+            for keys in [inline, published] {
+                assert_eq!(keys.signer(&token), Ok((1, Some("a"))));
+                let [passed_over] = keys.passed_over() else {
+                    panic!("{other}: {:?}", keys.passed_over());
+                };
+                let named = [Some(&passed_over.kty), passed_over.alg.as_ref()];
+                assert_eq!(
+                    named,
+                    [other["kty"].as_str(), other["alg"].as_str()]
+                        .map(|text| text.map(str::to_owned))
+                        .each_ref()
+                        .map(Option::as_ref)
+                );
+                assert_eq!(
+                    (passed_over.index, passed_over.kid.as_deref()),
+                    (0, Some("b"))
+                );
+                let text = passed_over.to_string();
+                assert!(
+                    text.starts_with("key 1 (kty ") && text.contains(why),
+                    "{text}"
+                );
+            }
+            let alone = json!({"keys": [other]}).to_string();
+            let inline = VerificationKeys::from_json(&alone).err().unwrap();
+            let published = VerificationKeys::from_published(alone.as_bytes())
+                .err()
+                .unwrap();
+            assert_eq!(inline[0].to_string(), published.to_string());
+            assert!(inline[0].reason.contains(why), "{inline:?}");
+        }
+        // What is meant for a signature and is not sound stays an error where the operator wrote it.
+        let unsound = json!({"keys": [{"kty": "oct", "k": "AAAA"}, jwk()]}).to_string();
+        let errors = VerificationKeys::from_json(&unsound).err().unwrap();
+        assert_eq!(errors[0].index, Some(0));
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Where tokens are found in a request.
 
 use std::borrow::Cow;
+use std::fmt::{self, Display};
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, COOKIE};
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
+use crate::encoding;
 use crate::platform::Platform;
+use crate::token::spelling::{Spelled, is_jwt, is_nothing};
 use crate::token::vendor::{VENDORS, Vendor, nagra};
 use crate::token::{Dialects, Error, cat, own};
 
@@ -14,11 +17,15 @@ use crate::token::{Dialects, Error, cat, own};
 /// `allow` (default) or `deny`.
 pub const QUERY_TOKENS: &str = "query_tokens";
 
+/// The variable with the names of cookies that hold a token; none where it is not set.
+pub const TOKEN_COOKIES: &str = "token_cookies";
+
 /// The header with a session token, in requests and in answers.
 pub const SESSION_HEADER: &str = "keylet-session";
 
-/// This server's own query parameter; other services have it too.
-const PARAMETER: &str = "token";
+/// This server's own query parameters, of which other services have the first one too. The second is that of RFC 6750
+/// section 2.3.
+const PARAMETERS: [&str; 2] = ["token", "access_token"];
 
 /// Where a token was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,13 +36,36 @@ pub enum TokenLocation {
     Header(&'static str),
     /// A parameter of the query.
     Parameter(&'static str),
+    /// A cookie that [`TOKEN_COOKIES`] names.
+    Cookie,
     /// The member `token` of a JSON body.
     Body,
 }
 
+impl Display for TokenLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Authorization => f.write_str("the header `authorization`"),
+            Self::Header(name) => write!(f, "the header `{name}`"),
+            Self::Parameter(name) => write!(f, "`?{name}=`"),
+            Self::Cookie => write!(f, "a cookie of `{TOKEN_COOKIES}`"),
+            Self::Body => f.write_str("`token` of the body"),
+        }
+    }
+}
+
 /// The tokens of a request, in the order in which they are looked for.
+#[derive(Default)]
 pub struct Found {
     tokens: Vec<(TokenLocation, String)>,
+    /// The first place for a token with nothing in it, or with a word such as `undefined`.
+    nothing: Option<TokenLocation>,
+    /// Whether `Authorization` has a scheme that is not read.
+    is_other_scheme: bool,
+    /// What each header `Cookie` holds. Which of the cookies are tokens, [`TOKEN_COOKIES`] says.
+    cookies: Vec<String>,
+    /// Whether the page that asks may not use its viewer's cookies.
+    is_foreign_page: bool,
     /// The query parameter `signature`, which goes with `custom_data`.
     signature: Option<String>,
     /// What is in the places of Common Access Tokens alone.
@@ -62,11 +92,11 @@ pub fn session(headers: &HeaderMap) -> Option<&str> {
         })
 }
 
-/// Looks for tokens in headers, query and, where there is a JSON body, its member `token`.
+/// Looks for tokens in headers, query and, where there is a JSON body, its member `token`. Of each, what stands around
+/// the token is left out (see [`Spelled`]).
 pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -> Found {
-    let mut found: Vec<(TokenLocation, String)> = bearer(headers)
-        .map(|token| (TokenLocation::Authorization, token))
-        .collect();
+    let mut found = Found::default();
+    found.in_authorization(headers);
     for vendor in VENDORS {
         for name in vendor.headers {
             for value in headers.get_all(*name) {
@@ -79,7 +109,7 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
                         .unwrap_or_default(),
                     false => value,
                 };
-                found.push((TokenLocation::Header(name), unprefixed(one).to_owned()));
+                found.add(TokenLocation::Header(name), one);
             }
         }
     }
@@ -87,31 +117,30 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
     let query: Vec<(Cow<'_, str>, Cow<'_, str>)> =
         form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
     let parameters = VENDORS.iter().flat_map(|vendor| vendor.parameters);
-    for name in std::iter::once(&PARAMETER).chain(parameters) {
-        let values = query.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
-        found.extend(
-            values.map(|(_, value)| (TokenLocation::Parameter(name), unprefixed(value).to_owned())),
-        );
+    for name in PARAMETERS.iter().chain(parameters) {
+        for (_, value) in query.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)) {
+            found.add(TokenLocation::Parameter(name), value);
+        }
     }
-    found.extend(in_body.map(|token| (TokenLocation::Body, unprefixed(token).to_owned())));
-    found.retain(|(_, token)| !token.is_empty());
+    if let Some(token) = in_body {
+        found.add(TokenLocation::Body, token);
+    }
+    let cookies = headers.get_all(COOKIE).iter();
+    let cookies = cookies.filter_map(|value| value.to_str().ok());
+    found.cookies.extend(cookies.map(ToOwned::to_owned));
     let signature = query.iter().find(|(name, _)| name == "signature");
-    Found {
-        tokens: found,
-        signature: signature.map(|(_, value)| value.to_string()),
-        cats: cat::locate(headers, raw_query),
-        asked: None,
-    }
+    found.signature = signature.map(|(_, value)| value.to_string());
+    found.cats = cat::locate(headers, raw_query);
+    found
 }
 
-/// The tokens in `Authorization`: `Bearer <token>`, and as players send them `Bearer=<token>` and a
-/// JWT alone. Other schemes are not tokens: a proxy may use them.
+/// The secrets in `Authorization` of who is no viewer: `Bearer <secret>`, `Bearer=<secret>`, and a JWT alone. Nothing
+/// else is taken off: a secret may be any text.
 pub fn bearer(headers: &HeaderMap) -> impl Iterator<Item = String> {
     headers.get_all(AUTHORIZATION).iter().filter_map(|value| {
         let value = value.to_str().ok()?.trim();
         let token = unprefixed(value);
-        let is_jwt = || !token.contains(' ') && token.matches('.').count() == 2;
-        (token.len() < value.len() || is_jwt()).then(|| token.to_owned())
+        (token.len() < value.len() || is_jwt(token)).then(|| token.to_owned())
     })
 }
 
@@ -127,9 +156,67 @@ fn unprefixed(value: &str) -> &str {
 }
 
 impl Found {
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+    /// The tokens in `Authorization`. Schemes that are not read may be a proxy's.
+    fn in_authorization(&mut self, headers: &HeaderMap) {
+        for value in headers.get_all(AUTHORIZATION) {
+            let Ok(value) = value.to_str() else { continue };
+            // A header that is set twice may arrive as one, with a comma.
+            let parts = || value.split(',').map(Spelled::read);
+            if parts().all(|part| is_jwt(part.text)) {
+                parts().for_each(|part| self.push(TokenLocation::Authorization, part.text));
+                continue;
+            }
+            let Spelled { text, is_bearer } = Spelled::read(value);
+            match is_bearer || is_jwt(text) || is_nothing(text) {
+                true => self.push(TokenLocation::Authorization, text),
+                false => self.is_other_scheme = true,
+            }
+        }
+    }
+
+    fn add(&mut self, location: TokenLocation, value: &str) {
+        self.push(location, Spelled::read(value).text);
+    }
+
+    fn push(&mut self, location: TokenLocation, token: &str) {
+        match is_nothing(token) {
+            true => self.nothing = self.nothing.or(Some(location)),
+            false => self.tokens.push((location, token.to_owned())),
+        }
+    }
+
+    /// The same for a page that may not use its viewer's cookies: a token in one of them is not read.
+    #[must_use]
+    pub fn of_foreign_page(self) -> Self {
+        Self {
+            is_foreign_page: true,
+            ..self
+        }
+    }
+
+    /// Whether there is none that can be read. The variable `token_cookies` is read when there are cookies.
+    ///
+    /// # Errors
+    /// A setting that is wrong.
+    pub async fn is_empty(&self, platform: &impl Platform) -> Result<bool, SettingsError> {
+        let cookies = match self.is_foreign_page {
+            true => Vec::new(),
+            false => self.in_cookies(platform).await?,
+        };
+        Ok(self.tokens.is_empty() && cookies.iter().all(|text| is_nothing(text)))
+    }
+
+    /// What the cookies hold that are named for tokens.
+    async fn in_cookies(&self, platform: &impl Platform) -> Result<Vec<&str>, SettingsError> {
+        if self.cookies.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = token_cookies(platform).await?;
+        // RFC 6265 section 4.2.1.
+        let pairs = self.cookies.iter().flat_map(|pairs| pairs.split(';'));
+        let pairs = pairs.filter_map(|pair| pair.split_once('='));
+        let named = pairs.filter(|(name, _)| names.iter().any(|one| one == name.trim()));
+        Ok(named.map(|(_, value)| Spelled::read(value).text).collect())
     }
 
     /// A token that was found before, and the signature that came with it.
@@ -138,8 +225,7 @@ impl Found {
         Self {
             tokens: token.into_iter().collect(),
             signature: signature.map(ToOwned::to_owned),
-            cats: Vec::new(),
-            asked: None,
+            ..Self::default()
         }
     }
 
@@ -164,7 +250,7 @@ impl Found {
         let has_it = |vendor: &&&Vendor| match location {
             TokenLocation::Header(name) => vendor.headers.contains(name),
             TokenLocation::Parameter(name) => vendor.parameters.contains(name),
-            TokenLocation::Authorization | TokenLocation::Body => false,
+            TokenLocation::Authorization | TokenLocation::Cookie | TokenLocation::Body => false,
         };
         VENDORS.iter().find(has_it).copied()
     }
@@ -175,34 +261,98 @@ impl Found {
     }
 
     /// The one token. Where Common Access Tokens are accepted and no other place has a token, theirs are looked at. The
-    /// variable `query_tokens` is read when there is one in the query.
+    /// variables `query_tokens` and `token_cookies` are read when there is one in the query, and when there are cookies.
     ///
     /// # Errors
-    /// The outer error is that of the setting. The inner one is [`Error::Missing`];
-    /// [`Error::InQuery`] when the only token is in a query that is not read; [`Error::Ambiguous`]
+    /// The outer error is that of a setting. The inner one is [`Error::InQuery`] when the only token is in a query that is
+    /// not read; [`Error::InCookie`] when it is in a cookie that the page may not use; [`Error::Undefined`] when a place
+    /// for a token has none in it; [`Error::OtherScheme`] or [`Error::Missing`] when there is none; [`Error::Ambiguous`]
     /// when there are two that differ.
     pub async fn one(
         &self,
         dialects: &Dialects,
         platform: &impl Platform,
     ) -> Result<Result<&str, Error>, SettingsError> {
-        let found = match dialects.has_cat() && self.tokens.is_empty() {
-            true => &self.cats,
-            false => &self.tokens,
-        };
+        let own = self.own(platform).await?;
+        let is_none = matches!(
+            own,
+            Err(Error::Missing | Error::OtherScheme | Error::Undefined(_))
+        );
+        match is_none && dialects.has_cat() && !self.cats.is_empty() {
+            true => self.cat(platform).await,
+            false => Ok(own),
+        }
+    }
+
+    /// The one Common Access Token.
+    async fn cat(&self, platform: &impl Platform) -> Result<Result<&str, Error>, SettingsError> {
         let in_query = |location: &TokenLocation| matches!(location, TokenLocation::Parameter(_));
-        let is_query_read = !found.iter().any(|(location, _)| in_query(location))
+        let is_query_read = !self.cats.iter().any(|(location, _)| in_query(location))
             || query_tokens_allowed(platform).await?;
-        let mut tokens = found
-            .iter()
-            .filter(|(location, _)| is_query_read || !in_query(location))
-            .map(|(_, token)| token.as_str());
-        Ok(match tokens.next() {
-            None if found.is_empty() => Err(Error::Missing),
-            None => Err(Error::InQuery),
-            Some(token) if tokens.any(|other| other != token) => Err(Error::Ambiguous),
-            Some(token) => Ok(token),
+        let is_read = |location: &TokenLocation| match location {
+            TokenLocation::Parameter(_) => is_query_read,
+            TokenLocation::Cookie => !self.is_foreign_page,
+            _ => true,
+        };
+        let mut tokens = self.cats.iter().filter(|(location, _)| is_read(location));
+        let Some((first, token)) = tokens.next() else {
+            let is_any_in_query = self.cats.iter().any(|(location, _)| in_query(location));
+            return Ok(Err(match is_any_in_query {
+                true => Error::InQuery,
+                false => Error::InCookie,
+            }));
+        };
+        Ok(match tokens.find(|(_, other)| other != token) {
+            Some((second, _)) => Err(Error::Ambiguous(*first, *second)),
+            None => Ok(token),
         })
+    }
+
+    async fn own(&self, platform: &impl Platform) -> Result<Result<&str, Error>, SettingsError> {
+        let in_query = |location: &TokenLocation| matches!(location, TokenLocation::Parameter(_));
+        let is_query_read = !self.tokens.iter().any(|(location, _)| in_query(location))
+            || query_tokens_allowed(platform).await?;
+        let (empty, cookies): (Vec<&str>, Vec<&str>) = {
+            let cookies = self.in_cookies(platform).await?;
+            cookies.into_iter().partition(|text| is_nothing(text))
+        };
+        let readable = self.tokens.iter();
+        let readable = readable.filter(|(location, _)| is_query_read || !in_query(location));
+        let readable = readable.map(|(location, token)| (*location, token.as_str()));
+        let of_cookies = cookies.iter().filter(|_| !self.is_foreign_page);
+        let mut tokens = readable.chain(of_cookies.map(|token| (TokenLocation::Cookie, *token)));
+        let Some((first, token)) = tokens.next() else {
+            let in_cookie = || empty.first().map(|_| TokenLocation::Cookie);
+            return Ok(Err(match self.nothing.or_else(in_cookie) {
+                _ if !self.tokens.is_empty() => Error::InQuery,
+                _ if !cookies.is_empty() => Error::InCookie,
+                Some(location) => Error::Undefined(location),
+                None if self.is_other_scheme => Error::OtherScheme,
+                None => Error::Missing,
+            }));
+        };
+        Ok(match tokens.find(|(_, other)| *other != token) {
+            Some((second, _)) => Err(Error::Ambiguous(first, second)),
+            None => Ok(token),
+        })
+    }
+}
+
+/// Reads the variable `token_cookies`: names of cookies, separated by commas or white space, or a JSON list of them.
+///
+/// # Errors
+/// Text that begins like JSON and is no list of strings, and what is not the name of a cookie.
+pub async fn token_cookies(platform: &impl Platform) -> Result<Vec<String>, SettingsError> {
+    let malformed =
+        |reason: &str| SettingError::new(TOKEN_COOKIES, SettingErrorKind::Malformed, reason);
+    let setting = platform.variable(TOKEN_COOKIES).await?;
+    let names = encoding::words(setting.as_deref().map_or("", String::as_str))
+        .ok_or_else(|| malformed("it starts like a JSON list and is no list of strings"))?;
+    // A cookie's name has the characters of a header's (RFC 6265 section 4.1.1).
+    let is_name = |name: &String| http::HeaderName::from_bytes(name.as_bytes()).is_ok();
+    match names.iter().all(is_name) {
+        true => Ok(names),
+        false => Err(malformed("an entry is not the name of a cookie").into()),
     }
 }
 
@@ -239,7 +389,12 @@ mod tests {
 
     #[test]
     fn a_token_is_found_in_every_place_and_spelling() {
-        for value in ["Bearer a.b.c", "bearer  a.b.c ", "Bearer=a.b.c", "a.b.c"] {
+        for value in [
+            "Bearer a.b.c",
+            "Bearer=a.b.c",
+            "a.b.c",
+            "Token token=\"a.b.c\", n=\"b\"",
+        ] {
             assert_eq!(
                 found(&[("authorization", value)], "", None),
                 ["a.b.c"],
@@ -252,6 +407,7 @@ mod tests {
         for query in [
             "x=1&token=a.b%2Ec",
             "token=Bearer%3Da.b.c",
+            "access_token=a.b.c",
             "AxDRMMessage=a.b.c",
             "UserToken=a.b.c",
             "custom_data=a.b.c&signature=x",
@@ -273,6 +429,8 @@ mod tests {
             "Basic a.b.c",
             "Bearer",
             "Bearer ",
+            "Bearer undefined",
+            "Token secret",
             "secret",
         ] {
             let none: [&str; 0] = [];

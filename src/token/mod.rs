@@ -16,6 +16,7 @@ mod locate;
 mod message;
 pub mod own;
 mod remote;
+mod spelling;
 pub mod vendor;
 
 pub use accepted::Accepted;
@@ -24,9 +25,10 @@ pub use dialects::{Dialects, VARIABLE as DIALECTS};
 pub use expected::Expected;
 pub use jwt::{Claims, UntrustedToken};
 pub(crate) use keys::Jwk;
-pub use keys::{KeyError, NotKeys, Signed, VerificationKeys};
+pub use keys::{KeyError, NotKeys, PassedOver, Signed, VerificationKeys};
 pub use locate::{
-    Found, SESSION_HEADER, TokenLocation, bearer, locate, query_tokens_allowed, session,
+    Found, SESSION_HEADER, TOKEN_COOKIES, TokenLocation, bearer, locate, query_tokens_allowed,
+    session, token_cookies,
 };
 pub use message::{CONTENT_KEY_IDENTIFIER, MAX_USES, VerifiedToken};
 pub use remote::{Location, RemoteKeys};
@@ -63,9 +65,24 @@ pub enum Error {
         "the token is in the query, which this server does not read; send it in `Authorization: Bearer`"
     )]
     InQuery,
-    /// The request has two different tokens.
-    #[error("the request has two tokens that differ")]
-    Ambiguous,
+    /// `Authorization` has another scheme than those that are read, and there is no other token.
+    #[error(
+        "`Authorization` has a scheme that is not read here, and no other place has a token; send `Authorization: Bearer` and the token"
+    )]
+    OtherScheme,
+    /// A place for a token is empty, or has a word such as `undefined`.
+    #[error(
+        "{0} has no token but is empty, or has a word such as `undefined`: the player had no token when it asked"
+    )]
+    Undefined(TokenLocation),
+    /// The token is in a cookie, and the page that asks is of an origin that may not use it.
+    #[error(
+        "the token is in a cookie, and `cors_origins` does not name the origin of the page, so that the cookie is not read"
+    )]
+    InCookie,
+    /// The request has two different tokens, in these places.
+    #[error("the request has two tokens that differ, in {0} and in {1}")]
+    Ambiguous(TokenLocation, TokenLocation),
     /// Longer than [`MAX_TOKEN`].
     #[error("the token has {0} bytes; 8192 are the limit")]
     TooLarge(usize),
@@ -140,9 +157,10 @@ impl Error {
     /// The code of this error.
     pub fn code(&self) -> Code {
         match self {
-            Self::Missing => Code::TOKEN_MISSING,
+            Self::Missing | Self::OtherScheme | Self::InCookie => Code::TOKEN_MISSING,
+            Self::Undefined(_) => Code::TOKEN_UNDEFINED,
             Self::InQuery => Code::TOKEN_IN_QUERY,
-            Self::Ambiguous => Code::TOKEN_AMBIGUOUS,
+            Self::Ambiguous(..) => Code::TOKEN_AMBIGUOUS,
             Self::TooLarge(_) => Code::TOKEN_TOO_LARGE,
             Self::Malformed(_) => Code::TOKEN_MALFORMED,
             Self::Critical => Code::TOKEN_CRITICAL,
@@ -177,7 +195,12 @@ impl Error {
     /// How many steps the token passed: of several options, the latest refusal is the most useful.
     pub(crate) fn progress(&self) -> u8 {
         match self {
-            Self::Missing | Self::InQuery | Self::Ambiguous => 0,
+            Self::Missing
+            | Self::OtherScheme
+            | Self::Undefined(_)
+            | Self::InQuery
+            | Self::InCookie
+            | Self::Ambiguous(..) => 0,
             Self::TooLarge(_) | Self::Malformed(_) | Self::Critical | Self::Algorithm => 1,
             Self::KeyUnknown => 2,
             Self::Signature => 3,

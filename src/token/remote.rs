@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::encoding;
 use crate::platform::Platform;
 use crate::token::Error;
-use crate::token::keys::{Signed, VerificationKeys};
+use crate::token::keys::{PassedOver, Signed, VerificationKeys};
 use crate::upstream::{
     Cache, Document, Failure, Reason, Unavailable, is_safe, may_lead_to, origin_of,
 };
@@ -112,6 +112,15 @@ impl RemoteKeys {
         let (keys, _) = self.cache.get(&fetch, platform, now).await?;
         let (index, kid) = keys.signer(token)?;
         Ok((index, kid.map(ToOwned::to_owned)))
+    }
+
+    /// The published keys that verify nothing here. Empty where no keys are available.
+    pub async fn passed_over(&self, platform: &impl Platform, now: u64) -> Vec<PassedOver> {
+        let fetch = async || self.fetch(platform).await;
+        match self.cache.get(&fetch, platform, now).await {
+            Ok((keys, _)) => keys.passed_over().to_vec(),
+            Err(_) => Vec::new(),
+        }
     }
 
     /// Where they are published.

@@ -52,12 +52,20 @@ KEYS = {
     "RS384": rsa_key(),
     "RS512": rsa_key(),
     "PS256": rsa_key(),
+    "PS384": rsa_key(),
+    "PS512": rsa_key(),
     "ES256": ec.generate_private_key(ec.SECP256R1()),
+    "ES384": ec.generate_private_key(ec.SECP384R1()),
     "EdDSA": ed25519.Ed25519PrivateKey.generate(),
 }
 NEXT = rsa_key()
 ATTACKER = rsa_key()
-WITHOUT_ALG = {"HS256", "RS256", "ES256", "EdDSA"}
+# What no server verifies with; their keys stand between the others.
+UNVERIFIED = {
+    "ES512": ec.generate_private_key(ec.SECP521R1()),
+    "ES256K": ec.generate_private_key(ec.SECP256K1()),
+}
+WITHOUT_ALG = {"HS256", "RS256", "ES256", "ES384", "EdDSA"}
 
 
 def jwk(key, members=None, *, like):
@@ -162,6 +170,13 @@ case("es256-zero", "r and s are zero", with_signature(signed, bytes(64)), "token
 case("es256-swapped", "s before r", with_signature(signed, signature[32:] + signature[:32]), "token_signature")
 case("es256-longer", "a zero byte after s", with_signature(signed, signature + b"\0"), "token_signature")
 
+signed, signature = parts(token("ES384"))
+r, s = int.from_bytes(signature[:48], "big"), int.from_bytes(signature[48:], "big")
+case("es384-der", "the signature in DER", with_signature(signed, utils.encode_dss_signature(r, s)), "token_signature")
+case("es384-zero", "r and s are zero", with_signature(signed, bytes(96)), "token_signature")
+case("es384-swapped", "s before r", with_signature(signed, signature[48:] + signature[:48]), "token_signature")
+case("es384-longer", "a zero byte after s", with_signature(signed, signature + b"\0"), "token_signature")
+
 signed, signature = parts(token("EdDSA"))
 malleable = int.from_bytes(signature[32:], "little") + ED25519_ORDER
 case(
@@ -180,6 +195,24 @@ for name, salt in (("no-salt", 0), ("longest-salt", padding.PSS.MAX_LENGTH)):
         with_signature(signed, KEYS["PS256"].sign(signed.encode(), pss, hashes.SHA256())),
         "token_signature",
     )
+for alg, other in (("PS384", hashes.SHA256()), ("PS512", hashes.SHA384())):
+    signed, _ = parts(token(alg))
+    pss = padding.PSS(padding.MGF1(other), other.digest_size)
+    case(
+        f"{alg.lower()}-{other.name}",
+        f"a signature with {other.name}",
+        with_signature(signed, KEYS[alg].sign(signed.encode(), pss, other)),
+        "token_signature",
+    )
+signed, _ = parts(token("PS512"))
+mixed = padding.PSS(padding.MGF1(hashes.SHA256()), 64)
+case(
+    "ps512-mgf1",
+    "another hash in MGF1 (RFC 7518 section 3.5)",
+    with_signature(signed, KEYS["PS512"].sign(signed.encode(), mixed, hashes.SHA512())),
+    "token_signature",
+)
+signed, _ = parts(token("PS256"))
 pkcs1 = KEYS["PS256"].sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
 case("ps256-pkcs1", "a signature of RS256", with_signature(signed, pkcs1), "token_signature")
 signed, signature = parts(token("RS256"))
@@ -213,14 +246,14 @@ for name in ("None", "NONE", "nOnE", "hs256", ""):
     of = raw(json.dumps({"alg": name, "kid": "hs256"}))
     case(f"alg-{name or 'empty'}", f"alg {name!r}, with a signature of HS256", of, "token_algorithm")
 case("none-signed", "alg none, with a signature of HS256", raw('{"alg":"none","kid":"hs256"}'), "token_algorithm")
-for alg, key in (
-    ("PS384", KEYS["PS256"]),
-    ("PS512", KEYS["PS256"]),
-    ("ES384", ec.generate_private_key(ec.SECP384R1())),
-    ("ES512", ec.generate_private_key(ec.SECP521R1())),
-    ("ES256K", ec.generate_private_key(ec.SECP256K1())),
-):
-    case(f"alg-{alg.lower()}", f"{alg}, which is not verified", token(alg, key=key, kid=None), "token_algorithm")
+for alg, key in UNVERIFIED.items():
+    for kid in (alg.lower(), None):
+        case(
+            f"alg-{alg.lower()}{'' if kid else '-no-kid'}",
+            f"{alg}, which is not verified",
+            token(alg, key=key, kid=kid),
+            "token_algorithm",
+        )
 case("alg-missing", "no alg", raw('{"typ":"JWT","kid":"hs256"}'), "token_malformed")
 case("alg-number", "alg is a number", raw('{"alg":256,"kid":"hs256"}'), "token_malformed")
 
@@ -252,6 +285,13 @@ case(
     token("PS256", key=KEYS["RS256"], kid="rs256"),
     "token_key_unknown",
 )
+for alg in ("PS384", "PS512"):
+    case(
+        f"{alg.lower()}-for-ps256",
+        f"{alg} by a key for PS256",
+        token(alg, key=KEYS["PS256"], kid="ps256"),
+        "token_key_unknown",
+    )
 case(
     "hs512-for-hs256",
     "HS512 by a key without alg: HS256",
@@ -431,6 +471,7 @@ case("far-too-large", "40 KB that are no token", "a" * 40_000, "token_too_large"
 keys = [
     jwk(key, {"kid": alg.lower()} | ({} if alg in WITHOUT_ALG else {"alg": alg}), like=alg) for alg, key in KEYS.items()
 ]
+keys[3:3] = [jwk(key, {"kid": alg.lower(), "alg": alg}, like=alg) for alg, key in UNVERIFIED.items()]
 keys.append(jwk(NEXT, {"kid": "rs256-next", "alg": "RS256", "use": "sig"}, like="RS256"))
 document = {"comment": COMMENT, "keys": {"keys": keys}, "cases": cases}
 OUTPUT.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

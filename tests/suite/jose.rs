@@ -19,8 +19,9 @@ const LIBRARIES: [&str; 2] = ["pyjwt", "jose"];
 const FILES: [&str; 3] = ["pyjwt", "jose", "rfc"];
 
 /// The algorithms that the README promises.
-const ALGORITHMS: [&str; 9] = [
-    "ES256", "EdDSA", "HS256", "HS384", "HS512", "PS256", "RS256", "RS384", "RS512",
+const ALGORITHMS: [&str; 12] = [
+    "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512", "PS256", "PS384", "PS512", "RS256",
+    "RS384", "RS512",
 ];
 
 #[derive(Deserialize)]

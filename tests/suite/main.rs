@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 
+mod abuse;
 mod callback;
+mod cat;
 mod check_in;
 mod clearkey;
 mod component;
@@ -23,6 +25,7 @@ mod metrics;
 mod openapi;
 mod packager;
 mod packaging;
+mod places;
 mod platform;
 mod playback;
 mod players;

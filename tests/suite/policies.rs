@@ -1081,7 +1081,7 @@ fn every_mistake_in_policies_is_named_and_no_value_is() {
         ),
         (
             restriction(json!({"jwks": [{"kty": "hidden"}]})),
-            "option 1: key 1: `kty`",
+            "option 1: the set has no key that verifies signatures: of 1, the first is not used because `kty`",
         ),
         (
             restriction(json!({"jwks": [{"kty": "oct", "k": "aGlkZGVu"}]})),

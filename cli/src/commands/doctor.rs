@@ -16,7 +16,7 @@ use keylet::fairplay::credentials;
 use keylet::id::Id;
 use keylet::licence::{self, LicenceServer};
 use keylet::platform;
-use keylet::token::POLICIES;
+use keylet::token::{KEYS, POLICIES};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -170,6 +170,7 @@ impl Arguments {
                 target
             }
             None => {
+                runtime.block_on(passed_over(&settings, report));
                 // Without a token the settings' own keys sign one, or else keys that stand in for them.
                 if given.is_none() && configured::token(&settings).is_none() {
                     self.stand_in(&mut settings, from_files, report);
@@ -389,6 +390,31 @@ fn record_of(settings: &Provided, asset_id: Option<&str>) -> Option<(String, Zer
     };
     let record = keys.find(&query).or_else(by_rule)?;
     Some((id, Zeroizing::new(record.key.expose().to_vec())))
+}
+
+/// Which of the keys in the settings verify no token. What does not load is reported with the rest of the settings.
+async fn passed_over(settings: &Provided, report: &mut Report) {
+    let licences = LicenceServer::new(Settings(settings.clone()));
+    let Ok(policies) = licences.policies().await else {
+        return;
+    };
+    let is_one = !settings.contains_key(POLICIES);
+    for option in policies.options() {
+        let check = if is_one { KEYS } else { POLICIES };
+        for key in option.passed_over() {
+            let what = match is_one {
+                true => format!("passed over: {key}"),
+                false => format!("option {:?}: passed over: {key}", option.name),
+            };
+            report.add(
+                Severity::Warning,
+                check,
+                what,
+                "A token that this key signs is refused.",
+                "Nothing, if it signs no tokens. Otherwise have the issuer sign with an algorithm of the README.",
+            );
+        }
+    }
 }
 
 /// What the settings make of a token.

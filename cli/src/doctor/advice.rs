@@ -190,6 +190,7 @@ pub fn of_license_service(code: &str) -> Advice {
 pub fn of_refusal(code: &str) -> Advice {
     match code {
         "token_missing"
+        | "token_undefined"
         | "token_malformed"
         | "token_signature"
         | "token_key_unknown"

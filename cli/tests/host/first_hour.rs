@@ -267,6 +267,16 @@ fn keys_of_issuers_are_read_in_every_form() {
             "-out",
             "p384.pem",
         ],
+        &["ec", "-in", "p384.pem", "-pubout", "-out", "p384.pub"],
+        &[
+            "ecparam",
+            "-name",
+            "secp521r1",
+            "-genkey",
+            "-noout",
+            "-out",
+            "p521.pem",
+        ],
     ] {
         openssl(here, arguments);
     }
@@ -277,6 +287,7 @@ fn keys_of_issuers_are_read_in_every_form() {
     for (private, others) in [
         ("rsa.pem", &["rsa.pub", "rsa.pkcs1", "rsa.crt"][..]),
         ("ec.pem", &["ec.pub"]),
+        ("p384.pem", &["p384.pub"]),
         ("ed.pem", &["ed.pub"]),
     ] {
         let expected = keys(private);
@@ -334,7 +345,7 @@ fn keys_of_issuers_are_read_in_every_form() {
         "{}",
         said(&output)
     );
-    for file in ["p384.pem", "token.jwt"] {
+    for file in ["p521.pem", "token.jwt"] {
         assert!(
             !run(here, &format!("keylet token jwks {file}"))
                 .status
@@ -404,4 +415,41 @@ fn tokens_of_ed25519_are_taken_by_both_names_of_their_algorithm() {
         let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(explained["signed_by"]["key"]["kid"], "e", "{explained}");
     }
+}
+
+#[test]
+fn keys_that_verify_nothing_are_passed_over_and_told() {
+    let directory = Directory::new("passed-over");
+    let here = directory.0.as_path();
+    let signer = keylet_cli::jwt::Signer::Ps512(
+        rsa::PrivateKey::new(&mut keylet_cli::random::system(), 2048).unwrap(),
+    );
+    let other = serde_json::json!({"kty": "EC", "crv": "P-521", "alg": "ES512", "kid": "p521"});
+    let keys = serde_json::json!({"keys": [other, signer.jwk("k").unwrap()]});
+    std::fs::write(here.join("keys.json"), keys.to_string()).unwrap();
+    let claims = serde_json::json!({"iss": "i", "aud": "keylet", "exp": 4_000_000_000_u64, "entitlements": [{"keys": "*"}]});
+    let mut rng = keylet_cli::random::system();
+    let token = signer.token(Some("k"), &claims, &mut rng).unwrap();
+    std::fs::write(here.join("token.jwt"), token).unwrap();
+    let settings = "--variable token_keys=@keys.json --variable token_issuer=i --variable token_audience=keylet";
+
+    let output = run(
+        here,
+        &format!("keylet token explain --token-file token.jwt {settings}"),
+    );
+    assert!(output.status.success(), "{}", said(&output));
+    let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(explained["signed_by"]["key"]["kid"], "k", "{explained}");
+    let passed_over = &explained["passed_over"][0];
+    for (name, value) in [("kid", "p521"), ("kty", "EC"), ("alg", "ES512")] {
+        assert_eq!(passed_over[name], value, "{explained}");
+    }
+
+    let output = run(here, &format!("keylet doctor --json {settings}"));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut findings = found["findings"].as_array().unwrap().iter();
+    let finding = findings.find(|finding| finding["check"] == "token_keys");
+    let what = finding.unwrap()["what"].as_str().unwrap();
+    let expected = r#"passed over: key 1 (kty "EC", alg "ES512", kid "p521"): an EC key is for"#;
+    assert!(what.starts_with(expected), "{what}");
 }

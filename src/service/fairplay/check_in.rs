@@ -12,7 +12,6 @@ use crate::service::context::Context;
 use crate::service::problem::Problem;
 use crate::service::request_body::Body;
 use crate::service::response::{Reply, json};
-use crate::token;
 
 pub async fn post<P: Platform>(mut context: Context<'_, P>) -> Result<Reply, Problem> {
     let body = Body::take(&mut context.request)?;
@@ -33,7 +32,7 @@ pub(in crate::service) struct ChallengeDocument {
 }
 
 pub async fn challenge<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
-    let tokens = token::locate(context.headers(), context.query(), None).asked_by(&context.request);
+    let tokens = context.tokens(None);
     let challenge = context
         .licences
         .challenge(DrmSystem::FairPlay, &tokens)

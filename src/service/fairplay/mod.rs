@@ -36,7 +36,7 @@ pub async fn answer<P: Platform>(
     purpose: Purpose,
 ) -> Result<Reply, Problem> {
     let (licences, headers, query) = (context.licences, context.headers(), context.query());
-    let tokens = token::locate(headers, query, body.member("token")).asked_by(&context.request);
+    let tokens = context.tokens(body.member("token"));
     let session = SessionRequest {
         token: token::session(headers),
         is_renewal: license_type(headers, query, body.member(LICENSE_TYPE))?,

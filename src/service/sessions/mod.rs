@@ -41,8 +41,7 @@ pub async fn any<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem>
     let licences = context.licences;
     if context.request.method() == Method::POST {
         let system = key_system::optional(context.query())?;
-        let tokens =
-            token::locate(context.headers(), context.query(), None).asked_by(&context.request);
+        let tokens = context.tokens(None);
         let wanted = optional_json(context.request.body())?;
         let last = token::session(context.headers());
         let session = licences.open_session(system, context.id, &tokens, last, &wanted);

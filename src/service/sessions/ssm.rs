@@ -47,7 +47,7 @@ pub(in crate::service) struct SsmDone {}
 
 pub async fn setup<P: Platform>(context: Context<'_, P>) -> Result<Reply, Problem> {
     require_nagra(&context).await?;
-    let tokens = token::locate(context.headers(), context.query(), None).asked_by(&context.request);
+    let tokens = context.tokens(None);
     let last = token::session(context.headers());
     let system = DrmSystem::FairPlay;
     let opened = context

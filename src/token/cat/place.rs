@@ -49,8 +49,7 @@ pub(crate) fn locate(headers: &HeaderMap, query: Option<&str>) -> Vec<(TokenLoca
             && name.trim().eq_ignore_ascii_case(HEADER)
             && is_shaped(value.trim())
         {
-            let location = TokenLocation::Header(COOKIE_NAME);
-            found.push((location, value.trim().to_owned()));
+            found.push((TokenLocation::Cookie, value.trim().to_owned()));
         }
     }
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -61,5 +60,3 @@ pub(crate) fn locate(headers: &HeaderMap, query: Option<&str>) -> Vec<(TokenLoca
     found.retain(|(_, token)| !token.is_empty());
     found
 }
-
-const COOKIE_NAME: &str = "cookie";

@@ -431,17 +431,20 @@ fn show(document: &Value) {
             if let Some(reason) = key["refused"]["reason"].as_str() {
                 out.row("refused", terminal::Printable::new(reason));
             }
-            for part in ["terms", "fields"] {
+            for (part, title) in [("terms", "terms"), ("fields", "licence")] {
                 let members = key[part].as_object();
                 if part == "terms" && members.is_some_and(Map::is_empty) {
-                    out.row("", "streaming without a limit");
+                    out.row(title, "streaming without a limit");
                 }
-                for (name, value) in members.into_iter().flatten() {
-                    out.row("", format!("{name:<22} {}", text(value)));
+                let names = members.into_iter().flat_map(Map::keys);
+                let width = names.map(String::len).max().unwrap_or_default();
+                for (index, (name, value)) in members.into_iter().flatten().enumerate() {
+                    let title = if index == 0 { title } else { "" };
+                    out.row(title, format!("{name:<width$}  {}", text(value)));
                 }
             }
             for name in list(&key["depends_on"]) {
-                out.row("", format!("{:<22} of each request", text(&name)));
+                out.row("", format!("{} of each request", text(&name)));
             }
         }
         for note in list(&system["not_taken"]) {

@@ -42,6 +42,12 @@ pub(super) fn show(document: &Value) {
         out.row("warning", Printable::new(warning));
     }
     signed_by(out, document);
+    // Of a token that is accepted, no key was missed.
+    if !refused.is_null() {
+        for key in document["passed_over"].as_array().into_iter().flatten() {
+            out.row("not used", text_of(&key["message"]));
+        }
+    }
     if let Some(dialect) = document["dialect"].as_str() {
         out.row("dialect", dialect);
     }
