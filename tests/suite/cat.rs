@@ -1,9 +1,13 @@
 //! Common Access Tokens (CTA-5007): the tokens of content delivery networks fetch licences and keys.
 
+use std::path::Path;
+use std::process::Command;
+
 use http::Request;
 use keylet_cli::cat;
 use keylet_cli::device::SpcOptions;
 use keylet_cli::jwt::Signer;
+use keylet_e2e::skip;
 use keylet_host::Provided;
 use serde_json::{Value, json};
 
@@ -206,7 +210,7 @@ fn each_claim_is_honoured_or_refuses() {
         ),
         (
             "catu",
-            json!({"4": {"0": ""}, "5": {"0": "/"}, "6": {"0": "fairplay"}, "7": {"0": "fairplay"}, "8": {"0": ""}}),
+            json!({"4": {"0": ""}, "5": {"0": ""}, "6": {"0": "fairplay"}, "7": {"0": "fairplay"}, "8": {"0": ""}}),
             "ok",
         ),
         (
@@ -361,6 +365,84 @@ fn tokens_that_are_cut_or_altered_are_refused_and_never_an_error_of_the_server()
         assert!(
             (400..500).contains(&status) || status == 200 && is_whole(&altered),
             "round {round}: {status} {altered:?}"
+        );
+    }
+}
+
+/// What a program prints; `None` where what it needs is not installed. That is said loudly.
+fn printed(tool: &str, reason: &str, probe: &mut Command, program: &mut Command) -> Option<String> {
+    let is_there = probe.output().is_ok_and(|output| output.status.success());
+    if !is_there {
+        skip(
+            tool,
+            "what_other_libraries_write_is_read_and_the_other_way_round",
+            reason,
+        );
+        return None;
+    }
+    let output = program.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
+}
+
+#[test]
+fn what_other_libraries_write_is_read_and_the_other_way_round() {
+    const MAKE: &str = r#"
+import base64, cbor2, cwt
+key = cwt.COSEKey.from_symmetric_key(alg="HS256", key=bytes([7] * 32), kid="cdn")
+claims = {1: "https://issuer.example", 3: "keylet", 4: 4000000000, 310: 1, 313: ["POST"], 312: {3: {1: "/vod/movie/"}}}
+token = cwt.COSE.new().encode(cbor2.dumps(claims), key, protected={1: 5}, unprotected={4: b"cdn"})
+print(base64.urlsafe_b64encode(token).decode())
+"#;
+    const READ: &str = r#"
+import base64, json, sys, cwt
+key = cwt.COSEKey.from_symmetric_key(alg="HS256", key=bytes([7] * 32), kid="cdn")
+token = sys.argv[1]
+claims = cwt.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), key)
+print(json.dumps(claims, default=lambda value: value.hex()))
+"#;
+    let deployment = Deployment::new(variables(&[("cat_uri", "/vod/{content_id}/")]));
+    let own = mint(json!({"jti": "0b71", "catm": ["POST"], "catu": {"3": {"1": "/vod/movie/"}}}));
+
+    let python = |arguments: &[&str]| {
+        let mut probe = Command::new("python3");
+        let mut program = Command::new("python3");
+        printed(
+            "python",
+            "the packages of tests/requirements.txt are needed",
+            probe.args(["-c", "import cwt"]),
+            program.args(arguments),
+        )
+    };
+    if let Some(token) = python(&["-c", MAKE]) {
+        assert_eq!(code(deployment.licence(Some(&token), &movie())), "ok");
+        let claims: Value = serde_json::from_str(&python(&["-c", READ, &own]).unwrap()).unwrap();
+        assert_eq!(claims["4"], 4_000_000_000_u64);
+        assert_eq!(claims["7"], "0b71");
+        assert_eq!(claims["312"], json!({"3": {"1": "/vod/movie/"}}));
+    }
+
+    let players = Path::new(env!("CARGO_MANIFEST_DIR")).join("players");
+    let node = |arguments: &[&str]| {
+        let mut probe = Command::new("node");
+        let mut program = Command::new("node");
+        let import = ["--input-type=module", "-e", "await import('@eyevinn/cat')"];
+        let probe = probe.args(import).current_dir(&players);
+        printed(
+            "eyevinn-cat",
+            "`npm install --no-save @eyevinn/cat@0.16.4` in tests/players is needed",
+            probe,
+            program.arg("cat.mjs").args(arguments).current_dir(&players),
+        )
+    };
+    if let Some(token) = node(&["make"]) {
+        assert_eq!(code(deployment.licence(Some(&token), &movie())), "ok");
+        let claims: Value = serde_json::from_str(&node(&["read", &own]).unwrap()).unwrap();
+        assert_eq!(claims["cti"], "0b71");
+        assert_eq!(
+            claims["catu"],
+            json!({"path": {"prefix-match": "/vod/movie/"}})
         );
     }
 }

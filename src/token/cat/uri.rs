@@ -204,9 +204,8 @@ impl Part {
         });
         let path = uri.path();
         let (parent, file) = path.rsplit_once('/')?;
-        // A name that begins with its only full stop has no extension.
-        let (stem, extension) = match file.rfind('.') {
-            None | Some(0) => (file, ""),
+        let (stem, extension) = match file.find('.') {
+            None => (file, ""),
             Some(dot) => file.split_at_checked(dot)?,
         };
         Some(match self {
@@ -220,7 +219,6 @@ impl Part {
             },
             Self::Path => path.to_owned(),
             Self::Query => sorted_query(asked.uri.query().unwrap_or_default()),
-            Self::ParentPath if parent.is_empty() => "/".to_owned(),
             Self::ParentPath => parent.to_owned(),
             Self::Filename => file.to_owned(),
             Self::Stem => stem.to_owned(),
