@@ -148,6 +148,9 @@ impl Dialects {
 
     /// The name of the dialect whose shape a message has, when it is not a JWT.
     pub fn name_of_text(&self, text: &str) -> Option<&'static str> {
+        if self.has_cat && cat::is_shaped(text) {
+            return Some(cat::NAME);
+        }
         let has_shape = |vendor: &&&Vendor| match vendor.dialect {
             Some(Dialect::Text { fits, .. }) => fits(text),
             Some(Dialect::Claims { .. }) | None => false,

@@ -330,13 +330,14 @@ fn refused_for(document: &Value) -> Option<Value> {
 }
 
 /// The settings that decide on a token.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     token::POLICIES,
     token::KEYS,
     token::ISSUER,
     token::AUDIENCE,
     token::ENTITLEMENT_CLAIM,
     "dialects",
+    cat::VARIABLE,
     "query_tokens",
     keylet::server_secret::VARIABLE,
 ];
@@ -439,7 +440,6 @@ impl<'a> Message<'a> {
                         .then_some("azure")
                 }
             }),
-            Err(_) if is_cat => Some(cat::NAME),
             Err(_) => dialects.name_of_text(text),
         };
         Self {
