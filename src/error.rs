@@ -57,6 +57,7 @@ codes! {
     TOKEN_LIFE = 401 "token_life" "The token is good for longer than this server accepts.";
     TOKEN_ISSUER = 401 "token_issuer" "The token's issuer is not accepted.";
     TOKEN_AUDIENCE = 401 "token_audience" "The token is not meant for this server.";
+    TOKEN_REQUEST = 401 "token_request" "The token is for another request than this one.";
 
     TOKEN_REQUIRED_CLAIM = 401 "token_required_claim" "The token has not the claims that the policy requires.";
     TOKEN_KEYS_UNAVAILABLE = 503 "token_keys_unavailable" "The keys of the token's issuer are not available at present.";

@@ -127,8 +127,16 @@ impl Signer {
             URL_SAFE_NO_PAD.encode(header),
             URL_SAFE_NO_PAD.encode(claims)
         );
-        let bytes = message.as_bytes();
-        let signature = match self {
+        let signature = self.signature(message.as_bytes(), rng)?;
+        Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// The signature, or the MAC, of a message.
+    ///
+    /// # Errors
+    /// A key that does not sign.
+    pub fn signature(&self, bytes: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>> {
+        Ok(match self {
             Self::Hs256(key) => hmac::<Sha256>(key, bytes)?,
             Self::Hs384(key) => hmac::<Sha384>(key, bytes)?,
             Self::Hs512(key) => hmac::<Sha512>(key, bytes)?,
@@ -158,8 +166,7 @@ impl Signer {
                 let key = ed25519_dalek::SigningKey::from_bytes(seed);
                 key.sign(bytes).to_bytes().to_vec()
             }
-        };
-        Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        })
     }
 }
 

@@ -23,6 +23,7 @@ macro_rules! eprintln {
 }
 
 pub mod bench;
+pub mod cat;
 pub mod client;
 pub mod cms;
 pub mod commands;

@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable that the server reads, in the order of the manifests.
-pub const VARIABLES: [Variable; 35] = [
+pub const VARIABLES: [Variable; 36] = [
     secret(
         "settings",
         "All other variables in one JSON object, for a host that fetches each from another server. When it is set, no other one is read.",
@@ -112,6 +112,11 @@ pub const VARIABLES: [Variable; 35] = [
         "dialects",
         Some("native"),
         "The token dialects to accept: a list of names.",
+    ),
+    public(
+        "cat_uri",
+        Some("content"),
+        "What `catu` of a Common Access Token is held against: `content`, with templates of its paths such as `/vod/{content_id}/`, or `request`.",
     ),
     public(
         "query_tokens",

@@ -120,8 +120,13 @@ impl<P: Platform> LicenceServer<P> {
             Renewal::ByUrl(tokens) => RenewalTicket {
                 drm: system.name().to_owned(),
                 // A viewer without a token was let in by an open policy.
-                token: { tokens.one(&self.platform).await?.ok() }
-                    .map(|token| Zeroizing::new(token.to_owned())),
+                token: {
+                    tokens
+                        .one(self.policies().await?.dialects(), &self.platform)
+                        .await?
+                        .ok()
+                }
+                .map(|token| Zeroizing::new(token.to_owned())),
                 signature: tokens.signature().map(ToOwned::to_owned),
                 keys: asked
                     .keys

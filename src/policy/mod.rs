@@ -20,10 +20,11 @@ use crate::entitlement::{self, Entitlement, Limits, Terms};
 use crate::id::Id;
 use crate::platform::Platform;
 use crate::server_secret::ServerSecret;
+use crate::token::cat::{self, Asked, UntrustedCat, UriRule};
 use crate::token::{
-    AUDIENCE, Accepted, Dialects, EntitlementClaim, Error, Expected, Found, ISSUER, KEYS, KeyError,
-    LEEWAY, Location, POLICIES, PassedOver, RemoteKeys, UntrustedToken, VerificationKeys,
-    VerifiedToken, own,
+    AUDIENCE, Accepted, Claims, Dialects, EntitlementClaim, Error, Expected, Found, ISSUER, KEYS,
+    KeyError, LEEWAY, Location, POLICIES, PassedOver, RemoteKeys, Signed, UntrustedToken,
+    VerificationKeys, VerifiedToken, own,
 };
 
 /// The policies of a deployment, in their order.
@@ -32,6 +33,8 @@ pub struct Policies {
     /// The variable with their keys.
     variable: &'static str,
     dialects: Dialects,
+    /// What `catu` is held against, where Common Access Tokens are accepted.
+    cat_uri: Option<UriRule>,
 }
 
 /// One option: which tokens it accepts, and on what terms.
@@ -101,11 +104,19 @@ impl Policies {
                 (option.map(|option| vec![option]), KEYS)
             }
         };
+        let dialects = match dialects {
+            Ok(dialects) if dialects.has_cat() => {
+                let rule = UriRule::load(platform).await;
+                rule.map(|rule| (dialects, Some(rule)))
+            }
+            dialects => dialects.map(|dialects| (dialects, None)),
+        };
         match (dialects, options) {
-            (Ok(dialects), Ok(options)) => Ok(Self {
+            (Ok((dialects, cat_uri)), Ok(options)) => Ok(Self {
                 options,
                 variable,
                 dialects,
+                cat_uri,
             }),
             (Err(SettingsError::Invalid(one)), Err(SettingsError::Invalid(another))) => {
                 Err(SettingsError::Invalid([one, another].concat()))
@@ -207,7 +218,7 @@ impl Policies {
         let presented = self.presented(found, platform).await?;
         let mut verdicts = Vec::new();
         for option in self.options.iter().filter(|option| option.is_for(system)) {
-            let verdict = option.accept(&presented, &self.dialects, platform, now);
+            let verdict = option.accept(&presented, self, platform, now);
             verdicts.push((option, verdict.await.err()));
         }
         Ok(verdicts)
@@ -218,8 +229,8 @@ impl Policies {
         found: &'a Found,
         platform: &impl Platform,
     ) -> Result<Result<Presented<'a>, Error>, SettingsError> {
-        Ok(match found.one(platform).await? {
-            Ok(text) => Presented::parse(text, found.signature(), &self.dialects),
+        Ok(match found.one(&self.dialects, platform).await? {
+            Ok(text) => Presented::parse(text, found, &self.dialects),
             Err(error) => Err(error),
         })
     }
@@ -265,10 +276,7 @@ impl Policies {
             if !option.is_for(system) {
                 continue;
             }
-            match option
-                .accept(&presented, &self.dialects, platform, now)
-                .await
-            {
+            match option.accept(&presented, self, platform, now).await {
                 Ok(token) => {
                     let access = Admission {
                         option: Some(option),
@@ -301,19 +309,23 @@ impl Policies {
 /// What a request presents as its token.
 enum Presented<'a> {
     Jwt(Box<UntrustedToken<'a>>),
+    /// A Common Access Token, and the request that it came with.
+    Cat(Box<UntrustedCat>, Option<&'a Asked>),
     /// A message of a dialect, which is not a JWT, and its signature.
     Other(&'a str, Option<&'a str>),
 }
 
 impl<'a> Presented<'a> {
-    fn parse(
-        text: &'a str,
-        signature: Option<&'a str>,
-        dialects: &Dialects,
-    ) -> Result<Self, Error> {
+    fn parse(text: &'a str, found: &'a Found, dialects: &Dialects) -> Result<Self, Error> {
+        if dialects.has_cat() && cat::is_shaped(text) {
+            let token = UntrustedCat::parse(text)?;
+            return Ok(Self::Cat(Box::new(token), found.asked()));
+        }
         match UntrustedToken::parse(text) {
             Ok(jwt) => Ok(Self::Jwt(Box::new(jwt))),
-            Err(Error::Malformed(_)) if dialects.has_others() => Ok(Self::Other(text, signature)),
+            Err(Error::Malformed(_)) if dialects.has_others() => {
+                Ok(Self::Other(text, found.signature()))
+            }
             Err(error) => Err(error),
         }
     }
@@ -416,13 +428,13 @@ impl PolicyOption {
         }
     }
 
-    /// Which of its keys verifies a JWT; `None` when no token is needed.
+    /// Which of its keys verifies a token; `None` when no token is needed.
     ///
     /// # Errors
     /// Why no key does.
     pub async fn signer(
         &self,
-        token: &UntrustedToken<'_>,
+        token: &impl Signed,
         platform: &impl Platform,
         now: u64,
     ) -> Result<Option<Signer>, Error> {
@@ -519,7 +531,7 @@ impl PolicyOption {
     async fn accept(
         &self,
         presented: &Result<Presented<'_>, Error>,
-        dialects: &Dialects,
+        policies: &Policies,
         platform: &impl Platform,
         now: u64,
     ) -> Result<Option<VerifiedToken>, Error> {
@@ -527,10 +539,23 @@ impl PolicyOption {
             return Ok(None);
         };
         let presented = presented.as_ref().map_err(Clone::clone)?;
+        let dialects = &policies.dialects;
         let token = match presented {
             Presented::Jwt(jwt) => {
-                let verified = restriction.verify(jwt, &self.name, dialects, platform, now);
-                verified.await?
+                let unverified = || jwt.claims();
+                restriction
+                    .verify(jwt.as_ref(), jwt.has_mac(), unverified, platform, now)
+                    .await?;
+                let (keys, expected) = (&restriction.keys, &restriction.expected);
+                VerifiedToken::of_jwt(jwt, &self.name, dialects, keys, expected, now)?
+            }
+            Presented::Cat(cat, asked) => {
+                let rule = policies.cat_uri.as_ref().ok_or(Error::NoPolicy)?;
+                let unverified = || cat.registered();
+                restriction
+                    .verify(cat.as_ref(), cat.has_mac(), unverified, platform, now)
+                    .await?;
+                VerifiedToken::of_cat(cat, rule, *asked, &restriction.expected, now)?
             }
             Presented::Other(text, signature) => {
                 let grant = dialects
@@ -573,24 +598,23 @@ impl PolicyOption {
 }
 
 impl TokenRestriction {
+    /// Verifies a signature. `claims` are read, unverified, before an issuer is asked for its keys.
     async fn verify(
         &self,
-        jwt: &UntrustedToken<'_>,
-        option: &str,
-        dialects: &Dialects,
+        token: &impl Signed,
+        has_mac: bool,
+        claims: impl Fn() -> Result<Claims, Error>,
         platform: &impl Platform,
         now: u64,
-    ) -> Result<VerifiedToken, Error> {
-        match (self.keys.verify(jwt), &self.remote) {
-            (Ok(()), _) => {}
+    ) -> Result<(), Error> {
+        match (self.keys.verify(token), &self.remote) {
             // A secret is not published.
-            (Err(Error::KeyUnknown | Error::Signature), Some(remote)) if !jwt.has_mac() => {
-                self.expected.check_unverified(&jwt.claims()?, now)?;
-                remote.verify(jwt, platform, now).await?;
+            (Err(Error::KeyUnknown | Error::Signature), Some(remote)) if !has_mac => {
+                self.expected.check_unverified(&claims()?, now)?;
+                remote.verify(token, platform, now).await
             }
-            (Err(error), _) => return Err(error),
+            (result, _) => result,
         }
-        VerifiedToken::of_jwt(jwt, option, dialects, &self.keys, &self.expected, now)
     }
 }
 

@@ -38,7 +38,7 @@ impl<P: Platform> Context<'_, P> {
 
     /// The tokens of the request; `in_body` is the one in its body, where the body has a place for one.
     pub fn tokens(&self, in_body: Option<&str>) -> Found {
-        let found = token::locate(self.headers(), self.query(), in_body);
+        let found = token::locate(self.headers(), self.query(), in_body).asked_by(&self.request);
         match self.reads_cookies {
             true => found,
             false => found.of_foreign_page(),

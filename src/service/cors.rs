@@ -13,6 +13,7 @@ use super::response::{Reply, allow, empty, names};
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding;
 use crate::platform::Platform;
+use crate::token::cat;
 use crate::token::vendor::{self, VENDORS};
 
 /// The variable with the origins that may read replies: separated by commas or spaces, or a
@@ -23,11 +24,12 @@ pub const VARIABLE: &str = "cors_origins";
 const EXPOSED: &str = "x-keylet-code, x-request-id, x-keylet-expires-at, x-keylet-renew-after, x-keylet-heartbeat-seconds, keylet-session, etag, www-authenticate";
 
 /// What players send beside their tokens. `keylet-session` is this server's own.
-const REQUEST_HEADERS: [&str; 4] = [
+const REQUEST_HEADERS: [&str; 5] = [
     "authorization",
     "content-type",
     "x-request-id",
     "keylet-session",
+    cat::HEADER,
 ];
 
 /// The origins that may read replies.

@@ -31,7 +31,11 @@ pub async fn issue<P: Platform, M: Module>(
     };
     let (tokens, time, keys) = match &ticket {
         // What else the player sends has expired.
-        Some(ticket) => (ticket.tokens(), ticket.verified_at, ticket.keys()),
+        Some(ticket) => (
+            ticket.tokens().asked_by(&context.request),
+            ticket.verified_at,
+            ticket.keys(),
+        ),
         None => {
             let tokens = context.tokens(in_body);
             (tokens, licences.platform().now(), kids(context)?)

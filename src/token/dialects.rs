@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::encoding;
 use crate::platform::Platform;
+use crate::token::cat;
 use crate::token::dialect::{Error, Grant, Secrets};
 use crate::token::vendor::{Dialect, VENDORS, Vendor};
 
@@ -22,6 +23,7 @@ const AZURE: &str = "azure";
 pub struct Dialects {
     has_native: bool,
     has_azure: bool,
+    has_cat: bool,
     vendors: Vec<&'static Vendor>,
 }
 
@@ -31,6 +33,7 @@ impl Dialects {
         Self {
             has_native: true,
             has_azure: false,
+            has_cat: false,
             vendors: Vec::new(),
         }
     }
@@ -40,6 +43,7 @@ impl Dialects {
         Self {
             has_native: true,
             has_azure: true,
+            has_cat: true,
             vendors: with_dialect().collect(),
         }
     }
@@ -58,11 +62,12 @@ impl Dialects {
         let this = Self {
             has_native: has(NATIVE),
             has_azure: has(AZURE),
+            has_cat: has(cat::NAME),
             vendors: with_dialect().filter(|vendor| has(vendor.name)).collect(),
         };
         let known = || {
             let vendors = with_dialect().map(|vendor| vendor.name);
-            [NATIVE, AZURE].into_iter().chain(vendors)
+            [NATIVE, AZURE, cat::NAME].into_iter().chain(vendors)
         };
         if names.iter().all(|name| known().any(|known| known == name)) {
             Ok(this)
@@ -80,6 +85,11 @@ impl Dialects {
     /// Whether a token is accepted that only names its key, as Azure Media Services took it.
     pub fn has_azure(&self) -> bool {
         self.has_azure
+    }
+
+    /// Whether Common Access Tokens are accepted.
+    pub fn has_cat(&self) -> bool {
+        self.has_cat
     }
 
     /// Whether tokens of a vendor are accepted.
@@ -138,6 +148,9 @@ impl Dialects {
 
     /// The name of the dialect whose shape a message has, when it is not a JWT.
     pub fn name_of_text(&self, text: &str) -> Option<&'static str> {
+        if self.has_cat && cat::is_shaped(text) {
+            return Some(cat::NAME);
+        }
         let has_shape = |vendor: &&&Vendor| match vendor.dialect {
             Some(Dialect::Text { fits, .. }) => fits(text),
             Some(Dialect::Claims { .. }) | None => false,

@@ -8,6 +8,7 @@ use base64::Engine;
 use serde_json::{Map, Value};
 
 use crate::encoding::{self, BASE64_URL};
+use crate::token::keys::Signed;
 use crate::token::{Error, LEEWAY, MAX_TOKEN};
 
 /// Members of a header that must be text when they are present and not `null` (RFC 7515 section 4.1).
@@ -102,6 +103,24 @@ impl<'a> UntrustedToken<'a> {
 
     /// The signature.
     pub(crate) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+}
+
+impl Signed for UntrustedToken<'_> {
+    fn algorithm(&self) -> &str {
+        &self.algorithm
+    }
+
+    fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    fn message(&self) -> &[u8] {
+        self.signed.as_bytes()
+    }
+
+    fn signature(&self) -> &[u8] {
         &self.signature
     }
 }

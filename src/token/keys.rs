@@ -19,7 +19,6 @@ use crate::encoding::{self, BASE64, JsonError, PEM_BEGIN, Pem, PemOrDer};
 use crate::rsa_key::{PublicKey, SignatureHash};
 use crate::token::Error;
 use crate::token::dialect::Secrets;
-use crate::token::jwt::UntrustedToken;
 use crate::token::vendor;
 use crate::x509;
 
@@ -126,6 +125,18 @@ fn keys_of(document: Value) -> Result<Vec<Value>, NotKeys> {
         document if document.values().any(is_certificate) => NotKeys::Certificates,
         _ => NotKeys::NoSet,
     })
+}
+
+/// A token as its issuer signed it, whatever its form.
+pub trait Signed {
+    /// The name of its algorithm, one of [`ALGORITHMS`] or another.
+    fn algorithm(&self) -> &str;
+    /// The id of the key that signed it, where it names one.
+    fn key_id(&self) -> Option<&str>;
+    /// The bytes that are signed.
+    fn message(&self) -> &[u8];
+    /// The signature, or the MAC.
+    fn signature(&self) -> &[u8];
 }
 
 /// A key of a set that verifies nothing here: it is for another purpose, of a type or curve, or for an algorithm, that
@@ -327,7 +338,7 @@ impl VerificationKeys {
     ///
     /// # Errors
     /// [`Error::Algorithm`], [`Error::KeyUnknown`], [`Error::KeyUnusable`] or [`Error::Signature`].
-    pub(crate) fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
+    pub(crate) fn verify(&self, token: &impl Signed) -> Result<(), Error> {
         self.verifying(token).map(|_| ())
     }
 
@@ -335,15 +346,12 @@ impl VerificationKeys {
     ///
     /// # Errors
     /// As [`Self::verify`].
-    pub(crate) fn signer(
-        &self,
-        token: &UntrustedToken<'_>,
-    ) -> Result<(usize, Option<&str>), Error> {
+    pub(crate) fn signer(&self, token: &impl Signed) -> Result<(usize, Option<&str>), Error> {
         let key = self.verifying(token)?;
         Ok((key.index, key.jwk.kid.as_deref()))
     }
 
-    fn verifying(&self, token: &UntrustedToken<'_>) -> Result<&VerificationKey, Error> {
+    fn verifying(&self, token: &impl Signed) -> Result<&VerificationKey, Error> {
         let algorithm = match token.algorithm() {
             // RFC 9864 section 2.2 names what EdDSA is on this curve.
             "Ed25519" => "EdDSA",
@@ -450,12 +458,12 @@ impl VerificationKey {
 
     /// Verifies the signature, only once when the same token is sent again. Nothing else is remembered:
     /// claims and times are checked each time.
-    fn verify(&self, verifier: &Verifier, token: &UntrustedToken<'_>) -> Result<(), Error> {
+    fn verify(&self, verifier: &Verifier, token: &impl Signed) -> Result<(), Error> {
         if verifier.is_cheap() {
             return verifier.verify(token);
         }
         let digest: [u8; 32] = Sha256::new()
-            .chain_update(token.signed())
+            .chain_update(token.message())
             .chain_update([0])
             .chain_update(token.signature())
             .finalize()
@@ -493,8 +501,8 @@ impl Verifier {
         matches!(self, Self::Hmac(..))
     }
 
-    fn verify(&self, token: &UntrustedToken<'_>) -> Result<(), Error> {
-        let (message, signature) = (token.signed().as_bytes(), token.signature());
+    fn verify(&self, token: &impl Signed) -> Result<(), Error> {
+        let (message, signature) = (token.message(), token.signature());
         let holds = match self {
             Self::Hmac(SignatureHash::Sha256, key) => hmac::<Sha256>(key, message, signature),
             Self::Hmac(SignatureHash::Sha384, key) => hmac::<Sha384>(key, message, signature),

@@ -11,7 +11,7 @@ use crate::encoding;
 use crate::platform::Platform;
 use crate::token::spelling::{Spelled, is_jwt, is_nothing};
 use crate::token::vendor::{VENDORS, Vendor, nagra};
-use crate::token::{Error, own};
+use crate::token::{Dialects, Error, cat, own};
 
 /// The variable that says whether a token may come in the query, where logs and histories keep it:
 /// `allow` (default) or `deny`.
@@ -68,6 +68,10 @@ pub struct Found {
     is_foreign_page: bool,
     /// The query parameter `signature`, which goes with `custom_data`.
     signature: Option<String>,
+    /// What is in the places of Common Access Tokens alone.
+    cats: Vec<(TokenLocation, String)>,
+    /// The request that they came with.
+    asked: Option<Box<cat::Asked>>,
 }
 
 /// The session token of a request: in [`SESSION_HEADER`], or in Nagra's list.
@@ -109,6 +113,7 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
             }
         }
     }
+    let raw_query = query;
     let query: Vec<(Cow<'_, str>, Cow<'_, str>)> =
         form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
     let parameters = VENDORS.iter().flat_map(|vendor| vendor.parameters);
@@ -125,6 +130,7 @@ pub fn locate(headers: &HeaderMap, query: Option<&str>, in_body: Option<&str>) -
     found.cookies.extend(cookies.map(ToOwned::to_owned));
     let signature = query.iter().find(|(name, _)| name == "signature");
     found.signature = signature.map(|(_, value)| value.to_string());
+    found.cats = cat::locate(headers, raw_query);
     found
 }
 
@@ -223,6 +229,21 @@ impl Found {
         }
     }
 
+    /// The same with the request, which a Common Access Token may be restricted to.
+    #[must_use]
+    pub fn asked_by(mut self, asked: impl Into<cat::Asked>) -> Self {
+        let mut tokens = self.tokens.iter().chain(&self.cats);
+        if tokens.any(|(_, token)| cat::is_shaped(token)) {
+            self.asked = Some(Box::new(asked.into()));
+        }
+        self
+    }
+
+    /// The request, where there is a Common Access Token.
+    pub(crate) fn asked(&self) -> Option<&cat::Asked> {
+        self.asked.as_deref()
+    }
+
     /// The vendor whose players send a token where the first token is.
     pub fn vendor(&self) -> Option<&'static Vendor> {
         let (location, _) = self.tokens.first()?;
@@ -239,8 +260,8 @@ impl Found {
         self.signature.as_deref()
     }
 
-    /// The one token. The variables `query_tokens` and `token_cookies` are read when there is one in the query, and when
-    /// there are cookies.
+    /// The one token. Where Common Access Tokens are accepted and no other place has a token, theirs are looked at. The
+    /// variables `query_tokens` and `token_cookies` are read when there is one in the query, and when there are cookies.
     ///
     /// # Errors
     /// The outer error is that of a setting. The inner one is [`Error::InQuery`] when the only token is in a query that is
@@ -249,8 +270,45 @@ impl Found {
     /// when there are two that differ.
     pub async fn one(
         &self,
+        dialects: &Dialects,
         platform: &impl Platform,
     ) -> Result<Result<&str, Error>, SettingsError> {
+        let own = self.own(platform).await?;
+        let is_none = matches!(
+            own,
+            Err(Error::Missing | Error::OtherScheme | Error::Undefined(_))
+        );
+        match is_none && dialects.has_cat() && !self.cats.is_empty() {
+            true => self.cat(platform).await,
+            false => Ok(own),
+        }
+    }
+
+    /// The one Common Access Token.
+    async fn cat(&self, platform: &impl Platform) -> Result<Result<&str, Error>, SettingsError> {
+        let in_query = |location: &TokenLocation| matches!(location, TokenLocation::Parameter(_));
+        let is_query_read = !self.cats.iter().any(|(location, _)| in_query(location))
+            || query_tokens_allowed(platform).await?;
+        let is_read = |location: &TokenLocation| match location {
+            TokenLocation::Parameter(_) => is_query_read,
+            TokenLocation::Cookie => !self.is_foreign_page,
+            _ => true,
+        };
+        let mut tokens = self.cats.iter().filter(|(location, _)| is_read(location));
+        let Some((first, token)) = tokens.next() else {
+            let is_any_in_query = self.cats.iter().any(|(location, _)| in_query(location));
+            return Ok(Err(match is_any_in_query {
+                true => Error::InQuery,
+                false => Error::InCookie,
+            }));
+        };
+        Ok(match tokens.find(|(_, other)| other != token) {
+            Some((second, _)) => Err(Error::Ambiguous(*first, *second)),
+            None => Ok(token),
+        })
+    }
+
+    async fn own(&self, platform: &impl Platform) -> Result<Result<&str, Error>, SettingsError> {
         let in_query = |location: &TokenLocation| matches!(location, TokenLocation::Parameter(_));
         let is_query_read = !self.tokens.iter().any(|(location, _)| in_query(location))
             || query_tokens_allowed(platform).await?;

@@ -3,12 +3,13 @@
 use serde_json::{Map, Value};
 
 use crate::content_key::{ContentKeys, KeyRecord};
-use crate::entitlement::{self, Entitlement, Terms};
+use crate::entitlement::{self, Entitlement, Entry, Terms};
 use crate::id::Id;
+use crate::token::cat::{self, Asked, UntrustedCat, UriRule};
 use crate::token::dialect::{Grant, MAX_UNSEPARATED_ID, Secrets};
 use crate::token::dialects::Dialects;
 use crate::token::jwt::{Claims, UntrustedToken};
-use crate::token::{Error, Expected, LEEWAY};
+use crate::token::{Error, Expected, LEEWAY, Signed};
 
 /// The key id that the token is for (Azure Media Services).
 pub const CONTENT_KEY_IDENTIFIER: &str = "urn:microsoft:azure:mediaservices:contentkeyidentifier";
@@ -76,13 +77,7 @@ impl VerifiedToken {
             return Self::of_grant(grant, expires, &scope.concat(), identity);
         }
         let expires = expected.check(&claims, now)?;
-        let key = match claims.0.get(CONTENT_KEY_IDENTIFIER) {
-            None => None,
-            Some(id) => {
-                let id = id.as_str().and_then(Id::from_text);
-                Some(id.ok_or(Error::Claim(CONTENT_KEY_IDENTIFIER))?)
-            }
-        };
+        let key = content_key_id(&claims)?;
         let (entitlement, unstated) = match expected.entitlements.read(&claims.0, dialects)? {
             Ok(entitlement) => (Some(entitlement), None),
             Err(_) if dialects.has_azure() && key.is_some() => {
@@ -99,6 +94,50 @@ impl VerifiedToken {
             identity: identity(&claims)?.unwrap_or_else(|| token.signed().as_bytes().to_vec()),
             accepted_until: expires.saturating_add(LEEWAY),
             terms: max_uses(&claims)?,
+            key,
+            needs_callback: false,
+            is_message: false,
+            claims: claims.0,
+        })
+    }
+
+    /// Reads the claims of a Common Access Token whose signature was verified. `asked`: the request that it came with.
+    pub(crate) fn of_cat(
+        token: &UntrustedCat,
+        rule: &UriRule,
+        asked: Option<&Asked>,
+        expected: &Expected,
+        now: u64,
+    ) -> Result<Self, Error> {
+        let cat::Claims {
+            members,
+            terms,
+            content,
+        } = token.claims(rule, asked, &expected.entitlements)?;
+        let claims = Claims(members);
+        let expires = expected.check(&claims, now)?;
+        let stated = expected.entitlements.read(&claims.0, &Dialects::native())?;
+        let key = content_key_id(&claims)?;
+        let (entitlement, unstated, key) = match (stated, content, key) {
+            // It is for the content, and no further than its entitlements go.
+            (Ok(stated), content, None) => (Some(stated), None, content),
+            (Ok(stated), None, key) => (Some(stated), None, key),
+            (Err(_), Some(content), key) => {
+                let entry = Entry::new(vec![content], Terms::default())?;
+                (Some(Entitlement::new(vec![entry])), None, key)
+            }
+            (Err(why), None, key) => (None, Some(why), key),
+            (Ok(_), Some(_), Some(_)) => return Err(Error::Claim(CONTENT_KEY_IDENTIFIER)),
+        };
+        Ok(Self {
+            entitlement,
+            unstated,
+            subject: claims.text("sub").map(ToOwned::to_owned),
+            subject_and_key: None,
+            content_keys: None,
+            identity: identity(&claims)?.unwrap_or_else(|| token.message().to_vec()),
+            accepted_until: expires.saturating_add(LEEWAY),
+            terms: terms.and(&max_uses(&claims)?),
             key,
             needs_callback: false,
             is_message: false,
@@ -162,6 +201,17 @@ impl VerifiedToken {
     pub fn names_a_key(&self) -> bool {
         self.key.is_some()
     }
+}
+
+/// The key that the token is for, where it names one as those of Azure Media Services do.
+fn content_key_id(claims: &Claims) -> Result<Option<Id>, Error> {
+    let id = claims.0.get(CONTENT_KEY_IDENTIFIER);
+    let id = id.map(|id| {
+        id.as_str()
+            .and_then(Id::from_text)
+            .ok_or(Error::Claim(CONTENT_KEY_IDENTIFIER))
+    });
+    id.transpose()
 }
 
 /// Issuer and `jti`, where there is one. Some issuers have numbers there, against RFC 7519 section 4.1.7.

@@ -5,6 +5,7 @@
 //! [`Entitlement`](crate::entitlement::Entitlement).
 
 mod accepted;
+pub mod cat;
 pub mod claim;
 pub mod dialect;
 mod dialects;
@@ -24,7 +25,7 @@ pub use dialects::{Dialects, VARIABLE as DIALECTS};
 pub use expected::Expected;
 pub use jwt::{Claims, UntrustedToken};
 pub(crate) use keys::Jwk;
-pub use keys::{KeyError, NotKeys, PassedOver, VerificationKeys};
+pub use keys::{KeyError, NotKeys, PassedOver, Signed, VerificationKeys};
 pub use locate::{
     Found, SESSION_HEADER, TOKEN_COOKIES, TokenLocation, bearer, locate, query_tokens_allowed,
     session, token_cookies,

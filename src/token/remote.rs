@@ -5,8 +5,7 @@ use serde_json::Value;
 use crate::encoding;
 use crate::platform::Platform;
 use crate::token::Error;
-use crate::token::jwt::UntrustedToken;
-use crate::token::keys::{PassedOver, VerificationKeys};
+use crate::token::keys::{PassedOver, Signed, VerificationKeys};
 use crate::upstream::{
     Cache, Document, Failure, Reason, Unavailable, is_safe, may_lead_to, origin_of,
 };
@@ -74,7 +73,7 @@ impl RemoteKeys {
     /// As [`VerificationKeys::verify`]; [`Error::KeysUnavailable`] when no keys are available.
     pub async fn verify(
         &self,
-        token: &UntrustedToken<'_>,
+        token: &impl Signed,
         platform: &impl Platform,
         now: u64,
     ) -> Result<(), Error> {
@@ -104,7 +103,7 @@ impl RemoteKeys {
     /// As [`Self::verify`].
     pub async fn signer(
         &self,
-        token: &UntrustedToken<'_>,
+        token: &impl Signed,
         platform: &impl Platform,
         now: u64,
     ) -> Result<(usize, Option<String>), Error> {

@@ -4,6 +4,7 @@
 
 mod abuse;
 mod callback;
+mod cat;
 mod check_in;
 mod clearkey;
 mod component;

@@ -60,6 +60,9 @@ pub enum Error {
     /// Its terms contradict each other, or are out of range.
     #[error(transparent)]
     Terms(#[from] entitlement::Error),
+    /// It is for another request than the one that it came with.
+    #[error("the message's `{0}` is not for this request")]
+    Request(&'static str),
     /// The message is not yet valid. It begins at a time in seconds since 1970.
     #[error("the message is valid from {0} on")]
     NotYetValid(u64),
@@ -75,6 +78,7 @@ impl Error {
             Self::Signature => Code::TOKEN_SIGNATURE,
             Self::Terms(error) => error.code(),
             Self::Expired(_) => Code::TOKEN_EXPIRED,
+            Self::Request(_) => Code::TOKEN_REQUEST,
             Self::NotYetValid(_) => Code::TOKEN_NOT_YET_VALID,
         }
     }

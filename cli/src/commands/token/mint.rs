@@ -45,6 +45,10 @@ pub struct Arguments {
         default_missing_value = "raw"
     )]
     hmac: Option<Secret>,
+    /// Make a Common Access Token (CTA-5007) in place of a JWT, for a deployment whose `dialects` names `cat`. The key is
+    /// for HS256, ES256 or PS256; `--claim` takes CTA's claims by their names, `catu` and others that have maps as JSON
+    #[arg(long, conflicts_with = "azure")]
+    cat: bool,
     /// The algorithm, where the key is good for several [default: HS256, RS256]
     #[arg(long, value_name = "NAME")]
     alg: Option<String>,
@@ -115,11 +119,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 )?;
                 members.insert(name, entitlements);
             }
-            mint(&configured.key, options.kid.as_deref(), &claims)?
+            arguments.mint(&configured.key, &claims)?
         }
         false => {
             let key = arguments.signing_key()?;
-            mint(&key, options.kid.as_deref(), &options.claims(now)?)?
+            arguments.mint(&key, &options.claims(now)?)?
         }
     };
     if !options.entitles() {
@@ -133,6 +137,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
+    fn mint(&self, key: &SigningKey, claims: &Value) -> Result<String> {
+        let kid = self.options.kid.as_deref();
+        match self.cat {
+            true => crate::cat::token(&key.signer, kid.or(key.kid.as_deref()), claims),
+            false => mint(key, kid, claims),
+        }
+    }
+
     fn signing_key(&self) -> Result<SigningKey> {
         let key = match &self.key {
             Some(path) => Zeroizing::new(read(path)?),

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 use keylet::configuration::SettingsError;
 use keylet::content_key::KeyQuery;
 use keylet::drm::DrmSystem;
@@ -21,10 +21,11 @@ use keylet::id::Id;
 use keylet::licence::{self, LicenceServer, Principal};
 use keylet::platform::Platform;
 use keylet::policy::{Policies, PolicyOption, Signer};
-use keylet::token::Dialects;
+use keylet::token::cat::{self, UntrustedCat};
 use keylet::token::{
     self, Accepted, CONTENT_KEY_IDENTIFIER, Claims, Expected, Found, LEEWAY, UntrustedToken, own,
 };
+use keylet::token::{Dialects, Signed};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -139,7 +140,13 @@ async fn explain(licences: &LicenceServer<Settings>, question: &Question<'_>) ->
         .signature
         .map(|s| format!("signature={}", percent_encoded(s)));
     let found = token::locate(&HeaderMap::new(), query.as_deref(), Some(question.token));
-    let text = found.one(platform).await.map_err(settings)??;
+    // As a player would ask: a Common Access Token may say how.
+    let asked = Request::post("/fairplay").body(())?;
+    let found = found.asked_by(&asked);
+    let text = found
+        .one(policies.dialects(), platform)
+        .await
+        .map_err(settings)??;
     let message = Message::parse(text, policies, has_secret);
     let admitted = licences.admit(SYSTEM, &found, now).await;
 
@@ -323,13 +330,14 @@ fn refused_for(document: &Value) -> Option<Value> {
 }
 
 /// The settings that decide on a token.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     token::POLICIES,
     token::KEYS,
     token::ISSUER,
     token::AUDIENCE,
     token::ENTITLEMENT_CLAIM,
     "dialects",
+    cat::VARIABLE,
     "query_tokens",
     keylet::server_secret::VARIABLE,
 ];
@@ -358,10 +366,38 @@ async fn check(licences: &LicenceServer<Settings>) -> Result<()> {
     bail!(lines.join("\n"))
 }
 
+/// Which option's key signed a token.
+async fn signer_of<'p>(
+    token: &impl Signed,
+    policies: &'p Policies,
+    platform: &impl Platform,
+    now: u64,
+) -> SignedBy<'p> {
+    let mut refused: Option<token::Error> = None;
+    for option in policies.options().iter().filter(|o| o.is_for(SYSTEM)) {
+        match option.signer(token, platform, now).await {
+            Ok(Some(signer)) => return SignedBy::key(option, &signer),
+            Ok(None) => {}
+            // Another refusal is known already; that this option has no such key adds nothing.
+            Err(token::Error::KeyUnknown) if refused.is_some() => {}
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) => SignedBy::refused(&error),
+        None => SignedBy {
+            option: None,
+            document: json!({"reason": "no policy asks who signed a token"}),
+        },
+    }
+}
+
 /// A message, as far as it can be read without a key.
 struct Message<'a> {
     text: &'a str,
     jwt: Result<UntrustedToken<'a>, token::Error>,
+    /// The same for a Common Access Token.
+    cat: Option<Result<UntrustedCat, token::Error>>,
     header: Option<Map<String, Value>>,
     claims: Map<String, Value>,
     /// Whose words it speaks.
@@ -373,11 +409,22 @@ struct Message<'a> {
 impl<'a> Message<'a> {
     fn parse(text: &'a str, policies: &Policies, has_secret: bool) -> Self {
         let dialects = policies.dialects();
+        let is_cat = dialects.has_cat() && cat::is_shaped(text);
+        let cat = is_cat.then(|| UntrustedCat::parse(text));
         let mut parts = text.split('.');
         let (header, claims) = match (parts.next(), parts.next()) {
             (Some(header), Some(claims)) => (object(header), object(claims)),
             // What is no JWT is base64 of a JSON document.
             _ => (None, object(text)),
+        };
+        let (header, claims) = match &cat {
+            Some(Ok(cat)) => (
+                json!({"alg": cat.algorithm(), "kid": cat.key_id()})
+                    .as_object()
+                    .cloned(),
+                cat.registered().ok().map(|claims| claims.0),
+            ),
+            _ => (header, claims),
         };
         let claims = claims.unwrap_or_default();
         let jwt = UntrustedToken::parse(text);
@@ -398,6 +445,7 @@ impl<'a> Message<'a> {
         Self {
             text,
             jwt,
+            cat,
             header,
             claims,
             dialect,
@@ -416,7 +464,10 @@ impl<'a> Message<'a> {
 
     /// Whether issuer, audience and `exp` are asked of it.
     fn is_checked(&self) -> bool {
-        matches!(self.dialect, None | Some("keylet" | "native" | "azure"))
+        matches!(
+            self.dialect,
+            None | Some("keylet" | "native" | "azure" | cat::NAME)
+        )
     }
 
     /// Who signed it.
@@ -427,6 +478,11 @@ impl<'a> Message<'a> {
         platform: &impl Platform,
         now: u64,
     ) -> SignedBy<'p> {
+        match &self.cat {
+            Some(Ok(cat)) => return signer_of(cat, policies, platform, now).await,
+            Some(Err(error)) => return SignedBy::refused(error),
+            None => {}
+        }
         let jwt = match &self.jwt {
             // What is wrong with such a message, its dialect says together with the rest.
             Err(error) if self.dialect.is_none() => return SignedBy::refused(error),
@@ -444,23 +500,7 @@ impl<'a> Message<'a> {
                 };
             }
         };
-        let mut refused: Option<token::Error> = None;
-        for option in policies.options().iter().filter(|o| o.is_for(SYSTEM)) {
-            match option.signer(jwt, platform, now).await {
-                Ok(Some(signer)) => return SignedBy::key(option, &signer),
-                Ok(None) => {}
-                // Another refusal is known already; that this option has no such key adds nothing.
-                Err(token::Error::KeyUnknown) if refused.is_some() => {}
-                Err(error) => refused = Some(error),
-            }
-        }
-        match refused {
-            Some(error) => SignedBy::refused(&error),
-            None => SignedBy {
-                option: None,
-                document: json!({"reason": "no policy asks who signed a token"}),
-            },
-        }
+        signer_of(jwt, policies, platform, now).await
     }
 
     /// What is wrong with its times, and with issuer and audience for an option.

@@ -87,6 +87,9 @@ fn remedy(code: &str) -> &'static str {
         "token_audience" => {
             "Have the issuer send an accepted `aud`, or add its own to `token_audience` or to `audience` of the policy option."
         }
+        "token_request" => {
+            "Compare `catm`, `catu` and `cath` with the request of the player. Where `catu` is the URI of the content, `cat_uri` is `content` with a template."
+        }
         "token_signature" => {
             "Compare the keys: the issuer signed with another one than `token_keys` or the policy option has under this name."
         }
