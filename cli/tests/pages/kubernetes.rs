@@ -372,6 +372,10 @@ fn pod(stage: &mut Stage, secrets: &str) {
          --keys movie-42 --terms '{\"max_uses\": 5}'",
     );
     stage.set("KEYLET_TOKEN", token.stdout.trim());
+    // The emulated device answers as the one that the credential is for.
+    let settings: Value =
+        serde_json::from_str(&stage.read(&format!("{secrets}/settings.json"))).unwrap();
+    stage.set("KEYLET_ASK", settings["fairplay_ask"].as_str().unwrap());
     stage.succeed(&format!(
         "keylet license {url}/fairplay --asset-id skd://movie-42"
     ));

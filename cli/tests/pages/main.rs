@@ -72,7 +72,6 @@ typed! {
     "beside-spinapp" => kubernetes::beside_spinapp,
     "kubernetes-secrets" => kubernetes::secrets,
     "monitoring" => monitoring::monitoring,
-    "scrape-pods" => monitoring::scrape_pods,
     "compose-variables" => image::compose_variables,
     "stop" => operators::stop,
     "upgrade" => operators::upgrade,

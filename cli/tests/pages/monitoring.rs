@@ -46,15 +46,6 @@ pub fn monitoring(test: &'static str) {
     stage.type_blocks();
 }
 
-pub fn scrape_pods(test: &'static str) {
-    let stage = Stage::new(test);
-    if !is_prometheus_there(test) {
-        return;
-    }
-    stage.write("prometheus.yml", &stage.script());
-    stage.succeed("promtool check config --syntax-only prometheus.yml");
-}
-
 /// The alerts by name, with the word of their severity.
 fn alerts() -> BTreeMap<String, String> {
     let rules = yaml("alerts.yaml")["groups"][0]["rules"].take();
@@ -194,9 +185,9 @@ fn every_query_of_the_dashboard_returns_figures() {
         return;
     }
     let metrics = serve(&mut stage);
+    ask(&stage);
     // Words of the alerts that are figures.
     let (_, figures) = curl(&stage, &format!("http://{metrics}/metrics"));
-    ask(&stage);
     let alerts = file("alerts.yaml");
     for word in alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
         let figure = word.trim_end_matches("_bucket").trim_end_matches("_total");
