@@ -12,7 +12,7 @@ use crate::stage::{Stage, curl, licence};
 
 const PAGE: &str = "docs/deploy/monitoring.md";
 
-/// Grafana's grammar of LogQL.
+/// Grafana's grammar of `LogQL`.
 const GRAMMAR: &str = "tests/dashboards/node_modules/@grafana/lezer-logql";
 
 fn file(name: &str) -> String {
@@ -276,7 +276,7 @@ fn every_query_of_the_dashboard_returns_figures() {
     }
 }
 
-/// What a query of LogQL names of the lines: what it filters by, groups by and unwraps.
+/// What a query of `LogQL` names of the lines: what it filters by, groups by and unwraps.
 fn fields(query: &str) -> BTreeSet<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let name = |text: &str| -> String { text.chars().take_while(|c| is_name(*c)).collect() };
