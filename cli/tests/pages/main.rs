@@ -9,11 +9,14 @@
 mod first_hour;
 mod hosts;
 mod image;
+mod kubernetes;
+mod monitoring;
 mod operators;
 mod packaging;
 mod page;
 mod pipeline;
 mod rules;
+mod scale;
 mod stage;
 mod store;
 
@@ -66,6 +69,9 @@ typed! {
     "proxy" => hosts::proxy,
     "rate-limits" => hosts::rate_limits,
     "spinapp" => hosts::spinapp,
+    "beside-spinapp" => kubernetes::beside_spinapp,
+    "kubernetes-secrets" => kubernetes::secrets,
+    "monitoring" => monitoring::monitoring,
     "compose-variables" => image::compose_variables,
     "report" => operators::report,
     "stop" => operators::stop,
