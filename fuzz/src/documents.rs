@@ -31,6 +31,14 @@ pub fn cpix(data: &[u8]) {
         return;
     };
     let text = text.trim_start_matches('\u{feff}');
+    // Declarations and processing instructions are passed over here, whatever is in them.
+    let text = match text.strip_prefix("<?") {
+        Some(declaration) => declaration.split_once("?>").map_or("", |(_, rest)| rest),
+        None => text,
+    };
+    if text.contains("<?") {
+        return;
+    }
     let other = match roxmltree::Document::parse(text) {
         Ok(other) => other,
         // A prefix that nobody declares is no namespace here.
