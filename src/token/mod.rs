@@ -28,7 +28,7 @@ pub use locate::{
     Found, SESSION_HEADER, TokenLocation, bearer, locate, query_tokens_allowed, session,
 };
 pub use message::{CONTENT_KEY_IDENTIFIER, MAX_USES, VerifiedToken};
-pub use remote::{Location, RemoteKeys};
+pub use remote::{FAMILIES, Location, RemoteKeys};
 
 use crate::configuration::SettingsError;
 use crate::entitlement;
