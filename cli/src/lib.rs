@@ -39,6 +39,7 @@ pub mod public_key;
 pub mod random;
 pub mod settings;
 pub mod signing_key;
+pub mod sweep;
 pub mod terminal;
 pub mod wire;
 
