@@ -200,8 +200,9 @@ impl Viewer<'_> {
         if number % 4 == 0 {
             licence(b"device").make(self).await?;
         }
-        for _ in 0..3 {
-            self.later(60);
+        // Twice a period, as players do.
+        for _ in 0..6 {
+            self.later(30);
             held = sessions.heartbeat(&held.ticket).await?;
         }
         if number % 10 == 0 {

@@ -333,8 +333,8 @@ impl Backend {
                 };
                 let (next, keys) = redis.page(cursor).await?;
                 let bytes = match has_bytes {
-                    true => redis.sizes(&keys).await?,
-                    false => Vec::new(),
+                    true if !keys.is_empty() => redis.sizes(&keys).await?,
+                    _ => Vec::new(),
                 };
                 return Ok(Keys {
                     keys,
