@@ -32,10 +32,11 @@ fn redis_cli(stage: &Stage, port: u16) {
 
 /// Keys of every family, once as old as the page sweeps it and once as it is in use.
 pub fn sweep(test: &'static str) {
-    let stage = Stage::new(test);
-    let Some(_redis) = redis(&stage) else {
+    let mut stage = Stage::new(test);
+    let Some((_redis, port)) = redis(&stage) else {
         return;
     };
+    stage.replace("127.0.0.1:6379", &format!("127.0.0.1:{port}"));
     let now = stage
         .succeed("date +%s")
         .stdout
