@@ -49,7 +49,7 @@ pub(crate) fn token_of(viewer: &str, terms: &Value) -> String {
 
 /// A token that is good for two licences until a time.
 pub(crate) fn ends_soon(number: u32, exp: u64) -> String {
-    let claims = json!({"exp": exp, "jti": format!("token-{number}"), "max_uses": 2, "entitlements": [{"keys": "*"}]});
+    let claims = json!({"exp": exp, "jti": format!("token-{number}"), "entitlements": [{"keys": "*", "max_uses": 2}]});
     signed(&ISSUER, Some("issuer"), &crate::upstream::claims(claims))
 }
 

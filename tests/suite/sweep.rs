@@ -103,7 +103,7 @@ fn a_sweep_at_any_moment_changes_no_answer() {
         saved += plain - swept;
     }
     assert!(
-        saved > 100,
+        saved > 20,
         "sweeps that delete nothing show nothing: {saved}"
     );
 }
