@@ -6,11 +6,11 @@
 //! |---|---|
 //! | 6 | `hosts/`, one crate a world: a host meets [`platform::Platform`] |
 //! | 5 | [`service`]: HTTP |
-//! | 4 | [`licence`]: token → entitlement → key → DRM; [`packaging`]: keys for packagers |
+//! | 4 | [`licence`]: token → entitlement → key → DRM; [`packaging`]: keys for packagers; [`sweep`], which `licence` uses |
 //! | 3 | [`fairplay`], [`clearkey`], [`widevine`], [`playready`]; [`policy`] |
 //! | 2 | [`token`], [`session`] |
 //! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses both; [`server_secret`], [`operator`], [`public_url`] |
-//! | 0 | [`configuration`], [`platform`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, `reader`, `protobuf`, [`private_key`], [`cpix`], [`template`], [`track`], [`error`] |
+//! | 0 | [`configuration`], [`platform`], [`store_key`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, `reader`, `protobuf`, [`private_key`], [`cpix`], [`template`], [`track`], [`error`] |
 
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
 #![cfg_attr(
@@ -51,6 +51,8 @@ pub mod secret;
 pub mod server_secret;
 pub mod service;
 pub mod session;
+pub mod store_key;
+pub mod sweep;
 pub mod template;
 pub mod token;
 pub mod track;

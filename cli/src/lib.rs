@@ -41,6 +41,7 @@ pub mod random;
 pub mod report;
 pub mod settings;
 pub mod signing_key;
+pub mod sweep;
 pub mod terminal;
 pub mod wire;
 

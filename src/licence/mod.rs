@@ -8,6 +8,7 @@ mod mint;
 mod modules;
 mod renewal;
 mod sessions;
+mod store;
 mod stream;
 
 use std::cell::OnceCell;

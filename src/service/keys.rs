@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::operator::require_operator;
+use super::parameter::{flag, number};
 use super::problem::Problem;
 use super::response::{Reply, json};
 use crate::encoding;
@@ -118,27 +119,4 @@ fn record(body: &[u8], text: &str, name: &Id) -> Result<Map<String, Value>, Prob
         true => Ok(record),
         false => Err(malformed("`id` is not the id of the path")),
     }
-}
-
-/// A parameter that is `true` or `false`.
-fn flag<P: Platform>(context: &Context<'_, P>, name: &str) -> Result<bool, Problem> {
-    match context.parameter(name).as_deref() {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(_) => Err(wrong(name, "`true` or `false`")),
-    }
-}
-
-/// A parameter that is a number.
-fn number<P: Platform>(context: &Context<'_, P>, name: &str) -> Result<Option<u64>, Problem> {
-    let value = context.parameter(name);
-    let number = value.map(|value| value.parse().map_err(|_| wrong(name, "a number")));
-    number.transpose()
-}
-
-fn wrong(name: &str, expected: &str) -> Problem {
-    Problem::new(
-        Code::REQUEST_MALFORMED,
-        format!("the parameter `{name}` is not {expected}"),
-    )
 }

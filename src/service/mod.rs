@@ -17,6 +17,7 @@ mod openapi;
 mod operator;
 mod origin;
 mod packaging;
+mod parameter;
 mod playready;
 mod problem;
 mod request_body;
@@ -27,6 +28,7 @@ mod route;
 mod schema;
 mod session_headers;
 mod sessions;
+mod store;
 mod tokens;
 mod widevine;
 

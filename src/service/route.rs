@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::response::Reply;
 use super::{
     clearkey, fairplay, health, keys, license, license_data, openapi, packaging, playready, root,
-    sessions, tokens, widevine,
+    sessions, store, tokens, widevine,
 };
 use crate::error::Code;
 use crate::platform::Platform;
@@ -62,6 +62,7 @@ routes! {
     "/keys/{id}" [GET, PUT, DELETE] => keys::one;
     "/keys/{id}/restore" [POST] => keys::restore;
     "/key-rotation" [POST] => keys::rotate;
+    "/store/sweep" [POST] => store::sweep;
     "/speke/copyProtection" [POST] => packaging::speke;
     "/speke/{version}/copyProtection" [POST] => packaging::speke;
     "/speke/v1.0/heartbeat" [GET] => packaging::heartbeat;

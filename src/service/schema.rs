@@ -17,6 +17,7 @@ use crate::licence::{
     CheckIn, KeyDeleted, KeyImport, KeyList, KeyPut, KeyRotation, KeyRotationRequest, LicenseData,
     Minted, OpenSessionRequest, OperatorTokenRequest, Session, StoredKey, ViewerTokenRequest,
 };
+use crate::sweep::Swept;
 
 /// The schema of each document, by name.
 fn schemas() -> Map<String, Value> {
@@ -54,6 +55,7 @@ fn schemas() -> Map<String, Value> {
         StoredKey,
         KeyDeleted,
         KeyRotation,
+        Swept,
         LicenseDocument<'_>,
     ];
     schemas.extend(schemas![

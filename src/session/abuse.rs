@@ -19,9 +19,22 @@ use crate::configuration::{SettingError, SettingsError};
 use crate::encoding;
 use crate::entitlement::ClientOrigin;
 use crate::platform::Platform;
+use crate::store_key::{End, Family, Period};
 
 /// The variable with the limits: a JSON object.
 pub const VARIABLE: &str = "abuse";
+
+/// The first part is the second at which the period ends.
+const PERIOD: End = End::Period(Period {
+    part: 0,
+    seconds: 1,
+    lasts: 0,
+});
+const COUNTED: Family = Family::new("abuse", 3, PERIOD);
+const SEEN: Family = Family::new("abuse-seen", 4, PERIOD);
+
+/// The keys that are written here.
+pub(super) const FAMILIES: [Family; 2] = [COUNTED, SEEN];
 
 /// The limits.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -145,14 +158,14 @@ impl Abuse {
         let Measure { name, who, .. } = measure;
         let seen = measure.what.as_ref().map(|what| {
             let what = hex::encode(Sha256::digest(format!("{who}\0{what}")));
-            format!("abuse-seen/{end}/{name}/{who}/{what}")
+            SEEN.key(format_args!("{end}/{name}/{who}/{what}"))
         });
         if let Some(seen) = &seen
             && platform.increment(seen, 1).await? > 1
         {
             return Ok(None);
         }
-        let key = format!("abuse/{end}/{name}/{who}");
+        let key = COUNTED.key(format_args!("{end}/{name}/{who}"));
         let count = platform.increment(&key, 1).await?;
         if count <= i64::from(measure.limit.get()) {
             return Ok(None);

@@ -11,9 +11,23 @@ use serde::Serialize;
 
 use super::{Error, text, unless_allowed};
 use crate::platform::{self, Platform};
+use crate::store_key::{End, Family, Period};
 
 /// How long a challenge is valid, in seconds.
 pub const LIFETIME: u64 = 600;
+
+/// A challenge of a period is still valid in the next one.
+const END: End = End::Period(Period {
+    part: 0,
+    seconds: LIFETIME,
+    lasts: 2 * LIFETIME,
+});
+
+const ISSUED: Family = Family::new("challenge", 2, END);
+const REDEEMED: Family = Family::new("challenge-used", 2, END);
+
+/// What the store keeps of challenges.
+pub(super) const FAMILIES: [Family; 2] = [ISSUED, REDEEMED];
 
 /// Whether a report answers a challenge of this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -48,8 +62,10 @@ pub async fn issue(platform: &impl Platform, now: u64) -> Result<Challenge, Erro
     while challenge == [0; 8] {
         platform.fill_random(&mut challenge);
     }
-    let key = format!("challenge/{}/{}", now / LIFETIME, hex::encode(challenge));
-    platform.set(&key, now.to_string().as_bytes()).await?;
+    let name = format!("{}/{}", now / LIFETIME, hex::encode(challenge));
+    platform
+        .set(&ISSUED.key(name), now.to_string().as_bytes())
+        .await?;
     Ok(Challenge {
         bytes: challenge,
         expires_at: now.saturating_add(LIFETIME),
@@ -75,12 +91,10 @@ async fn claim(platform: &impl Platform, challenge: u64, now: u64) -> Result<Ans
     let period = now / LIFETIME;
     for period in [Some(period), period.checked_sub(1)].into_iter().flatten() {
         let name = format!("{period}/{challenge:016x}");
-        let issued = text(platform, &format!("challenge/{name}")).await?;
+        let issued = text(platform, &ISSUED.key(&name)).await?;
         let issued = issued.and_then(|digits| digits.parse::<u64>().ok());
         if issued.is_some_and(|issued| now <= issued.saturating_add(LIFETIME)) {
-            let times = platform
-                .increment(&format!("challenge-used/{name}"), 1)
-                .await?;
+            let times = platform.increment(&REDEEMED.key(name), 1).await?;
             return match times {
                 1 => Ok(Answer::Matched),
                 _ => Err(Error::Challenge),

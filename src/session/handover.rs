@@ -2,7 +2,7 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `handover/{window}/{subject}` | counter: the hand-overs of a viewer in a window |
+//! | `handover/{start}/{subject}` | counter: the hand-overs of a viewer in the window that starts at this second since 1970 |
 //!
 //! Windows have five minutes, or the time of the longest lease where that is more, and are counted from 1970. A
 //! hand-over counts with those of the window before, so that in any five minutes there are no more of them
@@ -10,7 +10,7 @@
 //! counted in both.
 
 use super::Error;
-use super::period::Period;
+use super::period::{LONGEST, Period};
 use super::record::handover_key;
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
@@ -23,6 +23,9 @@ const MOST: i64 = 10;
 
 /// The shortest window, in seconds.
 const SHORTEST_WINDOW: u64 = 300;
+
+/// The longest one, in seconds.
+pub(super) const LONGEST_WINDOW: u64 = 2 * LONGEST;
 
 /// How many immediate hand-overs a viewer has in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +51,7 @@ impl Handovers {
         }
     }
 
-    /// Counts a hand-over. Returns its window; `None` where the viewer has had as many as are allowed.
+    /// Counts a hand-over. Returns the second since 1970 at which its window starts; `None` where the viewer has had as many as are allowed.
     ///
     /// # Errors
     /// [`Error::Store`]
@@ -64,7 +67,7 @@ impl Handovers {
         }
         let length = window_seconds(period);
         let window = now / length;
-        let key = |window: u64| handover_key(window, subject);
+        let key = |window: u64| handover_key(window.saturating_mul(length), subject);
         // A player that tries again and again does not use up the next one.
         let before = value(platform, &key(window.saturating_sub(1))).await?;
         let so_far = value(platform, &key(window)).await?;
@@ -78,18 +81,19 @@ impl Handovers {
         }
         // Another instance may have counted in the window before since.
         let before = value(platform, &key(window.saturating_sub(1))).await?;
-        Ok((before.saturating_add(counted) <= self.0).then_some(window))
+        Ok((before.saturating_add(counted) <= self.0).then(|| window.saturating_mul(length)))
     }
 
-    /// Deletes the counter of a window that does not count any more.
+    /// Deletes the counter of the window that starts at `before`, unless it counts with the one that starts at `start`.
     pub(super) async fn clear(
         self,
         platform: &impl Platform,
+        period: Period,
         subject: &str,
         before: u64,
-        window: u64,
+        start: u64,
     ) {
-        if before.saturating_add(1) < window {
+        if before.saturating_add(window_seconds(period)) < start {
             let _ = platform.delete(&handover_key(before, subject)).await;
         }
     }

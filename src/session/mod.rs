@@ -24,6 +24,15 @@ pub use uses::{Claim, Use};
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::error::Code;
 use crate::platform::{self, Platform};
+use crate::store_key::Family;
+
+/// What the store keeps of this room.
+pub fn families() -> impl Iterator<Item = Family> {
+    let uses = uses::FAMILIES.into_iter();
+    uses.chain(record::FAMILIES)
+        .chain(challenge::FAMILIES)
+        .chain(abuse::FAMILIES)
+}
 
 /// The variable that says what happens when the store fails.
 pub const STORE_FAILURE: &str = "store_failure";

@@ -2,15 +2,14 @@
 
 use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
 use crate::platform::Platform;
+use crate::store_key::DAY;
 
 /// The variable with the length of a period in seconds: 4 to 600, default 60.
 pub const VARIABLE: &str = "session_period";
 
 const USUAL: u64 = 60;
 const SHORTEST: u64 = 4;
-const LONGEST: u64 = 600;
-
-const SECONDS_OF_A_DAY: u64 = 86_400;
+pub(super) const LONGEST: u64 = 600;
 
 /// How long a period is. Periods are counted from 1970, so every instance has the same ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +57,7 @@ impl Period {
 
     /// The day on which the period of a time begins, counted from 1970.
     pub fn day(self, time: u64) -> u64 {
-        self.number_at(time).saturating_mul(self.0) / SECONDS_OF_A_DAY
+        self.number_at(time).saturating_mul(self.0) / DAY
     }
 
     /// The last second before its end at which a period is safe from clocks that are ahead, in

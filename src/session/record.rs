@@ -2,9 +2,53 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::period::Period;
+use super::handover::LONGEST_WINDOW;
+use super::period::{LONGEST, Period};
 use super::ticket::{SessionName, Ticket};
+use crate::encoding;
 use crate::entitlement::StreamsFull;
+use crate::store_key::{DAY, End, Family, Period as Span};
+
+/// The counter of a slot counts in its period and in the next one, of which neither is longer than the longest.
+const COUNTER: Family = Family::new(
+    "slot",
+    3,
+    End::Period(Span {
+        part: 0,
+        seconds: 1,
+        lasts: 2 * LONGEST,
+    }),
+);
+
+/// A window of hand-overs counts with the next one.
+const HANDOVER: Family = Family::new(
+    "handover",
+    2,
+    End::Period(Span {
+        part: 0,
+        seconds: 1,
+        lasts: 2 * LONGEST_WINDOW,
+    }),
+);
+
+/// The record of a slot's last session.
+pub(super) const RECORD: Family = Family::new("session", 2, End::Record);
+
+const ENDS: Family = Family::new("session-end", 2, End::Session);
+const NEXT: Family = Family::new("session-next", 2, End::Session);
+const FIRST_DEVICE: Family = Family::new("session-device", 2, End::Session);
+const SECOND_DEVICE: Family = Family::new("session-second", 2, End::Session);
+
+/// What the store keeps of sessions.
+pub(super) const FAMILIES: [Family; 7] = [
+    COUNTER,
+    HANDOVER,
+    RECORD,
+    ENDS,
+    NEXT,
+    FIRST_DEVICE,
+    SECOND_DEVICE,
+];
 
 /// What the store knows of a slot's last session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +88,7 @@ pub struct Record {
     /// Earlier sessions whose counters may still exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) leftovers: Vec<Leftover>,
-    /// The last window of hand-overs in which the slot was handed over.
+    /// When the last window of hand-overs started in which the slot was handed over, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) handover: Option<u64>,
 }
@@ -90,6 +134,24 @@ impl Record {
         }
     }
 
+    /// Reads the value of a record's key; `None` where it is none.
+    pub fn from_value(value: &[u8]) -> Option<Self> {
+        encoding::from_json(value).ok()
+    }
+
+    /// Until when its session can have been alive or leased, in seconds since 1970.
+    pub fn ends_at(&self) -> u64 {
+        let period = self.renewed.saturating_add(2);
+        period.saturating_mul(self.period)
+    }
+
+    /// The first of the days that the keys of its counters name, counted from 1970.
+    pub fn first_day(&self) -> u64 {
+        let leftovers = self.leftovers.iter().map(|leftover| leftover.name.1);
+        let opened = self.opened.saturating_sub(self.period) / DAY;
+        leftovers.chain([self.seat.1]).fold(opened, u64::min)
+    }
+
     /// The session token of the record's session.
     pub(super) fn ticket(&self, subject: &str, slot: u32, limit: u32, full: StreamsFull) -> Ticket {
         Ticket {
@@ -119,35 +181,35 @@ impl Record {
 
 /// The key of a slot's counter in the period that starts at a second since 1970.
 pub(super) fn counter_key(start: u64, subject: &str, slot: u32) -> String {
-    format!("slot/{start}/{subject}/{slot}")
+    COUNTER.key(format_args!("{start}/{subject}/{slot}"))
 }
 
 /// The key of the record of a slot's last session.
 pub(super) fn record_key(subject: &str, slot: u32) -> String {
-    format!("session/{subject}/{slot}")
+    RECORD.key(format_args!("{subject}/{slot}"))
 }
 
 /// The key of the counter of a session's ends.
 pub(super) fn end_key((id, day): &SessionName) -> String {
-    format!("session-end/{day}/{id}")
+    ENDS.key(format_args!("{day}/{id}"))
 }
 
 /// The key of the counter of the marks of a session's successors.
 pub(super) fn next_key((id, day): &SessionName) -> String {
-    format!("session-next/{day}/{id}")
+    NEXT.key(format_args!("{day}/{id}"))
 }
 
 /// The key of the counter of the marks of a seat's first devices.
 pub(super) fn device_key((id, day): &SessionName) -> String {
-    format!("session-device/{day}/{id}")
+    FIRST_DEVICE.key(format_args!("{day}/{id}"))
 }
 
 /// The key of the counter of the marks of a seat's second devices.
 pub(super) fn second_key((id, day): &SessionName) -> String {
-    format!("session-second/{day}/{id}")
+    SECOND_DEVICE.key(format_args!("{day}/{id}"))
 }
 
-/// The key of the counter of a viewer's hand-overs in a window.
-pub(super) fn handover_key(window: u64, subject: &str) -> String {
-    format!("handover/{window}/{subject}")
+/// The key of the counter of a viewer's hand-overs in the window that starts at a second since 1970.
+pub(super) fn handover_key(start: u64, subject: &str) -> String {
+    HANDOVER.key(format_args!("{start}/{subject}"))
 }

@@ -96,7 +96,8 @@ use serde::Serialize;
 use super::handover::Handovers;
 use super::period::Period;
 use super::record::{
-    Ended, Leftover, Record, counter_key, device_key, end_key, next_key, record_key, second_key,
+    Ended, Leftover, RECORD, Record, counter_key, device_key, end_key, next_key, record_key,
+    second_key,
 };
 use super::ticket::{SessionName, Ticket};
 use super::{Error, text};
@@ -474,10 +475,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
     pub async fn end_all(&self) -> Result<Vec<EndedSession>, Error> {
         let mut ended = Vec::new();
         for key in self.platform.keys().await? {
-            let Some((subject, slot)) = key
-                .strip_prefix("session/")
-                .and_then(|key| key.split_once('/'))
-            else {
+            let parts = RECORD.parts(&key).unwrap_or_default();
+            let [subject, slot] = parts.as_slice() else {
                 continue;
             };
             let Ok(slot) = slot.parse() else { continue };
@@ -573,7 +572,9 @@ impl<'a, P: Platform> Sessions<'a, P> {
     /// The record of a ticket's slot, when it is of the same session.
     async fn record_of(&self, ticket: &Ticket, slot: u32) -> Result<Option<Record>, Error> {
         let record = self.record(&ticket.subject, slot).await?;
-        Ok(record.filter(|record| record.id == ticket.id))
+        // Once the slot's record was swept, an id may come again on another day.
+        let name = self.name(&ticket.id, ticket.opened);
+        Ok(record.filter(|record| self.name(&record.id, record.opened) == name))
     }
 
     async fn write(&self, subject: &str, slot: u32, record: &Record) -> Result<(), Error> {
@@ -786,7 +787,7 @@ impl<'a, P: Platform> Sessions<'a, P> {
         self.clear_leftovers(over, &record.seat).await;
         if let (Succession::HandOver(window), Some(before)) = (succession, last.handover) {
             self.handovers
-                .clear(self.platform, subject, before, window)
+                .clear(self.platform, self.period, subject, before, window)
                 .await;
         }
         let replaced = matches!(succession, Succession::Replaced).then(|| self.ended(last));

@@ -17,8 +17,27 @@ use sha2::{Digest, Sha256};
 use super::{Error, text, unless_allowed};
 use crate::drm::Repeats;
 use crate::platform::Platform;
+use crate::store_key::{DAY, End, Family, Period};
 
-const SECONDS_OF_A_DAY: u64 = 86_400;
+/// The counters of tokens.
+const USES: Family = Family::new("use", 1, End::Token);
+
+/// The last licence of a kind that was counted.
+const LAST: Family = Family::new("use-last", 3, End::Use);
+
+/// Repeats of a licence.
+const REPEATS: Family = Family::new(
+    "use-repeat",
+    4,
+    End::Period(Period {
+        part: 0,
+        seconds: DAY,
+        lasts: DAY,
+    }),
+);
+
+/// What the store keeps of uses.
+pub(super) const FAMILIES: [Family; 3] = [USES, LAST, REPEATS];
 
 /// How a licence was counted for its token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -108,7 +127,7 @@ struct Keys {
 
 impl Keys {
     fn from_claim(claim: &Claim<'_>) -> Self {
-        let day = claim.expires.div_ceil(SECONDS_OF_A_DAY);
+        let day = claim.expires.div_ceil(DAY);
         let token = Sha256::digest(claim.token);
         let licence = Sha256::new()
             .chain_update(token)
@@ -117,9 +136,9 @@ impl Keys {
             .finalize();
         let (token, licence) = (hex::encode(token), hex::encode(licence));
         Self {
-            uses: format!("use/{token}"),
-            last: format!("use-last/{day}/{token}/{licence}"),
-            repeats: format!("use-repeat/{day}/{token}/{licence}"),
+            uses: USES.key(&token),
+            last: LAST.key(format_args!("{day}/{token}/{licence}")),
+            repeats: REPEATS.key(format_args!("{day}/{token}/{licence}")),
         }
     }
 }

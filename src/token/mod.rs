@@ -31,7 +31,7 @@ pub use locate::{
     session, token_cookies,
 };
 pub use message::{CONTENT_KEY_IDENTIFIER, MAX_USES, VerifiedToken};
-pub use remote::{Location, RemoteKeys};
+pub use remote::{FAMILIES, Location, RemoteKeys};
 
 use crate::configuration::SettingsError;
 use crate::entitlement;

@@ -7,8 +7,11 @@ use crate::platform::Platform;
 use crate::token::Error;
 use crate::token::keys::{PassedOver, Signed, VerificationKeys};
 use crate::upstream::{
-    Cache, Document, Failure, Reason, Unavailable, is_safe, may_lead_to, origin_of,
+    self, Cache, Document, Failure, Reason, Unavailable, is_safe, may_lead_to, origin_of,
 };
+
+/// What the store keeps of published keys.
+pub const FAMILIES: upstream::Families = upstream::families("jwks", "jwks-attempt");
 
 /// Where keys are published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +64,7 @@ impl RemoteKeys {
             keys.map_err(|error| error.to_string())
         };
         Self {
-            cache: Cache::new("jwks", location.url(), read),
+            cache: Cache::new(&FAMILIES, location.url(), read),
             location,
         }
     }

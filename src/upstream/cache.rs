@@ -6,8 +6,10 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `{name}/{SHA-256 of the URL}` | [`Entry`], as JSON |
-//! | `{name}-attempt/{SHA-256 of the URL}/{minute}` | counter: attempts to fetch within a minute, counted from 1970 |
+//! | `{kept}/{SHA-256 of the URL}` | [`Entry`], as JSON |
+//! | `{attempts}/{SHA-256 of the URL}/{minute}` | counter: attempts to fetch within a minute, counted from 1970 |
+//!
+//! Each kind of document has names of its own for both: its [`Families`].
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,6 +20,7 @@ use sha2::{Digest, Sha256};
 use super::document::{Document, Reason, Unavailable};
 use crate::encoding;
 use crate::platform::Platform;
+use crate::store_key::{End, Family, Period};
 
 /// How long a document is fresh: what the answer's `max-age` says, within these bounds, in seconds.
 const LEAST_LIFE: u64 = 5 * 60;
@@ -64,9 +67,25 @@ pub struct Failure {
     pub usable_until: Option<u64>,
 }
 
+/// What the store keeps of a kind of document: the document, and attempts to fetch it.
+pub type Families = [Family; 2];
+
+/// The families of a kind of document, by their names.
+pub const fn families(kept: &'static str, attempts: &'static str) -> Families {
+    let end = End::Period(Period {
+        part: 1,
+        seconds: PAUSE,
+        lasts: PAUSE,
+    });
+    [
+        Family::new(kept, 1, End::Never),
+        Family::new(attempts, 2, end),
+    ]
+}
+
 /// A document of another server, as this instance has it: read into `T`.
 pub struct Cache<T> {
-    name: &'static str,
+    families: &'static Families,
     digest: String,
     url: String,
     read: fn(&str) -> Result<T, String>,
@@ -102,11 +121,15 @@ impl<T> Known<T> {
 }
 
 impl<T> Cache<T> {
-    /// The document at a URL, under a name in the store. For a text that is not such a document
+    /// The document at a URL, under the keys of its kind in the store. For a text that is not such a document
     /// `read` returns what is wrong with it, in a sentence without any of its text. Nothing is fetched yet.
-    pub fn new(name: &'static str, url: &str, read: fn(&str) -> Result<T, String>) -> Self {
+    pub fn new(
+        families: &'static Families,
+        url: &str,
+        read: fn(&str) -> Result<T, String>,
+    ) -> Self {
         Self {
-            name,
+            families,
             digest: hex::encode(Sha256::digest(url)),
             url: url.to_owned(),
             read,
@@ -261,7 +284,8 @@ impl<T> Cache<T> {
         platform: &impl Platform,
         now: u64,
     ) -> Result<Known<T>, Unavailable> {
-        let attempts = format!("{}-attempt/{}/{}", self.name, self.digest, now / PAUSE);
+        let [_, attempts] = self.families;
+        let attempts = attempts.key(format_args!("{}/{}", self.digest, now / PAUSE));
         if platform
             .increment(&attempts, 1)
             .await
@@ -341,6 +365,7 @@ impl<T> Cache<T> {
     }
 
     fn key(&self) -> String {
-        format!("{}/{}", self.name, self.digest)
+        let [kept, _] = self.families;
+        kept.key(&self.digest)
     }
 }

@@ -13,7 +13,7 @@ use http::{Request, Response, StatusCode, Uri};
 
 use crate::platform::{Error, Platform, SEND_TIMEOUT, Timeout};
 
-pub use cache::{Cache, Failure};
+pub use cache::{Cache, Failure, Families, families};
 pub use document::{Document, Reason, Unavailable, origin_of};
 pub use exchange::{Failed, ask};
 pub use headers::headers;

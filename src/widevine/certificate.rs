@@ -17,8 +17,9 @@ use crate::upstream::{self, Cache, Document, Reason, Unavailable};
 /// The request of a player.
 const REQUEST: [u8; 2] = [0x08, 0x04];
 
-/// The name under which the store keeps the certificate.
-const NAME: &str = "widevine-certificate";
+/// What the store keeps of the certificate.
+pub const FAMILIES: upstream::Families =
+    upstream::families("widevine-certificate", "widevine-certificate-attempt");
 
 /// How long it is kept, in seconds.
 const LIFE: u64 = 6 * 60 * 60;
@@ -29,7 +30,11 @@ pub fn cache(config: &Config) -> Cache<Vec<u8>> {
         let bytes = encoding::base64(text).map(|bytes| bytes.to_vec());
         bytes.ok_or_else(|| "it is not base64".to_owned())
     };
-    Cache::new(NAME, &format!("{}#{}", config.url, config.provider), read)
+    Cache::new(
+        &FAMILIES,
+        &format!("{}#{}", config.url, config.provider),
+        read,
+    )
 }
 
 /// The answer to a player that asks for it.

@@ -12,6 +12,7 @@ mod message;
 mod module;
 pub mod signature;
 
+pub use certificate::FAMILIES;
 pub use challenge::{Challenge, is_certificate_request};
 pub use config::VARIABLE;
 pub use message::license_fields;

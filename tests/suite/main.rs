@@ -43,6 +43,7 @@ mod slots;
 mod stored_keys;
 mod streams;
 mod support;
+mod sweep;
 mod upstream;
 mod uses;
 mod vectors;

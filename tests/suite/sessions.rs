@@ -47,6 +47,12 @@ pub(crate) fn token_of(viewer: &str, terms: &Value) -> String {
     signed(&ISSUER, Some("issuer"), &claims)
 }
 
+/// A token that is good for two licences until a time.
+pub(crate) fn ends_soon(number: u32, exp: u64) -> String {
+    let claims = json!({"exp": exp, "jti": format!("token-{number}"), "entitlements": [{"keys": "*", "max_uses": 2}]});
+    signed(&ISSUER, Some("issuer"), &crate::upstream::claims(claims))
+}
+
 pub(crate) fn token(terms: &Value) -> String {
     token_of("viewer-1", terms)
 }

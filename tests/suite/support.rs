@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use keylet::fairplay::spc::Version;
 use keylet::platform::{Error, Platform};
+use keylet::sweep::Key;
 use keylet_cli::built_in;
 use keylet_cli::device::{ApplicationKey, Secrets, SpcOptions, Wrapping};
 use keylet_cli::fixtures::{self, Case, Manifest};
@@ -282,6 +283,7 @@ impl Platform for Native {
     }
 
     async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
+        assert_known(key);
         self.values(|values| drop(values.insert(key.to_owned(), value.to_vec())))
     }
 
@@ -294,6 +296,7 @@ impl Platform for Native {
     }
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
+        assert_known(key);
         self.values(|values| {
             let value = values.entry(key.to_owned()).or_insert_with(|| vec![0; 8]);
             let sum = i64::from_le_bytes(value.as_slice().try_into().unwrap()) + delta;
@@ -312,6 +315,14 @@ impl Platform for Native {
     ) -> Result<http::Response<Vec<u8>>, Error> {
         (self.peer.borrow_mut())(request)
     }
+}
+
+/// Whatever the server writes, a sweep knows: a family of keys without a row would never be swept.
+fn assert_known(key: &str) {
+    assert!(
+        Key::of(key).is_some(),
+        "{key} is of no family in keylet::sweep"
+    );
 }
 
 /// Runs a future that never waits, as those on [`Native`] do.

@@ -30,7 +30,7 @@ pub use manifest::Manifest;
 pub use metrics::Metrics;
 pub use outbound::{AllowedHosts, TooLarge, fetch};
 pub use server::{AsSpin, Options, Server};
-pub use store::{NotACounter, Store, StoreChoice};
+pub use store::{Keys, NotACounter, Place, Store, StoreChoice};
 pub use variables::{
     Assignment, ENVIRONMENT_PREFIX, Provided, Resolved, fetches_variables, provided,
     static_variables,

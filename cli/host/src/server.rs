@@ -161,6 +161,7 @@ impl Server {
         let store = match world.is_spin() && manifest.opens_store() {
             true => {
                 let store = Store::open(&options.store, !options.as_spin.waits_for_store)?;
+                store.expire()?;
                 Some(store.counting(metrics.store_failures()))
             }
             false => None,

@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 pub mod others;
+pub mod store_day;
 
 use std::net::Ipv4Addr;
 use std::process::Command;

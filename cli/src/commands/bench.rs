@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::device::print;
 use super::serve::duration;
-use crate::bench::{Plan, Report, SETUPS, Setup, catalogue, others};
+use crate::bench::{Plan, Report, SETUPS, Setup, catalogue, others, store_day};
 use crate::progress::while_waiting;
 use crate::terminal;
 use keylet_host::World;
@@ -21,6 +21,7 @@ Examples:
   keylet bench --world wasip3 --soak 1000000
   keylet bench --keys 10,1000,100000,1000000 --rounds 200
   keylet bench --others
+  keylet bench --store-day 100000 --redis redis://127.0.0.1:6379
   keylet bench --url http://127.0.0.1:3000 --connections 1,8
   keylet bench --json
 ";
@@ -58,12 +59,23 @@ pub struct Arguments {
         long,
         value_name = "NUMBER,…",
         value_delimiter = ',',
+        group = "stored",
         conflicts_with_all = ["url", "soak"],
         value_parser = clap::value_parser!(u32).range(1..=100_000_000)
     )]
     keys: Vec<u32>,
-    /// URL of a Redis without a database for the stored keys: its databases from 0 on must be empty [default: a file each]
-    #[arg(long, value_name = "URL", requires = "keys")]
+    /// How large a day of so many viewers makes the store, and what a sweep leaves of it, in place of everything else
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        group = "stored",
+        conflicts_with_all = ["url", "soak", "others", "worlds"],
+        value_parser = clap::value_parser!(u32).range(1..=100_000_000)
+    )]
+    store_day: Option<u32>,
+    /// URL of a Redis in place of files. For --keys without a database: its databases from 0 on must be empty. For
+    /// --store-day the database must be
+    #[arg(long, value_name = "URL", requires = "stored")]
     redis: Option<String>,
     /// Requests other than FairPlay's, in place of everything else: keys in the clear, and keys for packagers
     #[arg(long, conflicts_with_all = ["url", "soak", "keys"])]
@@ -74,6 +86,9 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(viewers) = arguments.store_day {
+        return run_store_day(arguments, viewers);
+    }
     let worlds = &arguments.worlds;
     let setups = SETUPS.into_iter().filter(|setup| match worlds.as_slice() {
         // Those that this program carries.
@@ -124,6 +139,33 @@ fn run_catalogue(arguments: &Arguments, setups: Vec<Setup>) -> Result<()> {
     }
     // Whoever reads may stop reading.
     let _ = show_catalogue(&report);
+    Ok(())
+}
+
+fn run_store_day(arguments: &Arguments, viewers: u32) -> Result<()> {
+    let sizes = store_day::run(viewers, arguments.redis.as_deref())?;
+    if arguments.json {
+        return print(&sizes);
+    }
+    // Whoever reads may stop reading.
+    let _ = show_store_day(viewers, &sizes);
+    Ok(())
+}
+
+fn show_store_day(viewers: u32, sizes: &[store_day::Size]) -> std::io::Result<()> {
+    let mut out = terminal::stdout();
+    writeln!(
+        out,
+        "A day of {viewers} viewers\n\n{:<22}{:>12}{:>16}{:>16}{:>12}{:>10}",
+        "", "keys", "bytes", "size in bytes", "deleted", "seconds"
+    )?;
+    for one in sizes {
+        writeln!(
+            out,
+            "{:<22}{:>12}{:>16}{:>16}{:>12}{:>10.1}",
+            one.when, one.keys, one.bytes, one.size, one.deleted, one.seconds
+        )?;
+    }
     Ok(())
 }
 

@@ -12,9 +12,11 @@ mod keys;
 mod license;
 mod policies;
 mod recipe;
+mod remote;
 mod report;
 mod serve;
 mod speke;
+mod store;
 mod token;
 mod variables_file;
 
@@ -69,6 +71,9 @@ pub enum Command {
     /// Keep content keys: add, import, export, list, show, delete, restore, rotate, and make keys from a seed
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Look after the key-value store: what is in it, and what of it is over
+    #[command(subcommand)]
+    Store(store::Command),
     /// Ask a key server for keys as an encoder does by SPEKE, and check what comes
     #[command(after_help = speke::HELP)]
     Speke(Box<speke::Arguments>),
@@ -110,6 +115,7 @@ impl Command {
             Self::Health(arguments) => return health::run(&arguments),
             Self::Device(command) => device::run(command)?,
             Self::Keys(command) => return keys::run(&command),
+            Self::Store(command) => store::run(&command)?,
             Self::Speke(arguments) => return speke::run(&arguments),
             Self::Policies(command) => return policies::run(&command),
             Self::Recipe(arguments) => recipe::run(&arguments)?,

@@ -223,3 +223,214 @@ fn a_killed_host_loses_no_increment_that_it_acknowledged() {
         counted = sum;
     }
 }
+
+/// Keys that are over, one that is not, and one of another program; by the system's clock.
+fn aged() -> ([(String, &'static str); 4], [(String, &'static str); 3]) {
+    let now = keylet::platform::system_time();
+    let day = now / 86_400;
+    let old = [
+        (format!("slot/{}/v/0", now - 86_400), "1"),
+        (format!("challenge/{}/aa", now / 600 - 100), "1"),
+        ("use/old".to_owned(), "1"),
+        (format!("use-last/{}/old/l", day - 3), "1 1"),
+    ];
+    let kept = [
+        (format!("slot/{now}/v/0"), "1"),
+        ("key/movie".to_owned(), "record"),
+        ("another/program".to_owned(), "1"),
+    ];
+    (old, kept)
+}
+
+async fn fill(store: &Store) {
+    let (old, kept) = aged();
+    for (key, value) in old.into_iter().chain(kept) {
+        store.set(&key, value.into()).await.unwrap();
+    }
+}
+
+fn keylet(arguments: &[&str]) -> (bool, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_keylet"))
+        .args(arguments)
+        .env("KEYLET_OPERATOR_TOKEN", OPERATOR)
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+const OPERATOR: &str = "the operator's token, long enough to be one";
+
+/// The families of a report, each with its keys and how many of them are over.
+fn families(report: &str) -> Vec<(String, u64, u64)> {
+    let report: serde_json::Value = serde_json::from_str(report).unwrap();
+    assert_eq!(report["unknown"], 1, "{report}");
+    let families = report["families"].as_object().unwrap().iter();
+    let number = |value: &serde_json::Value| value.as_u64().unwrap();
+    families
+        .map(|(name, family)| {
+            (
+                name.clone(),
+                number(&family["keys"]),
+                number(&family["over"]),
+            )
+        })
+        .collect()
+}
+
+/// Says what is over, and deletes that alone.
+fn sweeps(place: &[&str], keys: impl Fn() -> Vec<String>) {
+    let run = |words: &[&str]| {
+        let (is_done, said) = keylet(&[words, place].concat());
+        assert!(is_done, "{said}");
+        said
+    };
+    let before = keys();
+    let expected = [
+        ("challenge", 1, 1),
+        ("key", 1, 0),
+        ("slot", 2, 1),
+        ("use", 1, 1),
+        ("use-last", 1, 1),
+    ]
+    .map(|(name, keys, over)| (name.to_owned(), keys, over));
+    assert_eq!(families(&run(&["store", "stats", "--json"])), expected);
+    assert!(run(&["store", "stats"]).contains("use-last"));
+    assert_eq!(
+        families(&run(&["store", "sweep", "--dry-run", "--json"])),
+        expected
+    );
+    assert_eq!(keys(), before);
+    assert_eq!(families(&run(&["store", "sweep", "--json"])), expected);
+    let mut left = keys();
+    left.sort();
+    let mut kept = aged()
+        .1
+        .map(|(key, _)| key.split('/').next().unwrap().to_owned());
+    kept.sort();
+    assert_eq!(
+        left.iter()
+            .map(|key| key.split('/').next().unwrap())
+            .collect::<Vec<_>>(),
+        kept
+    );
+    assert!(run(&["store", "sweep"]).starts_with("0 of 3 keys deleted"));
+}
+
+#[test]
+fn a_sweep_of_a_file_or_a_redis_deletes_what_is_over_and_nothing_else() {
+    let directory = Directory::new("sweep");
+    let path = directory.file("store.redb");
+    let of = |choice: &StoreChoice| {
+        let choice = choice.clone();
+        move || block_on(async { Store::open(&choice, true).unwrap().keys().await.unwrap() })
+    };
+    let file = StoreChoice::File(path.clone());
+    block_on(async { fill(&Store::open(&file, true).unwrap()).await });
+    sweeps(&["--store", path.to_str().unwrap()], of(&file));
+    let missing = keylet(&["store", "sweep", "--store", "/nowhere/store.redb"]);
+    assert!(
+        !missing.0 && missing.1.contains("there is no such store"),
+        "{}",
+        missing.1
+    );
+
+    let Some((_server, choice)) = redis("a_sweep_of_a_file_or_a_redis") else {
+        return;
+    };
+    block_on(async { fill(&Store::open(&choice, true).unwrap()).await });
+    let StoreChoice::Redis(url) = &choice else {
+        unreachable!()
+    };
+    sweeps(&["--store", url], of(&choice));
+}
+
+#[test]
+fn a_server_sweeps_its_own_store() {
+    let directory = Directory::new("sweep-server");
+    let file = StoreChoice::File(directory.file("key_value.redb"));
+    block_on(async { fill(&Store::open(&file, true).unwrap()).await });
+    let port = free_port();
+    let variables = Provided::from([("operator_token".to_owned(), OPERATOR.to_owned())]);
+    let state = directory.0.to_str().unwrap();
+    let server = serve(port, &["--state-dir", state], &variables);
+    let url = format!("http://127.0.0.1:{port}");
+    // What says by itself that it is over goes when the host starts.
+    wait_for(|| {
+        keylet(&["store", "stats", "--json", "--url", &url])
+            .1
+            .matches("\"over\": 0")
+            .count()
+            == 2
+    });
+    let (is_done, said) = keylet(&["store", "sweep", "--server", &url]);
+    assert!(is_done && said.starts_with("2 of 5 keys deleted"), "{said}");
+    drop(server);
+    let left = block_on(async { Store::open(&file, true).unwrap().keys().await.unwrap() });
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
+fn redis_forgets_what_says_when_it_is_over_and_nothing_else() {
+    let Some((_server, choice)) = redis("redis_forgets_what_says_when_it_is_over") else {
+        return;
+    };
+    let StoreChoice::Redis(url) = &choice else {
+        unreachable!()
+    };
+    let now = keylet::platform::system_time();
+    let day = now / 86_400;
+    let (slot, repeat) = (
+        format!("slot/{now}/v/0"),
+        format!("use-repeat/{}/t/l/1", day + 2),
+    );
+    let (challenge, last) = (
+        format!("challenge/{}/aa", now / 600),
+        format!("use-last/{day}/t/l"),
+    );
+    let far = format!("use-repeat/{}/t/l/1", u64::MAX / 86_400);
+    block_on(async {
+        let store = Store::open(&choice, true).unwrap();
+        for key in [
+            &slot,
+            &repeat,
+            &far,
+            "use/t",
+            "session-end/1/id",
+            "another/counter",
+        ] {
+            assert_eq!(store.increment(key, 2).await.unwrap(), 2);
+            assert_eq!(store.increment(key, 1).await.unwrap(), 3);
+        }
+        for key in [&challenge, &last, "key/movie", "session/v/0"] {
+            store.set(key, b"1".to_vec()).await.unwrap();
+        }
+    });
+    let port = url.rsplit(':').next().unwrap().trim_end_matches('/');
+    let seconds = |key: &str| {
+        let output = std::process::Command::new("redis-cli")
+            .args(["-p", port, "ttl", key])
+            .output();
+        let said = String::from_utf8(output.unwrap().stdout).unwrap();
+        said.trim().parse::<i64>().unwrap()
+    };
+    for (key, least, most) in [
+        (&slot, 7_200 + 1_100, 7_200 + 1_200),
+        (&challenge, 7_200 + 500, 7_200 + 1_200),
+        (&repeat, 2 * 86_400, 3 * 86_400 + 7_200),
+    ] {
+        let left = seconds(key);
+        assert!((least..=most).contains(&left), "{key}: {left}");
+    }
+    for key in [
+        &far,
+        &last,
+        "use/t",
+        "session-end/1/id",
+        "another/counter",
+        "key/movie",
+        "session/v/0",
+    ] {
+        assert_eq!(seconds(key), -1, "{key}");
+    }
+}

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
+use keylet::sweep::families;
 use keylet_e2e::processes::{Process, free_port, redis_at, wait_for};
 use keylet_e2e::skip;
 
-use crate::page::repository;
 use crate::stage::{Stage, licence};
 
 /// A Redis of the stage's own, which `redis-cli` talks to; `None` where there is none.
@@ -30,12 +30,13 @@ fn redis_cli(stage: &Stage, port: u16) {
     );
 }
 
-/// Every kind of key in the table of `docs/store.md`, once as old as the page sweeps it and once as it is in use.
+/// Keys of every family, once as old as the page sweeps it and once as it is in use.
 pub fn sweep(test: &'static str) {
-    let stage = Stage::new(test);
-    let Some(_redis) = redis(&stage) else {
+    let mut stage = Stage::new(test);
+    let Some((_redis, port)) = redis(&stage) else {
         return;
     };
+    stage.replace("127.0.0.1:6379", &format!("127.0.0.1:{port}"));
     let now = stage
         .succeed("date +%s")
         .stdout
@@ -45,11 +46,11 @@ pub fn sweep(test: &'static str) {
     let day = now / 86400;
     let old = [
         "use/old".to_owned(),
-        format!("use-last/{}/old/licence", day - 1),
-        format!("use-repeat/{}/old/licence/1", day - 1),
+        format!("use-last/{}/old/licence", day - 2),
+        format!("use-repeat/{}/old/licence/1", day - 2),
         // Counted on two days: what is in use keeps the counter.
         format!("use-last/{}/kept/licence", day - 2),
-        format!("handover/{}/subject", now / 300 - 6),
+        format!("handover/{}/subject", now - 9_700),
         format!("challenge/{}/aa", now / 600 - 300),
         format!("challenge-used/{}/aa", now / 600 - 300),
         format!("abuse/{}/devices/subject", now - 90_000),
@@ -58,16 +59,16 @@ pub fn sweep(test: &'static str) {
         format!("widevine-certificate-attempt/url/{}", now / 60 - 3000),
         format!("key-missing/key/{}", now / 30 - 6000),
         format!("slot/{}/subject/0", now - 9000),
-        format!("session-end/{}/id", day - 8),
-        format!("session-next/{}/id", day - 8),
-        format!("session-device/{}/id", day - 8),
-        format!("session-second/{}/id", day - 8),
+        format!("session-end/{}/id", day - 9),
+        format!("session-next/{}/id", day - 9),
+        format!("session-device/{}/id", day - 9),
+        format!("session-second/{}/id", day - 9),
     ];
     let kept = [
         "use/kept".to_owned(),
         format!("use-last/{day}/kept/licence"),
         format!("use-repeat/{day}/kept/licence/1"),
-        format!("handover/{}/subject", now / 300),
+        format!("handover/{}/subject", now - 300),
         format!("challenge/{}/bb", now / 600),
         format!("challenge-used/{}/bb", now / 600),
         "jwks/url".to_owned(),
@@ -87,26 +88,22 @@ pub fn sweep(test: &'static str) {
         format!("session-next/{day}/id"),
         format!("session-device/{day}/id"),
         format!("session-second/{day}/id"),
+        // Another program's.
+        "session-end/yesterday/id".to_owned(),
+        "sidekiq/queues".to_owned(),
     ];
-    // The table has no key that this test has not, and the other way round.
-    let page = std::fs::read_to_string(repository().join("docs/store.md")).unwrap();
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
-    let cells = rows.flat_map(|row| {
-        row.split('|')
-            .next()
-            .unwrap_or_default()
-            .split('`')
-            .step_by(2)
-    });
-    let families: BTreeSet<&str> = cells
-        .filter_map(|key| key.split_once("/{"))
-        .map(|(family, _)| family)
-        .collect();
+    // Each family is here, and none that there is not.
+    let families: BTreeSet<&str> = families().map(|family| family.name).collect();
     let tested = kept
         .iter()
         .chain(&old)
         .map(|key| key.split('/').next().unwrap());
-    assert_eq!(families, tested.collect::<BTreeSet<_>>());
+    let tested: BTreeSet<&str> = tested.collect();
+    assert!(
+        tested.is_superset(&families),
+        "{:?}",
+        families.difference(&tested)
+    );
 
     let sets = |keys: &[String]| {
         keys.iter()
@@ -114,7 +111,17 @@ pub fn sweep(test: &'static str) {
             .collect::<String>()
     };
     stage.succeed(&(sets(&old) + &sets(&kept)));
-    stage.type_blocks();
+    let typed = stage.type_blocks().stdout;
+    let numbers = format!("{} of {} keys", old.len(), old.len() + kept.len());
+    assert!(
+        typed.contains(&format!("{numbers} would be deleted")),
+        "{typed}"
+    );
+    assert!(typed.contains(&format!("{numbers} deleted")), "{typed}");
+    assert!(
+        typed.contains("2 keys of other programs left alone"),
+        "{typed}"
+    );
     let left = stage.succeed("redis-cli --scan").stdout;
     let left: BTreeSet<&str> = left.lines().collect();
     assert_eq!(left, kept.iter().map(String::as_str).collect());

@@ -25,6 +25,7 @@ use crate::content_key::error::KeyError;
 use crate::content_key::store::{EncryptionKeys, FETCHED, open_as, seal_as};
 use crate::encoding;
 use crate::platform::Platform;
+use crate::store_key::{End, Family, Period};
 
 /// How long a key goes on after it was fresh, while the server does not give it, in seconds.
 const STALE_SECONDS: u64 = 24 * 60 * 60;
@@ -36,6 +37,26 @@ const ABSENT_SECONDS: u64 = 30;
 /// can go on with what it had.
 const PAUSE: u64 = 5;
 const STALE_PAUSE: u64 = 30;
+
+/// A key that was fetched.
+const KEY: Family = Family::new("key-fetched", 1, End::Never);
+
+/// Why a key was not given.
+const MISSING: Family = Family::new(
+    "key-missing",
+    2,
+    End::Period(Period {
+        part: 1,
+        seconds: ABSENT_SECONDS,
+        lasts: ABSENT_SECONDS,
+    }),
+);
+
+/// When the server did not answer: one key a server.
+const SERVER: Family = Family::new("key-server", 1, End::Never);
+
+/// What the store keeps of a key server's answers.
+pub const FAMILIES: [Family; 3] = [KEY, MISSING, SERVER];
 
 /// How far clocks of hosts may differ, in seconds.
 const CLOCKS: u64 = 5;
@@ -310,13 +331,13 @@ pub async fn forget(asked: &Asked, platform: &impl Platform) {
 }
 
 fn fetched_key(asked: &Asked) -> String {
-    format!("key-fetched/{}", asked.digest)
+    KEY.key(&asked.digest)
 }
 
 fn missing_key(asked: &Asked, period: u64) -> String {
-    format!("key-missing/{}/{period}", asked.digest)
+    MISSING.key(format_args!("{}/{period}", asked.digest))
 }
 
 fn server_key(config: &Config) -> String {
-    format!("key-server/{}", config.server)
+    SERVER.key(&config.server)
 }

@@ -26,6 +26,7 @@ use crate::configuration::SettingsError;
 use crate::platform::{Platform, Random, once};
 
 pub use config::VARIABLE;
+pub use kept::FAMILIES;
 
 /// A key server, and what this instance knows of its keys.
 #[derive(Default)]

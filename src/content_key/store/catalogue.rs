@@ -271,7 +271,7 @@ impl<'a, P: Platform> Catalogue<'a, P> {
     pub async fn list(&self, after: &str, limit: usize) -> Result<Listed, platform::Error> {
         let keys = self.platform.keys().await?;
         let ids = keys.into_iter().filter_map(|key| {
-            let id = key.strip_prefix("key/")?;
+            let id = *super::RECORD.parts(&key)?.first()?;
             (id > after).then(|| id.to_owned())
         });
         let ids: BTreeSet<String> = ids.collect();

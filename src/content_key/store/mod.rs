@@ -32,6 +32,20 @@ use super::{Found, KeyError};
 use crate::configuration::SettingsError;
 use crate::id::Id;
 use crate::platform::Platform;
+use crate::store_key::{End, Family};
+
+/// A record, by its id.
+const RECORD: Family = Family {
+    name: "key",
+    parts: None,
+    end: End::Never,
+};
+
+/// The id of the record that has a name.
+const NAME: Family = Family::new("key-name", 1, End::Never);
+
+/// What the store keeps of records.
+pub const FAMILIES: [Family; 2] = [RECORD, NAME];
 
 /// How long an instance uses a record without reading it again, in seconds.
 const KEPT_SECONDS: u64 = 60;
@@ -163,9 +177,9 @@ fn index_names(key: &ContentKey) -> Vec<Id> {
 }
 
 fn record_key(id: &str) -> String {
-    format!("key/{id}")
+    RECORD.key(id)
 }
 
 fn name_key(name: &Id) -> String {
-    format!("key-name/{}", hex::encode(Sha256::digest(name.as_bytes())))
+    NAME.key(hex::encode(Sha256::digest(name.as_bytes())))
 }

@@ -4,12 +4,16 @@
 //! once that is on the disk: many clients share the cost of one flush, and what was acknowledged
 //! survives a killed host.
 
+use std::ops::Bound;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
+use futures_util::future::try_join_all;
+use keylet::platform;
+use keylet::sweep::Key;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use tokio::sync::oneshot;
 
@@ -25,7 +29,13 @@ pub struct File {
     /// `None` when the store is being closed.
     changes: Option<mpsc::Sender<Waiting>>,
     writer: Option<JoinHandle<()>>,
+    /// Looks once for what is over.
+    expiry: OnceLock<JoinHandle<()>>,
+    is_closing: Arc<AtomicBool>,
 }
+
+/// How many keys are looked at in one reading.
+pub const PAGE: usize = 10_000;
 
 /// A change, and who waits for it.
 type Waiting = (Change, oneshot::Sender<Result<i64>>);
@@ -66,7 +76,29 @@ impl File {
             database,
             changes: Some(changes),
             writer: Some(writer),
+            expiry: OnceLock::new(),
+            is_closing: Arc::default(),
         })
+    }
+
+    /// Begins to delete the keys that say that they are over, beside whatever else is done.
+    pub fn expire(&self) -> Result<()> {
+        let Some(changes) = self.changes.clone() else {
+            return Ok(());
+        };
+        let (database, is_closing) = (Arc::clone(&self.database), Arc::clone(&self.is_closing));
+        let expiry = std::thread::Builder::new()
+            .name("key-value expiry".into())
+            .spawn(move || {
+                if let Err(error) = expire(&database, &changes, &is_closing) {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "looking for what is over in the store"
+                    );
+                }
+            })?;
+        let _ = self.expiry.set(expiry);
+        Ok(())
     }
 
     pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
@@ -90,6 +122,26 @@ impl File {
         self.change(key, Action::Delete).await.map(drop)
     }
 
+    /// Deletes keys in one transaction or a few, and returns of each whether it was there.
+    pub async fn remove(&self, keys: &[String]) -> Result<Vec<bool>> {
+        let removed = keys.iter().map(|key| self.change(key, Action::Delete));
+        let removed = try_join_all(removed).await?;
+        Ok(removed.into_iter().map(|number| number != 0).collect())
+    }
+
+    /// The keys behind `after`, and how long their values are.
+    pub fn page(&self, after: Option<&str>) -> Result<Vec<(String, usize)>> {
+        page(&self.database, after)
+    }
+
+    /// Gives back what the file has no use for. Nobody else may have it open.
+    pub fn compact(path: &Path) -> Result<()> {
+        let mut database =
+            Database::open(path).with_context(|| format!("opening {}", path.display()))?;
+        database.compact()?;
+        Ok(())
+    }
+
     pub async fn increment(&self, key: &str, delta: i64) -> Result<i64> {
         self.change(key, Action::Increment(delta)).await
     }
@@ -110,11 +162,64 @@ impl File {
 /// The file is free for another host once its writer has ended.
 impl Drop for File {
     fn drop(&mut self) {
+        self.is_closing.store(true, Ordering::Relaxed);
+        if let Some(expiry) = self.expiry.take() {
+            let _ = expiry.join();
+        }
         self.changes = None;
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
     }
+}
+
+fn page(database: &Database, after: Option<&str>) -> Result<Vec<(String, usize)>> {
+    let table = database.begin_read()?.open_table(VALUES)?;
+    let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let entries = table.range::<&str>((after, Bound::Unbounded))?.take(PAGE);
+    entries
+        .map(|entry| {
+            let (key, value) = entry?;
+            Ok((key.value().to_owned(), value.value().len()))
+        })
+        .collect()
+}
+
+/// Deletes the keys that say that they are over, until all were seen or the store is closed.
+fn expire(
+    database: &Database,
+    changes: &mpsc::Sender<Waiting>,
+    is_closing: &AtomicBool,
+) -> Result<()> {
+    let mut last: Option<String> = None;
+    let mut deleted = 0_u64;
+    while !is_closing.load(Ordering::Relaxed) {
+        let keys = page(database, last.as_deref())?;
+        let now = platform::system_time();
+        let is_over = |key: &str| Key::of(key)?.expires_at().filter(|end| *end <= now);
+        for (key, _) in &keys {
+            if is_over(key).is_some() {
+                let change = Change {
+                    key: key.clone(),
+                    action: Action::Delete,
+                };
+                // Nobody waits for it.
+                let (done, _) = oneshot::channel();
+                if changes.send((change, done)).is_err() {
+                    return Ok(());
+                }
+                deleted = deleted.saturating_add(1);
+            }
+        }
+        match keys.into_iter().next_back() {
+            Some((key, _)) => last = Some(key),
+            None => break,
+        }
+    }
+    if deleted > 0 {
+        tracing::info!(keys = deleted, "deleted from the store what was over");
+    }
+    Ok(())
 }
 
 /// Writes until the store is closed.
@@ -164,7 +269,7 @@ fn apply(table: &mut Table<'_, &'static str, &'static [u8]>, change: &Change) ->
             .insert(key, value.as_slice())
             .map(|_| 0)
             .map_err(Into::into),
-        Action::Delete => table.remove(key).map(|_| 0).map_err(Into::into),
+        Action::Delete => Ok(i64::from(table.remove(key)?.is_some())),
         Action::Increment(delta) => {
             let sum = super::add(
                 table.get(key)?.as_ref().map(redb::AccessGuard::value),

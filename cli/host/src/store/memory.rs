@@ -1,6 +1,7 @@
 //! A store that is forgotten when the host ends.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
@@ -18,8 +19,19 @@ impl Memory {
         self.lock().insert(key.to_owned(), value);
     }
 
-    pub fn delete(&self, key: &str) {
-        self.lock().remove(key);
+    /// Returns whether it was there.
+    pub fn delete(&self, key: &str) -> bool {
+        self.lock().remove(key).is_some()
+    }
+
+    /// The keys behind `after`, and how long their values are.
+    pub fn page(&self, after: Option<&str>, most: usize) -> Vec<(String, usize)> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let values = self.lock();
+        let entries = values.range::<str, _>((after, Bound::Unbounded)).take(most);
+        entries
+            .map(|(key, value)| (key.clone(), value.len()))
+            .collect()
     }
 
     pub fn keys(&self) -> Vec<String> {

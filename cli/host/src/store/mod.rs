@@ -80,6 +80,29 @@ struct StoreConfig {
     url: Option<String>,
 }
 
+/// Where a page of a store's keys begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Place {
+    /// At the beginning.
+    #[default]
+    Start,
+    /// Behind a key.
+    After(String),
+    /// At a cursor of Redis.
+    Cursor(u64),
+}
+
+/// Keys of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// The keys. Redis may name one again.
+    pub keys: Vec<String>,
+    /// How many bytes each takes with its value, where that was asked for: in Redis, of memory.
+    pub bytes: Vec<u64>,
+    /// Where the next page begins; `None` after the last one.
+    pub next: Option<Place>,
+}
+
 /// An open store.
 pub struct Store {
     backend: Backend,
@@ -145,6 +168,63 @@ impl Store {
     /// A store that fails.
     pub async fn keys(&self) -> Result<Vec<String>> {
         self.seen(self.backend.keys().await)
+    }
+
+    /// A page of the keys, of some thousands.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn page(&self, place: &Place, has_bytes: bool) -> Result<Keys> {
+        self.seen(self.backend.page(place, has_bytes).await)
+    }
+
+    /// The values of keys.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn values(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.seen(self.backend.values(keys).await)
+    }
+
+    /// Deletes keys in their order, and returns of each whether it was there.
+    ///
+    /// # Errors
+    /// A store that fails. What comes first may then be deleted.
+    pub async fn remove(&self, keys: &[String]) -> Result<Vec<bool>> {
+        self.seen(self.backend.remove(keys).await)
+    }
+
+    /// How much memory a Redis uses for what it keeps, in bytes; `None` for another store.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn memory(&self) -> Result<Option<u64>> {
+        match &self.backend {
+            Backend::Redis(redis) => self.seen(redis.memory().await).map(Some),
+            Backend::File(_) | Backend::Memory(_) => Ok(None),
+        }
+    }
+
+    /// Begins to delete what says that it is over from a file, beside whatever else is done. Redis does that by itself.
+    ///
+    /// # Errors
+    /// No thread can be made.
+    pub fn expire(&self) -> Result<()> {
+        match &self.backend {
+            Backend::File(file) => file.expire(),
+            Backend::Memory(_) | Backend::Redis(_) => Ok(()),
+        }
+    }
+
+    /// Gives back what the file of a store that is not open has no use for.
+    ///
+    /// # Errors
+    /// A file that is open, or cannot be written.
+    pub fn compact(choice: &StoreChoice) -> Result<()> {
+        match choice {
+            StoreChoice::File(path) => File::compact(path),
+            StoreChoice::Memory | StoreChoice::Redis(_) => Ok(()),
+        }
     }
 
     /// Adds to a counter, which begins at 0, and returns the new value.
@@ -235,6 +315,61 @@ impl Backend {
             Self::File(file) => file.keys(),
             Self::Memory(memory) => Ok(memory.keys()),
             Self::Redis(redis) => redis.keys().await,
+        }
+    }
+
+    async fn page(&self, place: &Place, has_bytes: bool) -> Result<Keys> {
+        let after = match place {
+            Place::After(key) => Some(key.as_str()),
+            Place::Start | Place::Cursor(_) => None,
+        };
+        let entries = match self {
+            Self::File(file) => file.page(after)?,
+            Self::Memory(memory) => memory.page(after, file::PAGE),
+            Self::Redis(redis) => {
+                let cursor = match place {
+                    Place::Cursor(cursor) => *cursor,
+                    Place::Start | Place::After(_) => 0,
+                };
+                let (next, keys) = redis.page(cursor).await?;
+                let bytes = match has_bytes {
+                    true if !keys.is_empty() => redis.sizes(&keys).await?,
+                    _ => Vec::new(),
+                };
+                return Ok(Keys {
+                    keys,
+                    bytes: bytes.into_iter().map(Option::unwrap_or_default).collect(),
+                    next: (next != 0).then_some(Place::Cursor(next)),
+                });
+            }
+        };
+        let is_full = entries.len() >= file::PAGE;
+        let last = entries.last().filter(|_| is_full);
+        let next = last.map(|(key, _)| Place::After(key.clone()));
+        let size = |(key, value): &(String, usize)| u64::try_from(key.len().saturating_add(*value));
+        let bytes = match has_bytes {
+            true => entries.iter().map(size).collect::<Result<_, _>>()?,
+            false => Vec::new(),
+        };
+        let keys = entries.into_iter().map(|(key, _)| key).collect();
+        Ok(Keys { keys, bytes, next })
+    }
+
+    async fn values(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
+        match self {
+            _ if keys.is_empty() => Ok(Vec::new()),
+            Self::File(file) => keys.iter().map(|key| file.get(key)).collect(),
+            Self::Memory(memory) => Ok(keys.iter().map(|key| memory.get(key)).collect()),
+            Self::Redis(redis) => redis.values(keys).await,
+        }
+    }
+
+    async fn remove(&self, keys: &[String]) -> Result<Vec<bool>> {
+        match self {
+            _ if keys.is_empty() => Ok(Vec::new()),
+            Self::File(file) => file.remove(keys).await,
+            Self::Memory(memory) => Ok(keys.iter().map(|key| memory.delete(key)).collect()),
+            Self::Redis(redis) => redis.remove(keys).await,
         }
     }
 

@@ -1,14 +1,21 @@
 //! A store in Redis. Counters are decimal text there, as `INCRBY` keeps them.
+//!
+//! A key that says when it is over gets that as its expiry, whenever it is written.
 
 use std::time::Duration;
 
-use anyhow::Result;
-use redis::AsyncCommands;
+use anyhow::{Context, Result};
+use keylet::platform;
+use keylet::sweep::{Key, MARGIN};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{AsyncCommands, RedisResult};
 use tokio::sync::OnceCell;
 
 /// How long a player is kept waiting for a Redis that does not answer.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest expiry in seconds, some thousand years. Redis refuses those that do not fit into its milliseconds.
+const LONGEST_EXPIRY: u64 = 1 << 35;
 
 /// How many keys Redis looks at in one go. `KEYS` looks at all of them, and serves nobody else meanwhile.
 const SCANNED: usize = 10_000;
@@ -55,7 +62,11 @@ impl Redis {
     }
 
     pub async fn set(&self, key: &str, value: Vec<u8>) -> Result<()> {
-        Ok(self.connection().await?.set(key, value).await?)
+        let mut connection = self.connection().await?;
+        match expiry(key) {
+            Some(seconds) => Ok(connection.set_ex(key, value, seconds).await?),
+            None => Ok(connection.set(key, value).await?),
+        }
     }
 
     pub async fn delete(&self, key: &str) -> Result<()> {
@@ -63,16 +74,13 @@ impl Redis {
     }
 
     pub async fn keys(&self) -> Result<Vec<String>> {
-        let mut connection = self.connection().await?;
         let (mut cursor, mut keys) = (0, Vec::new());
         loop {
-            let mut scan = redis::cmd("SCAN");
-            let scan = scan.arg(cursor).arg("COUNT").arg(SCANNED);
-            let page: (u64, Vec<String>) = scan.query_async(&mut connection).await?;
-            cursor = page.0;
-            keys.extend(page.1);
-            if cursor == 0 {
-                break;
+            let (next, page) = self.page(cursor).await?;
+            keys.extend(page);
+            match next {
+                0 => break,
+                next => cursor = next,
             }
         }
         // SCAN may return a key more than once.
@@ -82,6 +90,72 @@ impl Redis {
     }
 
     pub async fn increment(&self, key: &str, delta: i64) -> Result<i64> {
-        Ok(self.connection().await?.incr(key, delta).await?)
+        let mut connection = self.connection().await?;
+        let Some(seconds) = expiry(key) else {
+            return Ok(connection.incr(key, delta).await?);
+        };
+        // The counter counts where its expiry is refused, too: a sweep finds it.
+        let mut pipe = redis::pipe();
+        pipe.ignore_errors().incr(key, delta);
+        pipe.cmd("EXPIRE").arg(key).arg(seconds).ignore();
+        let sums: Vec<RedisResult<i64>> = pipe.query_async(&mut connection).await?;
+        let sum = sums.into_iter().next().context("Redis did not count")?;
+        Ok(sum?)
     }
+
+    /// Keys from a cursor on, and the next cursor. Both ends have 0. A key may come more than once.
+    pub async fn page(&self, cursor: u64) -> Result<(u64, Vec<String>)> {
+        let mut scan = redis::cmd("SCAN");
+        let scan = scan.arg(cursor).arg("COUNT").arg(SCANNED);
+        // Keys of other programs may be no text.
+        let (next, keys): (u64, Vec<Vec<u8>>) =
+            scan.query_async(&mut self.connection().await?).await?;
+        let text = |key: Vec<u8>| {
+            String::from_utf8(key)
+                .unwrap_or_else(|key| String::from_utf8_lossy(key.as_bytes()).into_owned())
+        };
+        Ok((next, keys.into_iter().map(text).collect()))
+    }
+
+    /// The memory that each of these takes, in bytes; `None` for what is not there.
+    pub async fn sizes(&self, keys: &[String]) -> Result<Vec<Option<u64>>> {
+        let mut pipe = redis::pipe();
+        for key in keys {
+            pipe.cmd("MEMORY").arg("USAGE").arg(key);
+        }
+        Ok(pipe.query_async(&mut self.connection().await?).await?)
+    }
+
+    /// The values of keys.
+    pub async fn values(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
+        Ok(self.connection().await?.mget(keys).await?)
+    }
+
+    /// Deletes keys, and returns of each whether it was there.
+    pub async fn remove(&self, keys: &[String]) -> Result<Vec<bool>> {
+        let mut pipe = redis::pipe();
+        for key in keys {
+            pipe.unlink(key);
+        }
+        Ok(pipe.query_async(&mut self.connection().await?).await?)
+    }
+
+    /// The memory that Redis uses for what it keeps, in bytes.
+    pub async fn memory(&self) -> Result<u64> {
+        let mut info = redis::cmd("INFO");
+        let info = info.arg("memory");
+        let text: String = info.query_async(&mut self.connection().await?).await?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("used_memory_dataset:"));
+        line.and_then(|digits| digits.trim().parse().ok())
+            .context("Redis does not say how much memory it uses")
+    }
+}
+
+/// In how many seconds a key that is written now is over; `None` where it does not say so.
+fn expiry(key: &str) -> Option<u64> {
+    let end = Key::of(key)?.expires_at()?;
+    let seconds = end.saturating_sub(platform::system_time()).max(MARGIN);
+    (seconds <= LONGEST_EXPIRY).then_some(seconds)
 }

@@ -12,7 +12,7 @@ mod make;
 mod place;
 mod rotate;
 mod seed;
-mod server;
+pub mod server;
 mod show;
 mod stored;
 mod variables;

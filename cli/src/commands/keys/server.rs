@@ -240,8 +240,11 @@ impl Server {
         }
     }
 
-    /// Asks the server, and reads its JSON.
-    fn ask<T: DeserializeOwned>(
+    /// Asks the server for a path below its URL, and reads its JSON.
+    ///
+    /// # Errors
+    /// No answer, a refusal, and another document.
+    pub fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
