@@ -14,6 +14,7 @@ mod packaging;
 mod page;
 mod pipeline;
 mod rules;
+mod runbook;
 mod stage;
 mod store;
 
@@ -71,4 +72,14 @@ typed! {
     "upgrade" => operators::upgrade,
     "backup" => store::backup,
     "backup-of-redis" => store::backup_of_redis,
+    "content-key-known" => runbook::content_key,
+    "token-key-known" => runbook::token_key,
+    "operator-token-known" => runbook::operator_token,
+    "encryption-key-known" => runbook::encryption_key,
+    "certificate-ends" => runbook::certificate,
+    "ask-lost" => runbook::ask,
+    "issuer-rotated" => runbook::issuer,
+    "store-gone" => runbook::store,
+    "clock-wrong" => runbook::clock,
+    "refusals" => runbook::flood,
 }
