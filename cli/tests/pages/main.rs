@@ -24,6 +24,9 @@ macro_rules! typed {
         /// The names that a marker may have.
         const TESTS: &[&str] = &[$($name),*];
 
+        /// The functions of these tests.
+        const TYPED: &[&str] = &[$(stringify!($function)),*];
+
         mod typed {
             $(
                 #[test]
@@ -77,6 +80,7 @@ typed! {
     "operator-token-known" => runbook::operator_token,
     "encryption-key-known" => runbook::encryption_key,
     "certificate-ends" => runbook::certificate,
+    "ask-known" => runbook::ask_known,
     "ask-lost" => runbook::ask,
     "issuer-rotated" => runbook::issuer,
     "store-gone" => runbook::store,

@@ -151,16 +151,26 @@ pub fn encryption_key(test: &'static str) {
     try_out(&stage);
 }
 
-pub fn certificate(test: &'static str) {
+/// A stage with the files of an old and a new credential; its server has the old one.
+fn with_credentials(test: &'static str) -> Stage {
     let stage = stage(test);
     stage.succeed(
         "keylet credentials new --development --common-name 'Example TV' --out-dir new
          mkdir old
          cp fairplay.cer privatekey.pem old
          printf %s \"$KEYLET_ASK\" > old/ask.txt
+         keylet token mint --configured --keys movie-42 > token.jwt
          keylet serve",
     );
-    try_out(&stage);
+    stage
+}
+
+pub fn certificate(test: &'static str) {
+    try_out(&with_credentials(test));
+}
+
+pub fn ask_known(test: &'static str) {
+    try_out(&with_credentials(test));
 }
 
 pub fn ask(test: &'static str) {
