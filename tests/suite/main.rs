@@ -33,6 +33,7 @@ mod policies;
 mod policy;
 mod published;
 mod robustness;
+mod rotation;
 mod segments;
 mod service_players;
 mod sessions;
