@@ -1,39 +1,38 @@
 //! The operator of a deployment, who may see what viewers may not.
 
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
+use crate::configuration::{self, SettingsError};
 use crate::platform::Platform;
 
-/// The variable with the operator's bearer secret: 32 characters or more.
+/// The variable with the operator's bearer secret, or a JSON list of them: 32 characters or more each.
 pub const VARIABLE: &str = "operator_token";
 
 /// How many characters such a secret has at least.
 pub const LEAST: usize = 32;
 
 /// The operator.
-pub struct Operator(Zeroizing<String>);
+pub struct Operator(Vec<Zeroizing<String>>);
 
 impl Operator {
-    /// Reads the secret. `None`: there is no operator.
+    /// Reads the secrets. `None`: there is no operator.
     ///
     /// # Errors
-    /// A secret that is too short.
+    /// What is no list of secrets, and a secret that is too short.
     pub async fn load(platform: &impl Platform) -> Result<Option<Self>, SettingsError> {
-        match platform.variable(VARIABLE).await? {
-            Some(secret) if secret.chars().count() < LEAST => Err(SettingError::new(
-                VARIABLE,
-                SettingErrorKind::Malformed,
-                format!("it has fewer than {LEAST} characters"),
-            )
-            .into()),
-            secret => Ok(secret.map(Self)),
-        }
+        let wrong = |secret: &str| {
+            let is_short = secret.chars().count() < LEAST;
+            is_short.then(|| format!("it has fewer than {LEAST} characters"))
+        };
+        let secrets = configuration::secrets(VARIABLE, platform, wrong).await?;
+        Ok((!secrets.is_empty()).then_some(Self(secrets)))
     }
 
     /// Whether these are the operator's words.
     pub fn is(&self, bearer: &str) -> bool {
-        self.0.as_bytes().ct_eq(bearer.as_bytes()).into()
+        let secrets = self.0.iter().map(|secret| secret.as_bytes());
+        let is_one = secrets.map(|secret| secret.ct_eq(bearer.as_bytes()));
+        is_one.fold(Choice::from(0), |any, one| any | one).into()
     }
 }

@@ -9,11 +9,11 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::configuration::{SettingError, SettingErrorKind, SettingsError};
+use crate::configuration::{self, SettingsError};
 use crate::encoding::BASE64_URL;
 use crate::platform::Platform;
 
-/// The variable that holds it: any text of 32 bytes or more.
+/// The variable that holds it: any text of 32 bytes or more, or a JSON list of such texts.
 pub const VARIABLE: &str = "server_secret";
 
 const LEAST: usize = 32;
@@ -52,41 +52,40 @@ impl Label {
     }
 }
 
-/// The secret. Keys are derived from it by HKDF-SHA256 (RFC 5869), one label each.
-pub struct ServerSecret(Zeroizing<String>);
+/// The secret, or several of them while one is exchanged for another: the first makes tokens and tickets, each verifies and
+/// opens them, and the last makes pseudonyms. Keys are derived by HKDF-SHA256 (RFC 5869), one label each.
+pub struct ServerSecret {
+    first: Zeroizing<String>,
+    others: Vec<Zeroizing<String>>,
+}
 
 impl ServerSecret {
     /// Reads the secret. `None` when it is not configured.
     ///
     /// # Errors
-    /// A secret that is too short.
+    /// What is no list of secrets, and a secret that is too short.
     pub async fn load(platform: &impl Platform) -> Result<Option<Self>, SettingsError> {
-        match platform.variable(VARIABLE).await? {
-            Some(secret) if secret.len() < LEAST => Err(SettingError::new(
-                VARIABLE,
-                SettingErrorKind::Malformed,
-                format!(
-                    "it has {} bytes, and at least {LEAST} are needed",
-                    secret.len()
-                ),
-            )
-            .into()),
-            secret => Ok(secret.map(Self)),
-        }
+        let wrong = |secret: &str| {
+            let length = secret.len();
+            let is_short = length < LEAST;
+            is_short.then(|| format!("it has {length} bytes, and at least {LEAST} are needed"))
+        };
+        let mut secrets = configuration::secrets(VARIABLE, platform, wrong).await?;
+        let others = secrets.split_off(secrets.len().min(1));
+        Ok(secrets.pop().map(|first| Self { first, others }))
     }
 
-    /// The key for one purpose: as long as a block of SHA-256, so that HMAC takes it as it is.
-    pub fn key(&self, label: Label) -> Zeroizing<[u8; 64]> {
-        let mut key = Zeroizing::new([0; 64]);
-        let derived = Hkdf::<Sha256>::new(None, self.0.as_bytes()).expand(label.info(), &mut *key);
-        debug_assert!(derived.is_ok(), "64 bytes are no more than HKDF gives");
-        key
+    /// Each of the secrets, the first one first.
+    fn all(&self) -> impl Iterator<Item = &str> {
+        let all = std::iter::once(&self.first).chain(&self.others);
+        all.map(|secret| secret.as_str())
     }
 
     /// What stands for a value in logs and terms: 32 hexadecimal digits, the same for the same
     /// value, and nothing to learn the value from.
     pub fn pseudonym(&self, label: Label, value: &[u8]) -> String {
-        hex::encode(self.tag(label, value).split_at(16).0)
+        let secret = self.others.last().unwrap_or(&self.first);
+        hex::encode(tag(secret, label, value).split_at(16).0)
     }
 
     /// A JWS in compact serialisation (RFC 7515 section 7.1): a header and claims, both JSON, under the
@@ -94,13 +93,16 @@ impl ServerSecret {
     pub fn sign(&self, label: Label, header: &str, claims: &str) -> String {
         let [header, claims] = [header, claims].map(|part| BASE64_URL.encode(part));
         let signed = format!("{header}.{claims}");
-        let tag = BASE64_URL.encode(self.tag(label, signed.as_bytes()));
+        let tag = BASE64_URL.encode(tag(&self.first, label, signed.as_bytes()));
         format!("{signed}.{tag}")
     }
 
-    /// Whether this is the HMAC-SHA256 of what is signed, under a label's key.
+    /// Whether this is the HMAC-SHA256 of what is signed, under a label's key of one of the secrets.
     pub fn verifies(&self, label: Label, signed: &str, tag: &[u8]) -> bool {
-        self.tag(label, signed.as_bytes()).ct_eq(tag).into()
+        let mut tags = self
+            .all()
+            .map(|secret| self::tag(secret, label, signed.as_bytes()));
+        tags.any(|own| own.ct_eq(tag).into())
     }
 
     /// Encrypts what only this server reads, under a label's key: a random nonce of 12 bytes, the bytes under
@@ -109,7 +111,7 @@ impl ServerSecret {
         let mut nonce = [0; NONCE];
         platform.fill_random(&mut nonce);
         let mut sealed = plain.to_vec();
-        let cipher = self.cipher(label);
+        let cipher = cipher(&self.first, label);
         let tag = cipher.encrypt_inout_detached(
             &Nonce::<Aes256GcmSiv>::from(nonce),
             &[],
@@ -118,34 +120,46 @@ impl ServerSecret {
         Some([nonce.as_slice(), &sealed, tag.ok()?.as_slice()].concat())
     }
 
-    /// Opens what [`Self::seal`] made. `None` for anything else.
+    /// Opens what [`Self::seal`] made under one of the secrets. `None` for anything else.
     pub fn open(&self, label: Label, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let (nonce, rest) = sealed.split_first_chunk::<NONCE>()?;
-        let (encrypted, tag) = rest.split_last_chunk::<TAG>()?;
-        let mut opened = Zeroizing::new(encrypted.to_vec());
-        let cipher = self.cipher(label);
-        cipher
-            .decrypt_inout_detached(
-                &Nonce::<Aes256GcmSiv>::from(*nonce),
-                &[],
-                opened.as_mut_slice().into(),
-                &Tag::<Aes256GcmSiv>::from(*tag),
-            )
-            .ok()?;
-        Some(opened)
+        let mut ciphers = self.all().map(|secret| cipher(secret, label));
+        ciphers.find_map(|cipher| opened(&cipher, sealed))
     }
+}
 
-    fn cipher(&self, label: Label) -> Aes256GcmSiv {
-        let key = self.key(label);
-        let half = key.first_chunk::<32>().copied().unwrap_or_default();
-        Aes256GcmSiv::new(&Key::<Aes256GcmSiv>::from(*Zeroizing::new(half)))
-    }
+/// The key for one purpose: as long as a block of SHA-256, so that HMAC takes it as it is.
+fn key(secret: &str, label: Label) -> Zeroizing<[u8; 64]> {
+    let mut key = Zeroizing::new([0; 64]);
+    let derived = Hkdf::<Sha256>::new(None, secret.as_bytes()).expand(label.info(), &mut *key);
+    debug_assert!(derived.is_ok(), "64 bytes are no more than HKDF gives");
+    key
+}
 
-    fn tag(&self, label: Label, value: &[u8]) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new(&(*self.key(label)).into());
-        mac.update(value);
-        mac.finalize().into_bytes().into()
-    }
+fn cipher(secret: &str, label: Label) -> Aes256GcmSiv {
+    let key = key(secret, label);
+    let half = key.first_chunk::<32>().copied().unwrap_or_default();
+    Aes256GcmSiv::new(&Key::<Aes256GcmSiv>::from(*Zeroizing::new(half)))
+}
+
+fn opened(cipher: &Aes256GcmSiv, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (nonce, rest) = sealed.split_first_chunk::<NONCE>()?;
+    let (encrypted, tag) = rest.split_last_chunk::<TAG>()?;
+    let mut opened = Zeroizing::new(encrypted.to_vec());
+    cipher
+        .decrypt_inout_detached(
+            &Nonce::<Aes256GcmSiv>::from(*nonce),
+            &[],
+            opened.as_mut_slice().into(),
+            &Tag::<Aes256GcmSiv>::from(*tag),
+        )
+        .ok()?;
+    Some(opened)
+}
+
+fn tag(secret: &str, label: Label, value: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new(&(*key(secret, label)).into());
+    mac.update(value);
+    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]
@@ -154,12 +168,12 @@ mod tests {
 
     #[test]
     fn a_pseudonym_depends_on_secret_label_and_value() {
-        let one = ServerSecret(Zeroizing::new(
-            "0123456789abcdef0123456789abcdef".to_owned(),
-        ));
-        let two = ServerSecret(Zeroizing::new(
-            "0123456789abcdef0123456789abcdeF".to_owned(),
-        ));
+        let of = |first: &str| ServerSecret {
+            first: Zeroizing::new(first.to_owned()),
+            others: Vec::new(),
+        };
+        let one = of("0123456789abcdef0123456789abcdef");
+        let two = of("0123456789abcdef0123456789abcdeF");
         let pseudonym = one.pseudonym(Label::Device, b"value");
         assert_eq!(pseudonym.len(), 32);
         assert_eq!(pseudonym, one.pseudonym(Label::Device, b"value"));

@@ -135,11 +135,11 @@ pub const VARIABLES: [Variable; 36] = [
     ),
     secret(
         "operator_token",
-        "The bearer secret of the operator's endpoints: 32 characters or more.",
+        "The bearer secret of the operator's endpoints: 32 characters or more, or a JSON list of such secrets.",
     ),
     secret(
         "server_secret",
-        "The secret that pseudonyms and the server's own tokens are derived from: 32 bytes or more.",
+        "The secret that pseudonyms and the server's own tokens are derived from: 32 bytes or more, or a JSON list of such secrets.",
     ),
     public(
         "public_url",

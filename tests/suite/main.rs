@@ -34,6 +34,7 @@ mod policies;
 mod policy;
 mod published;
 mod robustness;
+mod rotation;
 mod segments;
 mod service_players;
 mod sessions;

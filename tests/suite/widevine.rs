@@ -23,7 +23,7 @@ pub const VIEWER: Signer = Signer::EdDsa([1; 32]);
 const KEY: &str = "1ae8ccd0e7985cc0b6203a55855a1034afc252980e970ca90e5202689f947ab9";
 const IV: &str = "d58ce954203b7c9a9a9d467f59839249";
 const PROVIDER: &str = "widevine_test";
-const SERVICE: &str = "https://license.example/cenc/getlicense/widevine_test";
+pub const SERVICE: &str = "https://license.example/cenc/getlicense/widevine_test";
 /// What stands in the service's answers for a licence.
 const LICENSE: &[u8] = b"\x08\x02\x12\x07licence";
 const NOW: u64 = 1_800_000_000;
@@ -103,7 +103,7 @@ fn number(field: u8, number: u8) -> Vec<u8> {
 }
 
 /// A challenge for these KIDs, as a CDM makes one. `license_type` is 1 for streaming and 2 for offline.
-fn challenge(kids: &[&str], license_type: u8) -> Vec<u8> {
+pub fn challenge(kids: &[&str], license_type: u8) -> Vec<u8> {
     request(kids, license_type, b"request-1")
 }
 
@@ -167,7 +167,7 @@ pub fn ok(more: Value) -> Value {
 }
 
 /// A deployment whose service answers every request that is signed as it should be.
-fn deployment(setting: &Value, more: &[(&str, &str)]) -> Deployment {
+pub fn deployment(setting: &Value, more: &[(&str, &str)]) -> Deployment {
     let deployment = Deployment::new(variables(setting, more));
     deployment.answer(|request| {
         opened(request);
@@ -176,12 +176,12 @@ fn deployment(setting: &Value, more: &[(&str, &str)]) -> Deployment {
     deployment
 }
 
-fn code(response: &Response<Vec<u8>>) -> String {
+pub fn code(response: &Response<Vec<u8>>) -> String {
     let code = response.headers().get("x-keylet-code");
     code.map_or_else(|| "ok".to_owned(), |code| code.to_str().unwrap().to_owned())
 }
 
-fn all_kids() -> Vec<&'static str> {
+pub fn all_kids() -> Vec<&'static str> {
     KEYS.iter().map(|(kid, ..)| *kid).collect()
 }
 
@@ -603,7 +603,7 @@ fn a_token_for_one_use_is_not_used_up_by_what_gives_no_licence() {
 }
 
 /// The path and query of the renewal URL that the service was told.
-fn renewal_path(deployment: &Deployment) -> String {
+pub fn renewal_path(deployment: &Deployment) -> String {
     let message = opened(deployment.take().last().unwrap());
     let url = message["policy_overrides"]["renewal_server_url"]
         .as_str()

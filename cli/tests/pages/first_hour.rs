@@ -22,7 +22,7 @@ pub fn gate(test: &'static str) {
 }
 
 /// A stage with files as Apple gives them: the pair and the ASk are those of the fixtures.
-fn with_files(test: &'static str) -> Stage {
+pub fn with_files(test: &'static str) -> Stage {
     let mut stage = Stage::new(test);
     stage.bring("fixtures/credentials/sdk4.cer", "fairplay.cer");
     stage.bring("fixtures/credentials/sdk4.pem", "privatekey.pem");

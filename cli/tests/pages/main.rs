@@ -16,6 +16,7 @@ mod packaging;
 mod page;
 mod pipeline;
 mod rules;
+mod runbook;
 mod scale;
 mod stage;
 mod store;
@@ -25,6 +26,9 @@ macro_rules! typed {
     ($($name:literal => $module:ident::$function:ident),* $(,)?) => {
         /// The names that a marker may have.
         const TESTS: &[&str] = &[$($name),*];
+
+        /// The functions of these tests.
+        const TYPED: &[&str] = &[$(stringify!($function)),*];
 
         mod typed {
             $(
@@ -78,4 +82,15 @@ typed! {
     "upgrade" => operators::upgrade,
     "backup" => store::backup,
     "backup-of-redis" => store::backup_of_redis,
+    "content-key-known" => runbook::content_key,
+    "token-key-known" => runbook::token_key,
+    "operator-token-known" => runbook::operator_token,
+    "encryption-key-known" => runbook::encryption_key,
+    "certificate-ends" => runbook::certificate,
+    "ask-known" => runbook::ask_known,
+    "ask-lost" => runbook::ask,
+    "issuer-rotated" => runbook::issuer,
+    "store-gone" => runbook::store,
+    "clock-wrong" => runbook::clock,
+    "refusals" => runbook::flood,
 }

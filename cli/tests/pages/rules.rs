@@ -1,11 +1,12 @@
 //! What holds for every page.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use keylet_host::Manifest;
 
-use crate::TESTS;
 use crate::page::{Marker, Page, repository};
+use crate::{TESTS, TYPED};
 
 #[test]
 fn every_block_of_commands_is_run_or_says_why_not() {
@@ -138,4 +139,67 @@ fn every_page_is_in_the_index() {
             "docs/README.md has no line for {path}"
         );
     }
+}
+
+/// The file of a module of tests, by its path as `docs/threat-model.md` has it: `suite::limits`. A module of tests at the
+/// end of a file is in that file.
+fn file_of(module: &[&str]) -> Option<PathBuf> {
+    let (root, below) = module.split_first()?;
+    let root = match *root {
+        "suite" => "tests/suite",
+        "host" => "cli/tests/host",
+        "pages" => "cli/tests/pages",
+        "kernel" => "crates/kernel/tests/suite",
+        "keylet" => "src",
+        "keylet_host" => "cli/host/src",
+        "keylet_kernel" => "crates/kernel/src",
+        _ => return None,
+    };
+    let file = |modules: &[&str]| {
+        let path = repository().join(root).join(modules.join("/"));
+        [path.with_extension("rs"), path.join("mod.rs")]
+            .into_iter()
+            .find(|path| path.is_file())
+    };
+    let inline = || match below.split_last() {
+        Some((&"tests", outside)) => file(outside),
+        _ => None,
+    };
+    file(below).or_else(inline)
+}
+
+/// Whether a file has a test of this name.
+fn has_test(file: &Path, name: &str) -> bool {
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let head = format!("fn {name}()");
+    let place = lines.iter().position(|line| line.contains(&head));
+    place.is_some_and(|place| {
+        let attributes = lines[..place].iter().rev();
+        let mut attributes = attributes.take_while(|line| line.starts_with("#["));
+        attributes.any(|line| line.contains("test]"))
+    })
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let text = Page::read("docs/threat-model.md").text;
+    let names: BTreeSet<&str> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.contains("::"))
+        .collect();
+    assert!(names.len() > 60, "only {} tests named", names.len());
+    for path in names {
+        let parts: Vec<&str> = path.split("::").collect();
+        let (name, module) = parts.split_last().unwrap();
+        // Those that type blocks have their names from a macro.
+        let is_typed = module == ["pages", "typed"] && TYPED.contains(name);
+        let is_there = is_typed || file_of(module).is_some_and(|file| has_test(&file, name));
+        assert!(is_there, "docs/threat-model.md: there is no test `{path}`");
+    }
+    assert!(file_of(&["suite", "no_such_module"]).is_none());
+    let own = file_of(&["pages", "rules"]).unwrap();
+    assert!(!has_test(&own, "has_test") && !has_test(&own, "no_such_test"));
 }
