@@ -4,7 +4,7 @@
 pub mod test_host;
 mod trace;
 
-pub use trace::Trace;
+pub use trace::{TRACEPARENT, TRACESTATE, Trace};
 
 use std::cell::OnceCell;
 use std::convert::Infallible;

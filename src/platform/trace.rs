@@ -8,11 +8,16 @@ use std::pin::pin;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// The header that names a trace and the span that a request came from (section 3.2).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The header with what tracing systems add (section 3.3).
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Characters of a `traceparent` of version `00`.
 const LENGTH: usize = 55;
+
+/// The flag of a trace whose spans are recorded.
+const SAMPLED: u8 = 0x01;
 
 /// The longest `tracestate` that is passed on, in bytes (section 3.3.1.5).
 const LONGEST_STATE: usize = 512;
@@ -28,9 +33,9 @@ pub struct Trace {
     trace_id: String,
     /// The span of the request here: 16 hexadecimal digits.
     span_id: String,
-    /// The span that the request came from.
-    #[serde(rename = "parent_span_id")]
-    parent_id: String,
+    /// The span that the request came from; none where the trace begins here.
+    #[serde(rename = "parent_span_id", skip_serializing_if = "Option::is_none")]
+    parent_id: Option<String>,
     #[serde(skip)]
     flags: String,
     #[serde(skip)]
@@ -38,6 +43,17 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// A trace that begins here, with random ids.
+    pub fn begin(trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
+        Self {
+            trace_id: id(trace_id),
+            span_id: id(span_id),
+            parent_id: None,
+            flags: "00".to_owned(),
+            state: None,
+        }
+    }
+
     /// The trace that headers name. `None` without a `traceparent`, and with one that is none (section 3.2.2.3). `random` is the
     /// id of this server's span.
     pub fn of(headers: &HeaderMap, random: impl FnOnce() -> [u8; 8]) -> Option<Self> {
@@ -64,23 +80,64 @@ impl Trace {
         if !(is_read && is_well_formed) {
             return None;
         }
-        let mut span_id = random();
-        if span_id == [0; 8] {
-            span_id = [1; 8];
-        }
         let states: Vec<&[u8]> = { headers.get_all(TRACESTATE).iter() }
             .map(HeaderValue::as_bytes)
             .collect();
         let state = HeaderValue::from_bytes(&states.join(&b','));
         Some(Self {
             trace_id: trace_id.to_owned(),
-            span_id: hex::encode(span_id),
-            parent_id: parent_id.to_owned(),
+            span_id: id(random()),
+            parent_id: Some(parent_id.to_owned()),
             flags: flags.to_owned(),
             state: state
                 .ok()
                 .filter(|state| (1..=LONGEST_STATE).contains(&state.len())),
         })
+    }
+
+    /// The trace: 32 hexadecimal digits.
+    pub fn trace_id(&self) -> &str {
+        &self.trace_id
+    }
+
+    /// The span of this server: 16 hexadecimal digits.
+    pub fn span_id(&self) -> &str {
+        &self.span_id
+    }
+
+    /// The span that it came from, where it did not begin here.
+    pub fn parent_id(&self) -> Option<&str> {
+        self.parent_id.as_deref()
+    }
+
+    /// Whether its spans are recorded (section 3.2.2.5.1).
+    pub fn is_sampled(&self) -> bool {
+        self.flag_bits() & SAMPLED != 0
+    }
+
+    /// The same trace, whose spans are recorded from here on, or are not.
+    #[must_use]
+    pub fn sampled(mut self, is_sampled: bool) -> Self {
+        let others = self.flag_bits() & !SAMPLED;
+        let bits = others | if is_sampled { SAMPLED } else { 0 };
+        self.flags = format!("{bits:02x}");
+        self
+    }
+
+    fn flag_bits(&self) -> u8 {
+        // They were read as two hexadecimal digits.
+        u8::from_str_radix(&self.flags, 16).unwrap_or_default()
+    }
+
+    /// The `traceparent` that names the span of this server.
+    pub fn traceparent(&self) -> String {
+        let Self {
+            trace_id,
+            span_id,
+            flags,
+            ..
+        } = self;
+        format!("00-{trace_id}-{span_id}-{flags}")
     }
 
     /// Runs a future as a part of this trace.
@@ -107,18 +164,19 @@ impl Trace {
         let Some(trace) = Self::current() else {
             return;
         };
-        let Self {
-            trace_id,
-            span_id,
-            flags,
-            state,
-            ..
-        } = trace;
-        if let Ok(value) = HeaderValue::try_from(format!("00-{trace_id}-{span_id}-{flags}")) {
+        if let Ok(value) = HeaderValue::try_from(trace.traceparent()) {
             headers.insert(TRACEPARENT, value);
-            headers.extend(state.map(|state| (TRACESTATE, state)));
+            headers.extend(trace.state.map(|state| (TRACESTATE, state)));
         }
     }
+}
+
+/// An id in hexadecimal digits. One of zeros is none (section 3.2.2.3).
+fn id<const N: usize>(bytes: [u8; N]) -> String {
+    hex::encode(match bytes == [0; N] {
+        true => [1; N],
+        false => bytes,
+    })
 }
 
 fn is_hex(text: &str, length: usize) -> bool {
@@ -184,6 +242,25 @@ mod tests {
         let long = "a=".to_owned() + &"b".repeat(511);
         let given = [("traceparent", GOOD), ("tracestate", long.as_str())];
         assert_eq!(Trace::of(&headers(&given), || [1; 8]).unwrap().state, None);
+    }
+
+    #[test]
+    fn a_trace_may_begin_here_and_says_whether_it_is_recorded() {
+        let trace = Trace::begin([0; 16], [0xab; 8]);
+        assert_eq!(trace.parent_id(), None);
+        assert!(!trace.is_sampled());
+        let trace = trace.sampled(true);
+        let first = trace.trace_id().to_owned();
+        assert_eq!(first, "01".repeat(16));
+        assert_eq!(
+            trace.traceparent(),
+            format!("00-{first}-abababababababab-01")
+        );
+        // The other flags stay (level 2 has one for random ids).
+        let trace = read(&GOOD.replace("-01", "-03")).unwrap();
+        assert!(trace.is_sampled());
+        let trace = trace.sampled(false);
+        assert!(!trace.is_sampled() && trace.traceparent().ends_with("-02"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use wasmtime_wasi_http::WasiBody;
 use super::Options;
 use super::connections::Network;
 use super::metrics::{COMPONENT_FAILED, HOST_BUSY, HOST_OUT_OF_MEMORY, Metrics, REQUEST_TOO_SLOW};
+use super::telemetry::{ServerSpan, Telemetry};
 use super::turns::{Turn, Turns};
 use super::world::{INSTANCES, Instances};
 
@@ -39,6 +40,7 @@ pub struct Front {
     turns: Turns,
     slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    telemetry: Option<Arc<Telemetry>>,
     longest_body: Duration,
     longest_wait: Duration,
 }
@@ -63,6 +65,7 @@ impl Front {
         instances: Instances,
         threads: usize,
         metrics: Arc<Metrics>,
+        telemetry: Option<Arc<Telemetry>>,
         options: &Options,
     ) -> Self {
         let slots = usize::try_from(INSTANCES).unwrap_or(usize::MAX);
@@ -71,6 +74,7 @@ impl Front {
             turns: Turns::new(threads),
             slots: Arc::new(Semaphore::new(slots)),
             metrics,
+            telemetry,
             longest_body: options.longest_body,
             longest_wait: options.longest_wait,
         }
@@ -116,6 +120,7 @@ impl Front {
         &self,
         mut request: Request<Incoming>,
         client: SocketAddr,
+        span: Option<&ServerSpan>,
     ) -> Result<Response<WasiBody>, Unserved> {
         if !has_authority(&mut request) {
             return Ok(empty(StatusCode::BAD_REQUEST));
@@ -134,6 +139,9 @@ impl Front {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         // Another instance may be refused memory at the same time: the host then says so of both.
         let refused = self.metrics.memory_refused();
+        if let Some(span) = span {
+            span.handed_over();
+        }
         let mut handling = pin!(self.instances.handle(request));
         let handled = match tokio::time::timeout(LONGEST_TURN, &mut handling).await {
             Ok(handled) => handled,
@@ -158,14 +166,19 @@ impl Front {
     /// of a refusal, by which its audit record is found. The query may hold a token, so it is not logged.
     pub async fn respond(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         client: SocketAddr,
     ) -> Response<WasiBody> {
         let started = Instant::now();
+        let telemetry = self.telemetry.as_ref();
+        let span = telemetry.and_then(|telemetry| telemetry.request(&mut request));
         let in_flight = self.metrics.begin();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let response = self.serve(request, client).await;
+        let response = self.serve(request, client, span.as_ref()).await;
         let response = response.unwrap_or_else(Unserved::into_response);
+        if let Some(span) = span {
+            span.end(&response);
+        }
         in_flight.end(&path, &response, started.elapsed());
         let header = |name| {
             let value: Option<&HeaderValue> = response.headers().get(name);

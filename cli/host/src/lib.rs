@@ -16,6 +16,7 @@ mod output;
 mod server;
 mod state;
 mod store;
+mod telemetry;
 mod turns;
 mod variables;
 mod world;
@@ -31,6 +32,7 @@ pub use metrics::Metrics;
 pub use outbound::{AllowedHosts, TooLarge, fetch};
 pub use server::{AsSpin, Options, Server};
 pub use store::{Keys, NotACounter, Place, Store, StoreChoice};
+pub use telemetry::Settings as TelemetrySettings;
 pub use variables::{
     Assignment, ENVIRONMENT_PREFIX, Provided, Resolved, fetches_variables, provided,
     static_variables,

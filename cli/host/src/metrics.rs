@@ -58,6 +58,7 @@ pub struct Metrics {
     memory_refused: Counter,
     guest: Counter<f64, AtomicU64>,
     lost: Counter,
+    lost_spans: Counter,
     variables: Counter,
     store_failures: Counter,
 }
@@ -90,6 +91,7 @@ impl Default for Metrics {
             memory_refused: Counter::default(),
             guest: Counter::default(),
             lost: Counter::default(),
+            lost_spans: Counter::default(),
             variables: Counter::default(),
             store_failures: Counter::default(),
         };
@@ -146,6 +148,11 @@ impl Default for Metrics {
             this.lost.clone(),
         );
         registry.register(
+            "telemetry_spans_lost",
+            "Spans that could not be sent by OTLP",
+            this.lost_spans.clone(),
+        );
+        registry.register(
             "variables_read",
             "Variables that instances have read",
             this.variables.clone(),
@@ -184,6 +191,11 @@ impl Metrics {
     /// Lines of instances that could not be written to the output.
     pub fn lost_lines(&self) -> Counter {
         self.lost.clone()
+    }
+
+    /// Spans that could not be sent.
+    pub fn lost_spans(&self) -> Counter {
+        self.lost_spans.clone()
     }
 
     /// Operations of the key-value store that failed.

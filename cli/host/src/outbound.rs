@@ -1,6 +1,7 @@
 //! Requests that a component sends, and where they may go.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,6 +9,8 @@ use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use ipnet::IpNet;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
+
+use super::telemetry::Telemetry;
 
 /// The hosts that `allowed_outbound_hosts` names, in Spin's grammar:
 /// `scheme://host[:port]`, where the scheme may be `*`; the host a name, `*.domain` for everything
@@ -168,7 +171,8 @@ impl Ports {
     }
 }
 
-fn well_known_port(scheme: &str) -> Option<u16> {
+/// The port of a URL that names none.
+pub fn well_known_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),
         "https" => Some(443),
@@ -177,29 +181,39 @@ fn well_known_port(scheme: &str) -> Option<u16> {
 }
 
 /// Sends the requests of an instance that are allowed.
-pub struct Outbound(pub std::sync::Arc<AllowedHosts>);
+pub struct Outbound {
+    /// Where they may go.
+    pub allowed: Arc<AllowedHosts>,
+    /// What makes spans of them.
+    pub telemetry: Option<Arc<Telemetry>>,
+}
 
 type Boxed<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
 
 impl WasiHttpHooks for Outbound {
     fn send_request(
         &mut self,
-        request: Request<WasiBody>,
+        mut request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _sent: Boxed<()>,
     ) -> Boxed<(Response<WasiBody>, Boxed<()>)> {
-        if !self.0.allow(request.uri()) {
+        if !self.allowed.allow(request.uri()) {
             return Box::new(async { Err(Error::HttpRequestDenied) });
         }
         // Also for what has no timeout of its own on the way: the name's address, and TLS.
         let longest = options
             .and_then(|options| Some(options.connect_timeout? + options.first_byte_timeout?))
             .unwrap_or(Duration::from_secs(600));
+        let telemetry = self.telemetry.as_ref();
+        let span = telemetry.and_then(|telemetry| telemetry.outbound(&mut request));
         Box::new(async move {
-            let (response, io) =
-                tokio::time::timeout(longest, default_send_request(request, options))
-                    .await
-                    .map_err(|_| Error::ConnectionTimeout)??;
+            let sent = tokio::time::timeout(longest, default_send_request(request, options));
+            let answer = sent.await.map_err(|_| Error::ConnectionTimeout);
+            let answer = answer.flatten();
+            if let Some(span) = span {
+                span.end(answer.as_ref().map(|(response, _)| response));
+            }
+            let (response, io) = answer?;
             let io: Boxed<()> = Box::new(io);
             Ok((response.map(BodyExt::boxed_unsync), io))
         })

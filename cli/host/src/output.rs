@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use super::telemetry::Telemetry;
 
 /// Lines that wait to be written. An audit record has some 800 bytes.
 const QUEUE: usize = 8192;
@@ -91,13 +94,33 @@ fn write(mut to: impl Write, messages: &Receiver<Message>, lost: &Counter) {
     }
 }
 
-impl IsTerminal for Output {
+/// The standard output of instances.
+#[derive(Clone)]
+pub struct Stdout {
+    /// Where lines are written; `None`: nowhere.
+    pub output: Option<Output>,
+    /// What makes spans of audit lines.
+    pub telemetry: Option<Arc<Telemetry>>,
+}
+
+impl Stdout {
+    fn send(&self, line: Vec<u8>) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.line(&line);
+        }
+        if let Some(output) = &self.output {
+            output.send(line);
+        }
+    }
+}
+
+impl IsTerminal for Stdout {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Output {
+impl StdoutStream for Stdout {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(Lines::new(self))
     }
@@ -109,12 +132,12 @@ impl StdoutStream for Output {
 
 /// The output of one instance, which is cut into lines: those of several instances do not mix.
 struct Lines {
-    output: Output,
+    output: Stdout,
     begun: Vec<u8>,
 }
 
 impl Lines {
-    fn new(output: &Output) -> Self {
+    fn new(output: &Stdout) -> Self {
         Self {
             output: output.clone(),
             begun: Vec::new(),
@@ -212,11 +235,18 @@ mod tests {
         }
     }
 
+    fn lines(output: &Output) -> Lines {
+        Lines::new(&Stdout {
+            output: Some(output.clone()),
+            telemetry: None,
+        })
+    }
+
     #[test]
     fn lines_of_several_instances_do_not_mix() {
         let written = Shared::default();
         let output = Output::start(written.clone(), Counter::default());
-        let (mut one, mut other) = (Lines::new(&output), Lines::new(&output));
+        let (mut one, mut other) = (lines(&output), lines(&output));
         one.push(b"first ");
         other.push(b"second\nthird");
         one.push(b"line\n");
@@ -231,7 +261,7 @@ mod tests {
         let lost = Counter::default();
         let output = Output::start(written.clone(), lost.clone());
         let blocked = written.0.lock().unwrap();
-        let mut lines = Lines::new(&output);
+        let mut lines = lines(&output);
         let more = 100;
         for _ in 0..QUEUE + 1 + more {
             lines.push(b"a line\n");
@@ -247,7 +277,7 @@ mod tests {
     fn an_output_that_was_closed_counts_every_line() {
         let lost = Counter::default();
         let output = Output::start(Closed, lost.clone());
-        Lines::new(&output).push(b"one\ntwo\n");
+        lines(&output).push(b"one\ntwo\n");
         output.flush(Duration::from_secs(10));
         assert_eq!(lost.get(), 2);
     }

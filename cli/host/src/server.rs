@@ -26,6 +26,7 @@ use super::metrics::Metrics;
 use super::output::Output;
 use super::state::Shared;
 use super::store::{Store, StoreChoice};
+use super::telemetry::{self, Telemetry};
 use super::variables::{Provided, Resolved, resolve};
 use super::world::{Instances, Reuse};
 use super::{Application, Manifest, millis};
@@ -59,6 +60,8 @@ pub struct Options {
     pub show_output: bool,
     /// Where the metrics are served; `None`: nowhere, and the time that instances calculate is not counted.
     pub metrics: Option<SocketAddr>,
+    /// Where spans go, and which; `None`: there are none, and `traceparent` is passed on as it is.
+    pub telemetry: Option<telemetry::Settings>,
     /// The key-value store, in a world that has one.
     pub store: StoreChoice,
     /// How often an instance is used; `None`: as the world does.
@@ -109,6 +112,7 @@ impl Options {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             show_output: false,
             metrics: None,
+            telemetry: None,
             store: StoreChoice::Memory,
             reuse: None,
             threads: None,
@@ -166,6 +170,17 @@ impl Server {
             }
             false => None,
         };
+        let telemetry = match &options.telemetry {
+            Some(settings) => {
+                let lost = metrics.lost_spans();
+                Some(Arc::new(Telemetry::start(
+                    settings,
+                    runtime.handle(),
+                    lost,
+                )?))
+            }
+            None => None,
+        };
         let shared = Arc::new(Shared {
             variables: RwLock::new(resolve(&manifest, &provided)?),
             environment,
@@ -174,6 +189,7 @@ impl Server {
             output: options
                 .show_output
                 .then(|| Output::start(standard_output(), metrics.lost_lines())),
+            telemetry: telemetry.clone(),
             metrics: Arc::clone(&metrics),
             is_timed: options.metrics.is_some(),
             variable_takes: options.as_spin.variable_takes,
@@ -183,7 +199,7 @@ impl Server {
         let reuse = options.reuse.unwrap_or(world.default_reuse());
         let instances = Instances::new(world, &component, Arc::clone(&shared), reuse)
             .map_err(|error| anyhow!("the component: {error:#}"))?;
-        let front = Front::new(instances, threads, Arc::clone(&metrics), options);
+        let front = Front::new(instances, threads, Arc::clone(&metrics), telemetry, options);
         let front = Arc::new(front);
 
         let (stop, stopped) = watch::channel(false);
@@ -301,6 +317,9 @@ impl Server {
         self.shared.is_stopping.store(true, Ordering::Relaxed);
         if let Some(output) = &self.shared.output {
             output.flush(GRACE);
+        }
+        if let Some(telemetry) = &self.shared.telemetry {
+            telemetry.flush();
         }
     }
 }

@@ -10,8 +10,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::metrics::{Memory, Metrics, Stopwatch};
 use super::outbound::{AllowedHosts, Outbound};
-use super::output::Output;
+use super::output::{Output, Stdout};
 use super::store::Store;
+use super::telemetry::Telemetry;
 use super::variables::Resolved;
 
 /// What every instance of an application shares.
@@ -26,6 +27,8 @@ pub struct Shared {
     pub outbound: Arc<AllowedHosts>,
     /// Where what it writes goes; `None`: nowhere.
     pub output: Option<Output>,
+    /// What makes spans; `None`: nothing does.
+    pub telemetry: Option<Arc<Telemetry>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Whether the time that instances calculate is counted: each call between an instance and its host
@@ -71,14 +74,23 @@ impl State {
     pub fn new(shared: &Arc<Shared>) -> Self {
         let mut wasi = WasiCtx::builder();
         wasi.envs(&shared.environment);
-        if let Some(output) = &shared.output {
-            wasi.stdout(output.clone()).inherit_stderr();
+        if shared.output.is_some() || shared.telemetry.is_some() {
+            wasi.stdout(Stdout {
+                output: shared.output.clone(),
+                telemetry: shared.telemetry.clone(),
+            });
+        }
+        if shared.output.is_some() {
+            wasi.inherit_stderr();
         }
         Self {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             table: ResourceTable::new(),
-            outbound: Outbound(Arc::clone(&shared.outbound)),
+            outbound: Outbound {
+                allowed: Arc::clone(&shared.outbound),
+                telemetry: shared.telemetry.clone(),
+            },
             requests: 0,
             memory: Memory::new(&shared.metrics),
             stopwatch: Stopwatch::default(),

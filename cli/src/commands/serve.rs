@@ -20,7 +20,7 @@ use crate::progress::while_waiting;
 use crate::settings::Settings;
 use keylet_host::{
     AllowedHosts, Application, Assignment, Options, Provided, Resolved, Reuse, Server, StoreChoice,
-    World, most_of_a_network, provided,
+    TelemetrySettings, World, most_of_a_network, provided,
 };
 
 /// The default path of the key-value store, below the state directory.
@@ -107,6 +107,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         listen: arguments.listen,
         show_output: true,
         metrics: arguments.metrics,
+        telemetry: TelemetrySettings::from_environment(|name| std::env::var(name).ok())?,
         store: arguments.store()?,
         reuse: Some(arguments.reuse()?),
         most_connections: most_of_a_network(),

@@ -20,5 +20,6 @@ mod sessions;
 mod speke;
 mod store;
 mod support;
+mod telemetry;
 mod terminal;
 mod unreachable;
