@@ -752,6 +752,7 @@ mod tests {
 
     use super::*;
     use crate::encoding::BASE64_URL;
+    use crate::token::UntrustedToken;
 
     fn signing_key() -> SigningKey {
         SigningKey::from_slice(&[7; 32]).unwrap()

@@ -539,6 +539,7 @@ mod tests {
                         Error::Terms(ref terms) => terms.code().name,
                         Error::Expired(_) => "token_expired",
                         Error::NotYetValid(_) => "token_not_yet_valid",
+                        Error::Request(_) => "token_request",
                     };
                     assert_eq!(expect["code"], code, "{name}: {error}");
                     let is_claim = expect.get("entitlements").map(Entitlement::from_claim);

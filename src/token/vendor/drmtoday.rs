@@ -395,7 +395,9 @@ mod tests {
                         Error::Expired(_) => "token_expired",
                         Error::NotYetValid(_) => "token_not_yet_valid",
                         Error::Terms(_) => "terms_invalid",
-                        Error::KeyUnknown | Error::Signature => panic!("{name}"),
+                        Error::KeyUnknown | Error::Signature | Error::Request(_) => {
+                            panic!("{name}")
+                        }
                     };
                     assert_eq!(code, Some(expected), "{name}: {error}");
                     assert!(expect.get("entitlements").is_none(), "{name}");
