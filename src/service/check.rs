@@ -68,6 +68,7 @@ pub async fn check<P: Platform>(licences: &LicenceServer<P>) -> Problems {
     problems.add(TrustedHeaders::load(platform).await.map(drop));
     problems.add(token::query_tokens_allowed(platform).await.map(drop));
     problems.add(token::token_cookies(platform).await.map(drop));
+    problems.add(token::cat::UriRule::load(platform).await.map(drop));
     problems.add(StoreFailure::load(platform).await.map(drop));
     problems.add(Cors::read(platform).await.map(drop));
     problems.add(licences.session_period().await.map(drop));

@@ -197,7 +197,7 @@ impl Viewer<'_> {
         };
         let mut held = sessions.open(&opening(&device)).await?;
         licence(b"device").make(self).await?;
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             licence(b"device").make(self).await?;
         }
         // Twice a period, as players do.
@@ -205,15 +205,15 @@ impl Viewer<'_> {
             self.later(30);
             held = sessions.heartbeat(&held.ticket).await?;
         }
-        if number % 10 == 0 {
+        if number.is_multiple_of(10) {
             let challenge = challenge::issue(self, self.now.get()).await?;
             let answer = u64::from_be_bytes(challenge.bytes);
             challenge::redeem(self, answer, self.now.get()).await?;
         }
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             sessions.end(&held.ticket).await?;
         }
-        if number % 20 == 0 {
+        if number.is_multiple_of(20) {
             // The lease of the ended session still runs.
             sessions.open(&opening(&other)).await?;
         }

@@ -24,8 +24,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Which store: that of `keylet serve` in this directory, unless `--store` or `--server` says so.
 #[derive(Args)]
 pub struct Place {
-    /// The store itself: the file of a server that does not run now, or the URL of a Redis [default:
-    /// .keylet/key_value.redb]
+    /// The store itself: the file of a server that does not run now, or the URL of a Redis. Without it, the file of
+    /// `keylet serve` in this directory
     #[arg(long, value_name = "FILE|URL")]
     store: Option<String>,
     #[command(flatten)]
