@@ -224,8 +224,11 @@ fn a_killed_host_loses_no_increment_that_it_acknowledged() {
     }
 }
 
+/// A key and its value.
+type Entry = (String, &'static str);
+
 /// Keys that are over, one that is not, and one of another program; by the system's clock.
-fn aged() -> ([(String, &'static str); 4], [(String, &'static str); 3]) {
+fn aged() -> ([Entry; 4], [Entry; 3]) {
     let now = keylet::platform::system_time();
     let day = now / 86_400;
     let old = [
