@@ -53,10 +53,7 @@ fn variables(changes: &[(&str, &str)]) -> Provided {
 }
 
 fn movie() -> SpcOptions {
-    SpcOptions {
-        asset_id: b"movie".to_vec(),
-        ..SpcOptions::default()
-    }
+    SpcOptions::new("movie")
 }
 
 /// The code of the answer to a token, with further headers.
@@ -122,10 +119,7 @@ fn one_token_fetches_a_key_and_a_licence_of_every_kind() {
         assert_eq!(reply.body().len(), 16);
     }
     // It is for its content alone.
-    let other = SpcOptions {
-        asset_id: b"other".to_vec(),
-        ..SpcOptions::default()
-    };
+    let other = SpcOptions::new("other");
     assert_eq!(
         code(deployment.licence(Some(&token), &other)),
         "not_entitled"
@@ -235,10 +229,16 @@ fn each_claim_is_honoured_or_refuses() {
 
 #[test]
 fn a_path_names_a_content_only_when_it_names_it_whole() {
-    let deployment = Deployment::new(variables(&[(
-        "cat_uri",
-        "/vod/{content_id}/ /live/{content_id}/hls",
-    )]));
+    // No terms of the option stand in for entitlements.
+    let policies = json!([{
+        "name": "viewers",
+        "restriction": {"issuer": "*", "audience": "*", "jwks": jwks(&[("cdn", &issuer())])},
+    }]);
+    let policies = policies.to_string();
+    let deployment = Deployment::new(variables(&[
+        ("policies", &policies),
+        ("cat_uri", "/vod/{content_id}/ /live/{content_id}/hls"),
+    ]));
     for (uri, claim, expected) in [
         (json!({"3": {"1": "/vod/movie/"}}), false, "ok"),
         (json!({"3": {"0": "/vod/movie/master.m3u8"}}), false, "ok"),
@@ -287,10 +287,7 @@ fn a_token_for_one_use_has_one_and_entitlements_may_be_json_in_a_text() {
     let entitlements = every_key().to_string();
     let token = mint(json!({"catreplay": 1, "jti": "0b71", "entitlements": entitlements}));
     assert_eq!(code(deployment.licence(Some(&token), &movie())), "ok");
-    let another = SpcOptions {
-        asset_id: b"other".to_vec(),
-        ..SpcOptions::default()
-    };
+    let another = SpcOptions::new("other");
     assert_eq!(
         code(deployment.licence(Some(&token), &another)),
         "uses_spent"
