@@ -73,6 +73,12 @@ fn payload(claims: &Value) -> Result<Vec<u8>> {
                     hex::decode(id).context("`jti` of a Common Access Token is hexadecimal")?;
                 string(0x40, &id, &mut bytes)?;
             }
+            Value::Array(networks) if name == "catnip" => {
+                head(0x80, networks.len(), &mut bytes)?;
+                for text in networks {
+                    network(text.as_str().unwrap_or_default(), &mut bytes)?;
+                }
+            }
             value => write(
                 value,
                 label.is_some_and(|l| NUMBERED.contains(&l)),

@@ -229,10 +229,16 @@ fn each_claim_is_honoured_or_refuses() {
 
 #[test]
 fn a_path_names_a_content_only_when_it_names_it_whole() {
-    let deployment = Deployment::new(variables(&[(
-        "cat_uri",
-        "/vod/{content_id}/ /live/{content_id}/hls",
-    )]));
+    // No terms of the option stand in for entitlements.
+    let policies = json!([{
+        "name": "viewers",
+        "restriction": {"issuer": "*", "audience": "*", "jwks": jwks(&[("cdn", &issuer())])},
+    }]);
+    let policies = policies.to_string();
+    let deployment = Deployment::new(variables(&[
+        ("policies", &policies),
+        ("cat_uri", "/vod/{content_id}/ /live/{content_id}/hls"),
+    ]));
     for (uri, claim, expected) in [
         (json!({"3": {"1": "/vod/movie/"}}), false, "ok"),
         (json!({"3": {"0": "/vod/movie/master.m3u8"}}), false, "ok"),
