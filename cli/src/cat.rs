@@ -1,5 +1,7 @@
 //! Makes Common Access Tokens (CTA-5007): CBOR (RFC 8949) in COSE (RFC 9052).
 
+use std::net::IpAddr;
+
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -125,6 +127,29 @@ fn write(value: &Value, numbered: bool, to: &mut Vec<u8>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes an address or a network with its tag (RFC 9164).
+fn network(text: &str, to: &mut Vec<u8>) -> Result<()> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length.parse()?)),
+        None => (text, None),
+    };
+    let bytes = match address.parse()? {
+        IpAddr::V4(address) => {
+            to.extend([0xd8, 52]);
+            address.octets().to_vec()
+        }
+        IpAddr::V6(address) => {
+            to.extend([0xd8, 54]);
+            address.octets().to_vec()
+        }
+    };
+    if let Some(length) = length {
+        to.push(0x82);
+        integer(length, to);
+    }
+    string(0x40, &bytes, to)
 }
 
 fn integer(number: i64, to: &mut Vec<u8>) {
