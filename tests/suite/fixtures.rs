@@ -33,6 +33,7 @@ fn every_code_has_a_case_or_a_test_that_names_it() {
     let elsewhere = [
         include_str!("callback.rs"),
         include_str!("check_in.rs"),
+        include_str!("cat.rs"),
         include_str!("clearkey.rs"),
         include_str!("endpoints.rs"),
         include_str!("inspect.rs"),
