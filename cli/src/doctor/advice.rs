@@ -236,6 +236,10 @@ pub fn of_refusal(code: &str) -> Advice {
             "A token that comes in this way is not read.",
             "Change what the player sends: one token, in the header `Authorization`, of 8 KiB at most and without `crit`.",
         ),
+        "token_request" => (
+            "The token is for another content, path, method or network than that of the request.",
+            "`keylet token explain` shows its claims; docs/cat.md says what each is held against, and how `cat_uri` names contents.",
+        ),
         "token_required_claim" => (
             "The policy asks for claims that the token does not have.",
             "`keylet policies explain` shows what the policy requires, and `keylet token explain` what the token has.",
