@@ -77,6 +77,7 @@ typed! {
     "kubernetes-secrets" => kubernetes::secrets,
     "monitoring" => monitoring::monitoring,
     "compose-variables" => image::compose_variables,
+    "cat" => operators::cat,
     "report" => operators::report,
     "stop" => operators::stop,
     "upgrade" => operators::upgrade,

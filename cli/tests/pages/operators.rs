@@ -7,7 +7,7 @@ use keylet_e2e::processes::{free_port, wait_for};
 use serde_json::Value;
 
 use crate::page::repository;
-use crate::stage::{Stage, curl, licence, token};
+use crate::stage::{Stage, curl, key_record, licence, token, token_key};
 
 pub fn operator(test: &'static str) {
     let mut stage = Stage::new(test);
@@ -86,6 +86,32 @@ pub fn report(test: &'static str) {
     );
     assert_eq!(report["refusals"][0]["code"], "token_expired");
     assert!(stage.read("report.html").contains("token_expired"));
+}
+
+pub fn cat(test: &'static str) {
+    let mut stage = Stage::new(test);
+    stage.configure_fixtures();
+    let mut key: Value = serde_json::from_str(&token_key()).unwrap();
+    key["kid"] = "cdn".into();
+    stage.write("key.jwk", &key.to_string());
+    let keys = serde_json::json!({"keys": [key]}).to_string();
+    for (name, value) in [
+        (
+            "content_keys",
+            serde_json::json!([key_record("movie-42")]).to_string(),
+        ),
+        ("token_keys", keys),
+        ("token_issuer", "*".to_owned()),
+        ("token_audience", "*".to_owned()),
+        ("dialects", "cat".to_owned()),
+        ("cat_uri", "content /vod/{content_id}/".to_owned()),
+    ] {
+        stage.configure(name, &value);
+    }
+    let explained: Value = serde_json::from_str(&stage.type_blocks().stdout).unwrap();
+    assert_eq!(explained["dialect"], "cat", "{explained}");
+    assert_eq!(explained["claims"]["iss"], "https://cdn.example.com");
+    assert_eq!(explained["allows"][0]["code"], "ok", "{explained}");
 }
 
 /// `pgrep -x keylet`, of the servers of this stage alone.
