@@ -111,7 +111,7 @@ pub fn cat(test: &'static str) {
     let explained: Value = serde_json::from_str(&stage.type_blocks().stdout).unwrap();
     assert_eq!(explained["dialect"], "cat", "{explained}");
     assert_eq!(explained["claims"]["iss"], "https://cdn.example.com");
-    assert_eq!(explained["allows"][0]["code"], "ok", "{explained}");
+    assert_eq!(explained["allows"][0]["key"], "movie-42", "{explained}");
 }
 
 /// `pgrep -x keylet`, of the servers of this stage alone.
