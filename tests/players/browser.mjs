@@ -76,3 +76,34 @@ export async function describe(response) {
     + ` accept=${sent.accept ?? '-'} content-type=${sent['content-type'] ?? '-'}`
     + ` -> ${response.status()} ${received['content-type'] ?? '-'}`;
 }
+
+/** What `work` makes of each item, in their order. `places` work at a time, each on a page or a context that `open` gives. */
+export async function inTurns(items, places, open, work) {
+  const results = [];
+  const left = items.entries();
+  await Promise.all(Array.from({ length: places }, async () => {
+    const place = await open();
+    for (const [index, item] of left) results[index] = await work(place, item, index);
+  }));
+  return results;
+}
+
+/** Prints what `play` makes of a site and a browser, as JSON. What fails is the end of the process. */
+export async function report(starting, play) {
+  const site = await starting;
+  const browser = await launch();
+  try {
+    process.stdout.write(`${JSON.stringify(await play(site, browser), null, 2)}\n`);
+  } finally {
+    await browser.close();
+    site.stop();
+  }
+}
+
+/** Starts the main function of a runner. */
+export function start(main) {
+  main().catch((error) => {
+    console.error(error.message, error.cause?.message ?? '');
+    process.exitCode = 1;
+  });
+}

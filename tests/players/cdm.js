@@ -11,6 +11,7 @@
 // silence here. All of what a player does after the licence is therefore left out.
 
 (() => {
+  const { bytesOf, toBase64, fromBase64, KeyStatuses, keepMediaKeys } = window.eme;
   const eme = new URLSearchParams(location.search).get('eme');
   if (!['modern', 'legacy', 'both'].includes(eme)) throw new Error(`there is no EME "${eme}"`);
 
@@ -47,20 +48,6 @@
   };
 
   // --- Bytes -------------------------------------------------------------------------------------
-
-  function bytesOf(source) {
-    return ArrayBuffer.isView(source)
-      ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
-      : new Uint8Array(source);
-  }
-
-  function toBase64(bytes) {
-    return btoa(Array.from(bytesOf(bytes), (byte) => String.fromCharCode(byte)).join(''));
-  }
-
-  function fromBase64(string) {
-    return Uint8Array.from(atob(string), (character) => character.charCodeAt(0));
-  }
 
   /** What is in the box of `type`. */
   function findBox(bytes, type) {
@@ -173,17 +160,6 @@
     }
   }
 
-  class KeyStatuses {
-    #entries = [];
-    usable(keyId) { this.#entries = [[keyId.slice().buffer, 'usable']]; }
-    #find(keyId) { return this.#entries.find(([known]) => toBase64(known) === toBase64(keyId)); }
-    get size() { return this.#entries.length; }
-    get(keyId) { return this.#find(keyId)?.[1]; }
-    has(keyId) { return this.#find(keyId) !== undefined; }
-    forEach(callback) { this.#entries.forEach(([keyId, status]) => callback(status, keyId, this)); }
-    [Symbol.iterator]() { return this.#entries[Symbol.iterator](); }
-  }
-
   class Session extends EventTarget {
     sessionId = '';
     expiration = NaN;
@@ -253,12 +229,7 @@
         createMediaKeys: async () => new Keys(),
       };
     };
-    const attached = new WeakMap();
-    HTMLMediaElement.prototype.setMediaKeys = async function (keys) { attached.set(this, keys); };
-    Object.defineProperty(HTMLMediaElement.prototype, 'mediaKeys', {
-      configurable: true,
-      get() { return attached.get(this) ?? null; },
-    });
+    keepMediaKeys();
   } else {
     delete Navigator.prototype.requestMediaKeySystemAccess;
     delete HTMLMediaElement.prototype.setMediaKeys;

@@ -11,7 +11,7 @@
 // Time passes without a picture too, so decoded frames count and `currentTime` does not.
 
 import { text } from 'node:stream/consumers';
-import { describe, launch, version } from './browser.mjs';
+import { describe, inTurns, report, start, version } from './browser.mjs';
 import { PLAYERS } from './clear.mjs';
 import { startSite } from './site.mjs';
 
@@ -77,24 +77,8 @@ async function play(context, site, asked) {
 
 async function main() {
   const { folder, cases } = JSON.parse(await text(process.stdin));
-  const site = await startSite(folder);
-  const browser = await launch();
-  try {
-    const results = [];
-    const left = cases.entries();
-    const work = async () => {
-      const context = await browser.newContext();
-      for (const [index, asked] of left) results[index] = await play(context, site, asked);
-    };
-    await Promise.all(Array.from({ length: AT_A_TIME }, work));
-    process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
-  } finally {
-    await browser.close();
-    site.stop();
-  }
+  await report(startSite(folder), (site, browser) =>
+    inTurns(cases, AT_A_TIME, () => browser.newContext(), (context, asked) => play(context, site, asked)));
 }
 
-main().catch((error) => {
-  console.error(error.message, error.cause?.message ?? '');
-  process.exitCode = 1;
-});
+start(main);

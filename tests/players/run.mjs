@@ -13,7 +13,7 @@
 // that is refused, and what comes out is [{"player", "shown"}, …]: what the recipe makes of the player's error.
 
 import { text } from 'node:stream/consumers';
-import { inTime, launch, openPage, version, watched } from './browser.mjs';
+import { inTime, inTurns, openPage, report, start, version, watched } from './browser.mjs';
 import * as contribEme from './contrib-eme.mjs';
 import * as dash from './dash.mjs';
 import * as hls from './hls.mjs';
@@ -95,36 +95,16 @@ async function main() {
   }
 
   const certificate = await certificateOf(server);
-  const site = await startSite();
-  const browser = await launch();
-  try {
-    if (recipes) {
-      const results = await refusals(browser, site, certificate, { server, token, spcs, recipes });
-      process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
-      return;
-    }
-    const results = [];
-    const left = exchanges.entries();
-    const work = async () => {
-      const page = await openPage(browser, SAFARI);
-      for (const [spc, { module, index, path, library }] of left) {
-        const player = `${library} ${await version(library)}`;
-        const exchange = { server, token, module, index, spc: spcs[spc] };
-        const { ckc, requests } = await run(page, site, certificate, exchange)
-          .catch((error) => { throw new Error(`${player}, ${path}: ${error.message}`); });
-        console.error([`${player}: ${path}`, ...requests].join('\n  '));
-        results[spc] = { player, path, spc, ckc };
-      }
-    };
-    await Promise.all(Array.from({ length: AT_A_TIME }, work));
-    process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
-  } finally {
-    await browser.close();
-    site.stop();
-  }
+  await report(startSite(), (site, browser) => (recipes
+    ? refusals(browser, site, certificate, { server, token, spcs, recipes })
+    : inTurns(exchanges, AT_A_TIME, () => openPage(browser, SAFARI), async (page, { module, index, path, library }, spc) => {
+      const player = `${library} ${await version(library)}`;
+      const exchange = { server, token, module, index, spc: spcs[spc] };
+      const { ckc, requests } = await run(page, site, certificate, exchange)
+        .catch((error) => { throw new Error(`${player}, ${path}: ${error.message}`); });
+      console.error([`${player}: ${path}`, ...requests].join('\n  '));
+      return { player, path, spc, ckc };
+    })));
 }
 
-main().catch((error) => {
-  console.error(error.message, error.cause?.message ?? '');
-  process.exitCode = 1;
-});
+start(main);

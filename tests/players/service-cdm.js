@@ -4,6 +4,7 @@
 // `?eme=` of the page says whose: `widevine` or `playready`. Nothing is decrypted.
 
 (() => {
+  const { toBase64, fromBase64, KeyStatuses, keepMediaKeys } = window.eme;
   const systemId = {
     widevine: 'edef8ba979d64acea3c827dcd51d21ed',
     playready: '9a04f07998404286ab92e65be0885f95',
@@ -27,14 +28,6 @@
     Object.assign(device, { keySystem, kid, certificate, messages });
   };
 
-  function toBase64(source) {
-    const bytes = ArrayBuffer.isView(source)
-      ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
-      : new Uint8Array(source);
-    return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
-  }
-
-  const fromBase64 = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const fromHex = (text) => Uint8Array.from(text.match(/../g), (byte) => parseInt(byte, 16));
 
   /** An error to throw at the player. It ends the exchange, whatever the player makes of it. */
@@ -53,17 +46,6 @@
   }
 
   // --- Encrypted Media Extensions ----------------------------------------------------------------
-
-  class KeyStatuses {
-    #entries = [];
-    usable(keyId) { this.#entries = [[keyId.buffer, 'usable']]; }
-    #find(keyId) { return this.#entries.find(([known]) => toBase64(known) === toBase64(keyId)); }
-    get size() { return this.#entries.length; }
-    get(keyId) { return this.#find(keyId)?.[1]; }
-    has(keyId) { return this.#find(keyId) !== undefined; }
-    forEach(callback) { this.#entries.forEach(([keyId, status]) => callback(status, keyId, this)); }
-    [Symbol.iterator]() { return this.#entries[Symbol.iterator](); }
-  }
 
   class Session extends EventTarget {
     sessionId = '';
@@ -150,10 +132,5 @@
     return { ...info, supported: info.supported && keySystemAccess !== null, keySystemAccess };
   };
 
-  const attached = new WeakMap();
-  HTMLMediaElement.prototype.setMediaKeys = async function (keys) { attached.set(this, keys); };
-  Object.defineProperty(HTMLMediaElement.prototype, 'mediaKeys', {
-    configurable: true,
-    get() { return attached.get(this) ?? null; },
-  });
+  keepMediaKeys();
 })();

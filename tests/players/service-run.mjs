@@ -13,7 +13,7 @@
 // refused, and what comes out is [{"player", "shown"}, …]: what the recipe makes of the player's error.
 
 import { text } from 'node:stream/consumers';
-import { launch, openPage, version, watched } from './browser.mjs';
+import { inTurns, openPage, report, start, version, watched } from './browser.mjs';
 import { PLAYERS } from './service.mjs';
 import { startSite } from './site.mjs';
 
@@ -51,32 +51,17 @@ async function main() {
   if (messages.length < exchanges.length) {
     throw new Error(`${exchanges.length} exchanges need as many lists of messages, not ${messages.length}`);
   }
-  const site = await startSite();
-  const browser = await launch();
-  try {
-    const results = [];
-    const left = exchanges.entries();
-    const work = async () => {
-      const page = await openPage(browser, EDGE);
-      for (const [at, { name, library, index, path }] of left) {
-        const player = `${library} ${await version(library)}`;
-        const { result, requests } = await watched(page, new URL(asked.url).origin, async () => {
-          await open(page, site, { system: asked.system, name });
-          return page.evaluate(play, { name, index, asked, messages: messages[at], recipe: recipes?.[library] });
-        }).catch((error) => { throw new Error(`${player}, ${path}: ${error.message}`); });
-        console.error([`${player}: ${path}`, ...requests].join('\n  '));
-        results[at] = recipes ? { player, shown: result } : { player, path, updates: result };
-      }
-    };
-    await Promise.all(Array.from({ length: AT_A_TIME }, work));
-    process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
-  } finally {
-    await browser.close();
-    site.stop();
-  }
+  const origin = new URL(asked.url).origin;
+  await report(startSite(), (site, browser) =>
+    inTurns(exchanges, AT_A_TIME, () => openPage(browser, EDGE), async (page, { name, library, index, path }, at) => {
+      const player = `${library} ${await version(library)}`;
+      const { result, requests } = await watched(page, origin, async () => {
+        await open(page, site, { system: asked.system, name });
+        return page.evaluate(play, { name, index, asked, messages: messages[at], recipe: recipes?.[library] });
+      }).catch((error) => { throw new Error(`${player}, ${path}: ${error.message}`); });
+      console.error([`${player}: ${path}`, ...requests].join('\n  '));
+      return recipes ? { player, shown: result } : { player, path, updates: result };
+    }));
 }
 
-main().catch((error) => {
-  console.error(error.message, error.cause?.message ?? '');
-  process.exitCode = 1;
-});
+start(main);

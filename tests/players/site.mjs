@@ -32,7 +32,7 @@ const file = (path) => readFile(new URL(path, import.meta.url));
 const page = (eme, scripts) => `<!DOCTYPE html>
 <link rel="icon" href="data:,">
 <body>
-${[...(eme ? [`/${CDM[eme] ?? 'cdm.js'}`] : []), ...scripts.map((script) => `/library/${script}`)]
+${[...(eme ? ['/eme.js', `/${CDM[eme] ?? 'cdm.js'}`] : []), ...scripts.map((script) => `/library/${script}`)]
     .map((script) => `<script src="${script}"></script>`)
     .join('\n')}
 `;
