@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keylet::token::MAX_TOKEN;
-use keylet::token::cat::label_of;
+use ipnet::IpNet;
+use keylet::token::cat::{MAX_BYTES, label_of};
 use serde_json::Value;
 
 use crate::jwt::Signer;
 use crate::random;
 
-/// Claims whose maps have numbers for keys.
-const NUMBERED: [i128; 2] = [312, 315];
+/// Claims whose maps have numbers for keys: `cnf`, `catu`, `cath`, `catif` and `catr`.
+const NUMBERED: [i128; 5] = [8, 312, 315, 322, 323];
 
 /// A token with claims under their names in a JWT; `jti` is hexadecimal, and `catv` is 1 where it is not said.
 ///
@@ -49,13 +49,12 @@ pub fn token(signer: &Signer, kid: Option<&str>, claims: &Value) -> Result<Strin
     }
     string(0x40, &payload, &mut token)?;
     string(0x40, &signature, &mut token)?;
-    let token = URL_SAFE_NO_PAD.encode(token);
     ensure!(
-        token.len() <= MAX_TOKEN,
-        "the token has {} bytes, and servers take {MAX_TOKEN}",
+        token.len() <= MAX_BYTES,
+        "the token has {} bytes before base64, and servers take {MAX_BYTES}",
         token.len()
     );
-    Ok(token)
+    Ok(URL_SAFE_NO_PAD.encode(token))
 }
 
 fn payload(claims: &Value) -> Result<Vec<u8>> {
@@ -131,23 +130,22 @@ fn write(value: &Value, numbered: bool, to: &mut Vec<u8>) -> Result<()> {
 
 /// Writes an address or a network with its tag (RFC 9164).
 fn network(text: &str, to: &mut Vec<u8>) -> Result<()> {
-    let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, Some(length.parse()?)),
-        None => (text, None),
+    let net = match text.contains('/') {
+        true => text.parse::<IpNet>()?.trunc(),
+        false => text.parse::<IpAddr>()?.into(),
     };
-    let bytes = match address.parse()? {
-        IpAddr::V4(address) => {
-            to.extend([0xd8, 52]);
-            address.octets().to_vec()
-        }
-        IpAddr::V6(address) => {
-            to.extend([0xd8, 54]);
-            address.octets().to_vec()
-        }
+    let (tag, mut bytes) = match net.addr() {
+        IpAddr::V4(address) => (52, address.octets().to_vec()),
+        IpAddr::V6(address) => (54, address.octets().to_vec()),
     };
-    if let Some(length) = length {
+    to.extend([0xd8, tag]);
+    if text.contains('/') {
         to.push(0x82);
-        integer(length, to);
+        integer(net.prefix_len().into(), to);
+        // A prefix leaves zeros at its end away.
+        while bytes.last() == Some(&0) {
+            bytes.pop();
+        }
     }
     string(0x40, &bytes, to)
 }

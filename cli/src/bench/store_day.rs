@@ -23,6 +23,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::commands::stored_at;
 use crate::progress::Counter;
 use crate::settings::{Settings, WithStore};
 use crate::sweep::{self, Mode, Report};
@@ -30,9 +31,6 @@ use keylet_host::Provided;
 
 /// How many viewers are under way at a time.
 const UNDER_WAY: usize = 1_024;
-
-/// How long a store may take for an answer: many commands are before each.
-const LONGEST: Duration = Duration::from_secs(60);
 
 /// The size of a store at a moment.
 #[derive(Debug, Clone, Serialize)]
@@ -71,7 +69,7 @@ pub fn run(viewers: u32, redis: Option<&str>) -> Result<Vec<Size>> {
         let mut counter = Counter::new("looked at", None);
         let report = match mode {
             Mode::Deleted => {
-                let store = Store::open_within(&choice, Some(LONGEST))?;
+                let store = stored_at::open(&choice)?;
                 let report = runtime.block_on(sweep::run(&store, now, mode, &mut counter))?;
                 drop(store);
                 Store::compact(&choice)?;
@@ -80,7 +78,7 @@ pub fn run(viewers: u32, redis: Option<&str>) -> Result<Vec<Size>> {
             Mode::Counted | Mode::Measured => Report::default(),
         };
         let seconds = started.elapsed().as_secs_f64();
-        let store = Store::open_within(&choice, Some(LONGEST))?;
+        let store = stored_at::open(&choice)?;
         let left = runtime.block_on(sweep::run(&store, now, Mode::Measured, &mut counter))?;
         let memory = runtime.block_on(store.memory())?;
         drop(store);
@@ -132,7 +130,7 @@ async fn play(viewers: u32, day: u64, choice: &StoreChoice) -> Result<()> {
     let variables = Provided::from([(server_secret::VARIABLE.to_owned(), secret.to_owned())]);
     let platform = WithStore {
         settings: Settings(variables),
-        store: Store::open_within(choice, Some(LONGEST))?,
+        store: stored_at::open(choice)?,
     };
     let secret = ServerSecret::load(&platform).await?;
     let secret = secret.context("there is a secret")?;

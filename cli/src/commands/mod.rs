@@ -17,6 +17,7 @@ mod report;
 mod serve;
 mod speke;
 mod store;
+pub mod stored_at;
 mod token;
 mod variables_file;
 

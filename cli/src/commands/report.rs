@@ -37,7 +37,7 @@ pub struct Arguments {
     /// Count what was decided before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<Timestamp>,
-    /// How it is told
+    /// Output format
     #[arg(long, value_enum, value_name = "NAME", default_value = "table")]
     format: Format,
     /// Where to write it; `-` is standard output
@@ -67,7 +67,7 @@ fn time(text: &str) -> Result<Timestamp, String> {
     match time {
         Some(time) => Ok(time.timestamp()),
         None => Err(
-            "it is no date such as 2026-11-28 and no time such as 2026-11-28T12:00:00Z".to_owned(),
+            "expected a date such as 2026-11-28, or a time such as 2026-11-28T12:00:00Z".to_owned(),
         ),
     }
 }

@@ -197,19 +197,24 @@ fn expire(
         let keys = page(database, last.as_deref())?;
         let now = platform::system_time();
         let is_over = |key: &str| Key::of(key)?.expires_at().filter(|end| *end <= now);
+        let mut last_done = None;
         for (key, _) in &keys {
             if is_over(key).is_some() {
                 let change = Change {
                     key: key.clone(),
                     action: Action::Delete,
                 };
-                // Nobody waits for it.
-                let (done, _) = oneshot::channel();
+                let (done, finished) = oneshot::channel();
                 if changes.send((change, done)).is_err() {
                     return Ok(());
                 }
+                last_done = Some(finished);
                 deleted = deleted.saturating_add(1);
             }
+        }
+        // What players change comes between two pages.
+        if let Some(finished) = last_done {
+            let _ = finished.blocking_recv();
         }
         match keys.into_iter().next_back() {
             Some((key, _)) => last = Some(key),

@@ -54,7 +54,7 @@ impl Settings {
         match environment.get("OTEL_TRACES_EXPORTER").as_deref() {
             None | Some("otlp") => {}
             Some("none") => return Ok(None),
-            Some(_) => bail!("OTEL_TRACES_EXPORTER: this host has `otlp` and `none`"),
+            Some(_) => bail!("OTEL_TRACES_EXPORTER: only `otlp` and `none` are supported"),
         }
         let Some(endpoint) = environment.endpoint()? else {
             return Ok(None);
@@ -120,7 +120,7 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
         ensure!(
             !uri.authority()
                 .is_some_and(|all| all.as_str().contains('@')),
-            "{name}: a password stands in OTEL_EXPORTER_OTLP_HEADERS, not in a URL"
+            "{name}: a URL must not hold a password: use OTEL_EXPORTER_OTLP_HEADERS"
         );
         Ok(Some(endpoint))
     }
@@ -157,7 +157,10 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
             let is_header = HeaderName::try_from(header).is_ok()
                 && HeaderValue::try_from(value.as_str()).is_ok();
             // The value is not shown: it may be a secret.
-            ensure!(is_header, "{name}: a name or a value that no header has");
+            ensure!(
+                is_header,
+                "{name}: the name or the value of a header is not valid"
+            );
         }
         Ok(headers)
     }

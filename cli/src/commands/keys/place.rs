@@ -1,14 +1,12 @@
 //! Where keys are kept: in a file of variables, by a server that runs, or in a store.
 
-use std::path::PathBuf;
-
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
-use keylet_host::StoreChoice;
 
 use super::server::Server;
 use super::stored::Stored;
 use crate::commands::remote::Remote;
+use crate::commands::stored_at;
 use crate::commands::variables_file::VariablesFile;
 
 /// Where the keys are: in the variable `content_keys` of a file, unless `--server` or `--store` says so.
@@ -55,18 +53,9 @@ impl Place {
         let Some(store) = &self.store else {
             return Ok(Keys::Variables(&self.variables));
         };
-        let choice = match store.contains("://") {
-            true => StoreChoice::Redis(store.clone()),
-            false => StoreChoice::File(PathBuf::from(store)),
-        };
-        if missing == Missing::Refused
-            && let StoreChoice::File(path) = &choice
-            && !path.exists()
-        {
-            bail!(
-                "{}: there is no such store; `keylet serve` has its own in `.keylet/key_value.redb`",
-                path.display()
-            );
+        let choice = stored_at::choice(store);
+        if missing == Missing::Refused {
+            stored_at::must_exist(&choice)?;
         }
         let stored = Stored::open(&self.variables, &choice)?;
         Ok(Keys::Store(Box::new(stored)))

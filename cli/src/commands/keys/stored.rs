@@ -1,7 +1,6 @@
 //! The stored keys themselves, in the store of the embedded host.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
@@ -10,7 +9,7 @@ use keylet::content_key::store::{
     Catalogue, Deleted, EncryptionKeys, Entry, NewRecord, Outcome, PutError, VARIABLE,
 };
 use keylet::id::Id;
-use keylet_host::{ENVIRONMENT_PREFIX, Provided, Store, StoreChoice};
+use keylet_host::{ENVIRONMENT_PREFIX, Provided, StoreChoice};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
@@ -19,6 +18,7 @@ use super::import::{Item, Origin, Report, with_hint};
 use super::listed::Listed;
 use super::rotate::Rotation;
 use crate::commands::sentences;
+use crate::commands::stored_at;
 use crate::commands::variables_file::VariablesFile;
 use crate::file;
 use crate::progress::Counter;
@@ -30,9 +30,6 @@ const MOST_IN_FILE: usize = 32_768;
 
 /// How many are under way in Redis, one behind the other on its connection.
 const MOST_IN_REDIS: usize = 1_024;
-
-/// How long Redis may take for an answer. Nobody waits at a player, and many commands are before each.
-const LONGEST: Duration = Duration::from_secs(60);
 
 /// A store, and the keys that encrypt what is in it.
 pub struct Stored {
@@ -62,12 +59,7 @@ impl Stored {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let store = Store::open_within(choice, Some(LONGEST)).map_err(|error| match choice {
-            StoreChoice::File(_) => error.context(
-                "the store does not open. While a server runs, only that has its file: use --server, or stop the server",
-            ),
-            _ => error,
-        })?;
+        let store = stored_at::open(choice)?;
         Ok(Self {
             platform: WithStore {
                 settings: Settings(Provided::new()),
@@ -77,7 +69,7 @@ impl Stored {
             runtime,
             most: match choice {
                 StoreChoice::Redis(_) => MOST_IN_REDIS,
-                _ => MOST_IN_FILE,
+                StoreChoice::File(_) | StoreChoice::Memory => MOST_IN_FILE,
             },
         })
     }

@@ -58,7 +58,7 @@ pub struct Explain {
 fn system(name: &str) -> Result<DrmSystem, String> {
     DrmSystem::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = DrmSystem::all().map(DrmSystem::name).collect();
-        format!("it is none of {}", names.join(", "))
+        format!("it is not a DRM system: use one of {}", names.join(", "))
     })
 }
 
@@ -391,7 +391,8 @@ fn fairplay_duration(granted: &Granted, key: &KeyRecord) -> String {
                 format!("lease, {}; rental, {}", seconds(lease), seconds(rental))
             }
             key_type::PERSISTENCE_LIMITED => format!("persistence limited, {}", seconds(rental)),
-            _ => "persistence".to_owned(),
+            key_type::PERSISTENCE => "persistence".to_owned(),
+            other => format!("key type {other:#010x}"),
         },
         Ok(Some(Duration::Offline {
             storage, playback, ..

@@ -10,7 +10,7 @@ use clap::Subcommand;
 /// Look after the key-value store: of a server that does not run now, of Redis, or of a server that runs.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Delete what is over, and never what is alive
+    /// Delete keys that are over; keys in use are never deleted
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(sweep::Sweep),
     /// Say what is in the store, family by family, and how much of it is over

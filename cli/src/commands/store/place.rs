@@ -1,25 +1,21 @@
 //! Which store, and what is done with it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use http::Method;
 use keylet::platform::system_time;
 use keylet::sweep::{LONGEST_STEP, STEP, families};
-use keylet_host::{Store, StoreChoice};
+use keylet_host::Store;
 use serde::Deserialize;
 
 use crate::commands::keys::server::Server;
 use crate::commands::remote::Remote;
+use crate::commands::stored_at;
 use crate::progress::Counter;
 use crate::sweep::{self, Mode, Report};
 use crate::wire::percent_encoded;
-
-/// How long Redis may take for an answer. Nobody waits at a player, and many commands are before each.
-const LONGEST: Duration = Duration::from_secs(60);
 
 /// Which store: that of `keylet serve` in this directory, unless `--store` or `--server` says so.
 #[derive(Args)]
@@ -52,32 +48,19 @@ impl Place {
         if let Some(server) = self.remote.open()? {
             return by_server(&server, mode, &mut counter);
         }
-        let store = self.store.as_deref().unwrap_or(".keylet/key_value.redb");
-        let choice = match store.contains("://") {
-            true => StoreChoice::Redis(store.to_owned()),
-            false => StoreChoice::File(PathBuf::from(store)),
-        };
-        if let StoreChoice::File(path) = &choice
-            && !path.exists()
-        {
-            bail!(
-                "{}: there is no such store; `keylet serve` has its own in `.keylet/key_value.redb`",
-                path.display()
-            );
-        }
-        let open = Store::open_within(&choice, Some(LONGEST)).map_err(|error| match &choice {
-            StoreChoice::File(_) => error.context(
-                "the store does not open. While a server runs, only that has its file: use --server, or stop the server",
-            ),
-            _ => error,
-        })?;
+        let choice = stored_at::choice(self.store.as_deref().unwrap_or(stored_at::OF_SERVE));
+        stored_at::must_exist(&choice)?;
+        let open = stored_at::open(&choice)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let report = runtime.block_on(sweep::run(&open, system_time(), mode, &mut counter))?;
         drop(open);
         if mode == Mode::Deleted && report.over() > 0 {
-            Store::compact(&choice)?;
+            // What was deleted is deleted.
+            if let Err(error) = Store::compact(&choice) {
+                eprintln!("warning: the file was not made smaller: {error:#}");
+            }
         }
         Ok(report)
     }
@@ -103,7 +86,12 @@ fn by_server(server: &Server, mode: Mode, counter: &mut Counter) -> Result<Repor
                 counts.over = counts.over.saturating_add(over);
             }
         }
-        report.unknown = report.unknown.saturating_add(step.unknown);
+        let is_known = |name: &str| families().any(|family| family.name == name);
+        let newer = { step.kept.iter().chain(&step.deleted) }.filter(|(name, _)| !is_known(name));
+        let newer = newer.map(|(_, count)| *count).sum();
+        report.unknown = { report.unknown }
+            .saturating_add(step.unknown)
+            .saturating_add(newer);
         counter.add(step.looked_at);
         match step.next {
             Some(next) => after = format!("&after={}", percent_encoded(&next)),

@@ -330,7 +330,7 @@ fn refused_for(document: &Value) -> Option<Value> {
 }
 
 /// The settings that decide on a token.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 10] = [
     token::POLICIES,
     token::KEYS,
     token::ISSUER,
@@ -340,6 +340,7 @@ const SETTINGS: [&str; 9] = [
     cat::VARIABLE,
     "query_tokens",
     keylet::server_secret::VARIABLE,
+    keylet::public_url::VARIABLE,
 ];
 
 /// Checks the settings that decide on a token. A key that is not sound refuses its own tokens alone, so

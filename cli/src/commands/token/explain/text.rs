@@ -97,7 +97,7 @@ fn remedy(code: &str) -> &'static str {
             "Add the issuer's key to `token_keys` or to the policy option. The `kid` and the `alg` of both must fit."
         }
         "token_malformed" => {
-            "Give the token alone, as its issuer sent it: three parts of base64url with points between them."
+            "Give the token alone, as its issuer sent it: a JWT has three parts of base64url with points between them, a Common Access Token has one."
         }
         "token_life" => {
             "Have the issuer set an earlier `exp`, or raise `max_token_life` of the policy option."
