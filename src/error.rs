@@ -46,7 +46,7 @@ codes! {
     TOKEN_AMBIGUOUS = 400 "token_ambiguous" "Two different tokens came with the request.";
     TOKEN_IN_QUERY = 401 "token_in_query" "The token came in the query, and this server takes none there.";
     TOKEN_TOO_LARGE = 401 "token_too_large" "The token is larger than 8 KiB.";
-    TOKEN_MALFORMED = 401 "token_malformed" "The token is not a well-formed JWT.";
+    TOKEN_MALFORMED = 401 "token_malformed" "The token is not well-formed.";
     TOKEN_CRITICAL = 401 "token_critical_header" "The token's header has critical extensions, and this server supports none.";
     TOKEN_ALGORITHM = 401 "token_algorithm" "The token's algorithm is none that this server verifies.";
     TOKEN_KEY_UNKNOWN = 401 "token_key_unknown" "No configured key fits the token's algorithm and key id.";

@@ -37,6 +37,8 @@ pub enum Label {
     SessionToken,
     /// No pseudonym: the tickets of renewals.
     Renewal,
+    /// A device, an address or a country that is counted.
+    Abuse,
 }
 
 impl Label {
@@ -48,6 +50,7 @@ impl Label {
             Self::Session => b"keylet session",
             Self::SessionToken => b"keylet session token",
             Self::Renewal => b"keylet renewal",
+            Self::Abuse => b"keylet abuse pseudonym",
         }
     }
 }

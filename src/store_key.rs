@@ -95,8 +95,9 @@ impl Period {
 
 /// A number as keys have it: decimal digits, without a sign and without zeros before it.
 pub fn number_of(part: &str) -> Option<u64> {
-    let number: u64 = part.parse().ok()?;
-    (number.to_string() == part).then_some(number)
+    let is_plain = part == "0" || !part.starts_with('0');
+    let is_plain = is_plain && part.bytes().all(|byte| byte.is_ascii_digit());
+    part.parse().ok().filter(|_| is_plain)
 }
 
 #[cfg(test)]

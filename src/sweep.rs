@@ -57,12 +57,13 @@ impl<'a> Key<'a> {
         })
     }
 
-    /// The beginning of the period that it names, in seconds since 1970; `None` where it names none.
+    /// The beginning of the period that it names, in seconds since 1970; `None` where it names none, or its end.
     pub fn began(&self) -> Option<u64> {
         match self.family.end {
             End::Period(period) => {
                 let number = self.parts.get(period.part).copied().and_then(number_of)?;
-                Some(number.saturating_mul(period.seconds))
+                let began = number.saturating_mul(period.seconds);
+                Some(began).filter(|_| period.lasts > 0)
             }
             End::Use | End::Session => Some(self.day()?.saturating_mul(DAY)),
             End::Never | End::Token | End::Record => None,
@@ -104,7 +105,8 @@ pub struct Survey {
     now: u64,
     /// The last day of each token.
     tokens: HashMap<Box<str>, u64>,
-    /// The first day on which a session was opened that is alive; `u64::MAX` where none is.
+    /// The first day on which a session was opened that is alive; the day before this one, where none is. A session that
+    /// is opened after the survey is no older.
     first_day: u64,
 }
 
@@ -114,25 +116,29 @@ impl Survey {
         Self {
             now,
             tokens: HashMap::new(),
-            first_day: u64::MAX,
+            first_day: (now / DAY).saturating_sub(1),
         }
     }
 
     /// Sees a key, and its value where that [is needed](Key::needs_value).
     pub fn see(&mut self, key: &Key<'_>, value: Option<&[u8]>) {
-        match (key.family.end, key.token(), key.day()) {
-            (End::Use, Some(token), Some(day)) => match self.tokens.get_mut(token) {
-                Some(last) => *last = day.max(*last),
-                None => drop(self.tokens.insert(token.into(), day)),
-            },
-            (End::Record, ..) => {
+        match key.family.end {
+            End::Use => {
+                if let (Some(token), Some(day)) = (key.token(), key.day()) {
+                    match self.tokens.get_mut(token) {
+                        Some(last) => *last = day.max(*last),
+                        None => drop(self.tokens.insert(token.into(), day)),
+                    }
+                }
+            }
+            End::Record => {
                 let record = value.and_then(Record::from_value);
                 let is_alive = |record: &Record| !self.is_past(record.ends_at());
                 if let Some(record) = record.filter(is_alive) {
                     self.first_day = self.first_day.min(record.first_day());
                 }
             }
-            _ => {}
+            End::Never | End::Period(_) | End::Token | End::Session => {}
         }
     }
 

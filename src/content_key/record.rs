@@ -194,6 +194,12 @@ impl KeyRecord {
         self.names().has(id)
     }
 
+    /// Whether it is found by a KID as its digits are written. A record may be found by another order of the bytes.
+    pub fn is_of_kid(&self, kid: Kid) -> bool {
+        let [digits, _] = Id::from_kid(kid);
+        self.is_named(&digits)
+    }
+
     /// Whether a DRM system may use it.
     pub fn is_for(&self, system: DrmSystem) -> bool {
         self.systems.contains(&system)

@@ -5,6 +5,10 @@ use serde_json::Value;
 
 use crate::configuration::SettingsError;
 use crate::error::Code;
+use crate::upstream::Failed;
+
+/// The member of audit records and problem documents with the status that a licence service itself gives.
+pub const SERVICE_STATUS: &str = "service_status";
 
 /// Members that a DRM system adds to an audit record or to a problem document, by name.
 pub type Details = Vec<(&'static str, Value)>;
@@ -65,6 +69,16 @@ impl Error {
         }
     }
 
+    /// A refusal whose reason is for the operator alone.
+    pub fn hidden(code: Code, reason: impl Into<String>) -> Self {
+        Self::Refused {
+            code,
+            reason: reason.into(),
+            is_public: false,
+            details: Details::new(),
+        }
+    }
+
     /// The code of this error.
     pub fn code(&self) -> Code {
         match self {
@@ -98,6 +112,23 @@ impl Error {
                 ..
             } => Some(reason),
             _ => None,
+        }
+    }
+}
+
+/// A licence service that gives no answer. The reason names its host at most.
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Denied(error) => Self::hidden(
+                Code::LICENSE_SERVICE_DENIED,
+                format!("{error}: add it to `allowed_outbound_hosts` of the manifest"),
+            ),
+            Failed::Silent(reason) => Self::hidden(Code::LICENSE_SERVICE_UNAVAILABLE, reason),
+            Failed::TooLarge => Self::hidden(
+                Code::LICENSE_SERVICE_ANSWER,
+                format!("the licence service's answer cannot be used: {failed}"),
+            ),
         }
     }
 }

@@ -5,7 +5,7 @@ mod error;
 mod module;
 
 pub use crate::drm_system::DrmSystem;
-pub use error::{Details, Error, ServiceAnswer};
+pub use error::{Details, Error, SERVICE_STATUS, ServiceAnswer};
 pub use module::{
     AuditDetails, Device, GrantedKey, Intent, KeyHolder, Module, Purpose, Repeats, Request, Sealed,
 };

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::error::{Details, Error};
 use crate::configuration::SettingsError;
@@ -49,10 +49,12 @@ pub struct Device<'a> {
     pub is_remote_output: bool,
 }
 
-/// Who has the keys that a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who has the keys that a request asks for. Settings write it in lower case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum KeyHolder {
     /// This server.
+    #[default]
     Here,
     /// The licence service of the system. This server knows at most their records.
     Service,

@@ -51,6 +51,15 @@ impl Network {
         Self::from_text(value.as_str().unwrap_or_default())
     }
 
+    /// An address, or with the length of a prefix a network. `None` for a length that its addresses do not have.
+    pub fn new(address: IpAddr, length: Option<u8>) -> Option<Self> {
+        let net = match length {
+            Some(length) => IpNet::new(address, length).ok()?,
+            None => IpNet::from(address),
+        };
+        Some(Self(net))
+    }
+
     /// Reads an address, or a network as `192.0.2.0/24`.
     ///
     /// # Errors

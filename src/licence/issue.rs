@@ -5,6 +5,7 @@
 //! request are verified. What counts is counted once nothing else can refuse, and before anything is
 //! sent.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -201,7 +202,8 @@ impl<P: Platform> LicenceServer<P> {
             let answer = module.seal(&opened, &[], None, &self.platform).await?;
             return Ok(Issued::License(License::new(answer, None, now)));
         }
-        if asked.keys.is_empty() {
+        // A ticket is good for the keys of its licence, whatever the message names.
+        if matches!(request.renewal, Renewal::Ticket(_)) || asked.keys.is_empty() {
             asked.keys = request.keys.to_vec();
         }
         if asked.keys.is_empty() {
@@ -210,14 +212,18 @@ impl<P: Platform> LicenceServer<P> {
 
         let mut refusals = Refusals::default();
         let mut permitted = Vec::with_capacity(asked.keys.len());
-        let mut found = vec![0; asked.keys.len()];
+        // The queries of which it is not known what kind of track they are for.
+        let mut of_any_track = Vec::new();
         for (index, query) in asked.keys.iter().enumerate() {
             let keys = match asked.holder {
                 KeyHolder::Here => self
                     .key_for(principal, query, M::SYSTEM)
                     .await
                     .map(|key| vec![LicensedKey::Here(key)]),
-                KeyHolder::Service => self.service_keys(principal, query, M::SYSTEM).await,
+                KeyHolder::Service => {
+                    self.service_keys(principal, query, M::SYSTEM, M::CHOOSES_TRACKS)
+                        .await
+                }
             };
             let keys = match keys {
                 Ok(keys) => keys,
@@ -226,8 +232,8 @@ impl<P: Platform> LicenceServer<P> {
                     continue;
                 }
             };
-            if let Some(found) = found.get_mut(index) {
-                *found = keys.len();
+            if keys.len() > 1 {
+                of_any_track.push(index);
             }
             for key in keys {
                 let admitted = async {
@@ -344,13 +350,23 @@ impl<P: Platform> LicenceServer<P> {
             }
         }
         if !M::CHOOSES_TRACKS {
-            let mut left = vec![0; found.len()];
-            for (index, ..) in &enforced {
-                if let Some(left) = left.get_mut(*index) {
-                    *left += 1;
-                }
+            enforced.retain(|(index, ..)| !refusals.queries.contains(index));
+        } else if asked.holder == KeyHolder::Service {
+            // The service is told kinds of track, and not which key is meant: what one key may not have, none may.
+            let has = |index: usize, track: Track| {
+                let mut keys = enforced.iter();
+                keys.any(|(of, key, _)| *of == index && key.record().track == Some(track))
+            };
+            let denied: Vec<Track> = { Track::ALL.into_iter() }
+                .filter(|track| of_any_track.iter().any(|index| !has(*index, *track)))
+                .collect();
+            enforced.retain(|(_, key, _)| {
+                !{ key.record().track }.is_some_and(|track| denied.contains(&track))
+            });
+            let is_left = |index: usize| enforced.iter().any(|(of, ..)| *of == index);
+            if !(0..asked.keys.len()).all(is_left) {
+                return Err(refusals.into_error());
             }
-            enforced.retain(|(index, ..)| found.get(*index) == left.get(*index));
         }
         let granted_keys = enforced.into_iter();
         let mut granted_keys: Vec<_> = granted_keys
@@ -369,6 +385,7 @@ impl<P: Platform> LicenceServer<P> {
                     true => origin().await?,
                     false => ClientOrigin::default(),
                 },
+                secret,
                 now,
             };
             audit.signals = abuse.count(&asking, &self.platform).await?;
@@ -424,7 +441,11 @@ impl<P: Platform> LicenceServer<P> {
             let claim = session::Claim {
                 token: &token.identity,
                 expires: token.accepted_until,
-                device: asked.device.identifier,
+                // Without one, the challenge: a device sends the same one again when no answer comes.
+                device: match asked.device.identifier {
+                    [] => asked.license_session.unwrap_or_default(),
+                    identifier => identifier,
+                },
                 keys: &ids.join("\n"),
                 limit,
                 repeats: M::REPEATS,
@@ -449,20 +470,25 @@ impl<P: Platform> LicenceServer<P> {
         principal: &Principal<'_>,
         query: &KeyQuery,
         system: DrmSystem,
+        chooses_tracks: bool,
     ) -> Result<Vec<LicensedKey>, Error> {
         let service = |record| LicensedKey::Service(Box::new(record));
+        let of_each_track = |record: &KeyRecord| {
+            let of_track = |track| KeyRecord {
+                track: Some(track),
+                ..record.clone()
+            };
+            Track::ALL.map(of_track).map(service).into()
+        };
         match self.found_key(principal, query).await? {
-            Found::Key(key) if key.is_for(system) => Ok(vec![service(key.record.clone())]),
+            // A service that is told kinds of track is told them of a key for all of them, too.
+            Found::Key(key) if key.is_for(system) => match key.track {
+                None if chooses_tracks => Ok(of_each_track(&key.record)),
+                _ => Ok(vec![service(key.record.clone())]),
+            },
             Found::Key(_) => Err(Error::KeySystem(system)),
             Found::Deleted => Err(Error::KeyNotFound),
-            Found::NotHere | Found::Off => {
-                let record = KeyRecord::of_query(query);
-                let of_track = |track| KeyRecord {
-                    track: Some(track),
-                    ..record.clone()
-                };
-                Ok(Track::ALL.map(of_track).map(service).into())
-            }
+            Found::NotHere | Found::Off => Ok(of_each_track(&KeyRecord::of_query(query))),
         }
     }
 
@@ -562,7 +588,11 @@ async fn check_limits(
 
 /// The refusals of single keys.
 #[derive(Default)]
-struct Refusals(Option<Error>);
+struct Refusals {
+    first: Option<Error>,
+    /// The queries of which a key was refused, by their places in the request.
+    queries: BTreeSet<usize>,
+}
 
 impl Refusals {
     /// Keeps the first refusal of a key. What refuses every key is returned at once.
@@ -571,12 +601,13 @@ impl Refusals {
             return Err(error);
         }
         audit.refused_key(index, error.code());
-        self.0.get_or_insert(error);
+        self.queries.insert(index);
+        self.first.get_or_insert(error);
         Ok(())
     }
 
     fn into_error(self) -> Error {
-        self.0.unwrap_or(Error::KeyNotFound)
+        self.first.unwrap_or(Error::KeyNotFound)
     }
 }
 

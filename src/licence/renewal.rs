@@ -76,7 +76,7 @@ impl RenewalTicket {
         match is_of_it {
             true => Ok(()),
             false => Err(Error::RenewalTicket(
-                "the request is no renewal of the licence that the URL came with",
+                "the request does not renew the licence that this URL belongs to",
             )),
         }
     }

@@ -5,12 +5,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::challenge::Action;
 use super::soap;
-use crate::drm::{self, Details, ServiceAnswer};
+use crate::drm::{self, SERVICE_STATUS, ServiceAnswer};
 use crate::error::Code;
-use crate::upstream::Failed;
-
-/// The member of audit records and problem documents with the status of the service.
-const STATUS: &str = "service_status";
 
 /// The longest text of the service that is shown, in characters.
 const LONGEST: usize = 200;
@@ -26,21 +22,7 @@ const FAULTS: [(&str, Code); 2] = [
 /// # Errors
 /// What the service refuses, and an answer that is none. A SOAP fault is for the device, and is kept as it came; nothing else
 /// of an answer is shown, but the code and the message in Axinom's headers.
-pub fn read(
-    response: Result<Response<Vec<u8>>, Failed>,
-    action: Action,
-) -> Result<Vec<u8>, drm::Error> {
-    let response = response.map_err(|failed| match failed {
-        Failed::Denied(error) => refused(
-            Code::LICENSE_SERVICE_DENIED,
-            format!("{error}: add it to `allowed_outbound_hosts` of the manifest"),
-        ),
-        Failed::Silent(reason) => refused(Code::LICENSE_SERVICE_UNAVAILABLE, reason),
-        Failed::TooLarge => refused(
-            Code::LICENSE_SERVICE_ANSWER,
-            format!("the licence service's answer cannot be used: {failed}"),
-        ),
-    })?;
+pub fn read(response: Response<Vec<u8>>, action: Action) -> Result<Vec<u8>, drm::Error> {
     let (parts, body) = response.into_parts();
     let content = Content::of(&parts.headers, &body);
     match (parts.status, content) {
@@ -109,7 +91,7 @@ fn fault(status: Option<String>, headers: HeaderMap, body: Vec<u8>) -> drm::Erro
             status.as_deref().unwrap_or("without a status")
         ),
         details: status
-            .map(|status| (STATUS, status.into()))
+            .map(|status| (SERVICE_STATUS, status.into()))
             .into_iter()
             .collect(),
         answer: Box::new(ServiceAnswer {
@@ -150,7 +132,7 @@ fn of_status(status: StatusCode, headers: &HeaderMap) -> drm::Error {
     };
     let said = ["x-axdrm-errorcode", "x-axdrm-errormessage"].map(|name| plain(headers.get(name)));
     match said {
-        [None, None] => refused(code, reason),
+        [None, None] => drm::Error::hidden(code, reason),
         [error, message] => {
             let said: Vec<&str> = [&error, &message]
                 .into_iter()
@@ -162,7 +144,7 @@ fn of_status(status: StatusCode, headers: &HeaderMap) -> drm::Error {
                 reason: format!("{reason}: {}", said.join(" ")),
                 is_public: true,
                 details: error
-                    .map(|error| (STATUS, error.into()))
+                    .map(|error| (SERVICE_STATUS, error.into()))
                     .into_iter()
                     .collect(),
             }
@@ -177,14 +159,4 @@ fn plain(value: Option<&HeaderValue>) -> Option<String> {
     let text: String = shown.take(LONGEST).map(char::from).collect();
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
-}
-
-fn refused(code: Code, reason: String) -> drm::Error {
-    drm::Error::Refused {
-        code,
-        reason,
-        // It names the service's host at most.
-        is_public: false,
-        details: Details::new(),
-    }
 }

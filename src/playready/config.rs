@@ -55,7 +55,7 @@ struct Setting {
     #[serde(default)]
     headers: BTreeMap<String, Zeroizing<String>>,
     refusal: Option<Refusal>,
-    keys: Option<Keys>,
+    keys: Option<KeyHolder>,
     com_key_id: Option<String>,
     com_key: Option<Zeroizing<String>>,
 }
@@ -79,14 +79,6 @@ enum Refusal {
     Soap,
 }
 
-/// Who has the keys.
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Keys {
-    Here,
-    Service,
-}
-
 impl Config {
     /// Reads the setting.
     ///
@@ -96,15 +88,15 @@ impl Config {
         let setting: Setting = encoding::from_json(text.as_bytes())
             .map_err(|error| SettingError::from_json_error(VARIABLE, &error))?;
         let service = service(&setting)?;
-        let holder = match (&service, setting.keys) {
-            (Service::Untold, Some(Keys::Here)) => {
+        let holder = match (service.is_told(), setting.keys) {
+            (false, Some(KeyHolder::Here)) => {
                 return Err(malformed(
                     "keys",
                     "a service of this kind takes no keys from here: it is `service`",
                 ));
             }
-            (Service::Untold, _) | (_, Some(Keys::Service)) => KeyHolder::Service,
-            (_, None | Some(Keys::Here)) => KeyHolder::Here,
+            (false, _) => KeyHolder::Service,
+            (true, holder) => holder.unwrap_or_default(),
         };
         let headers =
             upstream::headers(&setting.headers).map_err(|reason| malformed("headers", &reason))?;

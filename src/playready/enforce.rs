@@ -66,7 +66,7 @@ pub fn enforce(key: &GrantedKey<'_>, service: &Service) -> Result<(), drm::Error
             "`min_security_level` `main`",
             "PlayReady has at most level 2000 for sound: give the track `audio` terms of its own",
         ),
-        // A service that is told of terms is told of no play enabler, so no licence has one.
+        // A service that is told of terms is told of no play enabler then, so no licence has one.
         (
             !is_told && (*no_airplay || *no_av_adapter),
             Code::OUTPUT_NOT_ALLOWED,

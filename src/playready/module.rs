@@ -19,7 +19,7 @@ use crate::drm::{
 };
 use crate::entitlement::{DeviceClass, Terms};
 use crate::error::Code;
-use crate::id::{Id, Kid};
+use crate::id::Kid;
 use crate::platform::{Platform, once};
 use crate::upstream;
 
@@ -75,10 +75,7 @@ impl Opened<'_> {
     /// The KIDs of the challenge that a record has. A record may be found by another order of its bytes.
     fn kids_of(&self, record: &KeyRecord) -> impl Iterator<Item = Kid> {
         let kids = self.challenge.keys.iter().map(|key| key.kid);
-        kids.filter(move |kid| {
-            let [digits, _] = Id::from_kid(*kid);
-            record.is_named(&digits)
-        })
+        kids.filter(|kid| record.is_of_kid(*kid))
     }
 
     /// The keys of the licence by their KIDs: as the challenge names them, else as their records do.
@@ -228,7 +225,7 @@ impl Module for PlayReady {
                 playback: None,
                 is_remote_output: false,
             },
-            license_session: None,
+            license_session: challenge.license_nonce.as_deref().map(str::as_bytes),
         })
     }
 
@@ -291,7 +288,7 @@ impl Module for PlayReady {
             let reason = "there are more keys than a request to the licence service can name";
             drm::Error::refused(Code::REQUEST_MALFORMED, reason)
         })?;
-        let response = upstream::ask(&request, platform).await;
+        let response = upstream::ask(&request, upstream::LIMIT, platform).await?;
         let message = answer::read(response, opened.challenge.action)?;
         let rights = licensed
             .into_iter()

@@ -81,6 +81,11 @@ impl Rights {
         };
         let play_right = PlayRight {
             uncompressed_digital_video: limits.play_right.uncompressed_digital_video.max(video),
+            unknown_output: match limits.no_airplay || limits.no_av_adapter {
+                // A device may not know what these outputs are.
+                true => Some(UnknownOutput::NotAllowed),
+                false => limits.play_right.unknown_output,
+            },
             ..limits.play_right
         };
         let rights = Self {

@@ -544,7 +544,7 @@ impl PolicyOption {
             Presented::Jwt(jwt) => {
                 let unverified = || jwt.claims();
                 restriction
-                    .verify(jwt.as_ref(), jwt.has_mac(), unverified, platform, now)
+                    .verify(jwt.as_ref(), unverified, platform, now)
                     .await?;
                 let (keys, expected) = (&restriction.keys, &restriction.expected);
                 VerifiedToken::of_jwt(jwt, &self.name, dialects, keys, expected, now)?
@@ -553,7 +553,7 @@ impl PolicyOption {
                 let rule = policies.cat_uri.as_ref().ok_or(Error::NoPolicy)?;
                 let unverified = || cat.registered();
                 restriction
-                    .verify(cat.as_ref(), cat.has_mac(), unverified, platform, now)
+                    .verify(cat.as_ref(), unverified, platform, now)
                     .await?;
                 VerifiedToken::of_cat(cat, rule, *asked, &restriction.expected, now)?
             }
@@ -602,14 +602,13 @@ impl TokenRestriction {
     async fn verify(
         &self,
         token: &impl Signed,
-        has_mac: bool,
         claims: impl Fn() -> Result<Claims, Error>,
         platform: &impl Platform,
         now: u64,
     ) -> Result<(), Error> {
         match (self.keys.verify(token), &self.remote) {
             // A secret is not published.
-            (Err(Error::KeyUnknown | Error::Signature), Some(remote)) if !has_mac => {
+            (Err(Error::KeyUnknown | Error::Signature), Some(remote)) if !token.has_mac() => {
                 self.expected.check_unverified(&claims()?, now)?;
                 remote.verify(token, platform, now).await
             }

@@ -36,11 +36,12 @@ pub async fn answer<P: Platform>(
         }
         // Applications write what they like into custom data, so it counts where there is no other token.
         let tokens = context.tokens(in_body);
-        let is_alone = tokens.is_empty(licences.platform()).await;
-        let custom = is_alone
-            .map_err(licence::Error::from)?
-            .then(|| token_in(message))
-            .flatten();
+        let is_alone = async {
+            let dialects = licences.policies().await?.dialects();
+            tokens.is_empty(dialects, licences.platform()).await
+        };
+        let is_alone = is_alone.await.map_err(licence::Error::from)?;
+        let custom = is_alone.then(|| token_in(message)).flatten();
         issue(context, playready, message, in_body.or(custom.as_deref())).await
     };
     match licence.await {

@@ -6,8 +6,8 @@
 //! | `abuse-seen/{end}/{measure}/{who}/{what}` | counter: how often one of these was seen |
 //!
 //! `end` is the end of the period, in seconds since 1970. `who` is the SHA-256 digest of a token in hexadecimal, or the
-//! pseudonym of a viewer; `what` the digest of `who` with the device, the address or the country. Only licences that nothing else
-//! refuses are counted.
+//! pseudonym of a viewer; `what` a pseudonym of the device, the address or the country, or without `server_secret` a digest,
+//! which can be guessed. A request is counted once its token, keys and terms are in order, before streams and uses.
 
 use std::num::NonZeroU32;
 
@@ -19,10 +19,14 @@ use crate::configuration::{SettingError, SettingsError};
 use crate::encoding;
 use crate::entitlement::ClientOrigin;
 use crate::platform::Platform;
-use crate::store_key::{End, Family, Period};
+use crate::server_secret::{Label, ServerSecret};
+use crate::store_key::{DAY, End, Family, Period};
 
 /// The variable with the limits: a JSON object.
 pub const VARIABLE: &str = "abuse";
+
+/// Added to what was seen, once it is let in.
+const ADMITTED: i64 = 1 << 32;
 
 /// The first part is the second at which the period ends.
 const PERIOD: End = End::Period(Period {
@@ -69,6 +73,8 @@ pub struct Request<'a> {
     pub device: Option<&'a str>,
     /// Where the request comes from. It is needed only where [`Abuse::concerns_origin`] says so.
     pub origin: ClientOrigin,
+    /// What pseudonyms are made with.
+    pub secret: Option<&'a ServerSecret>,
     /// Seconds since 1970.
     pub now: u64,
 }
@@ -91,7 +97,7 @@ struct Measure {
     /// In seconds.
     period: u64,
     who: String,
-    /// What counts once in a period; `None` where each request counts.
+    /// A pseudonym of what counts once in a period; `None` where each request counts.
     what: Option<String>,
 }
 
@@ -114,9 +120,9 @@ impl Abuse {
         self.addresses_per_token_per_hour.is_some() || self.countries_per_subject_per_hour.is_some()
     }
 
-    /// Counts a request for a licence, and returns the limits that it is beyond. A limit costs one operation of the store; two
-    /// where the device, the address or the country is new, and three where it is refused. What is not known of a request is
-    /// not counted.
+    /// Counts a request for a licence, and returns the limits that it is beyond. A limit costs one operation of the store
+    /// where the device, the address or the country is known, else two or, where it is let in by `refuse`, three. What is
+    /// not known of a request is not counted. A store that failed once is not asked for the other limits.
     ///
     /// # Errors
     /// [`Error::Abuse`] beyond a limit, where the action is `refuse`; and there [`Error::Store`] when the store fails and
@@ -130,11 +136,13 @@ impl Abuse {
         for measure in self.measures(request) {
             let end = (request.now / measure.period + 1).saturating_mul(measure.period);
             let counted = self.count_one(&measure, end, platform).await;
-            let signal = match self.action {
+            let counted = match self.action {
                 // For want of a signal nobody goes without a licence.
-                Action::Report => counted.unwrap_or_default(),
-                Action::Refuse => unless_allowed(counted, None, platform).await?,
+                Action::Report => counted.ok(),
+                Action::Refuse => unless_allowed(counted.map(Some), None, platform).await?,
             };
+            // The licence waits for the store.
+            let Some(signal) = counted else { break };
             match (signal, self.action) {
                 (Some(_), Action::Refuse) => {
                     return Err(Error::Abuse {
@@ -156,23 +164,23 @@ impl Abuse {
         platform: &impl Platform,
     ) -> Result<Option<Signal>, Error> {
         let Measure { name, who, .. } = measure;
-        let seen = measure.what.as_ref().map(|what| {
-            let what = hex::encode(Sha256::digest(format!("{who}\0{what}")));
-            SEEN.key(format_args!("{end}/{name}/{who}/{what}"))
-        });
-        if let Some(seen) = &seen
-            && platform.increment(seen, 1).await? > 1
-        {
+        let seen = measure.what.as_ref();
+        let seen = seen.map(|what| SEEN.key(format_args!("{end}/{name}/{who}/{what}")));
+        let times = match &seen {
+            Some(seen) => platform.increment(seen, 1).await?,
+            None => 1,
+        };
+        if times > ADMITTED || (times > 1 && self.action == Action::Report) {
             return Ok(None);
         }
         let key = COUNTED.key(format_args!("{end}/{name}/{who}"));
-        let count = platform.increment(&key, 1).await?;
+        // Of one that was seen before, the first request counted. It may not have been let in.
+        let count = platform.increment(&key, i64::from(times == 1)).await?;
         if count <= i64::from(measure.limit.get()) {
+            if let (Some(seen), Action::Refuse, 1) = (&seen, self.action, times) {
+                platform.increment(seen, ADMITTED).await?;
+            }
             return Ok(None);
-        }
-        if let (Some(seen), Action::Refuse) = (&seen, self.action) {
-            // It is as new when it comes again.
-            platform.increment(seen, -1).await?;
         }
         Ok(Some(Signal {
             signal: name,
@@ -185,12 +193,17 @@ impl Abuse {
     fn measures(&self, request: &Request<'_>) -> Vec<Measure> {
         const MINUTE: u64 = 60;
         const HOUR: u64 = 60 * MINUTE;
-        const DAY: u64 = 24 * HOUR;
         let token = request
             .token
             .map(|token| hex::encode(Sha256::digest(token)));
         let subject = request.subject.map(ToOwned::to_owned);
-        let of = |what: Option<String>| what.map(Some);
+        let of = |what: Option<String>| {
+            let what = what?;
+            Some(Some(match request.secret {
+                Some(secret) => secret.pseudonym(Label::Abuse, what.as_bytes()),
+                None => hex::encode(Sha256::digest(what)),
+            }))
+        };
         let address = request.origin.address.map(|address| address.to_string());
         let country = request.origin.country.map(|country| country.to_string());
         let device = request.device.map(ToOwned::to_owned);

@@ -63,7 +63,7 @@ pub enum Error {
     #[error("the challenge is not one that is waited for")]
     Challenge,
     /// More is asked for than `abuse` lets one token or viewer.
-    #[error("`{signal}` is reached: try again in {retry_after} seconds")]
+    #[error("the limit `{signal}` is exceeded: try again in {retry_after} seconds")]
     Abuse {
         /// The limit.
         signal: &'static str,

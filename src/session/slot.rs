@@ -93,6 +93,7 @@
 
 use serde::Serialize;
 
+use super::Error;
 use super::handover::Handovers;
 use super::period::Period;
 use super::record::{
@@ -100,8 +101,6 @@ use super::record::{
     second_key,
 };
 use super::ticket::{SessionName, Ticket};
-use super::{Error, text};
-use crate::encoding;
 use crate::entitlement::{MAX_STREAMS, StreamsFull};
 use crate::platform::{self, Platform};
 use crate::server_secret::{Label, ServerSecret};
@@ -565,8 +564,8 @@ impl<'a, P: Platform> Sessions<'a, P> {
     }
 
     async fn record(&self, subject: &str, slot: u32) -> Result<Option<Record>, Error> {
-        let record = text(self.platform, &record_key(subject, slot)).await?;
-        Ok(record.and_then(|record| encoding::from_json(record.as_bytes()).ok()))
+        let record = self.platform.get(&record_key(subject, slot)).await?;
+        Ok(record.and_then(|record| Record::from_value(&record)))
     }
 
     /// The record of a ticket's slot, when it is of the same session.

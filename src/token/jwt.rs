@@ -71,21 +71,6 @@ impl<'a> UntrustedToken<'a> {
         })
     }
 
-    /// The header's `alg`.
-    pub fn algorithm(&self) -> &str {
-        &self.algorithm
-    }
-
-    /// Whether it is signed with a secret that both sides have (RFC 7518 section 3.2).
-    pub(crate) fn has_mac(&self) -> bool {
-        self.algorithm.starts_with("HS")
-    }
-
-    /// The header's `kid`.
-    pub fn key_id(&self) -> Option<&str> {
-        self.key_id.as_deref()
-    }
-
     /// The claims. Call this only after a signature has been verified.
     ///
     /// # Errors
@@ -99,11 +84,6 @@ impl<'a> UntrustedToken<'a> {
     /// The signed part, without the signature: in ECDSA, one message has many valid signatures.
     pub(crate) fn signed(&self) -> &'a str {
         self.signed
-    }
-
-    /// The signature.
-    pub(crate) fn signature(&self) -> &[u8] {
-        &self.signature
     }
 }
 

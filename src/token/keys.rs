@@ -137,6 +137,11 @@ pub trait Signed {
     fn message(&self) -> &[u8];
     /// The signature, or the MAC.
     fn signature(&self) -> &[u8];
+
+    /// Whether it is signed with a secret that both sides have (RFC 7518 section 3.2).
+    fn has_mac(&self) -> bool {
+        self.algorithm().starts_with("HS")
+    }
 }
 
 /// A key of a set that verifies nothing here: it is for another purpose, of a type or curve, or for an algorithm, that

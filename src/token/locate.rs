@@ -194,16 +194,19 @@ impl Found {
         }
     }
 
-    /// Whether there is none that can be read. The variable `token_cookies` is read when there are cookies.
+    /// Whether there is none that can be read. The variables are those of [`Self::one`].
     ///
     /// # Errors
     /// A setting that is wrong.
-    pub async fn is_empty(&self, platform: &impl Platform) -> Result<bool, SettingsError> {
-        let cookies = match self.is_foreign_page {
-            true => Vec::new(),
-            false => self.in_cookies(platform).await?,
-        };
-        Ok(self.tokens.is_empty() && cookies.iter().all(|text| is_nothing(text)))
+    pub async fn is_empty(
+        &self,
+        dialects: &Dialects,
+        platform: &impl Platform,
+    ) -> Result<bool, SettingsError> {
+        Ok(match self.one(dialects, platform).await? {
+            Ok(_) | Err(Error::InQuery | Error::Ambiguous(..)) => false,
+            Err(_) => true,
+        })
     }
 
     /// What the cookies hold that are named for tokens.
@@ -233,7 +236,11 @@ impl Found {
     #[must_use]
     pub fn asked_by(mut self, asked: impl Into<cat::Asked>) -> Self {
         let mut tokens = self.tokens.iter().chain(&self.cats);
-        if tokens.any(|(_, token)| cat::is_shaped(token)) {
+        let cookies = self.cookies.iter().flat_map(|pairs| pairs.split(';'));
+        let mut cookies = cookies.filter_map(|pair| pair.split_once('='));
+        if tokens.any(|(_, token)| cat::is_shaped(token))
+            || cookies.any(|(_, value)| cat::is_shaped(Spelled::read(value).text))
+        {
             self.asked = Some(Box::new(asked.into()));
         }
         self

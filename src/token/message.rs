@@ -113,7 +113,7 @@ impl VerifiedToken {
             members,
             terms,
             content,
-        } = token.claims(rule, asked, &expected.entitlements)?;
+        } = token.claims(rule, asked)?;
         let claims = Claims(members);
         let expires = expected.check(&claims, now)?;
         let stated = expected.entitlements.read(&claims.0, &Dialects::native())?;

@@ -9,7 +9,7 @@ use crate::token::dialect::Secrets;
 use crate::token::dialects::Dialects;
 use crate::token::jwt::UntrustedToken;
 use crate::token::message::VerifiedToken;
-use crate::token::{Accepted, Error, Expected};
+use crate::token::{Accepted, Error, Expected, Signed};
 
 /// Issuer and audience of such a token.
 const NAME: &str = "keylet";

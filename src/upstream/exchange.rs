@@ -9,8 +9,8 @@ use http::{Request, Response};
 use super::{Attempts, send};
 use crate::platform::{Error, MAX_ANSWER, Platform};
 
-/// How long everything may take. Players give up after 8 to 10 seconds.
-const LIMIT: Duration = Duration::from_secs(4);
+/// How long all questions for one answer to a player may take. Players give up after 8 to 10 seconds.
+pub const LIMIT: Duration = Duration::from_secs(4);
 
 /// Two attempts and the pause between them fit into [`LIMIT`].
 const ATTEMPTS: Attempts = Attempts {
@@ -32,24 +32,25 @@ pub enum Failed {
     TooLarge,
 }
 
-/// Sends a request, and again once where that may help, within four seconds. Any status is an answer, and redirects are
-/// not followed.
+/// Sends a request, and again once where that may help, within a time, [`LIMIT`] at most. Any status is an answer, and
+/// redirects are not followed.
 ///
 /// # Errors
 /// [`Failed`]
 pub async fn ask(
     request: &Request<Vec<u8>>,
+    limit: Duration,
     platform: &impl Platform,
 ) -> Result<Response<Vec<u8>>, Failed> {
     let sending = pin!(send(request, ATTEMPTS, platform));
-    match select(sending, pin!(platform.sleep(LIMIT))).await {
+    match select(sending, pin!(platform.sleep(limit))).await {
         Either::Left((response, _)) => response.map_err(|error| match error {
             Error::OutboundDenied(_) => Failed::Denied(error),
             Error::OutboundTooLarge(_) => Failed::TooLarge,
             error => Failed::Silent(error.to_string()),
         }),
         Either::Right(_) => {
-            let reason = format!("it took more than {} seconds", LIMIT.as_secs());
+            let reason = format!("it took more than {} seconds", limit.as_secs());
             Err(Failed::Silent(reason))
         }
     }

@@ -15,7 +15,7 @@ use crate::platform::{Error, Platform, SEND_TIMEOUT, Timeout};
 
 pub use cache::{Cache, Failure, Families, families};
 pub use document::{Document, Reason, Unavailable, origin_of};
-pub use exchange::{Failed, ask};
+pub use exchange::{Failed, LIMIT, ask};
 pub use headers::headers;
 
 /// The pause before the second attempt. It doubles with each further one.

@@ -3,13 +3,9 @@
 use http::{Response, StatusCode};
 use serde_json::{Map, Value};
 
-use crate::drm::{self, Details};
+use crate::drm::{self, SERVICE_STATUS};
 use crate::encoding;
 use crate::error::Code;
-use crate::upstream::Failed;
-
-/// The member of audit records and problem documents with the service's own status.
-pub const STATUS: &str = "service_status";
 
 /// The longest status that is shown.
 const LONGEST_STATUS: usize = 64;
@@ -24,18 +20,7 @@ impl Answer {
     ///
     /// # Errors
     /// What the service refuses, and an answer that is none.
-    pub fn read(response: Result<Response<Vec<u8>>, Failed>) -> Result<Self, drm::Error> {
-        let response = response.map_err(|failed| match failed {
-            Failed::Denied(error) => refused(
-                Code::LICENSE_SERVICE_DENIED,
-                format!("{error}: add it to `allowed_outbound_hosts` of the manifest"),
-            ),
-            Failed::Silent(reason) => refused(Code::LICENSE_SERVICE_UNAVAILABLE, reason),
-            Failed::TooLarge => refused(
-                Code::LICENSE_SERVICE_ANSWER,
-                format!("the licence service's answer cannot be used: {failed}"),
-            ),
-        })?;
+    pub fn read(response: Response<Vec<u8>>) -> Result<Self, drm::Error> {
         let http_status = response.status();
         let body = response.into_body();
         let members = encoding::json_object(&body).ok();
@@ -62,7 +47,7 @@ impl Answer {
         let license = license.map(|license| license.to_vec());
         license.ok_or_else(|| {
             let reason = "the licence service answers OK, and `license` is missing or not base64";
-            refused(Code::LICENSE_SERVICE_ANSWER, reason.to_owned())
+            drm::Error::hidden(Code::LICENSE_SERVICE_ANSWER, reason)
         })
     }
 
@@ -120,7 +105,7 @@ fn of_status(status: &str) -> drm::Error {
         code,
         reason: format!("the licence service answers {status}"),
         is_public: true,
-        details: vec![(STATUS, status.into())],
+        details: vec![(SERVICE_STATUS, status.into())],
     }
 }
 
@@ -130,22 +115,12 @@ fn of_http_status(status: StatusCode) -> drm::Error {
         _ => Code::LICENSE_SERVICE_ANSWER,
     };
     let status = status.as_u16();
-    refused(
+    drm::Error::hidden(
         code,
         format!(
             "the licence service's answer has the HTTP status {status}, and no status that is known"
         ),
     )
-}
-
-fn refused(code: Code, reason: String) -> drm::Error {
-    drm::Error::Refused {
-        code,
-        reason,
-        // It names the service's host at most.
-        is_public: false,
-        details: Details::new(),
-    }
 }
 
 #[cfg(test)]
@@ -156,9 +131,12 @@ mod tests {
         let response = Response::builder()
             .status(status)
             .body(body.as_bytes().to_vec());
-        let answer = Answer::read(Ok(response.unwrap())).and_then(|answer| answer.license());
+        let answer = Answer::read(response.unwrap()).and_then(|answer| answer.license());
         answer.map_err(|error| {
-            let status = error.details().iter().find(|(name, _)| *name == STATUS);
+            let status = error
+                .details()
+                .iter()
+                .find(|(name, _)| *name == SERVICE_STATUS);
             (
                 error.code().name,
                 status.map(|(_, status)| status.as_str().unwrap().to_owned()),

@@ -66,11 +66,8 @@ pub async fn get(
     };
     let found = cache.get(fetch, platform, platform.now()).await;
     let (certificate, _) = found.map_err(|unavailable| {
-        failure.take().unwrap_or_else(|| drm::Error::Refused {
-            code: Code::LICENSE_SERVICE_UNAVAILABLE,
-            reason: unavailable.to_string(),
-            is_public: false,
-            details: drm::Details::new(),
+        failure.take().unwrap_or_else(|| {
+            drm::Error::hidden(Code::LICENSE_SERVICE_UNAVAILABLE, unavailable.to_string())
         })
     })?;
     Ok(certificate.to_vec())
@@ -78,5 +75,5 @@ pub async fn get(
 
 async fn fetch(config: &Config, platform: &impl Platform) -> Result<Vec<u8>, drm::Error> {
     let request = Message::bare(&REQUEST, config).request(config);
-    Answer::read(upstream::ask(&request, platform).await)?.license()
+    Answer::read(upstream::ask(&request, upstream::LIMIT, platform).await?)?.license()
 }

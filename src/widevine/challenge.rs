@@ -84,6 +84,7 @@ impl Challenge {
             return Err(format!("it is not a challenge of Widevine but {other}"));
         }
         let cut = || "it is not a message of Protocol Buffers".to_owned();
+        let twice = || "a field stands in it twice".to_owned();
         let signed = Message::read(message).ok_or_else(cut)?;
         match signed.number(1) {
             Some(LICENSE_REQUEST) => {}
@@ -94,11 +95,11 @@ impl Challenge {
             }
             None => return Err("it has no type".to_owned()),
         }
-        let request = signed.bytes(2).ok_or("it has no licence request in it")?;
+        let request = signed.one(2).ok_or_else(twice)?;
+        let request = request.ok_or("it has no licence request in it")?;
         let request = Message::read(request).ok_or_else(cut)?;
-        let content = request
-            .bytes(2)
-            .ok_or("it does not say for which content it is")?;
+        let content = request.one(2).ok_or_else(twice)?;
+        let content = content.ok_or("it does not say for which content it is")?;
         let content = Message::read(content).ok_or_else(cut)?;
         let kind = match request.number(3) {
             Some(1) | None => Kind::New,
@@ -117,22 +118,33 @@ impl Challenge {
             content_id: None,
             request_id: None,
         };
-        if let Some(existing) = content.bytes(3) {
+        let [cenc, webm, existing] = [1, 2, 3].map(|number| content.one(number));
+        let (cenc, webm) = (cenc.ok_or_else(twice)?, webm.ok_or_else(twice)?);
+        let existing = existing.ok_or_else(twice)?;
+        if [cenc, webm, existing].into_iter().flatten().count() > 1 {
+            return Err("it says in two ways for which content it is".to_owned());
+        }
+        // A renewal and a release are of a licence that was given, and ask for no other content.
+        if (kind == Kind::New) == existing.is_some() {
+            return Err("its type is that of another request than its content".to_owned());
+        }
+        if let Some(existing) = existing {
             let existing = Message::read(existing).ok_or_else(cut)?;
-            let license = existing.bytes(1).and_then(Message::read).ok_or_else(cut)?;
-            challenge.request_id = license.bytes(1).map(<[u8]>::to_vec);
+            let license = existing.one(1).ok_or_else(twice)?.and_then(Message::read);
+            let license = license.ok_or_else(cut)?;
+            challenge.request_id = license.one(1).ok_or_else(twice)?.map(<[u8]>::to_vec);
             challenge.is_offline = license.number(4) == Some(OFFLINE);
             return Ok(challenge);
         }
-        let is_webm = content.bytes(2).is_some();
-        let wanted = content.bytes(1).or_else(|| content.bytes(2));
+        let is_webm = webm.is_some();
+        let wanted = cenc.or(webm);
         let Some(wanted) = wanted else {
             // Newer players may name the content in a way that is not known here: the URL has to name the key.
             return Ok(challenge);
         };
         let wanted = Message::read(wanted).ok_or_else(cut)?;
         challenge.is_offline = wanted.number(2) == Some(OFFLINE);
-        challenge.request_id = wanted.bytes(3).map(<[u8]>::to_vec);
+        challenge.request_id = wanted.one(3).ok_or_else(twice)?.map(<[u8]>::to_vec);
         for data in wanted.all(1) {
             let (kids, content_id) = match is_webm {
                 true => (
@@ -151,7 +163,13 @@ impl Challenge {
                     challenge.kids.push(kid);
                 }
             }
-            challenge.content_id = challenge.content_id.or(content_id.map(<[u8]>::to_vec));
+            match (&challenge.content_id, content_id) {
+                (Some(one), Some(another)) if one != another => {
+                    return Err("it names two contents".to_owned());
+                }
+                (None, Some(content_id)) => challenge.content_id = Some(content_id.to_vec()),
+                (_, None) | (Some(_), Some(_)) => {}
+            }
         }
         match challenge.kids.len() > MAX_KIDS {
             false => Ok(challenge),
@@ -175,9 +193,16 @@ impl<'a> Message<'a> {
         Some(Self(fields))
     }
 
-    /// The bytes of a field: the last one counts, as Protocol Buffers has it.
-    fn bytes(&self, number: u64) -> Option<&'a [u8]> {
-        self.all(number).last()
+    /// The bytes of a field that stands there at most once. The outer `None` is a field that does more often: of messages, a
+    /// reader of Protocol Buffers merges all, and this one looks at one.
+    #[expect(
+        clippy::option_option,
+        reason = "a field that is there, is not, or is there twice"
+    )]
+    fn one(&self, number: u64) -> Option<Option<&'a [u8]>> {
+        let mut fields = self.all(number);
+        let first = fields.next();
+        fields.next().is_none().then_some(first)
     }
 
     fn number(&self, number: u64) -> Option<u64> {

@@ -40,17 +40,8 @@ struct Setting {
     iv: Zeroizing<String>,
     url: String,
     #[serde(default)]
-    keys: Keys,
+    keys: KeyHolder,
     service_certificate: Option<String>,
-}
-
-/// Who has the keys.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-enum Keys {
-    #[default]
-    Here,
-    Service,
 }
 
 impl Config {
@@ -75,10 +66,7 @@ impl Config {
             provider: setting.provider,
             signer,
             url,
-            holder: match setting.keys {
-                Keys::Here => KeyHolder::Here,
-                Keys::Service => KeyHolder::Service,
-            },
+            holder: setting.keys,
             certificate: certificate.transpose()?,
         })
     }

@@ -14,8 +14,8 @@ use super::config::Config;
 use crate::content_key::KeyRecord;
 use crate::drm::{GrantedKey, KeyHolder};
 use crate::encoding::BASE64;
-use crate::entitlement::{Granted, Hdcp, SecurityLevel, Track, Use, min_some};
-use crate::id::{Id, Kid};
+use crate::entitlement::{Granted, Hdcp, Limits, SecurityLevel, Track, Use, min_some};
+use crate::id::Kid;
 
 /// A message to the service.
 #[derive(Serialize)]
@@ -242,31 +242,35 @@ fn own_key(key: &GrantedKey<'_>, challenge: &Challenge) -> Option<ContentKeySpec
     Some(ContentKeySpec {
         key_id: Some(BASE64.encode(kid.as_bytes())),
         key: Some(secret),
-        ..spec(key.record.track.map_or("SD", track_type), key.granted)
+        ..spec(
+            key.record.track.map_or("SD", track_type),
+            &key.granted.limits,
+        )
     })
 }
 
 /// The KID of a record as the challenge has it: a record may be found by another order of its bytes.
 pub fn kid_of(record: &KeyRecord, challenge: &Challenge) -> Option<Kid> {
-    let is_of_record = |kid: &&Kid| {
-        let [digits, _] = Id::from_kid(**kid);
-        record.is_named(&digits)
-    };
-    let asked = challenge.kids.iter().find(is_of_record).copied();
+    let mut asked = challenge.kids.iter().copied();
+    let asked = asked.find(|kid| record.is_of_kid(*kid));
     asked.or(record.kid)
 }
 
-/// Which of its own keys the service may give. The simple member says it where nothing is required of outputs and devices,
-/// and where each kind of track below an allowed one is allowed too; else each kind of track has its entry.
+/// Which of its own keys the service may give: each has a kind of track. The simple member says it where nothing is required
+/// of outputs and devices, and where each kind of track below an allowed one is allowed too; else each kind of track has its
+/// entry, with the strictest limits of its keys.
 fn keys_of_service(keys: &[GrantedKey<'_>]) -> (Option<&'static str>, Vec<ContentKeySpec>) {
-    let is_plain = |key: &GrantedKey<'_>| {
-        security_level(key.granted) == LOWEST_LEVEL && hdcp(key.granted) == NO_HDCP
-    };
-    let has = |track| keys.iter().any(|key| key.record.track == Some(track));
-    let names_no_track = keys.iter().any(|key| key.record.track.is_none());
-    if keys.iter().all(is_plain) {
-        let allowed = match Track::ALL.map(has) {
-            _ if names_no_track => Some("SD_UHD2"),
+    let limits = Track::ALL.map(|track| {
+        let keys = keys.iter().filter(|key| key.record.track == Some(track));
+        let limits = keys.map(|key| &key.granted.limits);
+        limits.fold(None, |all: Option<Limits>, one| {
+            Some(all.unwrap_or_default().and(one))
+        })
+    });
+    let is_plain =
+        |limits: &Limits| security_level(limits) == LOWEST_LEVEL && hdcp(limits) == NO_HDCP;
+    if limits.iter().flatten().all(is_plain) {
+        let allowed = match limits.each_ref().map(Option::is_some) {
             [true, true, true, true] => Some("SD_UHD2"),
             [true, true, true, false] => Some("SD_HD"),
             [true, true, false, false] => Some("SD_ONLY"),
@@ -276,25 +280,21 @@ fn keys_of_service(keys: &[GrantedKey<'_>]) -> (Option<&'static str>, Vec<Conten
             return (allowed, Vec::new());
         }
     }
-    let each = keys.iter().flat_map(|key| {
-        let tracks = match key.record.track {
-            Some(track) => track_types(track),
-            None => &["AUDIO", "SD", "HD", "UHD1", "UHD2"],
-        };
-        tracks.iter().map(|track| spec(track, key.granted))
+    let each = Track::ALL.into_iter().zip(&limits);
+    let each = each.flat_map(|(track, limits)| {
+        let limits = limits.as_ref();
+        limits.map(|limits| track_types(track).iter().map(|track| spec(track, limits)))
     });
-    (None, each.collect())
+    (None, each.flatten().collect())
 }
 
-fn spec(track_type: &'static str, granted: &Granted) -> ContentKeySpec {
+fn spec(track_type: &'static str, limits: &Limits) -> ContentKeySpec {
     ContentKeySpec {
         track_type,
         key_id: None,
         key: None,
-        security_level: security_level(granted),
-        required_output_protection: OutputProtection {
-            hdcp: hdcp(granted),
-        },
+        security_level: security_level(limits),
+        required_output_protection: OutputProtection { hdcp: hdcp(limits) },
     }
 }
 
@@ -320,8 +320,8 @@ fn track_types(track: Track) -> &'static [&'static str] {
 
 const NO_HDCP: &str = "HDCP_NONE";
 
-fn hdcp(granted: &Granted) -> &'static str {
-    match granted.limits.hdcp {
+fn hdcp(limits: &Limits) -> &'static str {
+    match limits.hdcp {
         None | Some(Hdcp::None) => NO_HDCP,
         Some(Hdcp::Type0) => "HDCP_V1",
         Some(Hdcp::Type1) => "HDCP_V2_2",
@@ -332,8 +332,8 @@ fn hdcp(granted: &Granted) -> &'static str {
 const LOWEST_LEVEL: u8 = 1;
 
 /// 1 `SW_SECURE_CRYPTO`, 3 `HW_SECURE_CRYPTO`, 5 `HW_SECURE_ALL`.
-fn security_level(granted: &Granted) -> u8 {
-    match granted.limits.security_level() {
+fn security_level(limits: &Limits) -> u8 {
+    match limits.security_level() {
         None | Some(SecurityLevel::Audio) => LOWEST_LEVEL,
         Some(SecurityLevel::Baseline) => 3,
         Some(SecurityLevel::Main) => 5,
@@ -348,7 +348,7 @@ pub fn license_fields(record: &KeyRecord, granted: &Granted) -> Value {
         key: None,
         granted,
     };
-    let mut spec = json!(spec("SD", granted));
+    let mut spec = json!(spec("SD", &granted.limits));
     if let Some(members) = spec.as_object_mut() {
         members.remove("track_type");
     }

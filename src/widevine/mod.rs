@@ -13,7 +13,7 @@ mod module;
 pub mod signature;
 
 pub use certificate::FAMILIES;
-pub use challenge::{Challenge, is_certificate_request};
+pub use challenge::{Challenge, Kind, is_certificate_request};
 pub use config::VARIABLE;
 pub use message::license_fields;
 pub use module::Widevine;

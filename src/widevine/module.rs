@@ -1,6 +1,7 @@
 //! Widevine as a DRM system of the licence pipeline.
 
 use std::cell::OnceCell;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -20,6 +21,9 @@ use crate::error::Code;
 use crate::id::Id;
 use crate::platform::{Platform, once};
 use crate::upstream::{self, Cache};
+
+/// How long the question which device it is may take; the licence has the rest of [`upstream::LIMIT`].
+const IDENTIFYING: Duration = Duration::from_secs(2);
 
 /// Widevine. It reads its setting on first use.
 #[derive(Default)]
@@ -98,14 +102,15 @@ impl Widevine {
 }
 
 impl Opened<'_> {
-    /// Sends a message to the service.
+    /// Sends a message to the service. `limit` is the time that it may take.
     async fn ask(
         &self,
         message: &Message<'_>,
+        limit: Duration,
         platform: &impl Platform,
     ) -> Result<Answer, drm::Error> {
         let request = message.request(&self.service.config);
-        Answer::read(upstream::ask(&request, platform).await)
+        Answer::read(upstream::ask(&request, limit, platform).await?)
     }
 }
 
@@ -166,18 +171,20 @@ impl Module for Widevine {
 
     fn request<'o>(&self, opened: &'o Opened<'_>, _: Purpose) -> Result<Request<'o>, drm::Error> {
         let challenge = &opened.challenge;
+        let holder = opened.service.config.holder;
+        // Where the service has the keys, the content id alone may say which: it must be allowed, too.
         let content = challenge.content_id.as_deref();
-        let keys = match (challenge.kids.as_slice(), content) {
-            ([], Some(content)) => vec![KeyQuery::from_id(Id::from_bytes(content))],
-            (kids, _) => kids.iter().copied().map(KeyQuery::from_kid).collect(),
-        };
+        let content = content.filter(|_| challenge.kids.is_empty() || holder == KeyHolder::Service);
+        let content = content.map(|content| KeyQuery::from_id(Id::from_bytes(content)));
+        let kids = challenge.kids.iter().copied().map(KeyQuery::from_kid);
+        let keys = kids.chain(content).collect();
         let serial_number = opened
             .device
             .get()
             .map(|device| device.serial_number.as_bytes());
         Ok(Request {
             keys,
-            holder: opened.service.config.holder,
+            holder,
             intent: match challenge.kind {
                 Kind::New => Intent::License,
                 Kind::Renewal => Intent::Renewal,
@@ -209,7 +216,7 @@ impl Module for Widevine {
             return Ok(false);
         }
         let message = Message::parse_only(&opened.message, &opened.service.config);
-        let answer = opened.ask(&message, platform).await?;
+        let answer = opened.ask(&message, IDENTIFYING, platform).await?;
         let text = |name| {
             answer
                 .text(name)
@@ -249,7 +256,11 @@ impl Module for Widevine {
         let (challenge, config) = (&opened.challenge, &opened.service.config);
         if challenge.kind == Kind::Release {
             let answer = opened
-                .ask(&Message::bare(&opened.message, config), platform)
+                .ask(
+                    &Message::bare(&opened.message, config),
+                    upstream::LIMIT,
+                    platform,
+                )
                 .await?;
             // A service may have nothing to say to it.
             return Ok(Sealed::new(answer.license().unwrap_or_default()));
@@ -257,7 +268,12 @@ impl Module for Widevine {
         let message = Message::license(&opened.message, challenge, keys, renewal_url, config);
         let no_kid = || drm::Error::refused(Code::KID_MISSING, "a key record has no KID");
         let message = message.ok_or_else(no_kid)?;
-        let answer = opened.ask(&message, platform).await?;
+        // The player has waited for the question about the device, too.
+        let limit = match opened.device.get() {
+            Some(_) => upstream::LIMIT.saturating_sub(IDENTIFYING),
+            None => upstream::LIMIT,
+        };
+        let answer = opened.ask(&message, limit, platform).await?;
         let durations = Durations::of_keys(keys);
         let is_stored = durations.playback.is_some() || challenge.is_offline;
         Ok(Sealed {

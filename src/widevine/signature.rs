@@ -52,22 +52,8 @@ impl AesSigner {
         digest.copy_from_slice(&Sha1::digest(message));
         let iv = self.iv.expose().as_slice();
         let signed = match self.key.len() {
-            16 => cbc::Encryptor::<Aes128>::new_from_slices(&self.key, iv)
-                .ok()
-                .and_then(|cipher| {
-                    cipher
-                        .encrypt_padded::<NoPadding>(&mut block, SIGNATURE)
-                        .ok()
-                        .map(drop)
-                }),
-            _ => cbc::Encryptor::<Aes256>::new_from_slices(&self.key, iv)
-                .ok()
-                .and_then(|cipher| {
-                    cipher
-                        .encrypt_padded::<NoPadding>(&mut block, SIGNATURE)
-                        .ok()
-                        .map(drop)
-                }),
+            16 => encrypted::<cbc::Encryptor<Aes128>>(&self.key, iv, &mut block),
+            _ => encrypted::<cbc::Encryptor<Aes256>>(&self.key, iv, &mut block),
         };
         debug_assert!(signed.is_some(), "the sizes were checked");
         block
@@ -78,18 +64,33 @@ impl AesSigner {
         let mut block = Zeroizing::new(signature.to_vec());
         let iv = self.iv.expose().as_slice();
         let opened = match self.key.len() {
-            16 => cbc::Decryptor::<Aes128>::new_from_slices(&self.key, iv)
-                .ok()
-                .and_then(|cipher| cipher.decrypt_padded::<NoPadding>(&mut block).ok()),
-            _ => cbc::Decryptor::<Aes256>::new_from_slices(&self.key, iv)
-                .ok()
-                .and_then(|cipher| cipher.decrypt_padded::<NoPadding>(&mut block).ok()),
+            16 => opened::<cbc::Decryptor<Aes128>>(&self.key, iv, &mut block),
+            _ => opened::<cbc::Decryptor<Aes256>>(&self.key, iv, &mut block),
         };
         let digest = opened.filter(|opened| opened.len() == SIGNATURE);
         let digest = digest.and_then(|opened| opened.first_chunk::<SHA1>());
         let expected: [u8; SHA1] = Sha1::digest(message).into();
         digest.is_some_and(|digest| digest.ct_eq(&expected).into())
     }
+}
+
+fn encrypted<C: KeyIvInit + BlockModeEncrypt>(
+    key: &[u8],
+    iv: &[u8],
+    block: &mut [u8; SIGNATURE],
+) -> Option<()> {
+    let cipher = C::new_from_slices(key, iv).ok()?;
+    let encrypted = cipher.encrypt_padded::<NoPadding>(block, SIGNATURE);
+    encrypted.ok().map(drop)
+}
+
+fn opened<'b, C: KeyIvInit + BlockModeDecrypt>(
+    key: &[u8],
+    iv: &[u8],
+    block: &'b mut [u8],
+) -> Option<&'b [u8]> {
+    let cipher = C::new_from_slices(key, iv).ok()?;
+    cipher.decrypt_padded::<NoPadding>(block).ok()
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub async fn fetch(
     let Some(request) = request(config, asked) else {
         return Ok(Fetched::Absent);
     };
-    let response = upstream::ask(&request, platform).await;
+    let response = upstream::ask(&request, upstream::LIMIT, platform).await;
     let response = response.map_err(|failed| match failed {
         Failed::Denied(error) => Failure::Denied(error),
         Failed::Silent(reason) => Failure::Silent(reason),

@@ -195,18 +195,31 @@ fn read_overrides(overrides: &Value, reading: &mut Reading) -> Result<Terms, Str
         }
     };
     if persist {
-        terms.playback_seconds = playback.filter(|p| license.is_none_or(|license| *p < license));
-        // What is stored until then and played from then on must be over when the licence is.
+        // What is stored until then and played from then on must be over when the licence is: what is left of the licence
+        // after the rental may be played.
+        let rest = license
+            .zip(rental)
+            .map(|(license, rental)| license.saturating_sub(rental));
+        let fits = |playback: &u32| license.is_none_or(|license| *playback < license);
+        terms.playback_seconds = playback.filter(fits).or(rest.filter(|rest| *rest > 0));
+        if license.is_some() && terms.playback_seconds.is_none() {
+            let reason = "`license_duration_seconds` ends what is stored, and no term does that alone: give a shorter `playback_duration_seconds` or `rental_duration_seconds`";
+            return Err(reason.to_owned());
+        }
         let end = license.map(|license| license - terms.playback_seconds.unwrap_or(0));
         terms.storage_seconds = min_some(rental, end);
-        let (storage, playback) = (terms.storage_seconds, terms.playback_seconds);
+        let storage = terms.storage_seconds;
+        let of_playback = match playback.filter(fits) {
+            Some(_) => "playback_duration_seconds",
+            None => "license_duration_seconds",
+        };
         map("license_duration_seconds", "storage_seconds", end);
         map(
             "rental_duration_seconds",
             "storage_seconds",
             rental.and(storage),
         );
-        map("playback_duration_seconds", "playback_seconds", playback);
+        map(of_playback, "playback_seconds", terms.playback_seconds);
     } else {
         terms.lease_seconds = min_some(license, playback);
         terms.rental_seconds = rental;

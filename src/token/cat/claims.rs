@@ -1,6 +1,6 @@
 //! The claims of a Common Access Token (CTA-5007, RFC 8392 section 3.1).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use base64::Engine;
 use serde_json::{Map, Number, Value as Json};
@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value as Json};
 use super::cbor::Value;
 use super::place::Asked;
 use super::uri::{Match, UriRule};
-use crate::encoding::{self, BASE64_URL};
+use crate::encoding::BASE64_URL;
 use crate::entitlement::{AllOf, Country, Network, Terms};
 use crate::id::Id;
 use crate::token::{Error, dialect};
@@ -66,7 +66,7 @@ pub fn label_of(name: &str) -> Option<i128> {
 }
 
 /// The name of a claim by its label.
-pub fn name_of(label: i128) -> Option<&'static str> {
+fn name_of(label: i128) -> Option<&'static str> {
     let claim = CLAIMS.iter().find(|(known, ..)| *known == label);
     claim.map(|(_, name, _)| *name)
 }
@@ -99,7 +99,9 @@ impl Claims {
             content: None,
         };
         for (key, value) in claims {
-            let Some(label) = key.as_int().filter(|label| *label >= 0) else {
+            // Some writers name claims as JSON does: what restricts by its label restricts by its name, too.
+            let label = key.as_int().or_else(|| label_of(key.as_text()?));
+            let Some(label) = label.filter(|label| *label >= 0) else {
                 continue;
             };
             let known = CLAIMS.iter().find(|(known, ..)| *known == label);
@@ -187,35 +189,30 @@ fn network(value: &Value<'_>) -> Result<Network, dialect::Error> {
     let Value::Tag(tag, content) = value else {
         return Err(unsupported(NAME));
     };
-    let most = if *tag == 52 { 4 } else { 16 };
-    let (bytes, length) = match content.as_ref() {
-        Value::Bytes(address) if address.len() == most => (*address, None),
-        // The prefix leaves zeros at its end away.
-        Value::Array(parts) => match parts.as_slice() {
-            [Value::Int(length), Value::Bytes(prefix)] if prefix.len() <= most => {
-                (*prefix, Some(*length))
-            }
-            _ => return Err(dialect::Error::Malformed(NAME)),
-        },
-        _ => return Err(dialect::Error::Malformed(NAME)),
-    };
-    let padded = |size: usize| bytes.iter().copied().chain(std::iter::repeat(0)).take(size);
     let malformed = || dialect::Error::Malformed(NAME);
+    let (bytes, length) = match content.as_ref() {
+        Value::Bytes(address) => (*address, None),
+        Value::Array(parts) => match parts.as_slice() {
+            [Value::Int(length), Value::Bytes(prefix)] => (*prefix, Some(*length)),
+            _ => return Err(malformed()),
+        },
+        _ => return Err(malformed()),
+    };
     let address = match tag {
-        52 => {
-            let bytes: Vec<u8> = padded(4).collect();
-            let bytes: [u8; 4] = bytes.try_into().map_err(|_| malformed())?;
-            Ipv4Addr::from(bytes).to_string()
-        }
-        54 => {
-            let bytes: Vec<u8> = padded(16).collect();
-            let bytes: [u8; 16] = bytes.try_into().map_err(|_| malformed())?;
-            Ipv6Addr::from(bytes).to_string()
-        }
+        52 => padded::<4>(bytes, length.is_some()).map(IpAddr::from),
+        54 => padded::<16>(bytes, length.is_some()).map(IpAddr::from),
         _ => return Err(unsupported(NAME)),
     };
-    let text = length.map_or(address.clone(), |length| format!("{address}/{length}"));
-    Network::from_text(&text).map_err(|_| malformed())
+    let length = length.map(|length| u8::try_from(length).map_err(|_| malformed()));
+    let network = address.and_then(|address| Network::new(address, length.transpose().ok()?));
+    network.ok_or_else(malformed)
+}
+
+/// An address; a prefix leaves zeros at its end away.
+fn padded<const N: usize>(bytes: &[u8], is_prefix: bool) -> Option<[u8; N]> {
+    let mut address = [0; N];
+    address.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    (is_prefix || bytes.len() == N).then_some(address)
 }
 
 /// The claims as a JSON object.
@@ -273,12 +270,25 @@ fn json(value: &Value<'_>) -> Option<Json> {
     })
 }
 
-/// Reads a claim that is JSON in a text: some writers of CBOR have no other way to write an object.
-pub(super) fn unfold(members: &mut Map<String, Json>, name: &str) {
-    if let Some(value) = members.get_mut(name)
-        && let Some(Ok(read)) = value.as_str().map(|text| encoding::json(text.as_bytes()))
-        && read.is_array()
-    {
-        *value = read;
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_that_is_named_as_json_names_it_restricts_all_the_same() {
+        let asked = Asked::from(&Request::post("https://k.example/").body(()).unwrap());
+        let read = |key: Value<'_>| {
+            let methods = Value::Array(vec![Value::Text("GET")]);
+            Claims::read(&[(key, methods)], &UriRule::Request(None), Some(&asked))
+        };
+        for key in [Value::Int(313), Value::Text("catm")] {
+            let refused = read(key).map(|_| ()).unwrap_err();
+            assert_eq!(refused.code().name, "token_request");
+        }
+        let refused = read(Value::Text("catdpop")).map(|_| ()).unwrap_err();
+        assert_eq!(refused.code().name, "term_unsupported");
+        assert!(read(Value::Text("plan")).is_ok());
     }
 }

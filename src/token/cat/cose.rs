@@ -9,11 +9,10 @@ use super::claims::{self, Claims};
 use super::place::Asked;
 use super::uri::UriRule;
 use crate::encoding;
-use crate::token::claim::{ENTITLEMENTS, EntitlementClaim};
-use crate::token::{self, Error, Signed};
+use crate::token::{self, Error, MAX_TOKEN, Signed};
 
 /// The longest token in bytes, before base64.
-const MAX_BYTES: usize = 4 * 1024;
+pub const MAX_BYTES: usize = 4 * 1024;
 
 /// The tag of a CWT (RFC 8392 section 6).
 const TAG_CWT: u64 = 61;
@@ -50,12 +49,12 @@ impl UntrustedCat {
     /// # Errors
     /// [`Error::TooLarge`], [`Error::Malformed`], [`Error::Critical`] and [`Error::Algorithm`].
     pub fn parse(text: &str) -> Result<Self, Error> {
-        if text.len() > MAX_BYTES.saturating_mul(2) {
+        if text.len() > MAX_TOKEN {
             return Err(Error::TooLarge(text.len()));
         }
         let bytes = encoding::base64(text).ok_or_else(|| malformed("it is not base64url"))?;
         if bytes.len() > MAX_BYTES {
-            return Err(malformed("it has more than 4096 bytes"));
+            return Err(malformed("it has more than 4096 bytes before base64"));
         }
         let value = read(&bytes)?;
         let (is_mac, message) = match value {
@@ -111,26 +110,12 @@ impl UntrustedCat {
         })
     }
 
-    /// Whether it is signed with a secret that both sides have.
-    pub(crate) fn has_mac(&self) -> bool {
-        self.algorithm == "HS256"
-    }
-
     /// The claims, for a request. Call this only after a signature has been verified.
     ///
     /// # Errors
     /// As [`Claims::read`].
-    pub(crate) fn claims(
-        &self,
-        rule: &UriRule,
-        asked: Option<&Asked>,
-        entitlements: &EntitlementClaim,
-    ) -> Result<Claims, Error> {
-        let mut claims = Claims::read(&self.entries()?, rule, asked)?;
-        for name in entitlements.name().into_iter().chain([ENTITLEMENTS]) {
-            claims::unfold(&mut claims.members, name);
-        }
-        Ok(claims)
+    pub(crate) fn claims(&self, rule: &UriRule, asked: Option<&Asked>) -> Result<Claims, Error> {
+        Claims::read(&self.entries()?, rule, asked)
     }
 
     /// The claims as a JWT would have them, and nothing of them checked.

@@ -10,11 +10,9 @@ mod cose;
 mod place;
 mod uri;
 
-pub use cbor::{Error as CborError, Value as Cbor};
 pub(crate) use claims::Claims;
 pub use claims::label_of;
-pub use claims::name_of;
-pub use cose::{UntrustedCat, is_shaped};
+pub use cose::{MAX_BYTES, UntrustedCat, is_shaped};
 pub(crate) use place::locate;
 pub use place::{Asked, HEADER};
 pub use uri::{UriRule, VARIABLE};
@@ -30,7 +28,6 @@ mod tests {
 
     use super::*;
     use crate::encoding::{self, BASE64_URL};
-    use crate::token::claim::EntitlementClaim;
     use crate::token::{Error, VerificationKeys};
 
     const VECTORS: &str = include_str!("../../../fixtures/cat/tokens.json");
@@ -50,7 +47,7 @@ mod tests {
             .unwrap();
         let asked = Asked::from(&request);
         let rule = UriRule::Request(None);
-        token.claims(&rule, Some(&asked), &EntitlementClaim::Usual)
+        token.claims(&rule, Some(&asked))
     }
 
     #[test]

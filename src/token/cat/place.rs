@@ -13,7 +13,6 @@ pub const HEADER: &str = "cta-common-access-token";
 pub(super) const PARAMETER: &str = "cat";
 
 /// What a token may restrict of the request that it comes with.
-#[derive(Debug, Clone)]
 pub struct Asked {
     /// Its method.
     pub method: Method,
