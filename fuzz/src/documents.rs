@@ -1,5 +1,7 @@
 //! Documents: of packagers, of licence services' devices, of operators.
 
+use std::collections::BTreeSet;
+
 use keylet::content_key::read_all;
 use keylet::cpix::speke::{Request, Version};
 use keylet::cpix::{Document, ProgramRequest};
@@ -88,10 +90,18 @@ pub fn playready(data: &[u8]) {
     }
 }
 
-/// Challenges of Widevine.
+/// Challenges of Widevine. One that goes on with a licence asks for no other key.
 pub fn widevine(data: &[u8]) {
     let _ = keylet::widevine::is_certificate_request(data);
-    let _ = keylet::widevine::Challenge::read(data);
+    if let Ok(challenge) = keylet::widevine::Challenge::read(data) {
+        let is_new = challenge.kind == keylet::widevine::Kind::New;
+        let kids: BTreeSet<_> = challenge.kids.iter().collect();
+        assert_eq!(kids.len(), challenge.kids.len(), "each KID once");
+        assert!(
+            is_new || kids.is_empty(),
+            "a renewal asks for no other keys"
+        );
+    }
 }
 
 /// Policies, as an operator configures them.
@@ -100,8 +110,9 @@ pub fn policies(data: &[u8]) {
         return;
     };
     let variables = [("policies".to_owned(), text.to_owned())];
-    if let Ok(policies) = run(Policies::load(&Host::new(variables.into()))) {
-        let _ = policies.check();
+    match run(Policies::load(&Host::new(variables.into()))) {
+        Ok(policies) => drop(policies.check()),
+        Err(error) => assert!(!error.to_string().is_empty(), "a refusal has a reason"),
     }
 }
 

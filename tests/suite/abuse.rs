@@ -187,6 +187,43 @@ fn beyond_a_limit_a_request_is_refused_until_its_period_is_over() {
 }
 
 #[test]
+fn a_device_that_was_refused_is_not_let_in_because_it_was_seen() {
+    let (limit, requests, _) = cases().remove(2);
+    // The host dies after each operation of the refusal; then the device tries again.
+    for operations in 2..5 {
+        let deployment = deployment(&json!({limit: 2, "action": "refuse"}));
+        let ask = |index: usize| {
+            let (token, device, place) = &requests[index];
+            status(&asked(&deployment, token, *device, *place))
+        };
+        assert_eq!((ask(0), ask(1)), (200, 200));
+        deployment.platform.operations.set(Some(operations));
+        assert_ne!(ask(2), 200);
+        deployment.platform.operations.set(None);
+        for _ in 0..2 {
+            assert_eq!(ask(2), 429, "{operations}");
+        }
+        assert_eq!((ask(0), ask(1)), (200, 200));
+    }
+}
+
+#[test]
+fn a_store_that_failed_is_not_asked_again_for_a_report() {
+    let limits: Value = cases()
+        .into_iter()
+        .map(|(limit, ..)| (limit.to_owned(), json!(9)))
+        .collect();
+    let deployment = deployment(&limits);
+    deployment.platform.operations.set(Some(1));
+    let answer = asked(&deployment, &token("viewer-1", 1), 1, HOME);
+    assert_eq!(status(&answer), 200);
+    // The second limit found the store away, and no further one was tried.
+    deployment.platform.operations.set(None);
+    let store = deployment.platform.store.borrow().clone().unwrap();
+    assert_eq!(store.len(), 1);
+}
+
+#[test]
 fn a_limit_costs_an_operation_and_only_where_it_is_set() {
     let store = |deployment: &Deployment| deployment.platform.store.borrow().clone().unwrap();
     let off = Deployment::new(variables_of(&json!({}), &[]));

@@ -11,7 +11,7 @@ use keylet_e2e::skip;
 use keylet_host::Provided;
 use serde_json::{Value, json};
 
-use crate::support::{fixture, variables_with};
+use crate::support::{Chance, WORLDS, fixture, rounds, send, serve_in, variables_with};
 use crate::upstream::{Deployment, KID, claims, code, jwks};
 
 const KEY: [u8; 32] = [7; 32];
@@ -124,6 +124,52 @@ fn one_token_fetches_a_key_and_a_licence_of_every_kind() {
         code(deployment.licence(Some(&token), &other)),
         "not_entitled"
     );
+}
+
+#[test]
+fn a_token_for_another_request_is_refused_by_the_built_component() {
+    let (spc, _) = crate::support::spc(&movie());
+    for (methods, expected) in [
+        (json!(["POST"]), (200, None)),
+        (json!(["GET"]), (401, Some("token_request"))),
+    ] {
+        let token = mint(json!({"catm": methods, "entitlements": every_key()}));
+        for world in WORLDS {
+            let server = serve_in(world, &variables(&[]));
+            let request = Request::post("/").header("cta-common-access-token", &token);
+            let answer = send(&server, request, "/fairplay", &spc);
+            let code = answer.header("x-keylet-code");
+            assert_eq!((answer.status, code), expected, "{world:?}");
+            server.stop();
+        }
+    }
+}
+
+#[test]
+fn a_token_in_a_cookie_that_is_named_is_held_against_its_request() {
+    let deployment = Deployment::new(variables(&[("token_cookies", "drm")]));
+    let (spc, _) = crate::support::spc(&movie());
+    for (methods, expected) in [(json!(["POST"]), "ok"), (json!(["GET"]), "token_request")] {
+        let token = mint(json!({"catm": methods, "entitlements": every_key()}));
+        let request = Request::post("/fairplay").header("cookie", format!("drm={token}"));
+        let reply = deployment.handle(request.body(spc.clone()).unwrap());
+        assert_eq!(code_of(&reply), expected);
+    }
+}
+
+#[test]
+fn custom_data_of_playready_does_not_take_the_place_of_a_token() {
+    let playready = json!({"kind": "plain", "url": "https://license.example/"}).to_string();
+    let deployment = Deployment::new(variables(&[("playready", &playready)]));
+    deployment.answer(|_| crate::playready::xml(200, &crate::playready::license("AcquireLicense")));
+    let token = mint(json!({"entitlements": every_key()}));
+    let header = crate::playready::header(&[("AwIBAAUEBwYICQoLDA0ODw==", "")]);
+    let other = crate::support::token("hs256");
+    let custom_data = format!("<CustomData>{other}</CustomData>");
+    let message = crate::playready::message("AcquireLicense", &header, &custom_data);
+    let request = Request::post("/playready").header("cta-common-access-token", &token);
+    let reply = deployment.handle(request.body(message.into_bytes()).unwrap());
+    assert_eq!(code_of(&reply), "ok");
 }
 
 #[test]
@@ -331,16 +377,9 @@ fn tokens_that_are_cut_or_altered_are_refused_and_never_an_error_of_the_server()
             "bit {bit}: {status}"
         );
     }
-    let rounds: u64 =
-        std::env::var("KEYLET_ROUNDS").map_or(20_000, |rounds| rounds.parse().unwrap());
-    let mut seed = 1_u64;
-    let mut random = move |below: usize| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(seed >> 33).unwrap() % below
-    };
-    for round in 0..rounds {
+    let mut chance = Chance(1);
+    let mut random = move |below| chance.pick(below);
+    for round in 0..rounds() {
         let mut altered = token.clone();
         for _ in 0..=random(4) {
             let at = random(altered.len());

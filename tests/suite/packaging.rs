@@ -18,7 +18,7 @@ use keylet_e2e::skip;
 use keylet_host::{Provided, Server, StoreChoice, World};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Native, WORLDS, fixture, run, send, variables_with};
+use crate::support::{Answer, Chance, Native, WORLDS, fixture, rounds, run, send, variables_with};
 use crate::upstream::{Deployment, SPINS, claims, code, jwks, licence, serve_on, signed};
 
 pub const OPERATOR: &str = "operator-operator-operator-operator";
@@ -1153,15 +1153,9 @@ fn documents_that_are_cut_or_altered_are_never_an_error_of_the_server() {
     let service = keylet::service::Service::new(Native::new(variables(&stored())));
     let names = ["speke-1.0.xml", "speke-2.0.xml", "speke-2.1.xml"];
     let documents = names.map(document);
-    let rounds: u64 =
-        std::env::var("KEYLET_ROUNDS").map_or(20_000, |rounds| rounds.parse().unwrap());
-    let mut seed = 1_u64;
-    let mut random = move |below: usize| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(seed >> 33).unwrap() % below
-    };
+    let rounds = rounds();
+    let mut chance = Chance(1);
+    let mut random = move |below| chance.pick(below);
     let (mut answered, mut refused) = (0, 0);
     for round in 0..rounds {
         let which = random(3);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::support::{Native, fixture, run, token, variables_with};
+use crate::support::{Native, fixture, in_every_world, run, send, token, variables_with};
 
 #[derive(Deserialize)]
 struct Cases {
@@ -133,4 +133,14 @@ fn a_page_may_read_what_came_of_its_viewers_cookie() {
         (page, Some("true".to_owned()))
     );
     assert_eq!(allowed("cookie-of-another-page"), (None, None));
+}
+
+#[test]
+fn a_word_in_place_of_a_token_is_named_by_the_built_component() {
+    in_every_world(|server| {
+        let request = http::Request::post("/").header("authorization", "Bearer undefined");
+        let answer = send(server, request, "/fairplay", &fixture("spc/v1.bin"));
+        let code = answer.header("x-keylet-code");
+        assert_eq!((answer.status, code), (401, Some("token_undefined")));
+    });
 }

@@ -15,7 +15,7 @@ use keylet_cli::jwt::Signer;
 use keylet_host::{Options, Provided, Server, StoreChoice, World};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, send, spc};
+use crate::support::{Answer, Chance, send, spc};
 use crate::upstream::{Deployment, SPINS, jwks, signed, variables};
 use keylet_e2e::processes::{Directory, redis};
 
@@ -986,14 +986,6 @@ impl Holders {
     }
 }
 
-/// A number from 0 to `below`, by a sequence of its own.
-pub(crate) fn chance(state: &mut u64, below: u64) -> u64 {
-    *state = state
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 33) % below
-}
-
 /// How many rounds a storm has.
 fn rounds() -> usize {
     std::env::var("KEYLET_STORM_ROUNDS").map_or(40, |rounds| rounds.parse().unwrap())
@@ -1021,7 +1013,7 @@ fn storm(servers: &[Server], rounds: usize) {
             let (opened, lapsed, ended) = (&opened, &lapsed, &ended);
             let (round, is_over) = (&round, &is_over);
             scope.spawn(move || {
-                let mut state = player as u64 + 1;
+                let mut chance = Chance(player as u64 + 1);
                 let mut held: Option<Ours> = None;
                 let mut past: Option<Ours> = None;
                 let mut silent_until = 0;
@@ -1037,11 +1029,11 @@ fn storm(servers: &[Server], rounds: usize) {
                     if is_over.load(Ordering::Relaxed) {
                         break;
                     }
-                    let server = &servers
-                        [usize::try_from(chance(&mut state, 1 << 20)).unwrap() % servers.len()];
+                    let server =
+                        &servers[usize::try_from(chance.below(1 << 20)).unwrap() % servers.len()];
                     let Some(session) = held.take() else {
                         // Somebody else's turn may have come since: a session that lapsed is over.
-                        if let Some(past) = past.take().filter(|_| chance(&mut state, 4) == 0) {
+                        if let Some(past) = past.take().filter(|_| chance.below(4) == 0) {
                             let code = server.heartbeat(&past).code;
                             assert!(
                                 matches!(code.as_deref(), Some("session_lapsed" | "session_ended")),
@@ -1064,7 +1056,7 @@ fn storm(servers: &[Server], rounds: usize) {
                         held = Some(session);
                         continue;
                     }
-                    match chance(&mut state, 10) {
+                    match chance.below(10) {
                         // It is torn down.
                         0 | 1 => {
                             holders.leave(player);
@@ -1075,7 +1067,7 @@ fn storm(servers: &[Server], rounds: usize) {
                         2 => past = Some(session).filter(|past| past.expires_at <= system_time()),
                         // It is silent for a while, and late perhaps.
                         3 => {
-                            silent_until = system_time() + chance(&mut state, 10);
+                            silent_until = system_time() + chance.below(10);
                             held = Some(session);
                         }
                         _ => {

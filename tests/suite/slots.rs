@@ -15,7 +15,7 @@ use keylet::session::{self, ActiveSession, Handovers, Opening, Period, Sessions,
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::support::run;
+use crate::support::{Chance, run};
 
 /// Seconds of a period, and how far clocks are apart at most, in milliseconds.
 const PERIOD: u64 = 60;
@@ -208,22 +208,6 @@ struct Playing {
     ticket: Ticket,
     /// In milliseconds, by the time as it is.
     until: u64,
-}
-
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, below: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below
-    }
-
-    fn pick(&mut self, length: usize) -> usize {
-        usize::try_from(self.below(length.try_into().unwrap())).unwrap()
-    }
 }
 
 /// What came of a storm.

@@ -14,9 +14,10 @@ use keylet_host::{Server, StoreChoice};
 use serde_json::json;
 
 use crate::sessions::{
-    FIRST, Ours, STOPPED, SessionReply, Sessions, chance, deployment, lease, player, serve,
-    streams, token, token_of,
+    FIRST, Ours, STOPPED, SessionReply, Sessions, deployment, lease, player, serve, streams, token,
+    token_of,
 };
+use crate::support::Chance;
 use crate::upstream::{Deployment, SPINS};
 
 const AIRPLAY: u64 = 0xabb0_256a_3184_3974;
@@ -304,8 +305,8 @@ fn storm(servers: &[Server], handovers: usize, rounds: usize) {
             let (token, leases, shared, barrier) = (&token, &leases, &shared, &barrier);
             let (given, ended, most, is_over) = (&given, &ended, &most, &is_over);
             scope.spawn(move || {
-                let mut state = u64::from(number);
-                let mut pick = |below| usize::try_from(chance(&mut state, below)).unwrap();
+                let mut chance = Chance(u64::from(number));
+                let mut pick = |below| usize::try_from(chance.below(below)).unwrap();
                 for round in 0.. {
                     if barrier.wait().is_leader() {
                         // Time for periods to pass. There are more rounds where few licences were given.

@@ -332,3 +332,27 @@ pub fn run<F: Future>(future: F) -> F::Output {
         Poll::Pending => panic!("a future on the native platform waits"),
     }
 }
+
+/// Numbers of a sequence that begins anew with each seed.
+pub struct Chance(pub u64);
+
+impl Chance {
+    /// A number from 0 to below `below`.
+    pub fn below(&mut self, below: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+
+    /// A place in a list of this length.
+    pub fn pick(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length.try_into().unwrap())).unwrap()
+    }
+}
+
+/// How many altered messages a test tries: `KEYLET_ROUNDS`, or what the gate has time for.
+pub fn rounds() -> u64 {
+    std::env::var("KEYLET_ROUNDS").map_or(20_000, |rounds| rounds.parse().unwrap())
+}

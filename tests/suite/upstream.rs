@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use keylet::platform::Error;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 pub use keylet_e2e::upstream::{Reply, Upstream};
 
-use crate::support::{Answer, Native, run, send, spc, variables_with};
+use crate::support::{Answer, Native, get, run, send, spc, variables_with};
 
 /// The worlds that have a store, and a list of where requests may go.
 pub const SPINS: [World; 2] = [World::Wasip2, World::Wasip3];
@@ -253,5 +254,83 @@ impl Deployment {
     /// The last record of the audit.
     pub fn audit(&self) -> Value {
         serde_json::from_str(self.platform.log.borrow().last().unwrap()).unwrap()
+    }
+}
+
+/// What any licence service may do wrong, as a path of its URL, and what the player is told.
+pub const SERVICE_FAILURES: [(&str, u16, &str); 8] = [
+    ("/hangs", 504, "license_service_unavailable"),
+    ("/trickles", 504, "license_service_unavailable"),
+    ("/dies", 504, "license_service_unavailable"),
+    ("/broken-off", 504, "license_service_unavailable"),
+    ("/large", 502, "license_service_answer"),
+    ("/gzip", 502, "license_service_answer"),
+    ("/moved", 502, "license_service_answer"),
+    ("/html", 502, "license_service_answer"),
+];
+
+/// A licence service that fails as the path of its URL says: in each way of [`SERVICE_FAILURES`], `large` being an answer of
+/// its own with these many bytes of padding, and in those that `more` has.
+pub fn failing_service(large: fn(&str) -> Reply, more: fn(&str) -> Option<Reply>) -> Upstream {
+    let elsewhere = Upstream::start(|_| panic!("a redirect was followed"));
+    let target = elsewhere.url("/");
+    Upstream::start(move |request| match request.uri().path() {
+        "/hangs" => Reply::Silence,
+        "/trickles" => Reply::Trickle,
+        "/dies" => Reply::Bytes(Vec::new()),
+        "/broken-off" => Reply::Bytes(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\ncontent-length: 9999\r\n\r\n<".to_vec(),
+        ),
+        "/large" => large(&"x".repeat(1 << 20)),
+        "/gzip" => {
+            let empty = [
+                0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            ];
+            let reply = Response::builder()
+                .header("content-type", "text/xml")
+                .header("content-encoding", "gzip");
+            Reply::Whole(reply.body(empty.to_vec()).unwrap())
+        }
+        "/moved" => Reply::status(307).with("location", &target),
+        "/html" => Reply::text("<html>private</html>"),
+        path => more(path).unwrap_or_else(|| panic!("{path}")),
+    })
+}
+
+/// Asks servers, each before a licence service that fails in one way, for a licence: at once, since some hang. No player
+/// waits long, whatever is refused can be read across origins, and nothing of the service is shown.
+pub fn expect_failures(
+    service: &Upstream,
+    cases: &[(&str, u16, &str)],
+    variables: impl Fn(&str) -> Provided + Sync,
+    ask: impl Fn(&Server) -> Answer + Sync,
+    origin: &str,
+) {
+    for world in SPINS {
+        std::thread::scope(|scope| {
+            for (path, status, expected) in cases {
+                let (variables, ask) = (&variables, &ask);
+                scope.spawn(move || {
+                    let variables = variables(&service.url(path));
+                    let origins = [service.origin()];
+                    let server = serve_on(world, &variables, StoreChoice::Memory, &origins);
+                    assert_eq!(get(&server, "/healthz").status, 200);
+                    let started = Instant::now();
+                    let answer = ask(&server);
+                    let took = started.elapsed();
+                    assert!(took < Duration::from_secs(8), "{world:?} {path} {took:?}");
+                    let code = answer.header("x-keylet-code").unwrap_or("ok");
+                    assert_eq!(
+                        (answer.status, code),
+                        (*status, *expected),
+                        "{world:?} {path}"
+                    );
+                    assert_eq!(answer.header("access-control-allow-origin"), Some(origin));
+                    let body = String::from_utf8_lossy(&answer.body).into_owned();
+                    assert!(!body.contains("private"), "{path} {body}");
+                    server.stop();
+                });
+            }
+        });
     }
 }

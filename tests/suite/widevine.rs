@@ -1,8 +1,6 @@
 //! Widevine: what the licence service is told, and what becomes of its answers. The service here is written from the
 //! public interface.
 
-use std::time::{Duration, Instant};
-
 use aes::Aes256;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +14,10 @@ use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
 use crate::support::{Answer, WORLDS, get, send, variables_with};
-use crate::upstream::{Deployment, Reply, SPINS, Upstream, claims, jwks, serve_on, signed};
+use crate::upstream::{
+    Deployment, Reply, SERVICE_FAILURES, SPINS, Upstream, claims, expect_failures, failing_service,
+    jwks, serve_on, signed,
+};
 
 pub const VIEWER: Signer = Signer::EdDsa([1; 32]);
 /// The published test credentials.
@@ -597,6 +598,10 @@ fn a_token_for_one_use_is_not_used_up_by_what_gives_no_licence() {
             .status(),
         200
     );
+    // Those of another device are.
+    let other = request(&all_kids(), 1, b"request-2");
+    let spent = deployment.post("/widevine", Some(&token), &other);
+    assert_eq!(code(&spent), "uses_spent");
     deployment.wait(60);
     let spent = deployment.post("/widevine", Some(&token), &message);
     assert_eq!(code(&spent), "uses_spent");
@@ -982,47 +987,26 @@ fn a_licence_and_a_renewal_in_every_world() {
 
 #[test]
 fn each_failure_of_the_service_has_its_code_and_no_player_waits_long() {
-    let elsewhere = Upstream::start(|_| panic!("a redirect was followed"));
-    let target = elsewhere.url("/");
-    let service = Upstream::start(move |request| match request.uri().path() {
-        "/hangs" => Reply::Silence,
-        "/trickles" => Reply::Trickle,
-        "/dies" => Reply::Bytes(Vec::new()),
-        "/broken-off" => Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n{".to_vec()),
-        "/large" => Reply::json(&ok(json!({"padding": "x".repeat(1 << 20)}))),
-        "/gzip" => Reply::Bytes(
-            [
-                b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 20\r\n\r\n"
-                    .as_slice(),
-                &[
-                    0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-                ],
-            ]
-            .concat(),
-        ),
-        "/moved" => Reply::status(307).with("location", &target),
-        "/html" => Reply::text("<html>private</html>"),
-        "/twice" => Reply::text(r#"{"status":"OK","license":"AQID","license":"BAUG"}"#),
-        "/not-base64" => Reply::json(&json!({"status": "OK", "license": "private!"})),
-        "/unknown" => {
-            Reply::json(&json!({"status": "NEVER_HEARD_OF_9", "status_message": "private"}))
-        }
-        "/signature" => Reply::json(&json!({"status": "SIGNATURE_FAILED"})),
-        "/challenge" => Reply::Bytes(
-            b"HTTP/1.1 500 Oh\r\ncontent-length: 25\r\n\r\nINVALID_LICENSE_CHALLENGE".to_vec(),
-        ),
-        "/no-key" => Reply::json(&json!({"status": "CONTENT_KEY_MISSING"})),
-        path => panic!("{path}"),
-    });
-    let cases = [
-        ("/hangs", 504, "license_service_unavailable"),
-        ("/trickles", 504, "license_service_unavailable"),
-        ("/dies", 504, "license_service_unavailable"),
-        ("/broken-off", 504, "license_service_unavailable"),
-        ("/large", 502, "license_service_answer"),
-        ("/gzip", 502, "license_service_answer"),
-        ("/moved", 502, "license_service_answer"),
-        ("/html", 502, "license_service_answer"),
+    let service = failing_service(
+        |padding| Reply::json(&ok(json!({"padding": padding}))),
+        |path| {
+            Some(match path {
+                "/twice" => Reply::text(r#"{"status":"OK","license":"AQID","license":"BAUG"}"#),
+                "/not-base64" => Reply::json(&json!({"status": "OK", "license": "private!"})),
+                "/unknown" => {
+                    Reply::json(&json!({"status": "NEVER_HEARD_OF_9", "status_message": "private"}))
+                }
+                "/signature" => Reply::json(&json!({"status": "SIGNATURE_FAILED"})),
+                "/challenge" => Reply::Bytes(
+                    b"HTTP/1.1 500 Oh\r\ncontent-length: 25\r\n\r\nINVALID_LICENSE_CHALLENGE"
+                        .to_vec(),
+                ),
+                "/no-key" => Reply::json(&json!({"status": "CONTENT_KEY_MISSING"})),
+                _ => return None,
+            })
+        },
+    );
+    let own = [
         ("/twice", 502, "license_service_answer"),
         ("/not-base64", 502, "license_service_answer"),
         ("/unknown", 502, "license_service_refused"),
@@ -1030,36 +1014,13 @@ fn each_failure_of_the_service_has_its_code_and_no_player_waits_long() {
         ("/challenge", 400, "license_challenge_invalid"),
         ("/no-key", 404, "license_service_key_missing"),
     ];
-    for world in SPINS {
-        std::thread::scope(|scope| {
-            for (path, status, expected) in cases {
-                let service = &service;
-                scope.spawn(move || {
-                    let variables = variables(&setting(&service.url(path)), &[]);
-                    let server =
-                        serve_on(world, &variables, StoreChoice::Memory, &[service.origin()]);
-                    assert_eq!(get(&server, "/healthz").status, 200);
-                    let started = Instant::now();
-                    let answer = post(&server, &viewer(json!({})), &challenge(&all_kids(), 1));
-                    let took = started.elapsed();
-                    assert!(took < Duration::from_secs(8), "{world:?} {path} {took:?}");
-                    let code = answer.header("x-keylet-code").unwrap_or("ok");
-                    assert_eq!(
-                        (answer.status, code),
-                        (status, expected),
-                        "{world:?} {path}"
-                    );
-                    assert_eq!(
-                        answer.header("access-control-allow-origin"),
-                        Some("https://player.example")
-                    );
-                    let body = String::from_utf8_lossy(&answer.body).into_owned();
-                    assert!(!body.contains("private"), "{path} {body}");
-                    server.stop();
-                });
-            }
-        });
-    }
+    expect_failures(
+        &service,
+        &[&SERVICE_FAILURES[..], &own].concat(),
+        |url| variables(&setting(url), &[]),
+        |server| post(server, &viewer(json!({})), &challenge(&all_kids(), 1)),
+        "https://player.example",
+    );
     let denied = serve_on(
         SPINS[0],
         &variables(&setting(SERVICE), &[]),
@@ -1071,6 +1032,149 @@ fn each_failure_of_the_service_has_its_code_and_no_player_waits_long() {
         (answer.status, answer.header("x-keylet-code")),
         (503, Some("license_service_denied"))
     );
+}
+
+#[test]
+fn refusals_of_the_built_component_have_their_codes() {
+    let service = Upstream::start(|_| Reply::json(&json!({"status": "DEVICE_REVOKED"})));
+    let records = json!([
+        {"id": KEYS[0].0, "kid": KEYS[0].0, "key": KEYS[0].1},
+        {"id": "movie-43", "key": KEYS[1].1},
+    ]);
+    let variables = variables(
+        &setting(&service.url("/")),
+        &[("content_keys", &records.to_string())],
+    );
+    for world in SPINS {
+        let server = serve_on(world, &variables, StoreChoice::Memory, &[service.origin()]);
+        let ask = |path: &str, message: &[u8]| {
+            let request =
+                Request::post("/").header("authorization", format!("Bearer {}", viewer(json!({}))));
+            let answer = send(&server, request, path, message);
+            let code = answer.header("x-keylet-code").map(ToOwned::to_owned);
+            (answer.status, code.unwrap_or_default())
+        };
+        let one = challenge(&[KEYS[0].0], 1);
+        for (path, message, expected) in [
+            ("/widevine", &one, (403, "device_refused")),
+            (
+                "/widevine",
+                &challenge(&[KEYS[0].0], 2),
+                (403, "offline_not_allowed"),
+            ),
+            (
+                "/widevine",
+                &of_content(b"movie-43", &[]),
+                (503, "kid_missing"),
+            ),
+            ("/widevine?renewal=AAAA", &one, (401, "renewal_ticket")),
+        ] {
+            let (status, code) = ask(path, message);
+            assert_eq!((status, code.as_str()), expected, "{world:?} {path}");
+        }
+        server.stop();
+    }
+}
+
+/// A challenge for a content id, and for KIDs beside it.
+fn of_content(content_id: &[u8], kids: &[&str]) -> Vec<u8> {
+    let kids = kids
+        .iter()
+        .map(|kid| field(2, Kid::from_text(kid).unwrap().as_bytes()));
+    let data = [kids.collect::<Vec<_>>().concat(), field(4, content_id)].concat();
+    let cenc = [field(1, &data), number(2, 1), field(3, b"request-1")].concat();
+    signed_message(&field(1, &cenc), 1)
+}
+
+#[test]
+fn a_service_with_the_keys_gives_nothing_that_one_of_the_keys_may_not_have() {
+    let mut there = setting(SERVICE);
+    there["keys"] = "service".into();
+    // Without records, and with one that has no track.
+    let no_track = json!([{"id": KEYS[2].0, "kid": KEYS[2].0, "key": KEYS[2].1}]).to_string();
+    let deployment = deployment(&there, &[("content_keys", &no_track)]);
+    let asked = |entries: Value, message: &[u8]| {
+        let token = signed(
+            &VIEWER,
+            Some("viewer"),
+            &claims(json!({"entitlements": entries})),
+        );
+        let response = deployment.post("/widevine", Some(&token), message);
+        match deployment.take().pop() {
+            Some(request) => Ok(opened(&request)),
+            None => Err(code(&response)),
+        }
+    };
+    let two = challenge(&[KEYS[0].0, KEYS[1].0], 1);
+    // A key that is refused.
+    let one = json!([{"keys": [KEYS[0].0]}]);
+    assert_eq!(asked(one, &two), Err("not_entitled".to_owned()));
+    // A content that stands beside a key.
+    let beside = of_content(b"movie-43", &[KEYS[0].0]);
+    let one = json!([{"keys": [KEYS[0].0]}]);
+    assert_eq!(asked(one, &beside), Err("not_entitled".to_owned()));
+    let both = json!([{"keys": [KEYS[0].0, "movie-43"]}]);
+    let told = asked(both, &beside).unwrap();
+    assert_eq!(told["content_id"], STANDARD.encode("movie-43"));
+    // A kind of track that one of two keys may not have, and a record without a track.
+    let entries = json!([
+        {"keys": [KEYS[0].0]},
+        {"keys": [KEYS[1].0, KEYS[2].0], "tracks": {"uhd": false}},
+    ]);
+    let told = asked(entries.clone(), &two).unwrap();
+    assert_eq!(told["allowed_track_types"], "SD_HD");
+    let told = asked(entries, &challenge(&[KEYS[2].0], 1)).unwrap();
+    assert_eq!(told["allowed_track_types"], "SD_HD");
+    // One entry for a kind of track, with the stricter limits.
+    let entries = json!([
+        {"keys": [KEYS[0].0]},
+        {"keys": [KEYS[1].0], "tracks": {"hd": {"hdcp": "type1", "min_security_level": "main"}}},
+    ]);
+    let told = asked(entries, &two).unwrap();
+    let specs = told["content_key_specs"].as_array().unwrap();
+    let of_hd: Vec<&Value> = specs
+        .iter()
+        .filter(|spec| spec["track_type"] == "HD")
+        .collect();
+    assert_eq!(of_hd.len(), 1, "{told}");
+    assert_eq!(of_hd[0]["security_level"], 5);
+    assert_eq!(of_hd[0]["required_output_protection"]["hdcp"], "HDCP_V2_2");
+}
+
+#[test]
+fn a_message_that_two_readers_may_read_in_two_ways_is_refused() {
+    let data = |kid: &str| field(2, Kid::from_text(kid).unwrap().as_bytes());
+    let cenc = |kid: &str| field(1, &[field(1, &data(kid)), field(3, b"request-1")].concat());
+    let existing = {
+        let license = [field(1, b"request-1"), number(4, 1)].concat();
+        field(3, &field(1, &license))
+    };
+    let of_contents = field(1, &{
+        let content = |id: &[u8]| field(1, &field(4, id));
+        [
+            content(b"movie-42"),
+            content(b"movie-43"),
+            field(3, b"request-1"),
+        ]
+        .concat()
+    });
+    let deployment = deployment(&setting(SERVICE), &[]);
+    for (content, kind) in [
+        // Both are merged by a reader of Protocol Buffers.
+        ([cenc(KEYS[0].0), cenc(KEYS[1].0)].concat(), 1),
+        // Of these, the last one counts.
+        ([cenc(KEYS[0].0), existing.clone()].concat(), 1),
+        // A renewal and a release that ask for new content, and a new request for an old licence.
+        (cenc(KEYS[0].0), 2),
+        (cenc(KEYS[0].0), 3),
+        (existing, 1),
+        (of_contents, 1),
+    ] {
+        let message = signed_message(&content, kind);
+        let response = deployment.post("/widevine", Some(&viewer(json!({}))), &message);
+        assert_eq!(code(&response), "request_malformed");
+        assert_eq!(deployment.count(), 0);
+    }
 }
 
 #[test]
