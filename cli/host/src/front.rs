@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::unfold;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
-use http::uri::Authority;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use keylet::service::{CODE_HEADER, IncomingBody, PROBLEM_TYPES, REQUEST_ID_HEADER};
@@ -18,13 +19,19 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::Options;
 use super::connections::Network;
-use super::metrics::{COMPONENT_FAILED, HOST_BUSY, HOST_OUT_OF_MEMORY, Metrics, REQUEST_TOO_SLOW};
-use super::telemetry::{ServerSpan, Telemetry};
+use super::metrics::{
+    COMPONENT_FAILED, HOST_BUSY, HOST_DRAINING, HOST_OUT_OF_MEMORY, REQUEST_TOO_SLOW,
+};
+use super::state::Shared;
+use super::telemetry::ServerSpan;
 use super::turns::{Turn, Turns};
 use super::world::{INSTANCES, Instances};
 
 /// After so long, the body of a request comes with [`SLOWEST_BODY`] at least.
 const BODY_HEAD_START: Duration = Duration::from_secs(5);
+
+/// Where a balancer asks whether it may send requests.
+const HEALTH: &str = "/healthz";
 
 /// The fewest bytes of a body in a second.
 const SLOWEST_BODY: u64 = 1024;
@@ -39,10 +46,17 @@ pub struct Front {
     instances: Instances,
     turns: Turns,
     slots: Arc<Semaphore>,
-    metrics: Arc<Metrics>,
-    telemetry: Option<Arc<Telemetry>>,
+    shared: Arc<Shared>,
     longest_body: Duration,
     longest_wait: Duration,
+}
+
+/// Where a request came from.
+pub struct Client {
+    /// The other end of its connection.
+    pub address: SocketAddr,
+    /// `https` where the connection has TLS.
+    pub scheme: Scheme,
 }
 
 /// Why a request has no answer of an instance.
@@ -57,6 +71,8 @@ enum Unserved {
     OutOfMemory,
     /// Its instance ended without an answer.
     Failed,
+    /// The server is about to stop, and a balancer asks whether it may go on sending.
+    Draining,
 }
 
 impl Front {
@@ -64,8 +80,7 @@ impl Front {
     pub fn new(
         instances: Instances,
         threads: usize,
-        metrics: Arc<Metrics>,
-        telemetry: Option<Arc<Telemetry>>,
+        shared: Arc<Shared>,
         options: &Options,
     ) -> Self {
         let slots = usize::try_from(INSTANCES).unwrap_or(usize::MAX);
@@ -73,11 +88,14 @@ impl Front {
             instances,
             turns: Turns::new(threads),
             slots: Arc::new(Semaphore::new(slots)),
-            metrics,
-            telemetry,
+            shared,
             longest_body: options.longest_body,
             longest_wait: options.longest_wait,
         }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.shared.is_draining.load(Ordering::Relaxed)
     }
 
     /// The body of a request, at most one byte longer than the component takes. It is read before the request takes
@@ -119,14 +137,20 @@ impl Front {
     async fn serve(
         &self,
         mut request: Request<Incoming>,
-        client: SocketAddr,
+        client: Client,
         span: Option<&ServerSpan>,
     ) -> Result<Response<WasiBody>, Unserved> {
-        if !has_authority(&mut request) {
+        let Some(authority) = authority(&mut request) else {
             return Ok(empty(StatusCode::BAD_REQUEST));
+        };
+        if self.is_draining() && request.uri().path() == HEALTH {
+            return Err(Unserved::Draining);
         }
-        if let Ok(address) = client.to_string().parse() {
+        if let Ok(address) = client.address.to_string().parse() {
             request.headers_mut().insert("spin-client-addr", address);
+        }
+        if client.scheme != Scheme::HTTP {
+            set_origin(&mut request, client.scheme, authority);
         }
         let (mut parts, body) = request.into_parts();
         let body = self.body(body).await?;
@@ -135,10 +159,10 @@ impl Front {
         }
         let body = Full::from(body).map_err(|never| match never {});
         let request = Request::from_parts(parts, body.boxed_unsync());
-        let (slot, turn) = self.slot(client.ip().into()).await?;
+        let (slot, turn) = self.slot(client.address.ip().into()).await?;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         // Another instance may be refused memory at the same time: the host then says so of both.
-        let refused = self.metrics.memory_refused();
+        let refused = self.shared.metrics.memory_refused();
         if let Some(span) = span {
             span.handed_over();
         }
@@ -154,7 +178,7 @@ impl Front {
             Ok(response) => Ok(response.map(|body| holding(body, slot))),
             Err(error) => {
                 tracing::error!(%method, path, error = format!("{error:#}"), "the component failed");
-                Err(match self.metrics.memory_refused() == refused {
+                Err(match self.shared.metrics.memory_refused() == refused {
                     true => Unserved::Failed,
                     false => Unserved::OutOfMemory,
                 })
@@ -167,15 +191,20 @@ impl Front {
     pub async fn respond(
         &self,
         mut request: Request<Incoming>,
-        client: SocketAddr,
+        client: Client,
     ) -> Response<WasiBody> {
         let started = Instant::now();
-        let telemetry = self.telemetry.as_ref();
-        let span = telemetry.and_then(|telemetry| telemetry.request(&mut request));
-        let in_flight = self.metrics.begin();
+        let telemetry = self.shared.telemetry.as_ref();
+        let span = telemetry.and_then(|telemetry| telemetry.request(&mut request, &client.scheme));
+        let in_flight = self.shared.metrics.begin();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.serve(request, client, span.as_ref()).await;
-        let response = response.unwrap_or_else(Unserved::into_response);
+        let mut response = response.unwrap_or_else(Unserved::into_response);
+        if self.is_draining() {
+            // The client's next request goes to another server, perhaps.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
         if let Some(span) = span {
             span.end(&response);
         }
@@ -221,6 +250,11 @@ impl Unserved {
                 COMPONENT_FAILED,
                 "An instance ended without an answer; the host's log has the cause.",
             ),
+            Self::Draining => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                HOST_DRAINING,
+                "The host is about to stop.",
+            ),
         };
         let document = serde_json::json!({
             "type": format!("{PROBLEM_TYPES}{code}"),
@@ -241,7 +275,7 @@ impl Unserved {
             Self::Slow | Self::Broken => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::OutOfMemory | Self::Failed => {}
+            Self::OutOfMemory | Self::Failed | Self::Draining => {}
         }
         response
     }
@@ -262,20 +296,31 @@ fn empty(status: StatusCode) -> Response<WasiBody> {
     response
 }
 
-/// Whether a request says for which host it is, as WASI wants it and from HTTP/1.1 on every request must
+/// For which host a request is, as WASI wants it and from HTTP/1.1 on every request must say
 /// (RFC 9112 section 3.2). Of those before, as some health checks are, it is for this one.
-fn has_authority(request: &mut Request<Incoming>) -> bool {
-    if request.uri().authority().is_some() {
-        return true;
+fn authority(request: &mut Request<Incoming>) -> Option<Authority> {
+    if let Some(authority) = request.uri().authority() {
+        return Some(authority.clone());
     }
     match request.headers().get(HOST) {
-        Some(host) => Authority::try_from(host.as_bytes()).is_ok(),
+        Some(host) => Authority::try_from(host.as_bytes()).ok(),
         None if request.version() <= Version::HTTP_10 => {
-            let own = HeaderValue::from_static("localhost");
-            request.headers_mut().insert(HOST, own);
-            true
+            let own = "localhost";
+            request
+                .headers_mut()
+                .insert(HOST, HeaderValue::from_static(own));
+            Some(Authority::from_static(own))
         }
-        None => false,
+        None => None,
+    }
+}
+
+/// Has a request say by which scheme and for which host it came, as one to a proxy does (RFC 9112 section 3.2.2).
+fn set_origin(request: &mut Request<Incoming>, scheme: Scheme, authority: Authority) {
+    let mut parts = request.uri().clone().into_parts();
+    (parts.scheme, parts.authority) = (Some(scheme), Some(authority));
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
     }
 }
 

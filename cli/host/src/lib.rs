@@ -17,6 +17,7 @@ mod server;
 mod state;
 mod store;
 mod telemetry;
+mod tls;
 mod turns;
 mod variables;
 mod world;
@@ -33,6 +34,7 @@ pub use outbound::{AllowedHosts, TooLarge, fetch};
 pub use server::{AsSpin, Options, Server};
 pub use store::{Keys, NotACounter, Place, Store, StoreChoice};
 pub use telemetry::Settings as TelemetrySettings;
+pub use tls::TlsFiles;
 pub use variables::{
     Assignment, ENVIRONMENT_PREFIX, Provided, Resolved, fetches_variables, provided,
     static_variables,

@@ -33,12 +33,16 @@ pub const HOST_OUT_OF_MEMORY: &str = "host_out_of_memory";
 /// An instance ended without an answer.
 pub const COMPONENT_FAILED: &str = "component_failed";
 
+/// The host is about to stop.
+pub const HOST_DRAINING: &str = "host_draining";
+
 /// The codes of refusals that the host writes itself.
-const HOST_CODES: [&str; 4] = [
+const HOST_CODES: [&str; 5] = [
     HOST_BUSY,
     REQUEST_TOO_SLOW,
     HOST_OUT_OF_MEMORY,
     COMPONENT_FAILED,
+    HOST_DRAINING,
 ];
 
 /// The most memory that an instance gets, in bytes.

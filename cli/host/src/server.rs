@@ -7,11 +7,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use http::uri::Scheme;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,12 +23,13 @@ use tokio_io_timeout::TimeoutStream;
 use wasmtime_wasi_http::WasiBody;
 
 use super::connections::Connections;
-use super::front::{Front, whole};
+use super::front::{Client, Front, whole};
 use super::metrics::Metrics;
 use super::output::Output;
 use super::state::Shared;
 use super::store::{Store, StoreChoice};
 use super::telemetry::{self, Telemetry};
+use super::tls::{Tls, TlsFiles};
 use super::variables::{Provided, Resolved, resolve};
 use super::world::{Instances, Reuse};
 use super::{Application, Manifest, millis};
@@ -54,8 +57,10 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// How an application is served.
 pub struct Options {
-    /// Where to listen; port 0 takes any free one.
-    pub listen: SocketAddr,
+    /// Where to listen, at one address at least; port 0 takes any free one.
+    pub listen: Vec<SocketAddr>,
+    /// The certificate of these addresses, which have TLS then. The metrics have none.
+    pub tls: Option<TlsFiles>,
     /// Whether what the component writes, the audit trail, goes to this process's standard output.
     pub show_output: bool,
     /// Where the metrics are served; `None`: nowhere, and the time that instances calculate is not counted.
@@ -109,7 +114,8 @@ impl Options {
     /// Loopback at a free port, nothing shown, nothing kept: what tests want.
     pub fn quiet() -> Self {
         Self {
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
+            tls: None,
             show_output: false,
             metrics: None,
             telemetry: None,
@@ -127,7 +133,8 @@ impl Options {
 
 /// A server that runs until it is stopped.
 pub struct Server {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
+    tls: Option<Arc<Tls>>,
     metrics_address: Option<SocketAddr>,
     manifest: Manifest,
     shared: Arc<Shared>,
@@ -189,25 +196,33 @@ impl Server {
             output: options
                 .show_output
                 .then(|| Output::start(standard_output(), metrics.lost_lines())),
-            telemetry: telemetry.clone(),
+            telemetry,
             metrics: Arc::clone(&metrics),
             is_timed: options.metrics.is_some(),
             variable_takes: options.as_spin.variable_takes,
             sends_head_at_once: options.as_spin.sends_head_at_once,
+            is_draining: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
         });
         let reuse = options.reuse.unwrap_or(world.default_reuse());
         let instances = Instances::new(world, &component, Arc::clone(&shared), reuse)
             .map_err(|error| anyhow!("the component: {error:#}"))?;
-        let front = Front::new(instances, threads, Arc::clone(&metrics), telemetry, options);
+        let front = Front::new(instances, threads, Arc::clone(&shared), options);
         let front = Arc::new(front);
+        let tls = match &options.tls {
+            Some(files) => Some(Arc::new(Tls::open(files.clone())?)),
+            None => None,
+        };
 
         let (stop, stopped) = watch::channel(false);
         let mut accepting = Vec::new();
-        let mut serve = |address, answer: Answer| {
+        // One client may use several addresses.
+        let connections = Connections::new(options.most_connections);
+        let mut serve = |address, answer: Answer, tls: Option<&Arc<Tls>>| {
             let door = Door {
                 answer,
-                connections: Connections::new(options.most_connections),
+                tls: tls.cloned(),
+                connections: connections.clone(),
                 longest_write: options.longest_write,
                 has_no_delay: !options.as_spin.delays_segments,
             };
@@ -215,14 +230,21 @@ impl Server {
             accepting.push(task);
             Ok::<_, anyhow::Error>(address)
         };
-        let address = serve(options.listen, Answer::Component(front))?;
+        let mut addresses = Vec::new();
+        for address in &options.listen {
+            let component = Answer::Component(Arc::clone(&front));
+            addresses.push(serve(*address, component, tls.as_ref())?);
+        }
         let metrics_address = match options.metrics {
-            Some(address) => Some(serve(address, Answer::Metrics(metrics))?),
+            Some(address) => Some(serve(address, Answer::Metrics(metrics), None)?),
             None => None,
         };
-        tracing::info!(%address, ready_ms = millis(started), "listening");
+        for address in &addresses {
+            tracing::info!(%address, tls = tls.is_some(), ready_ms = millis(started), "listening");
+        }
         Ok(Self {
-            address,
+            addresses,
+            tls,
             metrics_address,
             manifest,
             shared,
@@ -232,14 +254,23 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// Where it listens: the first address.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// Where it listens, in the order of the options.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Its base URL, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = match self.tls {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        };
+        format!("{scheme}://{}", self.address())
     }
 
     /// What is counted.
@@ -275,33 +306,43 @@ impl Server {
         Ok(())
     }
 
-    /// Waits for Ctrl-C or SIGTERM, then stops. SIGHUP has the variables read again; `check` is asked
-    /// whether the new ones may follow the old ones.
+    /// Waits for Ctrl-C or SIGTERM, then stops. SIGTERM has it drain before, for this long: it answers, and `/healthz`
+    /// answers 503. Another signal ends that. SIGHUP has the variables and the certificate read again; `check` is
+    /// asked whether the new variables may follow the old ones.
     ///
     /// # Errors
     /// Signals that cannot be waited for.
     pub fn run_until_interrupted(
         self,
+        drain: Duration,
         variables: impl Fn() -> Result<Provided>,
         check: impl Fn(&Resolved, &Resolved) -> Result<()>,
     ) -> Result<()> {
-        let read_again = || self.change_variables(&variables()?, &check);
+        let read_variables = || self.change_variables(&variables()?, &check);
         self.runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
             let mut hang_up = signal(SignalKind::hangup())?;
             loop {
                 tokio::select! {
-                    interrupted = tokio::signal::ctrl_c() => return interrupted,
-                    _ = terminate.recv() => return Ok(()),
-                    _ = hang_up.recv() => match read_again() {
-                        Ok(()) => tracing::info!("the variables were read again"),
-                        Err(error) => tracing::error!(
-                            error = format!("{error:#}"),
-                            "the variables could not be read again and stay as they were"
-                        ),
-                    },
+                    _ = interrupt.recv() => return Ok(()),
+                    _ = terminate.recv() => break,
+                    _ = hang_up.recv() => {
+                        log_reload("the variables", read_variables());
+                        if let Some(tls) = &self.tls {
+                            log_reload("the certificate and its key", tls.reload());
+                        }
+                    }
                 }
             }
+            self.shared.is_draining.store(true, Ordering::Relaxed);
+            tracing::info!(seconds = drain.as_secs_f64(), "draining");
+            tokio::select! {
+                () = tokio::time::sleep(drain) => {}
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            Ok::<_, anyhow::Error>(())
         })?;
         tracing::info!("stopping");
         self.stop();
@@ -324,9 +365,21 @@ impl Server {
     }
 }
 
+/// Says in the log whether something was read again.
+fn log_reload(what: &str, read: Result<()>) {
+    match read {
+        Ok(()) => tracing::info!("{what} were read again"),
+        Err(error) => tracing::error!(
+            error = format!("{error:#}"),
+            "{what} could not be read again and stay as they were"
+        ),
+    }
+}
+
 /// An address that is listened at.
 struct Door {
     answer: Answer,
+    tls: Option<Arc<Tls>>,
     connections: Connections,
     longest_write: Duration,
     has_no_delay: bool,
@@ -340,7 +393,7 @@ enum Answer {
 }
 
 impl Answer {
-    async fn to(&self, request: Request<Incoming>, client: SocketAddr) -> Response<WasiBody> {
+    async fn to(&self, request: Request<Incoming>, client: Client) -> Response<WasiBody> {
         match self {
             Self::Component(front) => front.respond(request, client).await,
             Self::Metrics(metrics) => metrics.respond(&request).map(whole),
@@ -393,11 +446,9 @@ async fn accept(listener: TcpListener, door: Door, mut stopped: watch::Receiver<
                     }
                     continue;
                 };
-                let connection = open.watch(door.connection(stream, client));
+                let connection = door.connection(stream, client, open.watcher(), stopped.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "connection");
-                    }
+                    connection.await;
                     drop(counted);
                 });
             }
@@ -418,24 +469,52 @@ async fn accept(listener: TcpListener, door: Door, mut stopped: watch::Receiver<
 }
 
 impl Door {
+    /// Serves a connection to its end.
     fn connection(
         &self,
         stream: TcpStream,
-        client: SocketAddr,
-    ) -> impl GracefulConnection<Error = hyper::Error> + use<> {
+        address: SocketAddr,
+        watcher: Watcher,
+        mut stopped: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let _ = stream.set_nodelay(self.has_no_delay);
         let mut stream = Box::pin(TimeoutStream::new(stream));
         stream
             .as_mut()
             .set_write_timeout_pinned(Some(self.longest_write));
-        let answer = self.answer.clone();
-        let service = service_fn(move |request| {
-            let answer = answer.clone();
-            async move { Ok::<_, Infallible>(answer.to(request, client).await) }
-        });
-        // With a timer, a client that does not finish its headers is cut off.
-        hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .serve_connection(TokioIo::new(stream), service)
+        let (answer, tls) = (self.answer.clone(), self.tls.clone());
+        async move {
+            let Some(tls) = tls else {
+                return serve(stream, answer, address, Scheme::HTTP, watcher).await;
+            };
+            let secure = tokio::select! {
+                secure = tls.accept(stream) => secure,
+                _ = stopped.changed() => None,
+            };
+            if let Some(stream) = secure {
+                serve(stream, answer, address, Scheme::HTTPS, watcher).await;
+            }
+        }
+    }
+}
+
+/// Answers the requests of a connection.
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    answer: Answer,
+    address: SocketAddr,
+    scheme: Scheme,
+    watcher: Watcher,
+) {
+    let service = service_fn(move |request| {
+        let (answer, scheme) = (answer.clone(), scheme.clone());
+        async move { Ok::<_, Infallible>(answer.to(request, Client { address, scheme }).await) }
+    });
+    // With a timer, a client that does not finish its headers is cut off.
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "connection");
     }
 }

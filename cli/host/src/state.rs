@@ -38,6 +38,8 @@ pub struct Shared {
     pub variable_takes: Duration,
     /// Whether the connection has time to send a head when it is handed over.
     pub sends_head_at_once: bool,
+    /// Whether the server is about to stop: it still answers, and tells balancers to go elsewhere.
+    pub is_draining: AtomicBool,
     /// Whether the server stops: instances that wait for requests are then given up.
     pub is_stopping: AtomicBool,
 }

@@ -221,7 +221,11 @@ impl Once {
         answer: oneshot::Sender<Result<Response<WasiBody>, ErrorCode>>,
     ) -> Result<()> {
         let mut http = store.data_mut().http();
-        let request = http.new_incoming_request(Scheme::Http, request)?;
+        let scheme = match request.uri().scheme_str() {
+            Some("https") => Scheme::Https,
+            _ => Scheme::Http,
+        };
+        let request = http.new_incoming_request(scheme, request)?;
         let answer = http.new_response_outparam(answer)?;
         let proxy = self.component.instantiate_async(&mut *store).await?;
         store.data_mut().requests += 1;

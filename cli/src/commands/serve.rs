@@ -20,7 +20,7 @@ use crate::progress::while_waiting;
 use crate::settings::Settings;
 use keylet_host::{
     AllowedHosts, Application, Assignment, Options, Provided, Resolved, Reuse, Server, StoreChoice,
-    TelemetrySettings, World, most_of_a_network, provided,
+    TelemetrySettings, TlsFiles, World, most_of_a_network, provided,
 };
 
 /// The default path of the key-value store, below the state directory.
@@ -34,15 +34,27 @@ pub const EXAMPLES: &str = "\
 Examples:
   keylet serve
   keylet serve --listen 0.0.0.0:3000 --variable token_keys=@jwks.json --runtime-config-file runtime.toml
+  keylet serve --listen :443 --tls-cert fullchain.pem --tls-key privkey.pem
   keylet serve --world wasi --env SPIN_VARIABLE_TOKEN_ISSUER=https://login.example.com
 ";
 
 /// Serve an application in the embedded host.
 #[derive(Args)]
 pub struct Arguments {
-    /// Address to listen at: `127.0.0.1:3000`, `localhost:3000`, `3000` (on loopback), `:3000` (on every interface)
+    /// Address to listen at: `127.0.0.1:3000`, `localhost:3000`, `3000` (on loopback), `:3000` (on every interface).
+    /// Several may be given
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000", value_parser = address)]
-    listen: SocketAddr,
+    listen: Vec<SocketAddr>,
+    /// Certificate for TLS in PEM, followed by those between it and its authority. It is read again at SIGHUP
+    #[arg(long, value_name = "FILE", env = "SPIN_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate for TLS in PEM, not encrypted
+    #[arg(long, value_name = "FILE", env = "SPIN_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// How long to go on answering after SIGTERM, such as 500ms or 10s, while /healthz answers 503 so that balancers
+    /// send no more. Ctrl-C stops at once
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    drain_time: Duration,
     /// What the host provides to the component
     #[arg(long, value_enum, default_value_t)]
     world: World,
@@ -104,7 +116,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         );
     }
     let options = Options {
-        listen: arguments.listen,
+        listen: arguments.listen.clone(),
+        tls: arguments.tls(),
         show_output: true,
         metrics: arguments.metrics,
         telemetry: TelemetrySettings::from_environment(|name| std::env::var(name).ok())?,
@@ -125,6 +138,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ),
     }
     server.run_until_interrupted(
+        arguments.drain_time,
         || arguments.provided(),
         |old, new| match problems(new) {
             problems if !problems.is_empty() && self::problems(old).is_empty() => {
@@ -246,12 +260,13 @@ impl Arguments {
     /// An error at the start, with the flag that it is about.
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let kind = error.root_cause().downcast_ref::<std::io::Error>();
-        let Some(kind) = kind.map(std::io::Error::kind) else {
+        let is_listening = format!("{error}").starts_with("listening on");
+        let Some(kind) = kind.map(std::io::Error::kind).filter(|_| is_listening) else {
             return error;
         };
         let is_metrics = |address: SocketAddr| format!("{error}").contains(&address.to_string());
         let flag = match self.metrics {
-            Some(address) if address != self.listen && is_metrics(address) => "--metrics",
+            Some(address) if !self.listen.contains(&address) && is_metrics(address) => "--metrics",
             _ => "--listen",
         };
         match kind {
@@ -270,6 +285,11 @@ impl Arguments {
 
     fn provided(&self) -> Result<Provided> {
         provided(&self.variables, self.runtime_config_file.as_deref())
+    }
+
+    fn tls(&self) -> Option<TlsFiles> {
+        let (certificate, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        Some(TlsFiles { certificate, key })
     }
 
     fn store(&self) -> Result<StoreChoice> {

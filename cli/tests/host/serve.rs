@@ -6,14 +6,8 @@ use std::process::{Command, Output, Stdio};
 use keylet_cli::fixtures::{self, variables};
 use keylet_host::Provided;
 
-use crate::support::{Directory, Process, free_port, serve, serve_to, wait_for};
-
-fn hang_up(server: &Process) {
-    let kill = Command::new("kill")
-        .args(["-HUP", &server.0.id().to_string()])
-        .status();
-    assert!(kill.unwrap().success());
-}
+use crate::logged::Logged;
+use crate::support::{Directory, free_port, serve, serve_to, signal, wait_for};
 
 /// `keylet device inspect` on an SPC of the fixtures.
 fn inspect(variables: &Provided) -> Output {
@@ -79,14 +73,14 @@ fn a_file_of_a_variable_is_read_again_at_sighup() {
 
     std::fs::write(&flag, "true\n").unwrap();
     assert!(!is_test(), "nobody has asked for it to be read");
-    hang_up(&server);
+    signal(&server, "HUP");
     wait_for(is_test);
 
     // What does not load leaves everything as it was, and so does a file that is gone.
     let unchanged = |change: &dyn Fn()| {
         std::fs::write(&flag, "false\n").unwrap();
         change();
-        hang_up(&server);
+        signal(&server, "HUP");
         std::thread::sleep(std::time::Duration::from_millis(300));
         assert_eq!(health().0, 200);
         assert!(is_test());
@@ -95,7 +89,7 @@ fn a_file_of_a_variable_is_read_again_at_sighup() {
     unchanged(&|| std::fs::remove_file(&file).unwrap());
 
     std::fs::write(&file, &content_keys).unwrap();
-    hang_up(&server);
+    signal(&server, "HUP");
     wait_for(|| !is_test());
 }
 
@@ -125,47 +119,6 @@ fn an_output_that_is_not_read_or_was_closed_loses_no_licence() {
     drop(server.0.stdout.take());
     for number in 0..20 {
         assert_eq!(licence(), 200, "{number}, after it was closed");
-    }
-}
-
-/// `keylet serve` with its log, read line by line until one is found.
-struct Logged {
-    server: Process,
-    lines: std::io::Lines<std::io::BufReader<std::process::ChildStderr>>,
-}
-
-impl Logged {
-    fn start(directory: &Directory, arguments: &[&str], variables: &Provided) -> Self {
-        let names = variables
-            .iter()
-            .map(|(name, value)| (format!("SPIN_VARIABLE_{}", name.to_uppercase()), value));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_keylet"))
-            .arg("serve")
-            .args(arguments)
-            .current_dir(&directory.0)
-            .env_clear()
-            .envs(names)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = std::io::BufReader::new(child.stderr.take().unwrap());
-        Self {
-            server: Process(child),
-            lines: std::io::BufRead::lines(log),
-        }
-    }
-
-    /// The lines up to the first one that holds a text.
-    fn until(&mut self, text: &str) -> Vec<String> {
-        let mut lines = Vec::new();
-        for line in self.lines.by_ref() {
-            lines.push(line.unwrap());
-            if lines.last().unwrap().contains(text) {
-                return lines;
-            }
-        }
-        panic!("{text:?} is not in the log: {lines:#?}");
     }
 }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 use base64::Engine;
 use keylet::encoding::BASE64_URL;
 use keylet::fairplay::client::PlaybackState;
-use keylet_cli::device::{ApplicationKey, Licence, SpcOptions, Wrapping};
+use keylet_cli::device::{Licence, SpcOptions};
 use keylet_cli::fixtures::variables;
 use keylet_cli::random;
 use keylet_host::Provided;
 use serde_json::{Value, json};
 
-use crate::support::{Directory, Process, free_port, serve};
+use crate::support::{Directory, Process, device, free_port, serve};
 
 /// Seconds of a period.
 const PERIOD: u64 = 6;
@@ -109,22 +109,11 @@ impl Host {
     }
 
     fn licence(&self, session: &str) -> u16 {
-        let certificate =
-            keylet::encoding::base64(&self.variables["fairplay_certificate"]).unwrap();
-        let ask: [u8; 16] = keylet::encoding::fixed(&self.variables["fairplay_ask"]).unwrap();
-        let device = ApplicationKey {
-            certificate: certificate.to_vec(),
-            ask: ask.into(),
-            is_dask: false,
-        };
         let options = SpcOptions {
             hu: Some([9; 20]),
             ..SpcOptions::new("skd://movie-1").playing(PlaybackState::FIRST)
         };
-        let version = Wrapping::Version(keylet::fairplay::spc::Version::V1);
-        let (spc, secrets) = device
-            .spc(version, &options, &mut random::system())
-            .unwrap();
+        let (spc, secrets) = device(&options);
         let bearer = format!("Bearer {}", token());
         let headers = [
             ("authorization", bearer.as_str()),

@@ -2,6 +2,11 @@
 
 use std::process::{Command, Stdio};
 
+use keylet::encoding;
+use keylet::fairplay::spc::Version;
+use keylet_cli::device::{ApplicationKey, Secrets, SpcOptions, Wrapping};
+use keylet_cli::fixtures;
+use keylet_cli::random;
 use keylet_host::Provided;
 
 pub use keylet_e2e::processes::{Directory, Process, at, free_port, redis, redis_at, wait_for};
@@ -13,18 +18,50 @@ pub fn serve(port: u16, arguments: &[&str], variables: &Provided) -> Process {
 
 /// The same, whose audit records go to an output.
 pub fn serve_to(port: u16, arguments: &[&str], variables: &Provided, output: Stdio) -> Process {
+    started(port, command(port, arguments, variables).stdout(output))
+}
+
+/// The command of `keylet serve` with a log that nobody reads.
+pub fn command(port: u16, arguments: &[&str], variables: &Provided) -> Command {
     let names = variables
         .iter()
         .map(|(name, value)| (format!("SPIN_VARIABLE_{}", name.to_uppercase()), value));
-    let child = Command::new(env!("CARGO_BIN_EXE_keylet"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keylet"));
+    command
         .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
         .args(arguments)
         .envs(names)
-        .stdout(output)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let child = Process(child);
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// A server once it listens.
+pub fn started(port: u16, command: &mut Command) -> Process {
+    let child = Process(command.spawn().unwrap());
     wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     child
+}
+
+/// Sends a process a signal, by its name: `HUP`, `TERM`.
+pub fn signal(process: &Process, name: &str) {
+    let kill = Command::new("kill")
+        .args([format!("-{name}"), process.0.id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+}
+
+/// An SPC of a device with the application certificate of the fixtures.
+pub fn device(options: &SpcOptions) -> (Vec<u8>, Secrets) {
+    let variables = fixtures::variables();
+    let ask: [u8; 16] = encoding::fixed(&variables["fairplay_ask"]).unwrap();
+    let key = ApplicationKey {
+        certificate: encoding::base64(&variables["fairplay_certificate"])
+            .unwrap()
+            .to_vec(),
+        ask: ask.into(),
+        is_dask: false,
+    };
+    let version = Wrapping::Version(Version::V1);
+    key.spc(version, options, &mut random::system()).unwrap()
 }

@@ -54,6 +54,19 @@ pub fn embedded(test: &'static str) {
     assert!(figures.contains("keylet_requests_total"), "{figures}");
 }
 
+pub fn tls(test: &'static str) {
+    let mut stage = Stage::new(test);
+    stage.configure_fixtures();
+    stage.replace("0.0.0.0:3443", &stage.listen.clone());
+    stage.succeed(
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout privkey.pem -out fullchain.pem -subj /CN=localhost \
+         -addext subjectAltName=IP:127.0.0.1 -days 2 2>/dev/null",
+    );
+    stage.type_blocks();
+    let url = format!("--cacert fullchain.pem https://{}/fairplay", stage.listen);
+    assert_eq!(licence(&stage, &url, "hs256"), "200");
+}
+
 /// The server that listens where the page says answers a device.
 fn assert_licence(stage: &Stage) {
     let url = format!("http://{}/fairplay", stage.listen);

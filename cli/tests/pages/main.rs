@@ -67,6 +67,7 @@ typed! {
     "outbound-hosts" => hosts::outbound_hosts,
     "runtime-config" => hosts::runtime_config,
     "embedded" => hosts::embedded,
+    "tls" => hosts::tls,
     "unit" => hosts::unit,
     "wasmtime" => hosts::wasmtime_serve,
     "unit-wasmtime" => hosts::unit_wasmtime,

@@ -149,6 +149,10 @@ pub fn stop(test: &'static str) {
     under_way.write_all(&spc[..100]).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(300));
     stage.succeed(stop);
+    // It goes on answering, and a balancer learns that it will not for long. A second signal ends that.
+    let health = format!("http://{address}/healthz");
+    wait_for(|| curl(&stage, &health).0 == "503");
+    stage.succeed(stop);
     wait_for(|| connect().is_err());
     let mut nothing = Vec::new();
     assert_eq!(

@@ -248,7 +248,7 @@ pub fn clock(test: &'static str) {
     stage.program(
         "timedatectl",
         &format!(
-            "#!/bin/sh\n[ \"$*\" = 'set-ntp true' ] || exit 2\nkill $(cat \"$STAGE/pids\")\nsleep 1\nkeylet serve --listen {}\n",
+            "#!/bin/sh\n[ \"$*\" = 'set-ntp true' ] || exit 2\nkill -INT $(cat \"$STAGE/pids\")\nsleep 1\nkeylet serve --listen {}\n",
             stage.listen
         ),
     );

@@ -268,7 +268,10 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         for pid in self.servers() {
-            let _ = Command::new("kill").arg(pid).stderr(Stdio::null()).status();
+            let _ = Command::new("kill")
+                .args(["-KILL", pid])
+                .stderr(Stdio::null())
+                .status();
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::Result;
+use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response};
 use keylet::platform::{TRACEPARENT, TRACESTATE, Trace};
 use keylet::service::{CODE_HEADER, route_name};
@@ -132,7 +133,11 @@ impl Telemetry {
     }
 
     /// A request came. The component is told the host's span as the one that the request came from.
-    pub fn request<B>(self: &Arc<Self>, request: &mut Request<B>) -> Option<ServerSpan> {
+    pub fn request<B>(
+        self: &Arc<Self>,
+        request: &mut Request<B>,
+        scheme: &Scheme,
+    ) -> Option<ServerSpan> {
         let trace = match Trace::of(request.headers(), random) {
             Some(trace) => {
                 let is_sampled = self
@@ -158,6 +163,7 @@ impl Telemetry {
             telemetry: Arc::clone(self),
             trace,
             method: method(request.method()),
+            scheme: scheme.clone(),
             route: route_name(request.uri().path()),
             started: SystemTime::now(),
             handed_over: OnceLock::new(),
@@ -234,6 +240,7 @@ pub struct ServerSpan {
     telemetry: Arc<Telemetry>,
     trace: Trace,
     method: &'static str,
+    scheme: Scheme,
     route: &'static str,
     started: SystemTime,
     handed_over: OnceLock<SystemTime>,
@@ -257,7 +264,7 @@ impl ServerSpan {
     fn span(&self, status: Option<u16>, code: Option<String>, ended: SystemTime) -> Span {
         let mut attributes = vec![
             ("http.request.method", text(self.method)),
-            ("url.scheme", text("http")),
+            ("url.scheme", Value::Text(self.scheme.to_string())),
         ];
         let mut name = name_of(self.method).to_owned();
         if self.route != "other" {
