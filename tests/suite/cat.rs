@@ -466,8 +466,8 @@ print(json.dumps(claims, default=lambda value: value.hex()))
         let import = ["--input-type=module", "-e", "await import('@eyevinn/cat')"];
         let probe = probe.args(import).current_dir(&players);
         printed(
-            "eyevinn-cat",
-            "`npm install --no-save @eyevinn/cat@0.16.4` in tests/players is needed",
+            "players",
+            "`npm ci` in tests/players is needed",
             probe,
             program.arg("cat.mjs").args(arguments).current_dir(&players),
         )
