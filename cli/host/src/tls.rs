@@ -56,11 +56,14 @@ impl Tls {
         Ok(())
     }
 
+    fn current(&self) -> Arc<ServerConfig> {
+        let current = self.current.read();
+        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Makes a connection secure. `None` where the client does not come to it.
     pub async fn accept(&self, stream: Stream) -> Option<TlsStream<Stream>> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        let acceptor = TlsAcceptor::from(Arc::clone(&current));
-        drop(current);
+        let acceptor = TlsAcceptor::from(self.current());
         match tokio::time::timeout(LONGEST_HANDSHAKE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => Some(stream),
             Ok(Err(error)) => {

@@ -31,7 +31,7 @@ pub fn run() -> Result<()> {
     log::to_stderr(None);
     let variables = fixtures::variables();
     let start = |port| {
-        let listen = (Ipv4Addr::LOCALHOST, port).into();
+        let listen = vec![(Ipv4Addr::LOCALHOST, port).into()];
         let options = Options {
             listen,
             show_output: true,
@@ -119,5 +119,7 @@ Ctrl-C ends it.
 ",
         base = server.url(),
     );
-    server.run_until_interrupted(|| Ok(fixtures::variables()), |_, _| Ok(()))
+    // Nobody balances a server that is tried out.
+    let variables = || Ok(fixtures::variables());
+    server.run_until_interrupted(Duration::ZERO, variables, |_, _| Ok(()))
 }

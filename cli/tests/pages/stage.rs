@@ -269,7 +269,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         for pid in self.servers() {
             let _ = Command::new("kill")
-                .args(["-KILL", pid])
+                .args(["-KILL", &pid])
                 .stderr(Stdio::null())
                 .status();
         }
