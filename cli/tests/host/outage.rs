@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use http::Request;
 use keylet::fairplay::client::PlaybackState;
 use keylet_cli::client::Client;
-use keylet_cli::device::{self, Licence, SpcOptions};
+use keylet_cli::device::{self, Licence, Playback, SpcOptions};
 use keylet_cli::fixtures;
 use keylet_cli::jwt::Signer;
 use keylet_cli::random;
@@ -41,7 +41,7 @@ const CLIENTS: u8 = 8;
 
 /// How long the load lasts: each of the four events has a part of it, and a quiet part is the first and the last.
 fn seconds() -> u64 {
-    std::env::var("KEYLET_OUTAGE_SECONDS").map_or(24, |seconds| seconds.parse().unwrap())
+    std::env::var("KEYLET_OUTAGE_SECONDS").map_or(12, |seconds| seconds.parse().unwrap())
 }
 
 /// Requests a second.
@@ -87,10 +87,15 @@ fn token(signer: usize, claims: &Value) -> String {
     signer.token(None, claims, &mut random::system()).unwrap()
 }
 
+/// A device by its number, in a playback of its own.
 fn player(number: u8) -> SpcOptions {
+    let playback = Playback {
+        session: number.into(),
+        date: 1_700_000_000,
+    };
     SpcOptions {
         hu: Some([number; 20]),
-        ..SpcOptions::new("skd://movie-1").playing(PlaybackState::FIRST)
+        ..SpcOptions::new("skd://movie-1").playing_in(playback, PlaybackState::FIRST)
     }
 }
 

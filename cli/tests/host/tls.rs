@@ -34,6 +34,8 @@ fn certificate(directory: &Directory, name: &str) {
         "2",
         "-addext",
         "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
     ];
     openssl(&directory.0, &arguments);
 }
