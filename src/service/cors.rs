@@ -21,7 +21,7 @@ use crate::token::vendor::{self, VENDORS};
 pub const VARIABLE: &str = "cors_origins";
 
 /// What pages may read of a reply beside its body.
-const EXPOSED: &str = "x-keylet-code, x-request-id, x-keylet-expires-at, x-keylet-renew-after, x-keylet-heartbeat-seconds, keylet-session, etag, www-authenticate";
+const EXPOSED: &str = "x-keylet-code, x-request-id, x-keylet-expires-at, x-keylet-renew-after, x-keylet-heartbeat-seconds, keylet-session, retry-after, etag, www-authenticate";
 
 /// What players send beside their tokens. `keylet-session` is this server's own.
 const REQUEST_HEADERS: [&str; 5] = [

@@ -178,12 +178,10 @@ fn a_browser_may_read_answers_and_refusals() {
             (answer.status, answer.header("access-control-allow-origin")),
             (400, page)
         );
-        assert!(
-            answer
-                .header("access-control-expose-headers")
-                .unwrap()
-                .contains("x-keylet-code")
-        );
+        let exposed = answer.header("access-control-expose-headers").unwrap();
+        for header in ["x-keylet-code", "retry-after"] {
+            assert!(exposed.contains(header), "{exposed}");
+        }
         let answer = get(server, "/");
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     });

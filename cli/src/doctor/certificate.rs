@@ -19,6 +19,11 @@ const SDK_DEVELOPMENT: [u8; 20] = [
     0x17, 0x36, 0xc7, 0x71,
 ];
 
+/// How long before its end a certificate is spoken of, in seconds: Apple issues a new one within days, and apps take longer.
+const RENEWAL: u64 = 60 * SECONDS_OF_A_DAY;
+
+const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
+
 /// Looks at an application certificate or bundle, which may be for tests where that is as it should be.
 ///
 /// # Errors
@@ -73,6 +78,15 @@ pub fn examine(
                 format!("{label}: it expired on {}", body.validity().not_after),
                 "FairPlay does not enforce the date, and neither does this server; apps that check certificates may.",
                 "Have it renewed when it suits you; both can be served side by side.",
+            );
+        } else if until - now < RENEWAL {
+            let days = (until - now) / SECONDS_OF_A_DAY;
+            report.add(
+                Severity::Warning,
+                "certificate_validity",
+                format!("{label}: it expires on {}, in {days} days", body.validity().not_after),
+                "FairPlay does not enforce the date, and neither does this server; apps that check certificates may.",
+                "Ask Apple for a new one now; both can be served side by side.",
             );
         } else if now < from {
             report.add(

@@ -1044,3 +1044,44 @@ fn a_development_certificate_is_no_warning_where_it_is_said_to_be_one() {
     let said = deployment.ask(&changes, &[], &[]);
     assert_eq!(said.code, Some(1), "{:#}", said.report);
 }
+
+#[test]
+fn a_certificate_that_expires_soon_is_a_warning() {
+    let deployment = Deployment::new("doctor-expiry");
+    let here = deployment.here();
+    std::fs::write(
+        here.join("short.key"),
+        deployment.file("own/privatekey-1024.pem"),
+    )
+    .unwrap();
+    for (days, severity, words) in [("30", "warning", "in 29 days"), ("90", "", "")] {
+        let arguments = [
+            "req",
+            "-x509",
+            "-key",
+            "short.key",
+            "-subj",
+            "/CN=x",
+            "-outform",
+            "der",
+            "-out",
+            "soon.cer",
+            "-days",
+            days,
+        ];
+        openssl(here, &arguments);
+        let changes = [("fairplay_certificate", deployment.base64("soon.cer"))];
+        let report = deployment.ask(&changes, &[], &[]).report;
+        let expected: &[&str] = if severity.is_empty() {
+            &[]
+        } else {
+            &[severity]
+        };
+        assert_eq!(
+            severities(&report, "certificate_validity"),
+            expected,
+            "{report:#}"
+        );
+        assert!(report.to_string().contains(words), "{report:#}");
+    }
+}
