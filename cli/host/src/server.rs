@@ -16,7 +16,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_io_timeout::TimeoutStream;
@@ -61,6 +61,8 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// The certificate of these addresses, which have TLS then. The metrics have none.
     pub tls: Option<TlsFiles>,
+    /// Whether signals of this process are for this server, from before it listens.
+    pub takes_signals: bool,
     /// Whether what the component writes, the audit trail, goes to this process's standard output.
     pub show_output: bool,
     /// Where the metrics are served; `None`: nowhere, and the time that instances calculate is not counted.
@@ -116,6 +118,7 @@ impl Options {
         Self {
             listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
             tls: None,
+            takes_signals: false,
             show_output: false,
             metrics: None,
             telemetry: None,
@@ -133,8 +136,9 @@ impl Options {
 
 /// A server that runs until it is stopped.
 pub struct Server {
-    addresses: Vec<SocketAddr>,
+    address: SocketAddr,
     tls: Option<Arc<Tls>>,
+    signals: Option<Signals>,
     metrics_address: Option<SocketAddr>,
     manifest: Manifest,
     shared: Arc<Shared>,
@@ -214,14 +218,17 @@ impl Server {
             None => None,
         };
 
+        // Who sees that it listens may send a signal at once.
+        let signals = match options.takes_signals {
+            true => Some(runtime.block_on(async { Signals::new() })?),
+            false => None,
+        };
         let (stop, stopped) = watch::channel(false);
         let mut accepting = Vec::new();
-        // One client may use several addresses.
-        let connections = Connections::new(options.most_connections);
-        let mut serve = |address, answer: Answer, tls: Option<&Arc<Tls>>| {
+        let mut serve = |address, answer, tls, connections: &Connections| {
             let door = Door {
                 answer,
-                tls: tls.cloned(),
+                tls,
                 connections: connections.clone(),
                 longest_write: options.longest_write,
                 has_no_delay: !options.as_spin.delays_segments,
@@ -230,21 +237,26 @@ impl Server {
             accepting.push(task);
             Ok::<_, anyhow::Error>(address)
         };
+        let limit = || Connections::new(options.most_connections);
+        // A client has so many at all of them.
+        let connections = limit();
         let mut addresses = Vec::new();
         for address in &options.listen {
             let component = Answer::Component(Arc::clone(&front));
-            addresses.push(serve(*address, component, tls.as_ref())?);
+            addresses.push(serve(*address, component, tls.clone(), &connections)?);
         }
         let metrics_address = match options.metrics {
-            Some(address) => Some(serve(address, Answer::Metrics(metrics), None)?),
+            Some(address) => Some(serve(address, Answer::Metrics(metrics), None, &limit())?),
             None => None,
         };
         for address in &addresses {
             tracing::info!(%address, tls = tls.is_some(), ready_ms = millis(started), "listening");
         }
+        let address = *addresses.first().context("no address to listen at")?;
         Ok(Self {
-            addresses,
+            address,
             tls,
+            signals,
             metrics_address,
             manifest,
             shared,
@@ -254,14 +266,9 @@ impl Server {
         })
     }
 
-    /// Where it listens: the first address.
+    /// Where it listens, the first of its addresses.
     pub fn address(&self) -> SocketAddr {
-        self.addresses[0]
-    }
-
-    /// Where it listens, in the order of the options.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        self.address
     }
 
     /// Its base URL, without a slash at the end.
@@ -270,7 +277,7 @@ impl Server {
             Some(_) => Scheme::HTTPS,
             None => Scheme::HTTP,
         };
-        format!("{scheme}://{}", self.address())
+        format!("{scheme}://{}", self.address)
     }
 
     /// What is counted.
@@ -313,16 +320,19 @@ impl Server {
     /// # Errors
     /// Signals that cannot be waited for.
     pub fn run_until_interrupted(
-        self,
+        mut self,
         drain: Duration,
         variables: impl Fn() -> Result<Provided>,
         check: impl Fn(&Resolved, &Resolved) -> Result<()>,
     ) -> Result<()> {
+        let signals = self.signals.take();
         let read_variables = || self.change_variables(&variables()?, &check);
         self.runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut hang_up = signal(SignalKind::hangup())?;
+            let Signals {
+                mut terminate,
+                mut interrupt,
+                mut hang_up,
+            } = signals.map_or_else(Signals::new, Ok)?;
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => return Ok(()),
@@ -362,6 +372,24 @@ impl Server {
         if let Some(telemetry) = &self.shared.telemetry {
             telemetry.flush();
         }
+    }
+}
+
+/// The signals that a server obeys.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// From now on they do not end the process.
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 }
 

@@ -118,6 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let options = Options {
         listen: arguments.listen.clone(),
         tls: arguments.tls(),
+        takes_signals: true,
         show_output: true,
         metrics: arguments.metrics,
         telemetry: TelemetrySettings::from_environment(|name| std::env::var(name).ok())?,
