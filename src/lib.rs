@@ -12,6 +12,7 @@
 //! | 1 | [`upstream`]; [`entitlement`]; [`content_key`], which uses both; [`server_secret`], [`operator`], [`public_url`] |
 //! | 0 | [`configuration`], [`platform`], [`store_key`], [`id`], [`secret`], [`encoding`], [`rsa_key`], [`ecdsa_key`], `x509`, `reader`, `protobuf`, [`private_key`], [`cpix`], [`template`], [`track`], [`error`] |
 
+#![forbid(unsafe_code)]
 // Attackers supply the input of all of this: nothing may panic, and nothing may be cut short.
 #![cfg_attr(
     not(test),
@@ -58,6 +59,8 @@ pub mod token;
 pub mod track;
 pub mod upstream;
 pub mod widevine;
+#[cfg(test)]
+mod wycheproof;
 mod x509;
 
 #[cfg(target_family = "wasm")]

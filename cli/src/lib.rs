@@ -2,6 +2,7 @@
 //!
 //! The command line is a thin layer over this library, which the end-to-end tests use too.
 
+#![forbid(unsafe_code)]
 // A request is one future, of the futures of every room below it.
 #![recursion_limit = "256"]
 

@@ -1,5 +1,7 @@
 //! The command line of Keylet.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser;

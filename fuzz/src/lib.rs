@@ -2,6 +2,7 @@
 //!
 //! `fuzz/run` compiles them with libFuzzer; `cargo test -p keylet-fuzz` gives them what fuzzing kept.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a panic is what a fuzzer looks for")]
 
 mod documents;

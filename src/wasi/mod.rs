@@ -44,6 +44,15 @@ pub trait Host {
     ) -> impl Future<Output = Result<Response<Vec<u8>>, Error>>;
 }
 
+/// How much of the stack is overwritten after a request, in bytes: more than a request needs.
+const STACK: usize = 64 * 1024;
+
+/// Overwrites the stack below the caller, where functions that have returned leave what they worked with: secrets among it.
+#[inline(never)]
+pub fn wipe_stack() {
+    std::hint::black_box([0_u8; STACK]);
+}
+
 /// A WASI host.
 pub struct Wasi<H>(pub H);
 

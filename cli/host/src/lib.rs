@@ -4,6 +4,8 @@
 //! with Spin's variables, Spin's key-value store and the outbound requests that the manifest
 //! allows. Beside Spin's two worlds it has that of plain hosts.
 
+#![forbid(unsafe_code)]
+
 mod connections;
 pub mod env_file;
 pub mod escaped;

@@ -7,6 +7,7 @@
 //! encryption and CMAC, are encrypted alone; bit-sliced code pays for several where it has one. Four that
 //! do not wait are decrypted at once.
 
+#![forbid(unsafe_code)]
 // Nothing may panic, and nothing may be cut short.
 #![cfg_attr(
     not(test),

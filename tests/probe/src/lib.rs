@@ -14,6 +14,8 @@
 //!
 //! What the host does not provide is a 503 with the reason.
 
+#![forbid(unsafe_code)]
+
 #[cfg(not(target_family = "wasm"))]
 mod application;
 
