@@ -12,13 +12,16 @@
 
 use std::sync::{LazyLock, Mutex};
 
-use keylet_kernel::{CrtParts, Kernel, PrivateKey, PublicKey, p256 as kernel_p256};
+use keylet_kernel::{CrtParts, Kernel, PrivateKey, PublicKey, oaep, p256 as kernel_p256};
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use p256::ecdsa::{Signature, VerifyingKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use rsa::hazmat::rsa_decrypt_and_check;
 use rsa::{BoxedUint, PrivateKey as RsaPrivateKey};
+use sha1::Sha1;
+use sha2::Sha256;
+use zeroize::Zeroizing;
 
 static BUFFER: Mutex<[u8; 16384]> = Mutex::new([0; 16384]);
 static RNG: LazyLock<Mutex<ChaCha20Rng>> =
@@ -160,6 +163,50 @@ extern "C" fn has_x(rounds: u32) -> u32 {
         Some(false) => 2,
         None => 0,
     }
+}
+
+/// Takes the OAEP padding off the number in the buffer, with SHA-1 and an empty label: the length of the message, or
+/// `u32::MAX` when there is none.
+#[unsafe(no_mangle)]
+extern "C" fn unpad(rounds: u32) -> u32 {
+    unpadded(rounds, oaep::unpad::<Sha1>)
+}
+
+/// The same with SHA-256.
+#[unsafe(no_mangle)]
+extern "C" fn unpad_sha256(rounds: u32) -> u32 {
+    unpadded(rounds, oaep::unpad::<Sha256>)
+}
+
+fn unpadded(
+    rounds: u32,
+    unpad: impl Fn(&[u8], &[u8]) -> Result<Zeroizing<Vec<u8>>, oaep::InvalidPadding>,
+) -> u32 {
+    let buffer = BUFFER.lock().unwrap();
+    let [block] = numbers(&buffer[..]);
+    let mut length = u32::MAX;
+    for _ in 0..rounds {
+        let message = unpad(block, b"");
+        length = message.map_or(u32::MAX, |message| message.len().try_into().unwrap());
+    }
+    length
+}
+
+/// Reads a key, an IV, data and a tag, and has AES-128 decrypt and encrypt the data by CBC and compare its CMAC, as often
+/// as asked: 1 when the tag is that of the data.
+#[unsafe(no_mangle)]
+extern "C" fn aes(rounds: u32) -> u32 {
+    let buffer = BUFFER.lock().unwrap();
+    let [key, iv, data, tag] = numbers(&buffer[..]);
+    let [key, iv]: [&[u8; 16]; 2] = [key, iv].map(|bytes| bytes.try_into().unwrap());
+    let mut holds = false;
+    for _ in 0..rounds {
+        let mut data = data.to_vec();
+        keylet_aes128::cbc_decrypt(key, iv, &mut data);
+        keylet_aes128::cbc_encrypt(key, iv, &mut data);
+        holds = keylet_aes128::cmac_verifies(key, &[&data], tag);
+    }
+    u32::from(holds)
 }
 
 /// Reads a point, a hash and a signature, and asks the `p256` crate, as often as asked: 1 when the signature holds.

@@ -18,7 +18,7 @@ const NONE: u32 = 0;
 /// Operations after which a key blinds the base, and the exponents no more.
 const UNTIL_BASE: u32 = 16;
 
-static RELAXED: LazyLock<Vec<u8>> = LazyLock::new(|| module(true));
+pub static RELAXED: LazyLock<Vec<u8>> = LazyLock::new(|| module(true));
 static PLAIN: LazyLock<Vec<u8>> = LazyLock::new(|| module(false));
 
 /// A key, an input, and what it decrypts to.

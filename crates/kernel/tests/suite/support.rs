@@ -94,9 +94,20 @@ impl Guest {
                 config.wasm_relaxed_simd(false);
             }
         }
-        let engine = Engine::new(&config)?;
+        Self::with(&config, module)
+    }
+
+    /// In a host that fuses, and counts instructions.
+    pub fn counting(module: &[u8]) -> Self {
+        Self::with(Config::new().consume_fuel(true), module).unwrap()
+    }
+
+    fn with(config: &Config, module: &[u8]) -> wasmtime::Result<Self> {
+        let engine = Engine::new(config)?;
         let module = Module::new(&engine, module)?;
         let mut store = Store::new(&engine, ());
+        // An error says that nothing is counted.
+        let _ = store.set_fuel(u64::MAX);
         let mut linker = Linker::new(&engine);
         linker.define_unknown_imports_as_traps(&module)?;
         let instance = linker.instantiate(&mut store, &module)?;
@@ -109,6 +120,11 @@ impl Guest {
             memory,
             buffer,
         })
+    }
+
+    /// The instructions of all calls so far, as the engine counts them.
+    pub fn instructions(&self) -> u64 {
+        u64::MAX - self.store.get_fuel().unwrap()
     }
 
     /// Writes numbers into the module's buffer.
