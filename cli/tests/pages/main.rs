@@ -20,6 +20,7 @@ mod runbook;
 mod scale;
 mod stage;
 mod store;
+mod supply_chain;
 
 /// Tests that type blocks: the name that the pages have, and the function.
 macro_rules! typed {
