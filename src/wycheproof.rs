@@ -1,8 +1,8 @@
 //! The vectors of Project Wycheproof against what this library itself offers: keys of tokens, private keys, the cipher of
 //! stored keys, the modes of AES.
 //!
-//! `cargo test` runs them where the `rsa`, `p256` and `aes` crates calculate. Compiled for WebAssembly, the same tests meet
-//! the project's own kernel and AES: docs/assurance.md has the command.
+//! `cargo test` runs them where the `rsa`, `p256` and `aes` crates calculate, and not the project's own kernel and AES,
+//! which are WebAssembly's.
 
 use std::convert::Infallible;
 
