@@ -23,6 +23,10 @@ pub const MARGIN: u64 = 7_200;
 
 /// How long the record of a slot stays after its last session, and a session's counters after the day of its opening, in
 /// seconds.
+///
+/// So long a player is told the same of a session that is over: that it was ended, and not that it lapsed. It cannot be less
+/// than a day. A session's id is made of a number that the record counts, and its counters are named by the id and the day
+/// of the opening: a slot that counts anew on the same day would meet the counters of a session that is over.
 const SESSIONS_KEPT: u64 = 7 * DAY;
 
 /// How many keys a step reads and deletes, unless the request says so, and at most.

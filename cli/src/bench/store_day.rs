@@ -6,9 +6,11 @@
 
 use std::cell::Cell;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::{Request, Response};
 use keylet::drm::Repeats;
@@ -29,7 +31,7 @@ use crate::settings::{Settings, WithStore};
 use crate::sweep::{self, Mode, Report};
 use keylet_host::Provided;
 
-/// How many viewers are under way at a time.
+/// How many viewers of a thread are under way at a time.
 const UNDER_WAY: usize = 1_024;
 
 /// The size of a store at a moment.
@@ -98,7 +100,7 @@ pub fn run(viewers: u32, redis: Option<&str>) -> Result<Vec<Size>> {
     let keys = measure("before", day, Mode::Measured, Instant::now())?;
     ensure!(keys == 0, "the store is not empty");
     let started = Instant::now();
-    runtime.block_on(play(viewers, day, &choice))?;
+    play(viewers, day, &choice)?;
     measure("after the day", day + DAY, Mode::Measured, started)?;
     measure(
         "swept 3 hours later",
@@ -125,7 +127,43 @@ fn length(path: &Path) -> Result<u64> {
     Ok(std::fs::metadata(path)?.len())
 }
 
-async fn play(viewers: u32, day: u64, choice: &StoreChoice) -> Result<()> {
+/// Plays the day of every viewer. With Redis, each processor plays a part of them, over a connection of its own.
+fn play(viewers: u32, day: u64, choice: &StoreChoice) -> Result<()> {
+    let parts = match choice {
+        StoreChoice::Redis(_) => u32::try_from(thread::available_parallelism()?.get())?,
+        StoreChoice::File(_) | StoreChoice::Memory => 1,
+    };
+    let counter = Mutex::new(Counter::new("viewers", Some(viewers.into())));
+    let play_part = |part: u32| -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let step = usize::try_from(parts)?;
+        let numbers = (part..viewers).step_by(step);
+        runtime.block_on(play_some(numbers, viewers, day, choice, &counter))
+    };
+    thread::scope(|scope| {
+        let playing: Vec<_> = (0..parts)
+            .map(|part| {
+                let play_part = &play_part;
+                scope.spawn(move || play_part(part))
+            })
+            .collect();
+        playing.into_iter().try_for_each(|part| {
+            let played = part.join();
+            played.unwrap_or_else(|_| Err(anyhow!("a thread of viewers panicked")))
+        })
+    })
+}
+
+/// Plays the day of some of so many viewers.
+async fn play_some(
+    numbers: impl Iterator<Item = u32>,
+    viewers: u32,
+    day: u64,
+    choice: &StoreChoice,
+    counter: &Mutex<Counter>,
+) -> Result<()> {
     let secret = "a secret that protects nothing: the viewers are numbers";
     let variables = Provided::from([(server_secret::VARIABLE.to_owned(), secret.to_owned())]);
     let platform = WithStore {
@@ -134,10 +172,9 @@ async fn play(viewers: u32, day: u64, choice: &StoreChoice) -> Result<()> {
     };
     let secret = ServerSecret::load(&platform).await?;
     let secret = secret.context("there is a secret")?;
-    let mut counter = Counter::new("viewers", Some(viewers.into()));
     // The last ones have ended before the day has.
     let span = DAY - 1_800;
-    let mut done = stream::iter(0..viewers)
+    let mut done = stream::iter(numbers)
         .map(|number| {
             let began = u64::from(number).saturating_mul(span) / u64::from(viewers);
             let viewer = Viewer {
@@ -149,7 +186,10 @@ async fn play(viewers: u32, day: u64, choice: &StoreChoice) -> Result<()> {
         })
         .buffer_unordered(UNDER_WAY);
     while done.try_next().await?.is_some() {
-        counter.add(1);
+        counter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(1);
     }
     Ok(())
 }
