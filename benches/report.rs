@@ -63,7 +63,14 @@ fn main() {
         "{records} records of {} MiB in {seconds:.1} s, with {memory} KiB of memory at most",
         bytes >> 20
     );
-    println!("viewers {viewers}, devices a viewer {}", devices["mean"]);
+    let tokens = &report["tokens"];
+    let share = tokens["share"].as_f64().unwrap();
+    assert_eq!(tokens["of"], records);
+    assert!((0.49..=0.51).contains(&share), "{share}");
+    println!(
+        "viewers {viewers}, devices a viewer {}, tokens {tokens}",
+        devices["mean"]
+    );
 }
 
 /// A record as a device makes the server write it: some 700 bytes.
@@ -73,6 +80,8 @@ fn write_record(to: &mut Vec<u8>, index: u64, records: u64) {
     let viewer = mixed(index % VIEWERS);
     let device = mixed(viewer ^ ((index / VIEWERS) % (1 + viewer % 3)));
     let id = mixed(index ^ 0xaaaa);
+    // Each is good for two licences, one after the other.
+    let token = mixed((index / 2) ^ 0x5555);
     let drm = ["fairplay", "widevine", "playready"][usize::try_from(index % 3).unwrap()];
     let decided = match index % 10 {
         0 => {
@@ -86,9 +95,12 @@ fn write_record(to: &mut Vec<u8>, index: u64, records: u64) {
     };
     write!(
         to,
-        r#"stdout [0] :: {{"audit":1,"time":{time},"request_id":"{id:016x}","drm":"{drm}",{decided},"subject":"{viewer:016x}{viewer:016x}","asset":"movie-{}-uhd","key":"movie-{}-uhd","policy":"premium","device":{{"id":"{device:016x}{device:016x}","class":"living_room","os":"18.2.1","fps":["00040000","00040000"],"kdl":"1.4.2","capabilities":["hdcp_type1","offline_key","check_in","offline_key_v2","security_level_baseline"]}}{granted},"session":{{"id":"{id:016x}{viewer:016x}","state":"continued"}},"spc_version":3,"credential":"production","playback":{{"session":"{id:016x}","state":"renewal"}}}}"#,
+        r#"stdout [0] :: {{"audit":1,"time":{time},"request_id":"{id:016x}","drm":"{drm}",{decided},"subject":"{viewer:016x}{viewer:016x}","token":"{token:016x}{token:016x}","asset":"movie-{}-uhd","key":"movie-{}-uhd","policy":"premium","device":{{"id":"{device:016x}{device:016x}","class":"living_room","os":"18.2.1","fps":["00040000","00040000"],"kdl":"1.4.2","capabilities":["hdcp_type1","offline_key","check_in","offline_key_v2","security_level_baseline"]}}{granted},"session":{{"id":"{id:016x}{viewer:016x}","state":"continued"}},"spc_version":3,"credential":"production","playback":{{"session":"{id:016x}","state":"renewal"}},"stages":{{"variables":{},"store":{},"total":{}}}}}"#,
         index % 997,
         index % 997,
+        20 + index % 400,
+        200 + index % 4_000,
+        900 + index % 9_000,
     )
     .unwrap();
     to.push(b'\n');

@@ -119,12 +119,16 @@ pub struct Owners {
 /// Tokens that were seen before.
 #[derive(Debug, Serialize)]
 pub struct Tokens {
-    /// Decisions on such a token.
+    /// Different tokens.
+    pub tokens: u64,
+    /// Decisions on one that another decision was on before.
     pub seen: u64,
-    /// Decisions that tell.
+    /// Decisions that name a token.
     pub of: u64,
-    /// The first as a part of the second.
+    /// `seen` as a part of `of`.
     pub share: f64,
+    /// Whether these are estimates.
+    pub estimated: bool,
 }
 
 /// How long a stage took, in microseconds.
@@ -192,11 +196,7 @@ impl Report {
             unit: if counts.unit == DAY { "day" } else { "hour" },
             viewers: viewers(counts),
             devices: devices(counts),
-            tokens: (counts.tokens > 0).then(|| Tokens {
-                seen: counts.tokens_seen,
-                of: counts.tokens,
-                share: ratio(counts.tokens_seen, counts.tokens),
-            }),
+            tokens: counts.tokens().map(|tokens| seen_before(tokens, counts)),
             stages: stages(counts),
             refusals: refusals(&hours),
             systems,
@@ -273,6 +273,20 @@ fn devices(counts: &Counts) -> Devices {
         mean: ratio(devices, viewers),
         distribution: distribution.collect(),
         estimated: counts.devices.is_estimated(),
+    }
+}
+
+fn seen_before(tokens: Count, counts: &Counts) -> Tokens {
+    let of = counts.decisions_with_token;
+    // An estimate may be more than there can be.
+    let different = tokens.number.min(of);
+    let seen = of - different;
+    Tokens {
+        tokens: different,
+        seen,
+        of,
+        share: ratio(seen, of),
+        estimated: tokens.is_estimated,
     }
 }
 

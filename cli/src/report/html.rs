@@ -131,10 +131,10 @@ fn tiles(report: &Report) -> String {
     };
     let tokens = match &report.tokens {
         Some(tokens) => (
-            percent(tokens.share),
+            format!("{}{}", about(tokens.estimated), percent(tokens.share)),
             format!("of {} decisions", grouped(tokens.of)),
         ),
-        None => ("–".to_owned(), "not in these records".to_owned()),
+        None => ("–".to_owned(), "no decision names a token".to_owned()),
     };
     let refused = (
         percent(ratio(report.refused, asked)),
@@ -362,28 +362,40 @@ fn stages(report: &Report) -> String {
     if report.stages.is_empty() {
         return String::new();
     }
+    let slowest = report.stages.iter().map(|stage| stage.p95).max();
     let rows = report.stages.iter().map(|stage| {
-        [
-            stage.stage.clone(),
-            grouped(stage.decisions),
-            duration(stage.median),
-            duration(stage.p95),
-            duration(stage.p99),
-            duration(stage.longest),
-        ]
+        let width = ratio(stage.p95, slowest.unwrap_or(0)) * 100.0;
+        let numbers = [stage.median, stage.p95, stage.p99, stage.longest].map(duration);
+        let numbers = [grouped(stage.decisions)].into_iter().chain(numbers);
+        let numbers = numbers.map(|number| format!("<td class=\"n\">{number}</td>"));
+        let what = meaning(&stage.stage).unwrap_or_default();
+        format!(
+            "<tr><td><b>{}</b><small>{what}</small></td>{}\
+             <td class=\"bar\"><i style=\"width:{width:.1}%\"></i></td></tr>\n",
+            escaped(&stage.stage),
+            numbers.collect::<String>()
+        )
     });
-    let head = [
-        "stage",
-        "decisions",
-        "median",
-        "95 of 100",
-        "99 of 100",
-        "longest",
-    ];
     format!(
-        "<section><h2>Slowest stages</h2>\n{}</section>\n",
-        table(head, rows)
+        "<section><h2>Slowest stages</h2>\n\
+         <p class=\"hint\">How long decisions took, and how much of that was waiting. The bars are of the 95th of 100.</p>\n\
+         <div class=\"scroll\" tabindex=\"0\"><table class=\"stages\">\n\
+         <thead><tr><th>stage</th><th class=\"n\">decisions</th><th class=\"n\">median</th><th class=\"n\">95 of 100</th>\
+         <th class=\"n\">99 of 100</th><th class=\"n\">longest</th><th></th></tr></thead>\n\
+         <tbody>{}</tbody></table></div></section>\n",
+        rows.collect::<String>()
     )
+}
+
+/// What a stage is, for the names that this version knows.
+fn meaning(stage: &str) -> Option<&'static str> {
+    Some(match stage {
+        "total" => "all of it",
+        "variables" => "waiting for the host’s variables",
+        "store" => "waiting for the key-value store",
+        "requests" => "waiting for other servers",
+        _ => return None,
+    })
 }
 
 fn refusals(report: &Report) -> String {
@@ -518,14 +530,18 @@ fn notes(report: &Report) -> String {
         ));
     }
     let is_estimated = |month: &super::document::Month| month.estimated;
-    if report.devices.estimated || report.viewers.months.iter().any(is_estimated) {
+    let of_tokens = report
+        .tokens
+        .as_ref()
+        .is_some_and(|tokens| tokens.estimated);
+    if report.devices.estimated || of_tokens || report.viewers.months.iter().any(is_estimated) {
         notes.push(
             "A number with “about” is an estimate from a sample, usually right to 1 %.".to_owned(),
         );
     }
     notes.push(format!("Tokens: {}.", tokens(report)));
     if report.stages.is_empty() {
-        notes.push("Stages: no record says how long they took.".to_owned());
+        notes.push("How long decisions took: no record says it.".to_owned());
     }
     let notes: String = notes
         .iter()

@@ -32,10 +32,10 @@ pub struct Record<'a> {
     /// The terms of the licence, when there is one.
     #[serde(default)]
     pub granted: Option<IgnoredAny>,
-    /// Whether the server had verified the same token before, where the line says so.
-    #[serde(default)]
-    pub token_seen: Option<bool>,
-    /// How long the stages of the decision took, where the line says so.
+    /// Pseudonym of the token.
+    #[serde(borrow, default)]
+    pub token: Option<Text<'a>>,
+    /// How long the decision took and waited.
     #[serde(borrow, default)]
     pub stages: Option<Stages<'a>>,
 }

@@ -9,14 +9,17 @@ use jiff::tz::TimeZone;
 use keylet::drm::DrmSystem;
 use serde::Serialize;
 
-use super::distinct::{Owners, Periods, hash};
+use super::distinct::{Count, Owners, Periods, hash};
 use super::input;
 use super::line::{Finder, Line};
 use super::record::Record;
 use super::stage::Durations;
 
-/// Hashes of viewers, of all months together, and pairs of viewer and device: 20 MB each.
+/// Hashes of viewers, of all months together, pairs of viewer and device, and hashes of tokens: 20 MB each.
 const MOST_HASHES: usize = 1_800_000;
+
+/// The one period that tokens are counted in.
+const ALL: i32 = 0;
 
 /// Hours with a system and a code: those of a year.
 const MOST_ROWS: usize = 450_000;
@@ -92,10 +95,9 @@ pub struct Counts {
     pub licences_without_viewer: u64,
     /// Devices of viewers.
     pub devices: Owners,
-    /// Decisions on a token that was seen before.
-    pub tokens_seen: u64,
-    /// Decisions that say whether it was.
-    pub tokens: u64,
+    /// Decisions of DRM systems that name a token.
+    pub decisions_with_token: u64,
+    tokens: Periods,
     /// The stages of decisions.
     pub stages: BTreeMap<String, Durations>,
     rows: HashMap<Row, Decisions>,
@@ -117,8 +119,8 @@ impl Tally {
                 viewers: Periods::new(MOST_HASHES),
                 licences_without_viewer: 0,
                 devices: Owners::new(MOST_HASHES),
-                tokens_seen: 0,
-                tokens: 0,
+                decisions_with_token: 0,
+                tokens: Periods::new(MOST_HASHES),
                 stages: BTreeMap::new(),
                 rows: HashMap::new(),
                 names: Names::default(),
@@ -205,9 +207,11 @@ impl Counts {
                 None => self.licences_without_viewer += 1,
             }
         }
-        if let Some(is_seen) = record.token_seen {
-            self.tokens += 1;
-            self.tokens_seen += u64::from(is_seen);
+        if let Some(token) = &record.token
+            && is_system(&record.drm.0)
+        {
+            self.decisions_with_token += 1;
+            self.tokens.add(ALL, hash(&token.0));
         }
         for (name, microseconds) in record.stages.iter().flat_map(|stages| &stages.0) {
             let name = match self.stages.len() < MOST_NAMES && is_name(name) {
@@ -224,6 +228,11 @@ impl Counts {
                 }
             }
         }
+    }
+
+    /// The different tokens of decisions of DRM systems; `None` where no record names one.
+    pub fn tokens(&self) -> Option<Count> {
+        self.tokens.counts().next().map(|(_, count)| count)
     }
 
     /// The decisions by their beginning (in seconds since 1970), system and code.

@@ -133,16 +133,20 @@ pub fn devices(report: &Report) -> String {
     )
 }
 
-/// The share of tokens that were seen before, in a sentence.
+/// How many tokens there are, and the share of decisions on one that was seen before, in a sentence.
 pub fn tokens(report: &Report) -> String {
+    let about = |is_estimated: bool| if is_estimated { "about " } else { "" };
     match &report.tokens {
         Some(tokens) => format!(
-            "{} seen before ({} of {})",
-            percent(tokens.share),
-            grouped(tokens.seen),
-            grouped(tokens.of)
+            "{}{} in {} decisions, {} of which had one that was seen before",
+            about(tokens.estimated),
+            grouped(tokens.tokens),
+            grouped(tokens.of),
+            percent(tokens.share)
         ),
-        None => "no record says whether its token was seen before".to_owned(),
+        None => {
+            "no record names a token: `server_secret` is not set, or no token is needed".to_owned()
+        }
     }
 }
 

@@ -55,8 +55,9 @@ impl Day {
                         "subject": format!("pseudonym-{viewer}"),
                         "device": {"id": format!("device-{viewer}-{device}"), "class": "mobile"},
                         "granted": {"lease_seconds": 300},
-                        "token_seen": round > 0,
-                        "stages": {"token": 200 + round, "sealing": 1_000 * (viewer + 1)},
+                        // Of the first ten viewers each licence has a token of its own.
+                        "token": format!("pseudonym-{viewer}-{}", if viewer < 10 { round } else { 0 }),
+                        "stages": {"store": 200 + round, "total": 1_000 * (viewer + 1)},
                     }),
                 );
             }
@@ -91,6 +92,13 @@ impl Day {
             "packaging",
             "ok",
             json!({"keys": 3, "interface": "speke"}),
+        );
+        // A session of the same token is no request for a licence.
+        day.add(
+            9,
+            "session",
+            "ok",
+            json!({"token": "pseudonym-0-0", "subject": "pseudonym-0"}),
         );
         day.add(
             9,
@@ -186,7 +194,7 @@ fn a_report_on_a_day_has_the_numbers_that_went_in() {
     let report: Value = serde_json::from_str(&stdout(keylet(&arguments("json"), &input))).unwrap();
 
     let all = u64::try_from(day.records.len()).unwrap();
-    assert_eq!(all, 90 * 3 + 40 + 7 + 8 + 2);
+    assert_eq!(all, 90 * 3 + 40 + 7 + 8 + 3);
     assert_eq!(
         report["lines"],
         json!({"read": all + 6, "records": all + 1, "outside": 1, "foreign": 4, "broken": 1, "other_version": 0})
@@ -211,6 +219,7 @@ fn a_report_on_a_day_has_the_numbers_that_went_in() {
             {"system": "widevine", "licences": 90, "others": 0, "refused": 7},
             {"system": "clearkey", "licences": 94, "others": 0, "refused": 0},
             {"system": "packaging", "licences": 0, "others": 1, "refused": 1},
+            {"system": "session", "licences": 0, "others": 1, "refused": 0},
         ])
     );
     assert_eq!(
@@ -224,7 +233,7 @@ fn a_report_on_a_day_has_the_numbers_that_went_in() {
     );
     assert_eq!(
         report["tokens"],
-        json!({"seen": 180, "of": 270, "share": 0.6667})
+        json!({"tokens": 110, "seen": 160, "of": 270, "share": 0.5926, "estimated": false})
     );
     let stages = report["stages"].as_array().unwrap();
     let stage = |index: usize| {
@@ -234,8 +243,8 @@ fn a_report_on_a_day_has_the_numbers_that_went_in() {
             &stages[index]["longest"],
         )
     };
-    assert_eq!(stage(0), (&json!("sealing"), &json!(270), &json!(90_000)));
-    assert_eq!(stage(1), (&json!("token"), &json!(270), &json!(202)));
+    assert_eq!(stage(0), (&json!("total"), &json!(270), &json!(90_000)));
+    assert_eq!(stage(1), (&json!("store"), &json!(270), &json!(202)));
     let median = stages[0]["median"].as_u64().unwrap();
     assert!((45_000..=48_000).contains(&median), "{median}");
 
@@ -273,7 +282,7 @@ fn a_report_on_a_day_has_the_numbers_that_went_in() {
         for told_once in [
             "274",
             "2.00",
-            "66.7 %",
+            "59.3 %",
             "token_expired",
             "83.3 %",
             "The token has expired.",
