@@ -1,15 +1,18 @@
 //! The one trait behind which the host stands.
 
+mod local;
+mod stages;
 #[cfg(test)]
 pub mod test_host;
 mod trace;
 
+pub use stages::{Call, Stage, Stages};
 pub use trace::{TRACEPARENT, TRACESTATE, Trace};
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::future::Future;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{Request, Response, Uri};
 use rand_core::{TryCryptoRng, TryRng};
@@ -122,6 +125,11 @@ pub trait Platform {
 
     /// Seconds since 1970-01-01T00:00:00Z.
     fn now(&self) -> u64;
+
+    /// A clock that never goes back, for how long something takes.
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
 
     /// Fills `buffer` from the host's cryptographic random source.
     fn fill_random(&self, buffer: &mut [u8]);

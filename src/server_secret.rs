@@ -39,6 +39,8 @@ pub enum Label {
     Renewal,
     /// A device, an address or a country that is counted.
     Abuse,
+    /// A token of a viewer, by what identifies it where its uses are counted.
+    TokenId,
 }
 
 impl Label {
@@ -51,6 +53,7 @@ impl Label {
             Self::SessionToken => b"keylet session token",
             Self::Renewal => b"keylet renewal",
             Self::Abuse => b"keylet abuse pseudonym",
+            Self::TokenId => b"keylet token pseudonym",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::variable::NAMES;
 use super::{SettingError, SettingErrorKind};
 use crate::encoding;
-use crate::platform::{self, Error, Platform, Trace};
+use crate::platform::{self, Call, Error, Platform, Stage, Trace};
 
 /// The variable that may hold all others, as one JSON object: its members are named as the variables are.
 pub const VARIABLE: &str = "settings";
@@ -82,7 +82,10 @@ impl<P: Platform> Configured<P> {
     /// On the heap: every future that reads a variable would hold this one.
     fn load(&self) -> Pin<Box<dyn Future<Output = Result<(), Error>> + '_>> {
         Box::pin(async {
-            let variables = match self.host.variable(VARIABLE).await? {
+            let call = Call::begin(Stage::Variables, &self.host);
+            let text = self.host.variable(VARIABLE).await;
+            drop(call);
+            let variables = match text? {
                 Some(text) => Some(read(&text).map_err(|error| Error::Settings(error.message()))?),
                 None => None,
             };
@@ -105,12 +108,19 @@ impl<P: Platform> Platform for Configured<P> {
                 let found = variables.iter().find(|(known, _)| known == name);
                 Ok(found.map(|(_, value)| value.clone()))
             }
-            Some(None) | None => self.host.variable(name).await,
+            Some(None) | None => {
+                let _call = Call::begin(Stage::Variables, &self.host);
+                self.host.variable(name).await
+            }
         }
     }
 
     fn now(&self) -> u64 {
         self.host.now()
+    }
+
+    fn instant(&self) -> Instant {
+        self.host.instant()
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {
@@ -122,22 +132,27 @@ impl<P: Platform> Platform for Configured<P> {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        let _call = Call::begin(Stage::Store, &self.host);
         self.host.get(key).await
     }
 
     async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
+        let _call = Call::begin(Stage::Store, &self.host);
         self.host.set(key, value).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
+        let _call = Call::begin(Stage::Store, &self.host);
         self.host.delete(key).await
     }
 
     async fn keys(&self) -> Result<Vec<String>, Error> {
+        let _call = Call::begin(Stage::Store, &self.host);
         self.host.keys().await
     }
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
+        let _call = Call::begin(Stage::Store, &self.host);
         self.host.increment(key, delta).await
     }
 
@@ -147,6 +162,7 @@ impl<P: Platform> Platform for Configured<P> {
 
     async fn send(&self, mut request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
         Trace::pass_on(request.headers_mut());
+        let _call = Call::begin(Stage::Requests, &self.host);
         self.host.send(request).await
     }
 }

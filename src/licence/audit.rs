@@ -3,13 +3,13 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::Error;
+use super::{Error, Principal};
 use crate::content_key::{KeyQuery, KeyRecord};
 use crate::drm::{self, Details, DrmSystem, Request};
 use crate::encoding::json_line;
 use crate::entitlement::{Granted, Hdcp, SecurityLevel, Use};
 use crate::error::Code;
-use crate::platform::Trace;
+use crate::platform::{Platform, Stages, Trace};
 use crate::session::{self, ActiveSession, EndedSession, SessionState};
 
 /// Version of the record: it changes when a member changes its meaning or is removed.
@@ -31,6 +31,9 @@ pub struct Audit<'a> {
     /// Pseudonym of the viewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// Pseudonym of the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     asset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,6 +60,9 @@ pub struct Audit<'a> {
     /// The sessions that the operator ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<EndedAudit>,
+    /// How long it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stages: Option<Stages>,
     /// What the DRM system adds.
     #[serde(flatten, serialize_with = "members")]
     pub details: Details,
@@ -150,6 +156,7 @@ impl<'a> Audit<'a> {
             code: "ok",
             reason: None,
             subject: None,
+            token: None,
             asset: None,
             key: None,
             keys: Vec::new(),
@@ -160,8 +167,15 @@ impl<'a> Audit<'a> {
             use_: None,
             session: None,
             ended: None,
+            stages: None,
             details: Details::new(),
         }
+    }
+
+    /// Records who asks.
+    pub fn asked_by(&mut self, principal: &Principal<'_>) {
+        self.subject.clone_from(&principal.subject);
+        self.token.clone_from(&principal.token);
     }
 
     /// Records a refusal.
@@ -247,8 +261,9 @@ impl<'a> Audit<'a> {
         });
     }
 
-    /// The line.
-    pub fn line(&self) -> String {
+    /// The line, once everything is decided.
+    pub fn line(&mut self, platform: &impl Platform) -> String {
+        self.stages = Stages::take(platform);
         json_line(self)
     }
 }

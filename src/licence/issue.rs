@@ -152,7 +152,7 @@ impl<P: Platform> LicenceServer<P> {
         origin: impl AsyncFn() -> Result<ClientOrigin, SettingsError>,
     ) -> Result<Issued<M::Report>, Error> {
         let mut audit = Audit::for_system(M::SYSTEM, self.platform.now(), request.id);
-        audit.subject.clone_from(&principal.subject);
+        audit.asked_by(principal);
         let result = self
             .decide(module, principal, request, origin, &mut audit)
             .await;

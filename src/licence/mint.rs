@@ -132,7 +132,7 @@ impl<P: Platform> LicenceServer<P> {
     ) -> Result<Minted, Error> {
         let now = audit.time;
         let principal = self.admit(system, tokens, now).await?;
-        audit.subject.clone_from(&principal.subject);
+        audit.asked_by(&principal);
         let asked: ViewerTokenRequest = read(wanted)?;
         if asked.keys.is_empty() {
             return Err(Error::Request("`keys` is empty"));

@@ -246,6 +246,8 @@ pub struct Principal<'p> {
     admissions: Vec<Admission<'p>>,
     /// Pseudonym of the token's subject.
     subject: Option<String>,
+    /// Pseudonym of his token.
+    token: Option<String>,
 }
 
 impl Principal<'_> {
@@ -457,14 +459,14 @@ impl<P: Platform> LicenceServer<P> {
         let mut audit = Audit::for_system(system, self.platform.now(), request_id);
         let result = match self.admit(system, tokens, time).await {
             Ok(principal) => {
-                audit.subject.clone_from(&principal.subject);
+                audit.asked_by(&principal);
                 principal.check().map(|()| principal)
             }
             Err(error) => Err(error),
         };
         if let Err(error) = &result {
             audit.refused(error);
-            self.platform.log(&audit.line());
+            self.platform.log(&audit.line(&self.platform));
         }
         result
     }
@@ -474,7 +476,7 @@ impl<P: Platform> LicenceServer<P> {
         if let Err(error) = &result {
             audit.refused(error);
         }
-        self.platform.log(&audit.line());
+        self.platform.log(&audit.line(&self.platform));
         result
     }
 
@@ -500,9 +502,14 @@ impl<P: Platform> LicenceServer<P> {
         let subject = named
             .zip(secret)
             .map(|((scope, subject), secret)| pseudonym_of(scope, subject, secret));
+        let token = secret.and_then(|secret| {
+            let token = admissions.iter().find_map(|one| one.token.as_ref())?;
+            Some(secret.pseudonym(Label::TokenId, &token.identity))
+        });
         Ok(Principal {
             admissions,
             subject,
+            token,
         })
     }
 }

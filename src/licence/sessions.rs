@@ -129,7 +129,7 @@ impl<P: Platform> LicenceServer<P> {
         audit: &mut Audit<'_>,
     ) -> Result<Session, Error> {
         let principal = self.admit(system, tokens, audit.time).await?;
-        audit.subject.clone_from(&principal.subject);
+        audit.asked_by(&principal);
         principal.check()?;
         let wanted = match wanted {
             Value::Null => OpenSessionRequest::default(),

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Caller, Error};
 use crate::encoding::json_line;
 use crate::id::{Id, Kid};
-use crate::platform::Trace;
+use crate::platform::{Platform, Stages, Trace};
 
 /// The version of the record, as for every other one.
 const VERSION: u32 = 1;
@@ -42,6 +42,9 @@ pub struct Audit<'a> {
     /// The periods that were asked for: the first one, and how many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub periods: Option<[u32; 2]>,
+    /// How long it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stages: Option<Stages>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -67,6 +70,7 @@ impl<'a> Audit<'a> {
             keys: 0,
             stored: 0,
             periods: None,
+            stages: None,
         }
     }
 
@@ -108,8 +112,9 @@ impl<'a> Audit<'a> {
         self.reason = Some(reason.to_owned());
     }
 
-    /// The line.
-    pub fn line(&self) -> String {
+    /// The line, once everything is decided.
+    pub fn line(&mut self, platform: &impl Platform) -> String {
+        self.stages = Stages::take(platform);
         json_line(self)
     }
 }

@@ -172,7 +172,7 @@ impl<'s, P: Platform> PackagingServer<'s, P> {
         if let Err(error) = &result {
             audit.refused(error);
         }
-        self.platform.log(&audit.line());
+        self.platform.log(&audit.line(self.platform));
         result
     }
 

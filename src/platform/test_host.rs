@@ -2,14 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use zeroize::Zeroizing;
 
 use super::{Error, Platform, value};
 
-/// A host in memory. Its clock stands still, unless a test puts it on.
+/// When the clocks of all hosts began.
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// A host in memory. Its clocks stand still, unless a test puts them on.
 #[derive(Default)]
 pub struct TestHost {
     /// The variables that are set.
@@ -26,6 +30,10 @@ pub struct TestHost {
     pub pauses: RefCell<Vec<Duration>>,
     /// Seconds after the time at which its clock stands.
     pub later: Cell<u64>,
+    /// How far its clock of instants is.
+    pub passed: Cell<Duration>,
+    /// How often that clock was read.
+    pub clock_reads: Cell<usize>,
     /// The values of its store.
     pub values: RefCell<BTreeMap<String, Vec<u8>>>,
     /// How often the store was asked for a value.
@@ -68,6 +76,11 @@ impl Platform for TestHost {
 
     fn now(&self) -> u64 {
         1_000 + self.later.get()
+    }
+
+    fn instant(&self) -> Instant {
+        self.clock_reads.set(self.clock_reads.get() + 1);
+        *BEGINNING + self.passed.get()
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {

@@ -2,11 +2,12 @@
 //! that are asked on its account.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
+
+use super::local::run_with;
 
 /// The header that names a trace and the span that a request came from (section 3.2).
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -142,16 +143,7 @@ impl Trace {
 
     /// Runs a future as a part of this trace.
     pub async fn run<F: Future>(trace: Option<Self>, future: F) -> F::Output {
-        // An instance may answer several requests in turns, so the trace is set for each turn alone.
-        let mut trace = trace;
-        let mut future = pin!(future);
-        poll_fn(move |context| {
-            let outer = CURRENT.replace(trace.take());
-            let polled = future.as_mut().poll(context);
-            trace = CURRENT.replace(outer);
-            polled
-        })
-        .await
+        run_with(&CURRENT, trace, future).await
     }
 
     /// The trace of the request that is answered just now.
@@ -190,6 +182,7 @@ fn is_id(text: &str, length: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::task::Poll;
 
     use futures_util::FutureExt;

@@ -52,7 +52,7 @@ use crate::configuration::Problems;
 use crate::error::Code;
 use crate::licence::LicenceServer;
 use crate::packaging::Packaging;
-use crate::platform::{Platform, Trace};
+use crate::platform::{Platform, Stages, Trace};
 
 /// The largest SPC, in bytes.
 pub const MAX_SPC: usize = 64 * 1024;
@@ -89,7 +89,8 @@ impl<P: Platform> Service<P> {
             self.licences.platform().fill_random(&mut id);
             id
         });
-        Trace::run(trace, self.answer(request)).await
+        let answer = Stages::run(self.licences.platform(), self.answer(request));
+        Trace::run(trace, answer).await
     }
 
     async fn answer(&self, request: Request<Vec<u8>>) -> Reply {

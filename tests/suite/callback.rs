@@ -36,7 +36,7 @@ const STOPPED: u32 = 0x5991_bf20;
 const HDCP_TYPE_1: u64 = 1;
 
 /// An option whose viewers a back end accepts.
-fn option(url: &str) -> Value {
+pub fn option(url: &str) -> Value {
     json!({
         "name": "subscribers",
         "restriction": {
@@ -59,12 +59,12 @@ fn token(more: Value) -> String {
 }
 
 /// One that says who the viewer is and nothing of keys.
-fn login() -> String {
+pub fn login() -> String {
     token(json!({}))
 }
 
 /// A device that says what it plays, and takes every duration but offline keys.
-fn device(asset: &str) -> SpcOptions {
+pub fn device(asset: &str) -> SpcOptions {
     SpcOptions::new(format!("skd://{asset}")).playing(FIRST)
 }
 

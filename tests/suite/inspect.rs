@@ -156,7 +156,9 @@ fn audited(changes: &[(&str, &str)], name: &str, spc: &[u8]) -> (Value, String) 
 #[test]
 fn the_audit_record_says_who_what_and_on_which_terms() {
     let (message, secrets) = spc(&device());
-    let (record, line) = audited(&[("server_secret", SECRET)], "lease", &message);
+    let (mut record, line) = audited(&[("server_secret", SECRET)], "lease", &message);
+    let stages = record.as_object_mut().unwrap().remove("stages").unwrap();
+    assert!(stages["variables"].as_u64() <= stages["total"].as_u64() && stages["total"].is_u64());
     assert_eq!(
         record,
         json!({
@@ -166,6 +168,7 @@ fn the_audit_record_says_who_what_and_on_which_terms() {
             "drm": "fairplay",
             "code": "ok",
             "subject": "121377aa17374deb6616283e795ff195",
+            "token": "2fca44099a0af5271b326e175e5a31e5",
             "asset": "movie-1",
             "key": "movie-1",
             "policy": "default",
@@ -228,11 +231,32 @@ fn the_audit_record_says_why_there_is_no_licence() {
 }
 
 #[test]
+fn a_token_is_told_by_a_pseudonym_that_is_the_same_each_time() {
+    let told = |changes: &[(&str, &str)], name: &str| {
+        let (record, _) = audited(changes, name, &spc(&device()).0);
+        record
+            .get("token")
+            .map(|token| token.as_str().unwrap().to_owned())
+    };
+    let secret = [("server_secret", SECRET)];
+    let first = told(&secret, "lease").unwrap();
+    assert_eq!(first.len(), 32);
+    assert_eq!(told(&secret, "lease").unwrap(), first);
+    // Another token of the same viewer.
+    assert_ne!(told(&secret, "hs256").unwrap(), first);
+    let other = [("server_secret", "another secret, which is long enough")];
+    assert_ne!(told(&other, "lease").unwrap(), first);
+    // Neither without a secret nor of a token that is not accepted.
+    assert_eq!(told(&[], "lease"), None);
+    assert_eq!(told(&secret, "expired"), None);
+}
+
+#[test]
 fn the_audit_record_is_documented_member_by_member() {
     let page = include_str!("../../docs/audit.md");
     let (record, _) = audited(&[("server_secret", SECRET)], "lease", &spc(&device()).0);
     let mut members: Vec<String> = record.as_object().unwrap().keys().cloned().collect();
-    for object in ["device", "playback", "granted"] {
+    for object in ["device", "playback", "granted", "stages"] {
         let inner = record[object].as_object().unwrap().keys();
         members.extend(inner.map(|member| format!("{object}.{member}")));
     }

@@ -44,6 +44,7 @@ mod sessions;
 mod settings;
 mod silent_store;
 mod slots;
+mod stages;
 mod stored_keys;
 mod streams;
 mod support;

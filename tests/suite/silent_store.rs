@@ -20,14 +20,15 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 const GIVEN_UP: Duration = Duration::from_millis(3_500);
 
 /// What stands between a host and its Redis. Until it is opened, it takes everything and hands on nothing.
-struct Gate {
+pub struct Gate {
     address: SocketAddr,
     is_open: Arc<(Mutex<bool>, Condvar)>,
     is_over: Arc<AtomicBool>,
 }
 
 impl Gate {
-    fn before(redis: &StoreChoice) -> Self {
+    /// Before this Redis, closed.
+    pub fn before(redis: &StoreChoice) -> Self {
         let StoreChoice::Redis(url) = redis else {
             panic!("it is no Redis");
         };
@@ -59,7 +60,12 @@ impl Gate {
         this
     }
 
-    fn open(&self) {
+    /// What stands behind it.
+    pub fn store(&self) -> StoreChoice {
+        StoreChoice::Redis(format!("redis://{}", self.address))
+    }
+
+    pub fn open(&self) {
         *self.is_open.0.lock().unwrap() = true;
         self.is_open.1.notify_all();
     }
@@ -89,7 +95,7 @@ fn serve(world: World, gate: &Gate, store_failure: &str) -> Server {
         ("server_secret", "what nobody but this server knows"),
     ]);
     let options = Options {
-        store: StoreChoice::Redis(format!("redis://{}", gate.address)),
+        store: gate.store(),
         as_spin: AsSpin {
             waits_for_store: true,
             ..AsSpin::default()

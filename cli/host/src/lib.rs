@@ -33,6 +33,7 @@ pub use connections::most_of_a_network;
 pub use manifest::Manifest;
 pub use metrics::Metrics;
 pub use outbound::{AllowedHosts, TooLarge, fetch};
+pub use output::{AuditTo, Kept};
 pub use server::{AsSpin, Options, Server};
 pub use store::{Keys, NotACounter, Place, Store, StoreChoice};
 pub use telemetry::Settings as TelemetrySettings;

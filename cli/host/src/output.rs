@@ -3,8 +3,8 @@
 
 use std::io::{self, Write};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,41 @@ enum Message {
     Line(Vec<u8>),
     /// Everything before it is written: say so.
     Flush(SyncSender<()>),
+}
+
+/// Where what instances write goes.
+#[derive(Clone, Default)]
+pub enum AuditTo {
+    /// It is dropped.
+    #[default]
+    Nowhere,
+    /// To the standard output of this process.
+    StandardOutput,
+    /// It is kept, for tests.
+    Memory(Kept),
+}
+
+/// What was written, for as long as it is not taken.
+#[derive(Clone, Default)]
+pub struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Kept {
+    /// What was written so far, which is forgotten.
+    pub fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A queue of lines before an output.
@@ -203,24 +238,7 @@ impl Pollable for Lines {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    /// An output that takes bytes while it is not locked.
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// An output that was closed.
     struct Closed;
@@ -244,7 +262,7 @@ mod tests {
 
     #[test]
     fn lines_of_several_instances_do_not_mix() {
-        let written = Shared::default();
+        let written = Kept::default();
         let output = Output::start(written.clone(), Counter::default());
         let (mut one, mut other) = (lines(&output), lines(&output));
         one.push(b"first ");
@@ -257,7 +275,7 @@ mod tests {
 
     #[test]
     fn an_output_that_is_not_read_holds_nobody_up_and_its_loss_is_counted() {
-        let written = Shared::default();
+        let written = Kept::default();
         let lost = Counter::default();
         let output = Output::start(written.clone(), lost.clone());
         let blocked = written.0.lock().unwrap();

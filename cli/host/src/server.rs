@@ -25,7 +25,7 @@ use wasmtime_wasi_http::WasiBody;
 use super::connections::Connections;
 use super::front::{Client, Front, whole};
 use super::metrics::Metrics;
-use super::output::Output;
+use super::output::{AuditTo, Output};
 use super::state::Shared;
 use super::store::{Store, StoreChoice};
 use super::telemetry::{self, Telemetry};
@@ -63,8 +63,8 @@ pub struct Options {
     pub tls: Option<TlsFiles>,
     /// Whether signals of this process are for this server, from before it listens.
     pub takes_signals: bool,
-    /// Whether what the component writes, the audit trail, goes to this process's standard output.
-    pub show_output: bool,
+    /// Where what the component writes goes, the audit trail.
+    pub audit: AuditTo,
     /// Where the metrics are served; `None`: nowhere, and the time that instances calculate is not counted.
     pub metrics: Option<SocketAddr>,
     /// Where spans go, and which; `None`: there are none, and `traceparent` is passed on as it is.
@@ -119,7 +119,7 @@ impl Options {
             listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
             tls: None,
             takes_signals: false,
-            show_output: false,
+            audit: AuditTo::Nowhere,
             metrics: None,
             telemetry: None,
             store: StoreChoice::Memory,
@@ -197,9 +197,13 @@ impl Server {
             environment,
             store,
             outbound: Arc::new(outbound),
-            output: options
-                .show_output
-                .then(|| Output::start(standard_output(), metrics.lost_lines())),
+            output: match &options.audit {
+                AuditTo::Nowhere => None,
+                AuditTo::StandardOutput => {
+                    Some(Output::start(standard_output(), metrics.lost_lines()))
+                }
+                AuditTo::Memory(kept) => Some(Output::start(kept.clone(), metrics.lost_lines())),
+            },
             telemetry,
             metrics: Arc::clone(&metrics),
             is_timed: options.metrics.is_some(),

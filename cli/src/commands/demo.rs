@@ -14,7 +14,7 @@ use crate::device::{ApplicationKey, SpcOptions, Wrapping, read_certificate};
 use crate::fixtures::{self, Manifest};
 use crate::log;
 use crate::wire::Profile;
-use keylet_host::{Options, Server, World};
+use keylet_host::{AuditTo, Options, Server, World};
 
 const MANIFEST: &str = include_str!("../../../fixtures/manifest.json");
 
@@ -34,7 +34,7 @@ pub fn run() -> Result<()> {
         let listen = vec![(Ipv4Addr::LOCALHOST, port).into()];
         let options = Options {
             listen,
-            show_output: true,
+            audit: AuditTo::StandardOutput,
             ..Options::quiet()
         };
         Server::start(built_in(World::Wasip2, variables.clone())?, &options)

