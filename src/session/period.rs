@@ -67,6 +67,13 @@ impl Period {
         end.saturating_sub(self.guard())
     }
 
+    /// Whether a period is one that no clock within the guard can have counted yet: a clock that is ahead by the guard
+    /// counts the next period where its own end is as near. What was written by a clock further ahead is worth nothing,
+    /// or it would count until that time comes.
+    pub fn is_ahead(self, period: u64, now: u64) -> bool {
+        period > self.number_at(now.saturating_add(self.guard().saturating_mul(2)))
+    }
+
     /// Until when a session that was renewed in a period plays, in seconds since 1970: the end of the
     /// next period.
     pub fn plays_until(self, renewed: u64) -> u64 {

@@ -594,8 +594,11 @@ impl<'a, P: Platform> Sessions<'a, P> {
 
     /// Whether a session was renewed in this period or the one before.
     fn is_recent(&self, record: &Record) -> bool {
-        let now = self.period.number_at(self.platform.now());
-        record.period == self.period.seconds() && now <= record.renewed.saturating_add(1)
+        let now = self.platform.now();
+        let is_over = self.period.number_at(now) > record.renewed.saturating_add(1);
+        record.period == self.period.seconds()
+            && !is_over
+            && !self.period.is_ahead(record.renewed, now)
     }
 
     async fn check_not_ended(&self, session: &SessionName) -> Result<(), Error> {
@@ -640,10 +643,13 @@ impl<'a, P: Platform> Sessions<'a, P> {
         let sent = ticket.renewed;
         let renewed = record
             .as_ref()
-            .map_or(sent, |record| sent.max(record.renewed));
+            .map(|record| record.renewed)
+            .filter(|renewed| !self.period.is_ahead(*renewed, now))
+            .map_or(sent, |renewed| sent.max(renewed));
         let is_too_old = period > sent.saturating_add(2) || ticket.period != self.period.seconds();
+        let is_of_no_period = is_too_old || self.period.is_ahead(sent, now);
         // A renewal in the last seconds must not keep the slot from others.
-        if is_too_old || now >= self.period.plays_until(renewed) {
+        if is_of_no_period || now >= self.period.plays_until(renewed) {
             return Err(Error::Lapsed);
         }
         let ticket = Ticket {

@@ -36,6 +36,9 @@ pub const PAUSE: u64 = 60;
 /// The same after it failed while there is no document, in seconds.
 const SHORT_PAUSE: u64 = 5;
 
+/// How far clocks of hosts may differ, in seconds.
+const CLOCKS: u64 = 5;
+
 /// How many requests within a minute may ask a server. They come together when its document changes, and
 /// none can wait for the answer that another one gets: as many as a host serves at a moment.
 const ATTEMPTS: i64 = 128;
@@ -108,7 +111,8 @@ impl<T> Clone for Known<T> {
 
 impl<T> Known<T> {
     fn is_fresh(&self, now: u64) -> bool {
-        now < self.entry.fresh_until
+        let latest = now.saturating_add(MOST_LIFE).saturating_add(CLOCKS);
+        (now.saturating_add(1)..=latest).contains(&self.entry.fresh_until)
     }
 
     fn is_usable(&self, now: u64) -> bool {
@@ -178,7 +182,7 @@ impl<T> Cache<T> {
     ) -> Result<Option<Rc<T>>, Unavailable> {
         let known = self.known.borrow().clone();
         let repeated_at = known.as_ref().map_or(0, |known| known.entry.repeated_at);
-        if now < repeated_at.saturating_add(PAUSE) {
+        if is_within(repeated_at, PAUSE, now) {
             return Ok(None);
         }
         let known = self.fetched(known, fetch, platform, now).await?;
@@ -203,7 +207,7 @@ impl<T> Cache<T> {
         };
         let is_due = stored.as_ref().is_none_or(|entry| {
             let is_failed = entry.failure.is_some() || entry.text.is_none();
-            is_failed && now >= entry.attempted_at.saturating_add(PAUSE)
+            is_failed && !is_within(entry.attempted_at, PAUSE, now)
         });
         let entry = match is_asked || is_due {
             false => stored?,
@@ -265,7 +269,7 @@ impl<T> Cache<T> {
         }
         let usable = stored.filter(|known| known.is_usable(now));
         let pause = if usable.is_some() { PAUSE } else { SHORT_PAUSE };
-        if now < attempted_at.saturating_add(pause) {
+        if is_within(attempted_at, pause, now) {
             return usable
                 .ok_or_else(|| failure.unwrap_or_else(|| self.unavailable(Reason::Failed)));
         }
@@ -367,5 +371,59 @@ impl<T> Cache<T> {
     fn key(&self) -> String {
         let [kept, _] = self.families;
         kept.key(&self.digest)
+    }
+}
+
+/// Whether a pause that began at a time still holds. One that begins later than now was noted by a clock that was wrong,
+/// and would hold until that time comes.
+fn is_within(began: u64, pause: u64, now: u64) -> bool {
+    began <= now.saturating_add(CLOCKS) && now < began.saturating_add(pause)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::platform::test_host::TestHost;
+
+    const FAMILIES: Families = families("kept", "attempt");
+
+    #[test]
+    fn what_a_clock_that_was_ahead_noted_keeps_nobody_from_asking() {
+        let host = TestHost::default();
+        let url = "https://issuer.example/jwks";
+        let read = |text: &str| Ok(text.to_owned());
+        let fails = async || Err(Unavailable::at(url, Reason::Failed));
+        let comes = async || {
+            Ok(Document {
+                text: "keys".to_owned(),
+                max_age: 600,
+                origin: String::new(),
+            })
+        };
+        let ahead = 10_000;
+        let first = Cache::new(&FAMILIES, url, read);
+        assert!(
+            first
+                .get(fails, &host, ahead)
+                .now_or_never()
+                .unwrap()
+                .is_err()
+        );
+        // TestHost's own clock: the failure is noted with it, and so with the wrong time.
+        host.later.set(ahead);
+        assert!(
+            first
+                .get(fails, &host, ahead)
+                .now_or_never()
+                .unwrap()
+                .is_err()
+        );
+        host.later.set(0);
+        for cache in [first, Cache::new(&FAMILIES, url, read)] {
+            let got = cache.get(comes, &host, 1_000).now_or_never().unwrap();
+            assert_eq!(*got.unwrap().0, "keys");
+        }
     }
 }

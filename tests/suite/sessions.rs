@@ -398,6 +398,28 @@ fn the_same_in_the_shape_of_nagras_players() {
 }
 
 #[test]
+fn what_a_clock_that_was_ahead_wrote_counts_for_nothing_once_it_is_right() {
+    let deployment = deployment(&[]);
+    let token = token(&streams(1));
+    let now = deployment.platform.now.get();
+    deployment.wait(3 * 3_600);
+    let session = deployment.open_as(&token, "television").session();
+    deployment.platform.now.set(now);
+    // It holds no slot, for anybody.
+    assert_eq!(deployment.heartbeat(&session).refusal(), "session_lapsed");
+    let next = deployment.open_as(&token, "phone").session();
+    assert_eq!(deployment.open(&token).refusal(), "streams_exceeded");
+    assert_eq!(deployment.heartbeat(&next).status, 200);
+    // A clock that is ahead by the guard of five seconds, near the end of its period, is as it may be.
+    deployment.platform.now.set(now / 60 * 60 + 600 - 1);
+    let late = token_of("viewer-2", &streams(1));
+    let session = deployment.open(&late).session();
+    deployment.platform.now.set(now / 60 * 60 + 600 - 6);
+    assert_eq!(deployment.heartbeat(&session).status, 200);
+    assert_eq!(deployment.open(&late).refusal(), "streams_exceeded");
+}
+
+#[test]
 fn a_session_lapses_at_the_end_of_the_period_after_the_one_it_was_heard_of_in() {
     let deployment = deployment(&[]);
     let token = token(&streams(1));
