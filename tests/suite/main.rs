@@ -11,6 +11,7 @@ mod component;
 mod derived_keys;
 mod dialects;
 mod endpoints;
+mod faults;
 mod fixtures;
 mod inspect;
 mod instance;
