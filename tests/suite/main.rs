@@ -45,6 +45,7 @@ mod sessions;
 mod settings;
 mod silent_store;
 mod slots;
+mod soak;
 mod stages;
 mod stored_keys;
 mod streams;

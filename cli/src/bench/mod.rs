@@ -6,11 +6,13 @@
 
 pub mod catalogue;
 pub mod others;
+pub mod soak;
+pub mod soak_plot;
 pub mod store_day;
 
 use std::net::Ipv4Addr;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -57,9 +59,6 @@ const BATCH: usize = 5;
 /// How often everything is gone through: the clock of a machine that is shared may change by a factor
 /// of two for minutes, and each value should be measured at its best.
 const PASSES: usize = 4;
-
-/// Connections of the licences of [`Plan::soak`].
-const SOAKING: usize = 8;
 
 /// How an instance is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +137,7 @@ pub const SETUPS: [Setup; 4] = [
 ];
 
 /// Times of one kind, in microseconds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Times {
     /// The shortest: what it takes when nothing else has the machine.
     pub least: f64,
@@ -222,21 +221,6 @@ pub struct Host {
     pub memory_bytes: u64,
 }
 
-/// Very many licences.
-#[derive(Debug, Clone, Serialize)]
-pub struct Soak {
-    /// The setup.
-    pub setup: &'static str,
-    /// How many; each was answered with 200.
-    pub licences: u64,
-    /// Licences in a second.
-    pub per_second: f64,
-    /// The most linear memory of an instance after the first thousand, and at the end.
-    pub memory_bytes: [u64; 2],
-    /// The resident memory of this process, host and clients, then; `None` where the system does not report it.
-    pub resident_kib: Option<[u64; 2]>,
-}
-
 /// The private operation of OpenSSL, of `openssl speed`.
 #[derive(Debug, Clone, Serialize)]
 pub struct OpenSsl {
@@ -282,8 +266,6 @@ pub struct Report {
     pub throughput: Vec<Throughput>,
     /// The values of each setup as a whole.
     pub hosts: Vec<Host>,
-    /// Very many licences.
-    pub soak: Vec<Soak>,
 }
 
 /// What is to be measured.
@@ -296,8 +278,6 @@ pub struct Plan {
     pub connections: Vec<usize>,
     /// How long each of these.
     pub seconds: Duration,
-    /// How many licences at the end, of instances that are used again.
-    pub soak: u64,
     /// A server elsewhere that has the fixtures' settings: it alone is measured, with connections at once.
     pub url: Option<String>,
 }
@@ -308,10 +288,6 @@ impl Plan {
     /// # Errors
     /// A licence that is refused, a host that does not start.
     pub fn run(&self) -> Result<Report> {
-        ensure!(
-            self.soak == 0 || self.setups.iter().any(|setup| !setup.is_fresh),
-            "no world that is measured uses an instance again"
-        );
         let requests = Requests::new()?;
         if let Some(url) = &self.url {
             return self.measure_elsewhere(url, &requests);
@@ -483,9 +459,6 @@ impl Plan {
             memory_bytes: memory_bytes.max(server.metrics().memory_peak()),
         });
         server.stop();
-        if self.soak > 0 && !setup.is_fresh {
-            report.soak.push(self.soak(setup, requests)?);
-        }
         Ok(())
     }
 
@@ -525,39 +498,6 @@ impl Plan {
             per_second: f64::from(u32::try_from(times.len())?) / elapsed,
             microseconds: Times::from_samples(times)?,
         })
-    }
-
-    /// So many licences of a host that has answered nothing before, and how much memory it uses.
-    fn soak(&self, setup: Setup, requests: &Requests) -> Result<Soak> {
-        let server = setup.start(false)?;
-        let run = |number: u64| {
-            let asked = AtomicU64::new(0);
-            std::thread::scope(|scope| {
-                let workers = scoped(scope, SOAKING, || {
-                    let player = Player::new(&server.url())?;
-                    while asked.fetch_add(1, Ordering::Relaxed) < number {
-                        player.ask(requests.request(CASES[0])?, 200)?;
-                    }
-                    Ok(())
-                });
-                joined(workers)
-            })
-        };
-        let early = self.soak.min(1_000);
-        let began = Instant::now();
-        run(early)?;
-        let memory = server.metrics().memory_peak();
-        let resident = resident_kib();
-        run(self.soak - early)?;
-        let soak = Soak {
-            setup: setup.name,
-            licences: self.soak,
-            per_second: f64::from(u32::try_from(self.soak)?) / began.elapsed().as_secs_f64(),
-            memory_bytes: [memory, server.metrics().memory_peak()],
-            resident_kib: resident.zip(resident_kib()).map(Into::into),
-        };
-        server.stop();
-        Ok(soak)
     }
 }
 

@@ -22,8 +22,8 @@ use crate::fixtures;
 /// The seed of the keys, and who asks for them. Nothing is protected by these.
 const SEED: &str = r#"{"algorithm":"hkdf-sha256","seed":"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"}"#;
 /// The KID of the key that is handed out in the clear.
-const KID: &str = "33333333-3333-3333-3333-333333333333";
-const OPERATOR: &str = "operator of the benchmark, nobody else";
+pub(super) const KID: &str = "33333333-3333-3333-3333-333333333333";
+pub(super) const OPERATOR: &str = "operator of the benchmark, nobody else";
 
 /// Requests of one kind.
 #[derive(Debug, Clone, Serialize)]
@@ -41,17 +41,17 @@ pub struct Measured {
 }
 
 /// A request for keys.
-struct Asked {
-    name: &'static str,
+pub(super) struct Asked {
+    pub(super) name: &'static str,
     keys: usize,
-    bearer: String,
+    pub(super) bearer: String,
     method: Method,
-    path: &'static str,
+    pub(super) path: &'static str,
     body: Vec<u8>,
 }
 
 impl Asked {
-    fn request(&self) -> Result<Request<Vec<u8>>> {
+    pub(super) fn request(&self) -> Result<Request<Vec<u8>>> {
         let request = Request::builder()
             .method(&self.method)
             .header(AUTHORIZATION, format!("Bearer {}", self.bearer))
@@ -95,7 +95,7 @@ pub fn run(setups: &[Setup], rounds: usize) -> Result<Vec<Measured>> {
 }
 
 /// The fixtures with a seed, an operator, and a policy that opens the doors of keys in the clear.
-fn variables(service: &str) -> Result<Provided> {
+pub(super) fn variables(service: &str) -> Result<Provided> {
     let mut variables = fixtures::variables();
     let jwks: Value = serde_json::from_str(&variables["token_keys"])?;
     let policies = json!([{
@@ -122,7 +122,7 @@ fn variables(service: &str) -> Result<Provided> {
 }
 
 /// A challenge for [`KID`], as long as those of browsers.
-fn challenge() -> Result<Vec<u8>> {
+pub(super) fn challenge() -> Result<Vec<u8>> {
     let kid = Kid::from_text(KID).context("the KID")?;
     let data = WidevineData::of(&[kid]).to_bytes();
     let content = message(
@@ -148,12 +148,17 @@ fn message(number: u8, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Starts a licence service that gives everybody the same licence. Returns its base URL. It ends with this process.
-fn license_service() -> Result<String> {
+pub(super) fn license_service() -> Result<String> {
+    let body = json!({"status": "OK", "license": STANDARD.encode([7; 600])});
+    answering("application/json", body.to_string())
+}
+
+/// Starts a server that gives everybody the same answer. Returns its base URL. It ends with this process.
+pub(super) fn answering(content_type: &str, body: String) -> Result<String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let url = format!("http://{}", listener.local_addr()?);
-    let body = json!({"status": "OK", "license": STANDARD.encode([7; 600])}).to_string();
     let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
     std::thread::spawn(move || {
@@ -184,7 +189,7 @@ fn answer(connection: &mut TcpStream, head: &str, body: &str) -> Result<()> {
     Ok(())
 }
 
-fn requests() -> Result<Vec<Asked>> {
+pub(super) fn requests() -> Result<Vec<Asked>> {
     let tracks = ["AUDIO", "SD", "HD", "UHD"];
     let keys = tracks.iter().zip(1..).map(|(track_type, number)| BlankKey {
         kid: Kid::from_u128(number),

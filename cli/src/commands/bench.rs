@@ -1,14 +1,16 @@
 //! `keylet bench`
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::device::print;
 use super::serve::duration;
-use crate::bench::{Plan, Report, SETUPS, Setup, catalogue, others, store_day};
+use crate::bench::soak::{Sample, Soak};
+use crate::bench::{Plan, Report, SETUPS, Setup, catalogue, others, soak, soak_plot, store_day};
 use crate::progress::while_waiting;
 use crate::terminal;
 use keylet_host::World;
@@ -18,7 +20,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   keylet bench
   keylet bench --world wasip3 --rounds 2000 --connections 1,8
-  keylet bench --world wasip3 --soak 1000000
+  keylet bench --soak 1000000 --plot soak.svg
   keylet bench --keys 10,1000,100000,1000000 --rounds 200
   keylet bench --others
   keylet bench --store-day 100000 --redis redis://127.0.0.1:6379
@@ -47,9 +49,13 @@ pub struct Arguments {
     /// How long to measure each number of connections
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
     seconds: Duration,
-    /// Licences at the end, of an instance that is used again, to see what becomes of its memory
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    soak: u32,
+    /// So many requests of all kinds in each world, in place of everything else: every answer is judged, and memory,
+    /// descriptors, store and times are watched. It fails where one of them grows without an end
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    soak: Option<u32>,
+    /// Where the plot of --soak is written: an SVG file
+    #[arg(long, value_name = "FILE", requires = "soak")]
+    plot: Option<PathBuf>,
     /// A server elsewhere, with the settings of fixtures/variables.env: licences on several connections at once
     #[arg(long, value_name = "URL", conflicts_with_all = ["worlds", "rounds", "soak"])]
     url: Option<String>,
@@ -98,6 +104,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.keys.is_empty() {
         return run_catalogue(arguments, setups.collect());
     }
+    if let Some(requests) = arguments.soak {
+        return run_soak(arguments, requests, setups.collect());
+    }
     if arguments.others {
         return run_others(arguments, &setups.collect::<Vec<_>>());
     }
@@ -107,7 +116,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         rounds: usize::try_from(arguments.rounds)?,
         connections: connections.map(usize::try_from).collect::<Result<_, _>>()?,
         seconds: arguments.seconds,
-        soak: arguments.soak.into(),
         url: arguments.url.clone(),
     };
     let report = while_waiting("measuring", || plan.run())?;
@@ -120,6 +128,89 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None => show(&report),
     };
     Ok(())
+}
+
+fn run_soak(arguments: &Arguments, requests: u32, setups: Vec<Setup>) -> Result<()> {
+    // Instances of WASI 0.3 that answer one request each are as those of WASI 0.2.
+    let setups = setups
+        .into_iter()
+        .filter(|setup| !setup.is_fresh || setup.world != World::Wasip3);
+    let soaked = setups.map(|setup| {
+        let soaked = soak::run(setup, requests.into());
+        soaked.with_context(|| format!("in the world {}", setup.name))
+    });
+    let soaked: Vec<Soak> = soaked.collect::<Result<_>>()?;
+    if let Some(path) = &arguments.plot {
+        std::fs::write(path, soak_plot::svg(&soaked)?)
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    if arguments.json {
+        print(&soaked)?;
+    } else {
+        // Whoever reads may stop reading.
+        let _ = show_soak(&soaked);
+    }
+    for one in &soaked {
+        let growing = one.growing();
+        ensure!(
+            growing.is_empty(),
+            "in the world {}, something grows: {growing:?}",
+            one.setup
+        );
+    }
+    Ok(())
+}
+
+fn show_soak(soaked: &[Soak]) -> std::io::Result<()> {
+    let mut out = terminal::stdout();
+    for one in soaked {
+        writeln!(
+            out,
+            "{}: {} requests, {:.0} a second, each answered as it should be\n\n{:<44}{:<30}{:>10}",
+            one.setup, one.requests, one.per_second, "request", "answer", "times"
+        )?;
+        for answered in &one.answered {
+            writeln!(
+                out,
+                "{:<44}{:<30}{:>10}",
+                answered.request, answered.answer, answered.requests
+            )?;
+        }
+        writeln!(
+            out,
+            "\n{:<10}{:>12}{:>12}{:>14}{:>12}{:>18}{:>10}{:>10}",
+            "",
+            "requests",
+            "memory, KiB",
+            "descriptors",
+            "store, KiB",
+            "instance, bytes",
+            "p50, us",
+            "p99, us"
+        )?;
+        for (when, sample) in ["start", "middle", "end"].into_iter().zip(one.three()) {
+            let Some(sample) = sample else { continue };
+            show_sample(&mut out, when, sample)?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn show_sample(out: &mut impl Write, when: &str, sample: &Sample) -> std::io::Result<()> {
+    let number =
+        |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    writeln!(
+        out,
+        "{when:<10}{:>12}{:>12}{:>14}{:>12}{:>18}{:>10.0}{:>10.0}",
+        sample.requests,
+        number(sample.resident_kib),
+        number(sample.descriptors),
+        number(sample.store_bytes.map(|bytes| bytes / 1_024)),
+        sample.instance_bytes,
+        sample.microseconds.p50,
+        sample.microseconds.p99,
+    )
 }
 
 fn run_catalogue(arguments: &Arguments, setups: Vec<Setup>) -> Result<()> {
@@ -323,17 +414,6 @@ fn show(report: &Report) -> std::io::Result<()> {
             one.ready_milliseconds,
             one.first_microseconds,
             one.memory_bytes
-        )?;
-    }
-    for one in &report.soak {
-        let [early, late] = one.memory_bytes;
-        let process = one.resident_kib.map_or_else(String::new, |[early, late]| {
-            format!(", and this process {early} and {late} KiB")
-        });
-        writeln!(
-            out,
-            "\n{}: {} licences, {:.0} a second; after the first thousand and at the end, an instance had at most {early} and {late} bytes{process}",
-            one.setup, one.licences, one.per_second
         )?;
     }
     Ok(())

@@ -22,7 +22,7 @@ pub use tally::{Counts, Lines, Tally};
 pub use text::show;
 
 /// A number for people, such as `12,345`.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
