@@ -148,29 +148,45 @@ impl PrivateKey {
             Some(kernel) => kernel.decrypt(ciphertext, rng),
             None => Err(DecryptError::Unverified),
         };
-        match decrypted {
+        let (block, arithmetic) = match decrypted {
             Ok(decrypted) => {
-                let message = match hash {
-                    OaepHash::Sha1 => oaep::unpad::<Sha1>(&decrypted.block, b""),
-                    OaepHash::Sha256 => oaep::unpad::<Sha256>(&decrypted.block, b""),
-                };
                 let arithmetic = match decrypted.kernel {
                     Kernel::Fused => Arithmetic::Fused,
                     Kernel::Exact => Arithmetic::Exact,
                 };
-                Ok((message.map_err(|_| DecryptionFailed)?, arithmetic))
+                (decrypted.block, arithmetic)
             }
-            Err(DecryptError::OutOfRange) => Err(DecryptionFailed),
+            Err(DecryptError::OutOfRange) => return Err(DecryptionFailed),
             Err(DecryptError::Unverified) => {
-                let key = self.reference_key().map_err(|_| DecryptionFailed)?;
-                match hash {
-                    OaepHash::Sha1 => key.decrypt_blinded(rng, Oaep::<Sha1>::new(), ciphertext),
-                    OaepHash::Sha256 => key.decrypt_blinded(rng, Oaep::<Sha256>::new(), ciphertext),
-                }
-                .map(|message| (Zeroizing::new(message), Arithmetic::Crate))
-                .map_err(|_| DecryptionFailed)
+                (self.reference_block(ciphertext, rng)?, Arithmetic::Crate)
             }
+        };
+        let message = match hash {
+            OaepHash::Sha1 => oaep::unpad::<Sha1>(&block, b""),
+            OaepHash::Sha256 => oaep::unpad::<Sha256>(&block, b""),
+        };
+        Ok((message.map_err(|_| DecryptionFailed)?, arithmetic))
+    }
+
+    /// What the `rsa` crate decrypts, as long as the modulus. Its own reader of OAEP takes blocks that do not begin with
+    /// zero (RFC 8017 section 7.1.2, step 3.g).
+    fn reference_block(
+        &self,
+        ciphertext: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Zeroizing<Vec<u8>>, DecryptionFailed> {
+        let key = self.reference_key().map_err(|_| DecryptionFailed)?;
+        if ciphertext.len() != key.size() {
+            return Err(DecryptionFailed);
         }
+        let number = BoxedUint::from_be_slice(ciphertext, key.n_bits_precision());
+        let number = number.map_err(|_| DecryptionFailed)?;
+        let decrypted = rsa::hazmat::rsa_decrypt_and_check(key, Some(rng), &number);
+        let decrypted = Zeroizing::new(decrypted.map_err(|_| DecryptionFailed)?);
+        let bytes = Zeroizing::new(decrypted.to_be_bytes());
+        let block = bytes.len().checked_sub(ciphertext.len());
+        let block = block.and_then(|start| bytes.get(start..));
+        Ok(Zeroizing::new(block.ok_or(DecryptionFailed)?.to_vec()))
     }
 
     /// The key of the `rsa` crate, which checks all parts.

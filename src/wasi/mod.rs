@@ -45,7 +45,7 @@ pub trait Host {
 }
 
 /// How much of the stack is overwritten after a request, in bytes: more than a request needs.
-const STACK: usize = 64 * 1024;
+const STACK: usize = 128 * 1024;
 
 /// Overwrites the stack below the caller, where functions that have returned leave what they worked with: secrets among it.
 #[inline(never)]

@@ -38,7 +38,7 @@ fn variables(changes: &[(&str, &str)]) -> Provided {
     let policies = json!([{
         "name": "viewers",
         "restriction": {"issuer": "*", "audience": "*", "jwks": jwks(&[("cdn", &issuer())])},
-        "drm": {"clearkey": {}, "aes128": {}, "fairplay": {}},
+        "drm": {"clearkey": {}, "aes128": {}, "fairplay": {}, "playready": {}},
     }]);
     let mut variables = variables_with(&[
         ("content_keys", &records.to_string()),

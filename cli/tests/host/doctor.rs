@@ -1070,7 +1070,13 @@ fn a_certificate_that_expires_soon_is_a_warning() {
             days,
         ];
         openssl(here, &arguments);
-        let changes = [("fairplay_certificate", deployment.base64("soon.cer"))];
+        let changes = [
+            ("fairplay_certificate", deployment.base64("soon.cer")),
+            (
+                "fairplay_private_key",
+                deployment.base64("own/privatekey-1024.pem"),
+            ),
+        ];
         let report = deployment.ask(&changes, &[], &[]).report;
         let expected: &[&str] = if severity.is_empty() {
             &[]

@@ -268,7 +268,7 @@ enum Backend {
     /// In memory.
     Memory(Memory),
     /// In Redis.
-    Redis(Redis),
+    Redis(Box<Redis>),
 }
 
 impl Backend {
@@ -276,7 +276,7 @@ impl Backend {
         Ok(match choice {
             StoreChoice::File(path) => Self::File(File::open(path)?),
             StoreChoice::Memory => Self::Memory(Memory::default()),
-            StoreChoice::Redis(url) => Self::Redis(Redis::open(url, limit)?),
+            StoreChoice::Redis(url) => Self::Redis(Box::new(Redis::open(url, limit)?)),
         })
     }
 
