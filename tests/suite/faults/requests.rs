@@ -19,6 +19,9 @@ use crate::support::{spc, variables_with};
 use crate::upstream::{Reply, claims, jwks, signed};
 use crate::{playready, widevine};
 
+/// An SPC, and what opens its CKC.
+type Sent = Rc<(Vec<u8>, Secrets)>;
+
 const VIEWERS: Signer = Signer::EdDsa([1; 32]);
 const ASKED: Signer = Signer::EdDsa([2; 32]);
 const PUBLISHED: Signer = Signer::EdDsa([3; 32]);
@@ -132,7 +135,7 @@ impl Wish {
     }
 
     /// The request, and what opens the CKC of its answer. `began`: when the seed began, in seconds since 1970.
-    pub fn request(&self, began: u64) -> (Request<Vec<u8>>, Option<Rc<(Vec<u8>, Secrets)>>) {
+    pub fn request(&self, began: u64) -> (Request<Vec<u8>>, Option<Sent>) {
         let viewer = |more: Value| token(&VIEWERS, "viewers", "https://issuer.example", more);
         let lease = json!({"lease_seconds": LEASE});
         let stream = |number: u64| {
