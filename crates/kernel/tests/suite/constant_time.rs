@@ -66,10 +66,11 @@ fn ciphertexts(modulus: &[u8]) -> [(&'static str, Vec<u8>); 4] {
 }
 
 #[test]
-fn the_private_operation_takes_as_many_instructions_whatever_key_and_ciphertext_are() {
+fn the_private_operation_takes_as_many_instructions_whatever_the_key_is() {
     for bits in [1024, 2048] {
         for kernel in [1, 2] {
-            let mut counts = BTreeMap::new();
+            // Ciphertexts are no secrets: one of few bits takes fewer.
+            let mut counts: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
             for seed in 0..3 {
                 let mut rng = ChaCha20Rng::seed_from_u64(seed);
                 let parts = Parts::from_key(RsaPrivateKey::new(&mut rng, bits).unwrap());
@@ -80,10 +81,13 @@ fn the_private_operation_takes_as_many_instructions_whatever_key_and_ciphertext_
                     let count = count(&mut guest, |guest| {
                         assert_eq!(guest.decrypt(kernel, &c, OPERATIONS).0, kernel);
                     });
-                    counts.insert(format!("key {seed}, {name}"), count);
+                    let keys = counts.entry(name).or_default();
+                    keys.insert(format!("key {seed}"), count);
                 }
             }
-            assert_one_count(&format!("{bits} bits, kernel {kernel}"), &counts);
+            for (name, keys) in counts {
+                assert_one_count(&format!("{bits} bits, kernel {kernel}, {name}"), &keys);
+            }
         }
     }
 }
@@ -176,6 +180,11 @@ fn every_wrong_padding_takes_as_many_instructions() {
 fn aes_takes_as_many_instructions_whatever_key_data_and_tag_are() {
     let mut rng = ChaCha20Rng::seed_from_u64(4);
     let mut guest = Guest::counting(&RELAXED);
+    // The first call has the guest's memory grow.
+    assert_eq!(
+        guest.ask("aes", &[&[1; 16], &[7; 16], &[1; 96], &[1; 16]], 1),
+        0
+    );
     let mut counts = BTreeMap::new();
     for (name, key) in [
         ("zeros", [0; 16]),
