@@ -161,9 +161,10 @@ fn every_players_own_code_gets_widevine_licences_and_renews_them() {
         return;
     };
     assert_answered(&exchanges, &messages);
-    // One certificate for all, and a licence and a renewal for each.
+    // One certificate for all, which is asked for again where it takes two seconds, and a licence and a renewal for each.
     let asked = service.take();
-    assert_eq!(asked.len(), 1 + 2 * exchanges.len());
+    let certificates = asked.len() - 2 * exchanges.len();
+    assert!((1..=2).contains(&certificates), "{certificates}");
     for asked in &asked {
         let asked = widevine::opened(asked);
         let keys = asked["content_key_specs"].as_array().map(Vec::len);
