@@ -1054,7 +1054,11 @@ fn a_certificate_that_expires_soon_is_a_warning() {
         deployment.file("own/privatekey-1024.pem"),
     )
     .unwrap();
-    for (days, severity, words) in [("30", "warning", "in 29 days"), ("90", "", "")] {
+    // Within the second in which it was made it is good for whole days.
+    for (days, severity, told) in [
+        ("30", "warning", ["in 30 days", "in 29 days"]),
+        ("90", "", [""; 2]),
+    ] {
         let arguments = [
             "req",
             "-x509",
@@ -1088,6 +1092,7 @@ fn a_certificate_that_expires_soon_is_a_warning() {
             expected,
             "{report:#}"
         );
-        assert!(report.to_string().contains(words), "{report:#}");
+        let report = report.to_string();
+        assert!(told.iter().any(|words| report.contains(words)), "{report}");
     }
 }
