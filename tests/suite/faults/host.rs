@@ -3,9 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -13,7 +12,7 @@ use keylet::platform::{Error, Platform, Timeout};
 use keylet_host::Provided;
 use zeroize::Zeroizing;
 
-use crate::support::Chance;
+use crate::support::{Chance, turn};
 
 /// How far clocks are apart where they are as they should be, in milliseconds: less than the guard of a period of a
 /// minute.
@@ -38,6 +37,15 @@ struct Late {
     act: Box<dyn FnOnce(&mut Values)>,
 }
 
+/// What a host never does. The model must notice it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// Each instance counts for itself.
+    CountsApart,
+    /// Time does not pass for the service.
+    ClockStands,
+}
+
 /// What is the same for all instances.
 pub struct World {
     values: RefCell<Values>,
@@ -49,6 +57,9 @@ pub struct World {
     pub faults: Cell<u64>,
     /// Whether clocks jump by hours.
     pub has_wild_clocks: bool,
+    broken: Option<Broken>,
+    /// When it began, in seconds since 1970.
+    pub began: u64,
     /// What went wrong so far in the request that is polled.
     pub wrong: Cell<u8>,
     /// What the request that is polled has logged.
@@ -89,6 +100,7 @@ impl World {
     pub fn new(
         seed: u64,
         has_wild_clocks: bool,
+        broken: Option<Broken>,
         peer: fn(&Request<Vec<u8>>) -> Response<Vec<u8>>,
     ) -> Rc<Self> {
         let mut chance = Chance(seed);
@@ -104,6 +116,8 @@ impl World {
             chance: RefCell::new(chance),
             faults: Cell::new(0),
             has_wild_clocks,
+            broken,
+            began: time / 1_000,
             wrong: Cell::new(0),
             logged: RefCell::default(),
             counts: RefCell::default(),
@@ -168,21 +182,6 @@ impl World {
     }
 }
 
-/// Waits for the next turn.
-struct Turn(bool);
-
-impl Future for Turn {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if self.0 {
-            return Poll::Ready(());
-        }
-        self.0 = true;
-        Poll::Pending
-    }
-}
-
 /// An instance: each of its calls waits for its turn before it is done, and after.
 #[derive(Clone)]
 pub struct Instance {
@@ -190,6 +189,8 @@ pub struct Instance {
     variables: Rc<Provided>,
     /// How far its clock is from the true time, in milliseconds.
     ahead: Rc<Cell<i64>>,
+    /// What it has counted for itself.
+    counted: Rc<RefCell<Values>>,
 }
 
 impl Instance {
@@ -198,6 +199,7 @@ impl Instance {
             world: Rc::clone(world),
             variables: Rc::clone(variables),
             ahead: Rc::default(),
+            counted: Rc::default(),
         };
         this.set_clock();
         this
@@ -222,7 +224,7 @@ impl Instance {
         act: impl Fn(&mut Values) -> T + 'static,
     ) -> Result<T, Error> {
         let world = &self.world;
-        Turn(false).await;
+        turn().await;
         let done = || act(&mut world.values.borrow_mut());
         let failed = |reason: &str| Err(Error::Store(reason.to_owned()));
         let result = match world.fault(call, STORE) {
@@ -256,7 +258,7 @@ impl Instance {
                 pending().await
             }
         };
-        Turn(false).await;
+        turn().await;
         result
     }
 }
@@ -265,7 +267,7 @@ impl Platform for Instance {
     const READS_AT_ONCE: bool = true;
 
     async fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
-        Turn(false).await;
+        turn().await;
         let value = self.variables.get(name).filter(|value| !value.is_empty());
         match self.world.fault("variable", VARIABLES) {
             Some(Fault::Refused | Fault::AnswerLost | Fault::DoneLater) => Err(Error::Variables {
@@ -287,7 +289,10 @@ impl Platform for Instance {
             let ahead = i64::try_from(world.below(2 * HOURS)).unwrap();
             self.ahead.set(ahead - i64::try_from(HOURS).unwrap());
         }
-        self.clock()
+        match world.broken {
+            Some(Broken::ClockStands) => world.began,
+            _ => self.clock(),
+        }
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {
@@ -338,13 +343,20 @@ impl Platform for Instance {
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
         let key = key.to_owned();
-        self.act("increment", move |values| {
+        let add = move |values: &mut Values| {
             let value = values.entry(key.clone()).or_insert_with(|| vec![0; 8]);
             let sum = i64::from_le_bytes(value.as_slice().try_into().unwrap()) + delta;
             *value = sum.to_le_bytes().to_vec();
             sum
-        })
-        .await
+        };
+        match self.world.broken {
+            Some(Broken::CountsApart) => {
+                let counted = Rc::clone(&self.counted);
+                self.act("increment", move |_| add(&mut counted.borrow_mut()))
+                    .await
+            }
+            _ => self.act("increment", add).await,
+        }
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -355,7 +367,7 @@ impl Platform for Instance {
 
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
         let world = &self.world;
-        Turn(false).await;
+        turn().await;
         let timeout = Timeout::from_request(&request);
         let timeout = u64::try_from(timeout.as_millis()).unwrap();
         let authority = keylet::platform::origin(request.uri());
@@ -399,7 +411,7 @@ impl Platform for Instance {
             }
             Some(Fault::Hangs) => pending().await,
         };
-        Turn(false).await;
+        turn().await;
         result
     }
 }

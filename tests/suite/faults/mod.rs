@@ -20,7 +20,7 @@ use keylet_cli::device::{self, Licence, Secrets};
 use keylet_host::Provided;
 use serde_json::Value;
 
-use host::{Fault, Instance, Killed, OUTBOUND, World};
+use host::{Broken, Fault, Instance, Killed, OUTBOUND, World};
 use model::{Model, explains};
 use requests::{LEASE, LEEWAY, Ours, PERIOD, STATES, STREAMS, Wish};
 
@@ -86,8 +86,6 @@ struct Run {
     /// Sessions and challenges that players know.
     ours: BTreeMap<(u64, u8), Ours>,
     challenges: Vec<[u8; 8]>,
-    /// Seconds since 1970.
-    began: u64,
     /// When the host was well again, in milliseconds.
     healed: Option<u64>,
     /// Whether what the store does not count is refused.
@@ -109,8 +107,8 @@ static VARIANTS: LazyLock<Vec<Provided>> = LazyLock::new(|| {
 });
 
 impl Run {
-    fn new(seed: u64, is_told: bool) -> Self {
-        let world = World::new(seed, seed % 3 == 2, requests::peer);
+    fn new(seed: u64, broken: Option<Broken>, is_told: bool) -> Self {
+        let world = World::new(seed, seed % 3 == 2, broken, requests::peer);
         // Mostly: what is not counted is refused, and nothing is abuse.
         let denies = world.below(5) != 0;
         let handovers = world.below(2);
@@ -125,7 +123,6 @@ impl Run {
             model: Model::new(handovers, (!world.has_wild_clocks).then_some(slack)),
             ours: BTreeMap::new(),
             challenges: Vec::new(),
-            began: world.time.get() / 1_000,
             healed: None,
             denies,
             has_abuse,
@@ -146,7 +143,7 @@ impl Run {
 
     /// Sends a request to an instance.
     fn send(&mut self, machine: usize, wish: Wish) {
-        let (request, secrets) = wish.request(self.began);
+        let (request, secrets) = wish.request(self.world.began);
         if let Wish::End(viewer, device, ours) = &wish {
             self.model.end(*viewer, *device, &ours.id);
             self.ours.remove(&(*viewer, *device));
@@ -189,7 +186,9 @@ impl Run {
 
     /// An instance ends with all of its requests, and another one takes its place.
     fn kill(&mut self, machine: usize) {
-        self.tasks.retain(|task| task.machine != machine);
+        for task in self.tasks.extract_if(.., |task| task.machine == machine) {
+            self.model.cut_off(&task.wish);
+        }
         self.machines[machine] = Machine::new(&self.world, &self.variables);
         self.counts.instances_killed += 1;
     }
@@ -226,6 +225,7 @@ impl Run {
             if let Some(number) = self.tasks.iter().position(is_gone) {
                 // With a client, the host ends the request or its whole instance.
                 let task = self.tasks.swap_remove(number);
+                self.model.cut_off(&task.wish);
                 self.counts.requests_dropped += 1;
                 if world.below(2) == 0 {
                     self.kill(task.machine);
@@ -308,6 +308,9 @@ impl Run {
         if told || secret && task.wish != Wish::Read {
             return Err("a key is told".to_owned());
         }
+        if code == "store_unavailable" {
+            self.model.cut_off(&task.wish);
+        }
         if status >= 400 && !(status == 503 && task.wish == Wish::Health) {
             let known = Code::ALL.iter().find(|known| known.name == code);
             if known.is_none_or(|known| known.status != status) {
@@ -373,14 +376,14 @@ impl Run {
         let until = |lease: Option<u32>| task.began + u64::from(lease.unwrap_or_default()) * 1_000;
         match &task.wish {
             Wish::Ending if !self.world.has_wild_clocks => {
-                if task.clock > self.began + 300 + LEEWAY {
+                if task.clock > self.world.began + 300 + LEEWAY {
                     return Err("a token is good after its end".to_owned());
                 }
                 let ends = task.clock + u64::from(lease.unwrap_or_default());
-                if ends > self.began + 400 {
+                if ends > self.world.began + 400 {
                     return Err(format!(
                         "a lease ends {} seconds late",
-                        ends - self.began - 400
+                        ends - self.world.began - 400
                     ));
                 }
             }
@@ -582,8 +585,8 @@ async fn answer(service: Rc<Service<Instance>>, request: Request<Vec<u8>>) -> Re
 }
 
 /// Lets a seed run. An error says what was broken.
-fn run(seed: u64, is_told: bool) -> Result<Counts, String> {
-    let mut run = Run::new(seed, is_told);
+fn run(seed: u64, broken: Option<Broken>, is_told: bool) -> Result<Counts, String> {
+    let mut run = Run::new(seed, broken, is_told);
     let began = catch_unwind(AssertUnwindSafe(|| {
         run.have(0, Wish::Put)?;
         run.storm()?;
@@ -606,7 +609,7 @@ fn whatever_a_host_does_nothing_is_given_twice_and_everybody_is_served_after_it(
             .map(|text| text.parse::<u64>().unwrap())
     };
     if let Some(seed) = number("KEYLET_FAULT_SEED") {
-        let counts = run(seed, true);
+        let counts = run(seed, None, true);
         println!("{counts:#?}");
         counts.unwrap();
         return;
@@ -624,7 +627,7 @@ fn whatever_a_host_does_nothing_is_given_twice_and_everybody_is_served_after_it(
                     if seed >= seeds || broken.lock().unwrap().len() >= 10 {
                         return;
                     }
-                    match run(seed, false) {
+                    match run(seed, None, false) {
                         Ok(counts) => total.lock().unwrap().add(counts),
                         Err(reason) => {
                             println!("KEYLET_FAULT_SEED={seed}: {reason}");
@@ -645,4 +648,30 @@ fn whatever_a_host_does_nothing_is_given_twice_and_everybody_is_served_after_it(
         assert!(happened.count() >= 3, "{call}: {:?}", total.faults);
     }
     assert!(total.instances_killed > 0 && total.requests_dropped > 0);
+}
+
+/// A model that notices nothing would prove nothing.
+#[test]
+fn the_model_notices_a_store_that_does_not_count_and_a_clock_that_stands() {
+    let apart = [
+        "streams, and",
+        "is good for 2 uses",
+        "more than `abuse` allows",
+        "was answered before",
+    ];
+    let stands = ["a token is good after its end"];
+    for (broken, mut unnoticed) in [
+        (Broken::CountsApart, apart.to_vec()),
+        (Broken::ClockStands, stands.to_vec()),
+    ] {
+        for seed in 0..400 {
+            if unnoticed.is_empty() {
+                break;
+            }
+            if let Err(reason) = run(seed, Some(broken), false) {
+                unnoticed.retain(|words| !reason.contains(words));
+            }
+        }
+        assert!(unnoticed.is_empty(), "{broken:?}: {unnoticed:?}");
+    }
 }

@@ -25,6 +25,8 @@ pub struct Model {
     /// By token.
     uses: BTreeMap<u64, Vec<Given>>,
     abusive: Vec<Given>,
+    /// Devices whose request ended between the operations that count it.
+    uncounted: BTreeSet<u8>,
     matched: BTreeSet<[u8; 8]>,
     /// Hand-overs that a viewer may have.
     handovers: u64,
@@ -112,6 +114,14 @@ impl Model {
         }
     }
 
+    /// A request was not answered, or the store failed while it was counted: its device may pass uncounted, as
+    /// docs/deploy/rate-limits.md says.
+    pub fn cut_off(&mut self, wish: &Wish) {
+        if let Wish::Abusive(device) = wish {
+            self.uncounted.insert(*device);
+        }
+    }
+
     /// No more licences and devices than `abuse` allows, of requests that lie in one minute and one day.
     pub fn abusive(&mut self, given: (u8, u64, u64)) -> Result<(), String> {
         self.abusive.push(Given::from(given));
@@ -128,9 +138,11 @@ impl Model {
         let is_over = within(60)
             .values()
             .any(|devices| devices.len() > PER_MINUTE);
-        let has_many = within(86_400)
-            .values()
-            .any(|devices| devices.iter().collect::<BTreeSet<_>>().len() > DEVICES_A_DAY);
+        let has_many = within(86_400).values().any(|devices| {
+            let mut devices: BTreeSet<u8> = devices.iter().copied().collect();
+            devices.retain(|device| !self.uncounted.contains(device));
+            devices.len() > DEVICES_A_DAY
+        });
         match is_over || has_many {
             true => Err(format!("more than `abuse` allows: {:?}", self.abusive)),
             false => Ok(()),
