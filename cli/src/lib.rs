@@ -30,7 +30,6 @@ pub mod cms;
 pub mod commands;
 pub mod configured;
 pub mod credentials;
-pub mod device;
 pub mod doctor;
 pub mod file;
 pub mod fixtures;
@@ -42,9 +41,12 @@ pub mod random;
 pub mod report;
 pub mod settings;
 pub mod signing_key;
+pub mod stored_at;
 pub mod sweep;
 pub mod terminal;
 pub mod wire;
+
+pub use keylet_device as device;
 
 use anyhow::Context;
 use keylet_host::{Application, Manifest, Provided, World};

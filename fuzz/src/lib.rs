@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a panic is what a fuzzer looks for")]
 
+mod audit;
+mod ckc;
+mod dialects;
 mod documents;
 mod host;
 mod requests;
@@ -15,9 +18,13 @@ mod tokens;
 pub type Target = fn(&[u8]);
 
 /// The targets, by name.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 19] = [
+    ("audit", audit::audit),
     ("azure_policies", documents::azure_policies),
+    ("cat", tokens::cat),
+    ("ckc", ckc::ckc),
     ("cpix", documents::cpix),
+    ("dialects", dialects::dialects),
     ("entitlements", tokens::entitlements),
     ("jwk_set", tokens::jwk_set),
     ("jwt", tokens::jwt),

@@ -74,7 +74,7 @@ pub fn payload(data: &[u8]) {
 
 /// The tags of a payload (specification section 5): tag, length of the block, length of the value, and the block. `None` where
 /// it is no sequence of them.
-fn tags(mut payload: &[u8]) -> Option<Vec<u64>> {
+pub fn tags(mut payload: &[u8]) -> Option<Vec<u64>> {
     let mut tags = Vec::new();
     while !payload.is_empty() {
         let (tag, rest) = payload.split_first_chunk::<8>()?;

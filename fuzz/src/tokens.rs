@@ -92,6 +92,100 @@ fn is_accepted(token: &str) -> bool {
     !code.is_some_and(is_of_token)
 }
 
+/// A server that accepts Common Access Tokens under the secret.
+static CAT_VARIABLES: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+    let key = json!({"kty": "oct", "kid": "cdn", "k": URL_SAFE_NO_PAD.encode(SECRET)});
+    let policies = json!([{
+        "name": "viewers",
+        "restriction": {"issuer": "*", "audience": "*", "jwks": {"keys": [key]}},
+        "terms": {},
+    }]);
+    let mut variables = fixture_variables();
+    for (name, value) in [
+        ("policies", policies.to_string().as_str()),
+        ("dialects", "cat"),
+        ("public_url", "https://drm.example"),
+        (
+            "server_secret",
+            "a secret of the server, long enough to be one",
+        ),
+        ("client_ip_header", "x-client"),
+        ("client_country_header", "x-country"),
+    ] {
+        variables.insert(name.to_owned(), value.to_owned());
+    }
+    variables
+});
+
+/// The length of a protected header, that header, and claims, which get a MAC (RFC 9052 section 6.3). Without a header it says
+/// HS256. What is accepted, another library reads as a map, and it is not over.
+pub fn cat(data: &[u8]) {
+    let (length, rest) = data.split_first().unwrap_or((&0, &[]));
+    let (header, claims) = rest.split_at(rest.len().min((*length).into()));
+    let header = match header {
+        [] => b"\xa1\x01\x05",
+        header => header,
+    };
+    let mut signed = b"\x84\x64MAC0".to_vec();
+    for part in [header, b"", claims] {
+        signed.extend(byte_string(part));
+    }
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET).unwrap();
+    mac.update(&signed);
+    let mac = mac.finalize().into_bytes();
+    let parts = [header, claims, &mac].map(byte_string);
+    let token = [b"\xd1\x84", &parts[0][..], b"\xa0", &parts[1], &parts[2]].concat();
+    if is_accepted_as_cat(&token) {
+        let other = ciborium::from_reader(claims).expect("another library reads it");
+        let ciborium::Value::Map(members) = other else {
+            panic!("claims that are no map are accepted");
+        };
+        for (number, (label, _)) in members.iter().enumerate() {
+            let again = members[..number].iter().any(|(known, _)| known == label);
+            assert!(!again, "a claim twice");
+        }
+        const EXP: i128 = 4;
+        let exp = members
+            .iter()
+            .find(|(label, _)| label.as_integer() == Some(EXP.try_into().unwrap()));
+        let exp = exp.map(|(_, value)| match value {
+            ciborium::Value::Float(seconds) => *seconds,
+            value => {
+                std::time::Duration::from_secs(u64::try_from(value.as_integer().unwrap()).unwrap())
+                    .as_secs_f64()
+            }
+        });
+        let now = std::time::Duration::from_secs(NOW).as_secs_f64();
+        assert!(exp.is_some_and(|exp| exp + 61.0 > now), "it is over");
+    }
+    assert!(!is_accepted_as_cat(data), "a MAC was guessed");
+}
+
+/// A byte string of CBOR (RFC 8949 section 3.1).
+fn byte_string(bytes: &[u8]) -> Vec<u8> {
+    let head = match (u8::try_from(bytes.len()), u16::try_from(bytes.len())) {
+        (Ok(length @ 0..24), _) => vec![0x40 | length],
+        (Ok(length), _) => vec![0x58, length],
+        (_, length) => {
+            let [high, low] = length.unwrap_or(u16::MAX).to_be_bytes();
+            vec![0x59, high, low]
+        }
+    };
+    [&head, bytes].concat()
+}
+
+/// Whether a viewer with a token is let in.
+fn is_accepted_as_cat(token: &[u8]) -> bool {
+    let token = URL_SAFE_NO_PAD.encode(token);
+    let request = Request::post("/fairplay/check-in/challenge")
+        .header("authorization", format!("Bearer {token}"))
+        .header("x-client", "192.0.2.1")
+        .header("x-country", "DE");
+    let service = Service::new(Host::new(CAT_VARIABLES.clone()));
+    let reply = run(service.handle(request.body(Vec::new()).unwrap()));
+    reply.status().is_success()
+}
+
 /// Sets of keys, inline and published.
 pub fn jwk_set(data: &[u8]) {
     let published = VerificationKeys::from_published(data);

@@ -6,7 +6,7 @@
 use memchr::{memchr, memmem, memrchr_iter};
 use serde::Deserialize;
 
-use super::record::{Record, VERSION};
+use crate::record::{Record, VERSION};
 
 /// How deep strings in strings are opened: a line of Docker in a line of a collector has two.
 const DEEPEST: u32 = 3;

@@ -1,11 +1,10 @@
-//! An audit record as far as a report needs it. What its members hold is told in `docs/audit.md`.
+//! An audit record as far as readers need it. What its members hold is told in `docs/audit.md`.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-
-use super::stage::Stages;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 /// The version of the record that is read.
 pub const VERSION: u32 = 1;
@@ -52,3 +51,30 @@ pub struct Device<'a> {
 // An `Option<Cow>` would always own its text.
 #[derive(Deserialize)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+/// The stages of one decision with their microseconds, in the order of the line.
+pub struct Stages<'a>(pub Vec<(Cow<'a, str>, u64)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Stages<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Vec<(Cow<'de, str>, u64)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of stages and their microseconds")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut stages = Vec::new();
+                while let Some((Text(name), microseconds)) = map.next_entry()? {
+                    stages.push((name, microseconds));
+                }
+                Ok(stages)
+            }
+        }
+
+        deserializer.deserialize_map(Members).map(Self)
+    }
+}

@@ -3,6 +3,8 @@
 //! What a real device computes from hardware keys, the session key and the device identifier,
 //! is random here; everything on the wire is as a device makes it.
 
+#![forbid(unsafe_code)]
+
 mod certificate;
 mod ckc;
 mod crypto;

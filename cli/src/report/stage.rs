@@ -1,44 +1,10 @@
 //! The stages of decisions, and how long they took.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-
-use super::record::Text;
-
 /// Steps between a power of two and the next: a duration is known to a sixteenth.
 const STEPS: u32 = 16;
 
 /// The number of ranges of durations.
 const RANGES: usize = 64 * 16;
-
-/// The stages of one decision with their microseconds, in the order of the line.
-pub struct Stages<'a>(pub Vec<(Cow<'a, str>, u64)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Stages<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(Cow<'de, str>, u64)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of stages and their microseconds")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut stages = Vec::new();
-                while let Some((Text(name), microseconds)) = map.next_entry()? {
-                    stages.push((name, microseconds));
-                }
-                Ok(stages)
-            }
-        }
-
-        deserializer.deserialize_map(Members).map(Self)
-    }
-}
 
 /// Durations in microseconds, counted in ranges that grow with them.
 pub struct Durations {

@@ -7,12 +7,11 @@ use anyhow::Result;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use keylet::drm::DrmSystem;
+use keylet_audit::{Finder, Line, Record};
 use serde::Serialize;
 
 use super::distinct::{Count, Owners, Periods, hash};
 use super::input;
-use super::line::{Finder, Line};
-use super::record::Record;
 use super::stage::Durations;
 
 /// Hashes of viewers, of all months together, pairs of viewer and device, and hashes of tokens: 20 MB each.
