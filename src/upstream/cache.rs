@@ -404,22 +404,11 @@ mod tests {
         };
         let ahead = 10_000;
         let first = Cache::new(&FAMILIES, url, read);
-        assert!(
-            first
-                .get(fails, &host, ahead)
-                .now_or_never()
-                .unwrap()
-                .is_err()
-        );
+        let ask = |at| first.get(fails, &host, at).now_or_never().unwrap();
+        assert!(ask(ahead).is_err());
         // TestHost's own clock: the failure is noted with it, and so with the wrong time.
         host.later.set(ahead);
-        assert!(
-            first
-                .get(fails, &host, ahead)
-                .now_or_never()
-                .unwrap()
-                .is_err()
-        );
+        assert!(ask(ahead).is_err());
         host.later.set(0);
         for cache in [first, Cache::new(&FAMILIES, url, read)] {
             let got = cache.get(comes, &host, 1_000).now_or_never().unwrap();

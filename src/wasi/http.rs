@@ -13,12 +13,25 @@ use wasi::http::types::{
 };
 use wasi::io::streams::{OutputStream, StreamError};
 
-use super::Exchange;
+use super::{Exchange, Host, Wasi, wipe_stack};
 use crate::platform::Error;
-use crate::service::IncomingBody;
+use crate::service::{IncomingBody, Service};
 
 /// The most that one call writes (`blocking-write-and-flush`).
 const PIECE: usize = 4096;
+
+/// Answers the one request of an instance on a host, and leaves nothing of it on the stack.
+pub fn serve<H: Host>(request: IncomingRequest, outparam: ResponseOutparam, host: H) {
+    answer_with(request, outparam, host);
+    wipe_stack();
+}
+
+// Its own frame is gone when the stack is overwritten.
+#[inline(never)]
+fn answer_with<H: Host>(request: IncomingRequest, outparam: ResponseOutparam, host: H) {
+    let service = Service::new(Wasi(host));
+    respond(request, outparam, |request| service.handle(request));
+}
 
 /// Reads a request, has it answered, and sends the answer.
 pub fn respond<A: Future<Output = Response<Vec<u8>>>>(

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;
 use keylet::fairplay::spc::Version;
 use keylet::fairplay::tag::Tag;
-use keylet_cli::device::{ApplicationKey, SpcOptions, Wrapping};
+use keylet_cli::device::{SpcOptions, Wrapping};
 use keylet_cli::fixtures;
 use keylet_host::World;
 use rand_chacha::ChaCha20Rng;
@@ -62,14 +62,7 @@ fn licence(spc: Vec<u8>, token: &str) -> Request<Vec<u8>> {
 
 /// An SPC for the fixture certificate whose TLLVs were altered.
 fn altered(seed: u64, alter: impl FnOnce(&mut Vec<(Tag, Vec<u8>)>)) -> Vec<u8> {
-    let variables = fixtures::variables();
-    let certificate = keylet::encoding::base64(&variables["fairplay_certificate"]).unwrap();
-    let ask: [u8; 16] = keylet::encoding::fixed(&variables["fairplay_ask"]).unwrap();
-    let application = ApplicationKey {
-        certificate: certificate.to_vec(),
-        ask: ask.into(),
-        is_dask: false,
-    };
+    let application = fixtures::sdk4().unwrap();
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let mut draft = application.draft(&SpcOptions::new("skd://movie-1"), &mut rng);
     alter(&mut draft.tllvs);

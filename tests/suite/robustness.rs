@@ -3,8 +3,8 @@
 use keylet::fairplay::client::PlaybackState;
 use keylet::fairplay::spc::Version;
 use keylet::service::Service;
-use keylet_cli::device::{ApplicationKey, Draft, Licence, Secrets, SpcOptions, Wrapping};
-use keylet_cli::fixtures::variables;
+use keylet_cli::device::{Draft, Licence, Secrets, SpcOptions, Wrapping};
+use keylet_cli::fixtures::{sdk4, variables};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -93,7 +93,7 @@ fn every_value_of_every_length_byte_is_answered_by_the_component() {
 
 #[test]
 fn every_value_of_every_length_byte_in_the_payload_is_answered() {
-    let (device, mut rng) = (sdk4(), ChaCha20Rng::from_seed([1; 32]));
+    let (device, mut rng) = (sdk4().unwrap(), ChaCha20Rng::from_seed([1; 32]));
     let draft = device.draft(&options(), &mut rng);
     let payload = draft.payload(&mut rng).unwrap();
     let (ask, v1) = (natively(), Wrapping::Version(Version::V1));
@@ -131,7 +131,7 @@ fn natively() -> impl Fn(Vec<u8>, &Secrets) -> Outcome {
 fn a_hundred_thousand_mutations_give_a_refusal_or_a_licence() {
     const ROUNDS: u32 = 100_000;
     let ask = natively();
-    let device = sdk4();
+    let device = sdk4().unwrap();
     let mut rng = ChaCha20Rng::from_seed([2; 32]);
     let draft = device.draft(&options(), &mut rng);
     let payload = draft.payload(&mut rng).unwrap();
@@ -162,7 +162,7 @@ fn a_hundred_thousand_mutations_give_a_refusal_or_a_licence() {
 
 #[test]
 fn mutations_do_not_trap_the_component() {
-    let device = sdk4();
+    let device = sdk4().unwrap();
     let mut rng = ChaCha20Rng::from_seed([3; 32]);
     let draft: Draft = device.draft(&options(), &mut rng);
     let payload = draft.payload(&mut rng).unwrap();
@@ -172,15 +172,6 @@ fn mutations_do_not_trap_the_component() {
             .seal(Wrapping::Version(Version::V1), &changed, &mut rng)
             .unwrap();
         over_http(&spc, &draft.secrets);
-    }
-}
-
-fn sdk4() -> ApplicationKey {
-    let ask: [u8; 16] = keylet::encoding::fixed(&variables()["fairplay_ask"]).unwrap();
-    ApplicationKey {
-        certificate: fixture("credentials/sdk4.cer"),
-        ask: ask.into(),
-        is_dask: false,
     }
 }
 

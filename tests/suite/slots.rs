@@ -15,7 +15,7 @@ use keylet::session::{self, ActiveSession, Handovers, Opening, Period, Sessions,
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::support::{Chance, run};
+use crate::support::{Chance, run, turn};
 
 /// Seconds of a period, and how far clocks are apart at most, in milliseconds.
 const PERIOD: u64 = 60;
@@ -57,29 +57,19 @@ struct Instance {
     ahead: u64,
 }
 
-/// Waits for the next turn.
-struct Turn(bool);
-
-impl Future for Turn {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if self.0 {
-            return Poll::Ready(());
-        }
-        self.0 = true;
-        Poll::Pending
-    }
-}
-
 impl Instance {
     async fn act<T>(
         &self,
         act: impl FnOnce(&mut BTreeMap<String, Vec<u8>>) -> T,
     ) -> Result<T, Error> {
-        Turn(!self.world.in_turns.get()).await;
+        let in_turns = async || {
+            if self.world.in_turns.get() {
+                turn().await;
+            }
+        };
+        in_turns().await;
         let result = act(&mut self.world.store.borrow_mut());
-        Turn(!self.world.in_turns.get()).await;
+        in_turns().await;
         Ok(result)
     }
 }

@@ -5,10 +5,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keylet::fairplay::tag::Tag;
 use keylet_cli::device::SpcOptions;
+use keylet_e2e::leases::Leases;
 use keylet_e2e::processes::{Directory, redis};
 use keylet_host::{Server, StoreChoice};
 use serde_json::json;
@@ -260,28 +261,6 @@ fn the_audit_says_until_when_a_device_plays_whose_session_was_ended() {
 /// The number of the first television, less one.
 const TELEVISIONS: u8 = 100;
 
-/// The leases that are running, by device: an end in milliseconds since the storm began.
-struct Leases {
-    began: Instant,
-    running: Mutex<BTreeMap<u8, Duration>>,
-}
-
-impl Leases {
-    /// Takes note of a lease that was asked for at a time. Counts the devices that hold one, and the televisions
-    /// among them.
-    fn hold(&self, device: u8, asked: Duration, seconds: u32) -> (usize, usize) {
-        let mut running = self.running.lock().unwrap();
-        // The true end is later by what the answer took. The guard of a period is there for that.
-        let until = asked + Duration::from_secs(seconds.into());
-        let end = running.entry(device).or_default();
-        *end = until.max(*end);
-        let now = self.began.elapsed();
-        running.retain(|_, until| *until > now);
-        let televisions = running.keys().filter(|device| **device > TELEVISIONS);
-        (running.len(), televisions.count())
-    }
-}
-
 /// 64 devices of one viewer who may have three streams: in each round each makes a move that some script may make.
 fn storm(servers: &[Server], handovers: usize, rounds: usize) {
     const DEVICES: u8 = 64;
@@ -289,10 +268,7 @@ fn storm(servers: &[Server], handovers: usize, rounds: usize) {
     const LONGEST: Duration = Duration::from_secs(90);
     let token = token(&streams(3));
     let is_over = AtomicBool::new(false);
-    let leases = Leases {
-        began: Instant::now(),
-        running: Mutex::default(),
-    };
+    let leases = Leases::begin();
     let shared: Mutex<Vec<Ours>> = Mutex::default();
     let barrier = Barrier::new(DEVICES.into());
     let (given, ended, most) = (
@@ -312,7 +288,7 @@ fn storm(servers: &[Server], handovers: usize, rounds: usize) {
                         // Time for periods to pass. There are more rounds where few licences were given.
                         std::thread::sleep(Duration::from_millis(150));
                         let has_moved = given.load(Ordering::Relaxed) > LIMIT;
-                        let is_late = leases.began.elapsed() > LONGEST;
+                        let is_late = leases.elapsed() > LONGEST;
                         is_over.store(round >= rounds && (has_moved || is_late), Ordering::Relaxed);
                     }
                     barrier.wait();
@@ -327,7 +303,7 @@ fn storm(servers: &[Server], handovers: usize, rounds: usize) {
                             length => Some(shared[pick(1 << 20) % length].clone()),
                         }
                     };
-                    let asked = leases.began.elapsed();
+                    let asked = leases.elapsed();
                     let device = player(number, "movie", FIRST);
                     let mut device_number = number;
                     let (reply, seconds) = match (if round == 0 { 0 } else { pick(12) }, session) {
@@ -368,8 +344,10 @@ fn storm(servers: &[Server], handovers: usize, rounds: usize) {
                     match seconds {
                         Some(seconds) => {
                             given.fetch_add(1, Ordering::Relaxed);
-                            let (all, televisions) = leases.hold(device_number, asked, seconds);
-                            let devices = all - televisions;
+                            let held = leases.hold(device_number, asked, seconds);
+                            let is_television = |device: &&u8| **device > TELEVISIONS;
+                            let televisions = held.iter().filter(is_television).count();
+                            let (all, devices) = (held.len(), held.len() - televisions);
                             most.fetch_max(devices, Ordering::Relaxed);
                             // Only a television is a second device of a stream.
                             let allowed = LIMIT + handovers;

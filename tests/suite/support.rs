@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use keylet::fairplay::spc::Version;
 use keylet::platform::{Error, Platform};
 use keylet::sweep::Key;
 use keylet_cli::built_in;
-use keylet_cli::device::{ApplicationKey, Secrets, SpcOptions, Wrapping};
+use keylet_cli::device::{Secrets, SpcOptions, Wrapping};
 use keylet_cli::fixtures::{self, Case, Manifest};
 use keylet_host::{Provided, Server, World};
 use rand_chacha::ChaCha20Rng;
@@ -168,18 +168,10 @@ pub fn get(server: &Server, path: &str) -> Answer {
 
 /// An SPC of version 1 for the fixture certificate, and what opens its CKC.
 pub fn spc(options: &SpcOptions) -> (Vec<u8>, Secrets) {
-    let variables = fixtures::variables();
-    let certificate = keylet::encoding::base64(&variables["fairplay_certificate"]).unwrap();
-    let ask: [u8; 16] = keylet::encoding::fixed(&variables["fairplay_ask"]).unwrap();
-    let application = ApplicationKey {
-        certificate: certificate.to_vec(),
-        ask: ask.into(),
-        is_dask: false,
-    };
     let mut rng = ChaCha20Rng::try_from_rng(&mut UnwrapErr(getrandom::SysRng)).unwrap();
-    application
-        .spc(Wrapping::Version(Version::V1), options, &mut rng)
-        .unwrap()
+    let version = Wrapping::Version(Version::V1);
+    let device = fixtures::sdk4().unwrap();
+    device.spc(version, options, &mut rng).unwrap()
 }
 
 /// Posts an SPC with the fixture token for every key.
@@ -331,6 +323,16 @@ pub fn run<F: Future>(future: F) -> F::Output {
         Poll::Ready(output) => output,
         Poll::Pending => panic!("a future on the native platform waits"),
     }
+}
+
+/// Waits for the next turn of whoever polls.
+pub async fn turn() {
+    let mut has_waited = false;
+    let once = |_: &mut Context<'_>| match std::mem::replace(&mut has_waited, true) {
+        false => Poll::Pending,
+        true => Poll::Ready(()),
+    };
+    poll_fn(once).await;
 }
 
 /// Numbers of a sequence that begins anew with each seed.

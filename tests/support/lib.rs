@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 
 pub mod kept;
+pub mod leases;
 pub mod processes;
 pub mod upstream;
 

@@ -29,6 +29,16 @@ impl Directory {
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
+
+    /// Puts a text into a file, which is there as a whole at any moment.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn replace(&self, name: &str, text: &str) {
+        let next = self.file(&format!("{name}.next"));
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(&next, self.file(name)).unwrap();
+    }
 }
 
 impl Drop for Directory {
@@ -83,9 +93,15 @@ pub fn redis(test: &str) -> Option<(Process, StoreChoice)> {
 
 /// A Redis server at a port; `None` when there is no `redis-server` to start.
 pub fn redis_at(port: u16) -> Option<Process> {
+    redis_with(port, &["--appendonly", "no"])
+}
+
+/// The same with arguments of its own, which may give the port another meaning.
+pub fn redis_with(port: u16, arguments: &[&str]) -> Option<Process> {
     let server = Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--appendonly", "no"])
+        .args(["--save", ""])
+        .args(arguments)
         .stdout(Stdio::null())
         .spawn();
     let server = Process(server.ok()?);

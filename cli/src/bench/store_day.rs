@@ -6,11 +6,11 @@
 
 use std::cell::Cell;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::{Request, Response};
 use keylet::drm::Repeats;
@@ -25,9 +25,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::commands::stored_at;
+use super::{joined, scoped};
 use crate::progress::Counter;
 use crate::settings::{Settings, WithStore};
+use crate::stored_at;
 use crate::sweep::{self, Mode, Report};
 use keylet_host::Provided;
 
@@ -130,30 +131,20 @@ fn length(path: &Path) -> Result<u64> {
 /// Plays the day of every viewer. With Redis, each processor plays a part of them, over a connection of its own.
 fn play(viewers: u32, day: u64, choice: &StoreChoice) -> Result<()> {
     let parts = match choice {
-        StoreChoice::Redis(_) => u32::try_from(thread::available_parallelism()?.get())?,
+        StoreChoice::Redis(_) => std::thread::available_parallelism()?.get(),
         StoreChoice::File(_) | StoreChoice::Memory => 1,
     };
     let counter = Mutex::new(Counter::new("viewers", Some(viewers.into())));
-    let play_part = |part: u32| -> Result<()> {
+    let next = AtomicU32::new(0);
+    let play_part = || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let step = usize::try_from(parts)?;
-        let numbers = (part..viewers).step_by(step);
+        let first = next.fetch_add(1, Ordering::Relaxed);
+        let numbers = (first..viewers).step_by(parts);
         runtime.block_on(play_some(numbers, viewers, day, choice, &counter))
     };
-    thread::scope(|scope| {
-        let playing: Vec<_> = (0..parts)
-            .map(|part| {
-                let play_part = &play_part;
-                scope.spawn(move || play_part(part))
-            })
-            .collect();
-        playing.into_iter().try_for_each(|part| {
-            let played = part.join();
-            played.unwrap_or_else(|_| Err(anyhow!("a thread of viewers panicked")))
-        })
-    })
+    std::thread::scope(|scope| joined(scoped(scope, parts, play_part))).map(drop)
 }
 
 /// Plays the day of some of so many viewers.

@@ -5,12 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use keylet::encoding;
 use keylet::fairplay::spc::Version;
 
 use crate::built_in;
 use crate::client::{Client, Exchange, Played};
-use crate::device::{ApplicationKey, SpcOptions, Wrapping, read_certificate};
+use crate::device::{SpcOptions, Wrapping};
 use crate::fixtures::{self, Manifest};
 use crate::log;
 use crate::wire::Profile;
@@ -43,18 +42,7 @@ pub fn run() -> Result<()> {
     let server = start(3000).or_else(|_| start(0))?;
     let url = format!("{}/fairplay", server.url());
 
-    let variable = |name: &str| {
-        variables
-            .get(name)
-            .with_context(|| format!("fixture variable {name}"))
-    };
-    let certificate = variable("fairplay_certificate")?;
-    let ask: [u8; 16] = encoding::fixed(variable("fairplay_ask")?).context("the fixture ASk")?;
-    let key = ApplicationKey {
-        certificate: read_certificate(certificate.as_bytes())?.der,
-        ask: ask.into(),
-        is_dask: false,
-    };
+    let key = fixtures::sdk4()?;
     let tokens: std::collections::BTreeMap<String, String> =
         serde_json::from_str(fixtures::TOKENS)?;
     let token = tokens.get("hs256").context("the fixture token")?;

@@ -17,7 +17,6 @@ mod report;
 mod serve;
 mod speke;
 mod store;
-pub mod stored_at;
 mod token;
 mod variables_file;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use keylet_cli::built_in;
 use keylet_cli::client::Client;
-use keylet_cli::device::{ApplicationKey, Licence, SpcOptions, oldest_version, read_certificate};
-use keylet_cli::fixtures::variables;
+use keylet_cli::device::{Licence, SpcOptions, oldest_version, read_certificate};
+use keylet_cli::fixtures::{sdk4, variables};
 use keylet_cli::jwt::Signer;
 use keylet_cli::random;
 use keylet_host::{Provided, Server, World};
@@ -58,24 +58,12 @@ fn send(
     client.exchange(request).unwrap()
 }
 
-fn device() -> ApplicationKey {
-    let variables = variables();
-    let certificate = read_certificate(variables["fairplay_certificate"].as_bytes()).unwrap();
-    ApplicationKey {
-        certificate: certificate.der,
-        ask: keylet::encoding::fixed::<16>(&variables["fairplay_ask"])
-            .unwrap()
-            .into(),
-        is_dask: false,
-    }
-}
-
 /// Asks for the key of an asset: the licence, or the code and the sentence of the refusal.
 fn licence(server: &Server, claims: &Value, asset: &str) -> Result<Licence, (String, String)> {
     let token = signer()
         .token(Some("a"), claims, &mut random::system())
         .unwrap();
-    let device = device();
+    let device = sdk4().unwrap();
     let certificate = read_certificate(variables()["fairplay_certificate"].as_bytes()).unwrap();
     let options = SpcOptions::new(format!("skd://{asset}")).playing(0xf4de_e5a2);
     let (spc, secrets) = device

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use keylet_cli::built_in;
 use keylet_cli::client::{Client, Exchange};
-use keylet_cli::device::{ApplicationKey, SpcOptions, oldest_version, read_certificate};
-use keylet_cli::fixtures::variables;
+use keylet_cli::device::{SpcOptions, oldest_version, read_certificate};
+use keylet_cli::fixtures::{sdk4, variables};
 use keylet_cli::wire::{self, Form};
 use keylet_host::{Server, World};
 use serde_json::{Value, json};
@@ -100,12 +100,7 @@ fn a_licence_is_asked_for_and_opened_in_every_format() {
     let certificate = variables()["fairplay_certificate"].clone();
     let certificate = read_certificate(certificate.as_bytes()).unwrap();
     let wrapping = oldest_version(&certificate);
-    let ask: [u8; 16] = keylet::encoding::fixed(&ask()).unwrap();
-    let key = ApplicationKey {
-        certificate: certificate.der,
-        ask: ask.into(),
-        is_dask: false,
-    };
+    let key = sdk4().unwrap();
     let client = Client::new(Duration::from_secs(60), None).unwrap();
     let options = SpcOptions::new("skd://movie-1");
     let (url, token) = (url(), token("hs256"));

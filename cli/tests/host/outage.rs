@@ -4,7 +4,6 @@
 //! other one. Each answer is judged, and devices that hold a lease are counted from their CKCs.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -16,10 +15,11 @@ use keylet_cli::device::{self, Licence, Playback, SpcOptions};
 use keylet_cli::fixtures;
 use keylet_cli::jwt::Signer;
 use keylet_cli::random;
+use keylet_e2e::leases::Leases;
 use keylet_host::Provided;
 use serde_json::{Value, json};
 
-use crate::support::{Directory, Process, device, free_port, serve, signal, wait_for};
+use crate::support::{Directory, Process, device, free_port, redis_with, serve, signal};
 
 /// Streams that the viewer may have.
 const LIMIT: usize = 3;
@@ -155,40 +155,10 @@ impl Balancer<'_> {
 
 /// A Redis that keeps on the disk what it has acknowledged.
 fn durable_redis(directory: &Directory, port: u16) -> Option<Process> {
-    let child = Command::new("redis-server")
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-        ])
-        .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
-        .arg(&directory.0)
-        .stdout(Stdio::null())
-        .spawn();
-    let process = Process(child.ok()?);
-    wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-    Some(process)
-}
-
-/// The leases that run, by device, and the most of them.
-struct Leases {
-    began: Instant,
-    running: Mutex<BTreeMap<u8, Duration>>,
-}
-
-impl Leases {
-    /// Takes note of a lease, and returns how many devices hold one.
-    fn hold(&self, device: u8, asked: Duration, seconds: u32) -> usize {
-        let mut running = self.running.lock().unwrap();
-        let end = running.entry(device).or_default();
-        *end = (asked + Duration::from_secs(seconds.into())).max(*end);
-        let now = self.began.elapsed();
-        running.retain(|_, until| *until > now);
-        running.len()
-    }
+    let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+    let directory = directory.0.display().to_string();
+    let arguments = [&durable[..], &["--dir", &directory]].concat();
+    redis_with(port, &arguments)
 }
 
 /// One client's requests: in turns a licence that needs no store, one of a viewer with streams, and those of a token that is good
@@ -229,14 +199,14 @@ fn load(
                 let device_number =
                     1 + u8::try_from(round / 3 + u32::from(number)).unwrap_or(number) % DEVICES;
                 let streams = token(signer, &claims("viewer-1", &json!({"max_streams": LIMIT})));
-                let asked = leases.began.elapsed();
+                let asked = leases.elapsed();
                 match balancer.licence(&client, &streams, &player(device_number)) {
                     Ok(licence) => {
                         let Some(device::Duration::Lease { lease_seconds }) = licence.duration
                         else {
                             panic!("a licence of a stream has a lease: {:?}", licence.duration);
                         };
-                        let devices = leases.hold(device_number, asked, lease_seconds);
+                        let devices = leases.hold(device_number, asked, lease_seconds).len();
                         balancer
                             .seen
                             .most
@@ -288,22 +258,17 @@ fn no_answer_is_wrong_while_hosts_stop_and_die_and_redis_restarts() {
     std::fs::write(&config, text).unwrap();
     let [content_keys, token_keys] =
         ["content-keys.json", "token-keys.json"].map(|name| directory.file(name));
-    let put = |path: &std::path::Path, value: &Value| {
-        let next = directory.file("next");
-        std::fs::write(&next, value.to_string()).unwrap();
-        std::fs::rename(&next, path).unwrap();
-    };
     let put_content_key = |key: [u8; 16]| {
         let record =
             json!([{"id": "movie-1", "key": hex::encode(key), "iv": hex::encode([3; 16])}]);
-        put(&content_keys, &record);
+        directory.replace("content-keys.json", &record.to_string());
     };
     let put_token_keys = |keys: &[[u8; 32]]| {
         let keys: Vec<Value> = keys
             .iter()
             .map(|key| Signer::Hs256(key.to_vec()).jwk("key").unwrap())
             .collect();
-        put(&token_keys, &json!({"keys": keys}));
+        directory.replace("token-keys.json", &json!({"keys": keys}).to_string());
     };
     put_content_key(KEYS[0]);
     put_token_keys(&SIGNERS[..1]);
@@ -348,10 +313,7 @@ fn no_answer_is_wrong_while_hosts_stop_and_die_and_redis_restarts() {
     });
     let mut processes = [0, 1].map(|index| start(index, hosts[index].port));
     let (weather, seen, is_over) = (Weather::default(), Seen::default(), AtomicBool::new(false));
-    let leases = Leases {
-        began: Instant::now(),
-        running: Mutex::default(),
-    };
+    let leases = Leases::begin();
     let balancer = Balancer {
         hosts: &hosts,
         seen: &seen,

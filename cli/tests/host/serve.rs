@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use keylet_cli::fixtures::{self, variables};
+use keylet_cli::client::Client;
+use keylet_cli::fixtures::variables;
 use keylet_host::Provided;
 
 use crate::logged::Logged;
-use crate::support::{Directory, free_port, serve, serve_to, signal, wait_for};
+use crate::support::{self, Directory, free_port, serve, serve_to, signal, wait_for};
 
 /// `keylet device inspect` on an SPC of the fixtures.
 fn inspect(variables: &Provided) -> Output {
@@ -97,28 +98,16 @@ fn a_file_of_a_variable_is_read_again_at_sighup() {
 fn an_output_that_is_not_read_or_was_closed_loses_no_licence() {
     let port = free_port();
     let mut server = serve_to(port, &["--in-memory"], &variables(), Stdio::piped());
-    let tokens: serde_json::Value = serde_json::from_str(fixtures::TOKENS).unwrap();
-    let bearer = format!("Bearer {}", tokens["hs256"].as_str().unwrap());
-    let spc = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/spc/v1.bin"));
-    let spc = spc.unwrap();
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(std::time::Duration::from_secs(30)))
-        .build()
-        .into();
-    let licence = || {
-        let request = agent
-            .post(format!("http://127.0.0.1:{port}/fairplay"))
-            .header("authorization", &bearer);
-        request.send(&spc).unwrap().status().as_u16()
-    };
+    let client = Client::new(std::time::Duration::from_secs(30), None).unwrap();
+    let url = format!("http://127.0.0.1:{port}");
+    let licence = || support::licence(&client, &url);
     // More audit records than a pipe holds.
     for number in 0..300 {
-        assert_eq!(licence(), 200, "{number}");
+        assert_eq!(licence(), Some(200), "{number}");
     }
     drop(server.0.stdout.take());
     for number in 0..20 {
-        assert_eq!(licence(), 200, "{number}, after it was closed");
+        assert_eq!(licence(), Some(200), "{number}, after it was closed");
     }
 }
 

@@ -6,17 +6,11 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use keylet_cli::client::Client;
 use keylet_cli::device::{Licence, SpcOptions};
-use keylet_cli::fixtures::{self, variables};
+use keylet_cli::fixtures::variables;
 use serde_json::{Value, json};
 
 use crate::logged::Logged;
-use crate::support::{Directory, device, free_port, serve, signal, wait_for};
-
-/// The token of the fixtures.
-fn bearer() -> String {
-    let tokens: Value = serde_json::from_str(fixtures::TOKENS).unwrap();
-    format!("Bearer {}", tokens["hs256"].as_str().unwrap())
-}
+use crate::support::{self, Directory, bearer, device, free_port, serve, signal, wait_for};
 
 fn client() -> Client {
     Client::new(Duration::from_secs(30), None).unwrap()
@@ -29,16 +23,13 @@ fn health(client: &Client, port: u16) -> Option<Response<Vec<u8>>> {
 
 /// The status of a licence, where there is an answer.
 fn licence(client: &Client, port: u16) -> Option<u16> {
-    let request = Request::post(format!("http://127.0.0.1:{port}/fairplay"));
-    let spc = include_bytes!("../../../fixtures/spc/v1.bin").to_vec();
-    let request = request.header("authorization", bearer()).body(spc).unwrap();
-    Some(client.exchange(request).ok()?.status().as_u16())
+    support::licence(client, &format!("http://127.0.0.1:{port}"))
 }
 
 #[test]
 fn a_server_that_is_told_to_stop_says_so_to_its_balancer_and_goes_on_answering() {
     let port = free_port();
-    let mut server = serve(port, &["--in-memory", "--drain-time", "3s"], &variables());
+    let mut server = serve(port, &["--in-memory", "--drain-time", "5s"], &variables());
     let client = client();
     assert_eq!(health(&client, port).unwrap().status(), 200);
     let told = Instant::now();
@@ -48,15 +39,11 @@ fn a_server_that_is_told_to_stop_says_so_to_its_balancer_and_goes_on_answering()
     let problem: Value = serde_json::from_slice(draining.body()).unwrap();
     assert_eq!(problem["code"], "host_draining");
     assert_eq!(draining.headers()["connection"], "close");
-    let mut given = 0;
-    // The last request may meet the end.
-    while told.elapsed() < Duration::from_millis(2500) {
+    for _ in 0..3 {
         assert_eq!(licence(&client, port), Some(200));
-        given += 1;
     }
-    assert!(given > 2, "{given} licences");
     assert!(server.0.wait().unwrap().success());
-    assert!(told.elapsed() >= Duration::from_secs(3));
+    assert!(told.elapsed() >= Duration::from_secs(5));
     assert!(health(&client, port).is_none());
 }
 
@@ -120,10 +107,7 @@ fn variables_are_read_again_under_load_and_no_request_is_lost() {
     let put = |key: [u8; 16]| {
         let record =
             json!([{"id": "movie-1", "key": hex::encode(key), "iv": hex::encode([3; 16])}]);
-        // The file is there at any moment.
-        let next = directory.file("next");
-        std::fs::write(&next, record.to_string()).unwrap();
-        std::fs::rename(&next, &file).unwrap();
+        directory.replace("content-keys.json", &record.to_string());
     };
     put(KEYS[0]);
     for world in ["wasip2", "wasip3"] {

@@ -2,14 +2,16 @@
 
 use std::process::{Command, Stdio};
 
-use keylet::encoding;
 use keylet::fairplay::spc::Version;
-use keylet_cli::device::{ApplicationKey, Secrets, SpcOptions, Wrapping};
+use keylet_cli::client::Client;
+use keylet_cli::device::{Secrets, SpcOptions, Wrapping};
 use keylet_cli::fixtures;
 use keylet_cli::random;
 use keylet_host::Provided;
 
-pub use keylet_e2e::processes::{Directory, Process, at, free_port, redis, redis_at, wait_for};
+pub use keylet_e2e::processes::{
+    Directory, Process, at, free_port, redis, redis_at, redis_with, wait_for,
+};
 
 /// `keylet serve` in a process of its own, once it listens.
 pub fn serve(port: u16, arguments: &[&str], variables: &Provided) -> Process {
@@ -53,15 +55,26 @@ pub fn signal(process: &Process, name: &str) {
 
 /// An SPC of a device with the application certificate of the fixtures.
 pub fn device(options: &SpcOptions) -> (Vec<u8>, Secrets) {
-    let variables = fixtures::variables();
-    let ask: [u8; 16] = encoding::fixed(&variables["fairplay_ask"]).unwrap();
-    let key = ApplicationKey {
-        certificate: encoding::base64(&variables["fairplay_certificate"])
-            .unwrap()
-            .to_vec(),
-        ask: ask.into(),
-        is_dask: false,
-    };
     let version = Wrapping::Version(Version::V1);
+    let key = fixtures::sdk4().unwrap();
     key.spc(version, options, &mut random::system()).unwrap()
+}
+
+/// The header of a request that is entitled to every key of the fixtures.
+pub fn bearer() -> String {
+    let tokens: serde_json::Value = serde_json::from_str(fixtures::TOKENS).unwrap();
+    format!("Bearer {}", tokens["hs256"].as_str().unwrap())
+}
+
+/// The status of a licence of the fixtures from a server at a base URL, where there is an answer.
+pub fn licence(client: &Client, url: &str) -> Option<u16> {
+    let spc = include_bytes!("../../../fixtures/spc/v1.bin").to_vec();
+    let request = http::Request::post(format!("{url}/fairplay")).header("authorization", bearer());
+    Some(
+        client
+            .exchange(request.body(spc).unwrap())
+            .ok()?
+            .status()
+            .as_u16(),
+    )
 }

@@ -1,17 +1,17 @@
 //! TLS of the embedded host, and of its connection to Redis. The certificates are openssl's, and the clients curl, `ureq` and
 //! openssl.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use http::Request;
 use keylet_cli::client::Client;
-use keylet_cli::fixtures::{self, variables};
+use keylet_cli::fixtures::variables;
 use serde_json::json;
 
 use crate::credentials::openssl;
 use crate::logged::Logged;
-use crate::support::{Directory, Process, command, free_port, signal, started, wait_for};
+use crate::support::{self, Directory, command, free_port, redis_with, signal, started};
 
 /// A certificate for this machine and its private key, as `NAME.pem` and `NAME.key`.
 fn certificate(directory: &Directory, name: &str) {
@@ -45,14 +45,9 @@ fn client(directory: &Directory, root: &str) -> Client {
     Client::new(Duration::from_secs(10), Some(&root)).unwrap()
 }
 
-/// The status of a licence of the fixtures, where there is an answer.
+/// The status of a licence of the fixtures by TLS, where there is an answer.
 fn licence(client: &Client, port: u16) -> Option<u16> {
-    let tokens: serde_json::Value = serde_json::from_str(fixtures::TOKENS).unwrap();
-    let bearer = format!("Bearer {}", tokens["hs256"].as_str().unwrap());
-    let spc = include_bytes!("../../../fixtures/spc/v1.bin").to_vec();
-    let request = Request::post(format!("https://localhost:{port}/fairplay"));
-    let request = request.header("authorization", bearer).body(spc).unwrap();
-    Some(client.exchange(request).ok()?.status().as_u16())
+    support::licence(client, &format!("https://localhost:{port}"))
 }
 
 #[test]
@@ -186,6 +181,7 @@ fn a_certificate_that_cannot_be_used_stops_the_start_and_says_why() {
         "-----BEGIN PRIVATE KEY-----\nhidden!\n-----END PRIVATE KEY-----\n",
     )
     .unwrap();
+    std::fs::write(directory.file("line"), "-----BEGIN PRIVATE KEY-----hidden").unwrap();
     for (certificate, key, said) in [
         (
             "first.pem",
@@ -195,6 +191,7 @@ fn a_certificate_that_cannot_be_used_stops_the_start_and_says_why() {
         ("first.pem", "none", "reading none"),
         ("none", "first.key", "reading none"),
         ("empty", "first.key", "empty has no certificate in PEM"),
+        ("line", "first.key", "line is not a certificate in PEM"),
         (
             "first.key",
             "first.key",
@@ -250,29 +247,22 @@ fn a_store_in_redis_is_reached_by_tls() {
     let directory = Directory::new("rediss");
     certificate(&directory, "redis");
     let port = free_port();
-    let server = Command::new("redis-server")
-        .args([
-            "--port",
-            "0",
-            "--tls-port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-        ])
-        .args([
-            "--tls-cert-file",
-            "redis.pem",
-            "--tls-key-file",
-            "redis.key",
-            "--tls-auth-clients",
-            "no",
-        ])
-        .current_dir(&directory.0)
-        .stdout(Stdio::null())
-        .spawn();
-    let Ok(server) = server else {
+    let [certificate_file, key_file] =
+        ["redis.pem", "redis.key"].map(|name| directory.file(name).display().to_string());
+    let with_tls = [
+        // The last one holds.
+        "--port",
+        "0",
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &certificate_file,
+        "--tls-key-file",
+        &key_file,
+        "--tls-auth-clients",
+        "no",
+    ];
+    let Some(_server) = redis_with(port, &with_tls) else {
         keylet_e2e::skip(
             "redis",
             "a_store_in_redis_is_reached_by_tls",
@@ -280,8 +270,6 @@ fn a_store_in_redis_is_reached_by_tls() {
         );
         return;
     };
-    let _server = Process(server);
-    wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let config = directory.file("runtime.toml");
     let text = format!(
         "[key_value_store.default]\ntype = \"redis\"\nurl = \"rediss://127.0.0.1:{port}\"\n"

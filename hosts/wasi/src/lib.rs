@@ -7,8 +7,7 @@ mod plain;
 
 use std::alloc::System;
 
-use keylet::service::Service;
-use keylet::wasi::{Wasi, http, wipe_stack};
+use keylet::wasi::http;
 use wasi::http::types::{IncomingRequest, ResponseOutparam};
 use zeroizing_alloc::ZeroAlloc;
 
@@ -22,14 +21,6 @@ wasi::http::proxy::export!(Component);
 
 impl wasi::exports::http::incoming_handler::Guest for Component {
     fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
-        answer(request, outparam);
-        wipe_stack();
+        http::serve(request, outparam, plain::Plain);
     }
-}
-
-// Its own frame is gone when the stack is overwritten.
-#[inline(never)]
-fn answer(request: IncomingRequest, outparam: ResponseOutparam) {
-    let service = Service::new(Wasi(plain::Plain));
-    http::respond(request, outparam, |request| service.handle(request));
 }

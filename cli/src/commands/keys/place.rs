@@ -6,8 +6,8 @@ use clap::Args;
 use super::server::Server;
 use super::stored::Stored;
 use crate::commands::remote::Remote;
-use crate::commands::stored_at;
 use crate::commands::variables_file::VariablesFile;
+use crate::stored_at;
 
 /// Where the keys are: in the variable `content_keys` of a file, unless `--server` or `--store` says so.
 #[derive(Args)]

@@ -18,11 +18,11 @@ use super::import::{Item, Origin, Report, with_hint};
 use super::listed::Listed;
 use super::rotate::Rotation;
 use crate::commands::sentences;
-use crate::commands::stored_at;
 use crate::commands::variables_file::VariablesFile;
 use crate::file;
 use crate::progress::Counter;
 use crate::settings::{Settings, WithStore};
+use crate::stored_at;
 
 /// How many records are under way at a time in a file. Its writer puts what waits into one transaction, whose cost
 /// hardly depends on how much that is.

@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use crate::commands::keys::server::Server;
 use crate::commands::remote::Remote;
-use crate::commands::stored_at;
 use crate::progress::Counter;
+use crate::stored_at;
 use crate::sweep::{self, Mode, Report};
 use crate::wire::percent_encoded;
 
