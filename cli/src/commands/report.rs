@@ -8,10 +8,11 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use keylet_audit::Tally;
 
 use crate::file::{self, STANDARD};
 use crate::progress::while_waiting;
-use crate::report::{self, Report, Tally};
+use crate::report::{self, Report};
 use crate::terminal;
 
 /// What follows the options in the help.
@@ -81,7 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut tally = Tally::new(arguments.since, arguments.until);
     while_waiting("reading", || {
         let mut files = arguments.files.iter();
-        files.try_for_each(|file| tally.read(file))
+        files.try_for_each(|file| report::lines(file, |line| tally.add(line)))
     })?;
     let report = Report::new(&tally.counts());
     let is_to_file = arguments.out != Path::new(STANDARD);

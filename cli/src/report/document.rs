@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use keylet::error::Code;
+use keylet_audit::{Count, Counts, DAY, Lines, OK, is_system};
 use serde::Serialize;
 
-use super::distinct::Count;
-use super::tally::{Counts, DAY, Lines, OK, is_system};
 use crate::doctor::advice;
 
 /// What the audit records tell.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use keylet::drm::DrmSystem;
+use keylet_audit::OK;
 
 use super::document::{Hour, Owners, Report, ratio};
 use super::plot::{Part, Plot};
-use super::tally::OK;
 use super::text::{devices, lines, tokens};
 use super::time::Span;
 use super::{duration, grouped, percent};

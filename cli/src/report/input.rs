@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use anyhow::{Context, Result};
 use flate2::bufread::MultiGzDecoder;
@@ -10,8 +11,11 @@ use zstd::Decoder;
 
 use crate::file::STANDARD;
 
-/// How much is read at a time, in bytes.
-const BUFFER: usize = 1 << 18;
+/// How much is handed over at a time, in bytes.
+const BUFFER: u64 = 1 << 20;
+
+/// How many of these may wait.
+const PIECES: usize = 4;
 
 /// The longest line in bytes. The host cuts its own at 64 KiB; documents of collectors are longer.
 pub const LONGEST_LINE: usize = 1 << 20;
@@ -28,31 +32,83 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// A file that cannot be read or decompressed, with its name.
 pub fn lines(path: &Path, take: impl FnMut(Option<&[u8]>)) -> Result<()> {
     if path == Path::new(STANDARD) {
-        return read(io::stdin().lock(), take).context("reading standard input");
+        return read(io::stdin(), take).context("reading standard input");
     }
     let reading = || format!("reading {}", path.display());
     read(File::open(path).with_context(reading)?, take).with_context(reading)
 }
 
-fn read(mut from: impl Read, take: impl FnMut(Option<&[u8]>)) -> io::Result<()> {
+/// A thread reads and decompresses, so that whoever takes the lines need not wait for that.
+fn read(from: impl Read + Send, take: impl FnMut(Option<&[u8]>)) -> io::Result<()> {
+    let (full, pieces) = mpsc::sync_channel(PIECES);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let end = fill(from, &full);
+            // Whoever takes the lines may have ended.
+            end.or_else(|error| full.send(Err(error))).ok();
+        });
+        let pieces = Pieces {
+            pieces,
+            current: io::Cursor::default(),
+        };
+        each(pieces, take)
+    })
+}
+
+/// Hands over what is read, piece by piece, until there is no more or nobody takes it.
+fn fill(from: impl Read, full: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {
+    let mut from = decompressed(from)?;
+    loop {
+        let mut piece = Vec::new();
+        from.by_ref().take(BUFFER).read_to_end(&mut piece)?;
+        if piece.is_empty() || full.send(Ok(piece)).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn decompressed<'a>(mut from: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut first = Vec::with_capacity(ZSTD.len());
     from.by_ref().take(4).read_to_end(&mut first)?;
     let is_gzip = first.starts_with(&GZIP);
     let is_zstd = first.starts_with(&ZSTD);
-    let all = BufReader::with_capacity(BUFFER, io::Cursor::new(first).chain(from));
-    if is_gzip {
+    let all = io::Cursor::new(first).chain(from);
+    Ok(if is_gzip {
         // Files that were written one behind the other are one file.
-        each(
-            BufReader::with_capacity(BUFFER, MultiGzDecoder::new(all)),
-            take,
-        )
+        Box::new(MultiGzDecoder::new(BufReader::new(all)))
     } else if is_zstd {
-        each(
-            BufReader::with_capacity(BUFFER, Decoder::with_buffer(all)?),
-            take,
-        )
+        Box::new(Decoder::new(all)?)
     } else {
-        each(all, take)
+        Box::new(all)
+    })
+}
+
+/// What a thread hands over, to be read as one.
+struct Pieces {
+    pieces: Receiver<io::Result<Vec<u8>>>,
+    current: io::Cursor<Vec<u8>>,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(to)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl BufRead for Pieces {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.current.fill_buf()?.is_empty()
+            && let Ok(piece) = self.pieces.recv()
+        {
+            self.current = io::Cursor::new(piece?);
+        }
+        self.current.fill_buf()
+    }
+
+    fn consume(&mut self, used: usize) {
+        self.current.consume(used);
     }
 }
 

@@ -4,19 +4,16 @@
 //! Lines are read as a stream, in bounded memory, and those of any host are understood. No viewer is named: a report has
 //! nothing but numbers, names of systems and codes.
 
-mod distinct;
 mod document;
 mod html;
 mod input;
 mod plot;
-mod stage;
-mod tally;
 mod text;
 mod time;
 
 pub use document::Report;
 pub use html::page;
-pub use tally::{Counts, Lines, Tally};
+pub use input::lines;
 pub use text::show;
 
 /// A number for people, such as `12,345`.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anstyle::Style;
+use keylet_audit::OK;
 
 use super::document::{Refusal, Report, ratio};
-use super::tally::OK;
 use super::time::Span;
 use super::{duration, grouped, percent};
 use crate::terminal::Screen;

@@ -1,7 +1,8 @@
 //! Spans of time that a table or a plot has a row or a bar for.
 
+use keylet_audit::{DAY, HOUR, date};
+
 use super::document::Hour;
-use super::tally::{DAY, HOUR, date};
 
 /// What a row or a bar stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -614,8 +614,9 @@ fn whatever_a_host_does_nothing_is_given_twice_and_everybody_is_served_after_it(
         counts.unwrap();
         return;
     }
+    let first = number("KEYLET_FAULT_FIRST").unwrap_or(0);
     let seeds = number("KEYLET_FAULT_SEEDS").unwrap_or(60);
-    let next = AtomicU64::new(0);
+    let next = AtomicU64::new(first);
     let total = Mutex::new(Counts::default());
     let broken = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -624,7 +625,7 @@ fn whatever_a_host_does_nothing_is_given_twice_and_everybody_is_served_after_it(
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds || broken.lock().unwrap().len() >= 10 {
+                    if seed >= first + seeds || broken.lock().unwrap().len() >= 10 {
                         return;
                     }
                     match run(seed, None, false) {
@@ -639,7 +640,7 @@ fn whatever_a_host_does_nothing_is_given_twice_and_everybody_is_served_after_it(
         }
     });
     let total = total.into_inner().unwrap();
-    println!("{seeds} seeds: {total:#?}");
+    println!("{seeds} seeds from {first} on: {total:#?}");
     let broken = broken.into_inner().unwrap();
     assert!(broken.is_empty(), "seeds {broken:?} are broken");
     // All of it happened.

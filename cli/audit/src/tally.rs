@@ -1,18 +1,16 @@
 //! What a report counts while it reads.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
-use anyhow::Result;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use keylet::drm::DrmSystem;
-use keylet_audit::{Finder, Line, Record};
 use serde::Serialize;
 
-use super::distinct::{Count, Owners, Periods, hash};
-use super::input;
-use super::stage::Durations;
+use crate::distinct::{Count, Owners, Periods, hash};
+use crate::line::{Finder, Line};
+use crate::record::Record;
+use crate::stage::Durations;
 
 /// Hashes of viewers, of all months together, pairs of viewer and device, and hashes of tokens: 20 MB each.
 const MOST_HASHES: usize = 1_800_000;
@@ -128,16 +126,8 @@ impl Tally {
         }
     }
 
-    /// Counts the lines of a file; `-` is standard input.
-    ///
-    /// # Errors
-    /// A file that cannot be read or decompressed, with its name.
-    pub fn read(&mut self, path: &Path) -> Result<()> {
-        input::lines(path, |line| self.add(line))
-    }
-
     /// Counts a line. One that was too long to be read is `None`.
-    fn add(&mut self, line: Option<&[u8]>) {
+    pub fn add(&mut self, line: Option<&[u8]>) {
         let (since, until) = self.range;
         let counts = &mut self.counts;
         counts.lines.read += 1;
