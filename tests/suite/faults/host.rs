@@ -25,6 +25,8 @@ const STORE_TIMEOUT: u64 = 2_000;
 pub const STORE: u8 = 1;
 pub const VARIABLES: u8 = 1 << 1;
 pub const OUTBOUND: u8 = 1 << 2;
+/// A call to the store was done twice, and is answered as if it had been done once.
+pub const DOUBLED: u8 = 1 << 3;
 
 /// The end of an instance, in place of a value.
 pub struct Killed;
@@ -163,9 +165,13 @@ impl World {
         }
         let fault = FAULTS[self.pick(FAULTS.len())];
         *self.counts.borrow_mut().entry((call, fault)).or_default() += 1;
-        if !matches!(fault, Fault::Twice | Fault::Late) {
-            self.wrong.set(self.wrong.get() | kind);
-        }
+        let kind = match fault {
+            Fault::Late => 0,
+            Fault::Twice if kind == STORE => DOUBLED,
+            Fault::Twice => 0,
+            _ => kind,
+        };
+        self.wrong.set(self.wrong.get() | kind);
         Some(fault)
     }
 

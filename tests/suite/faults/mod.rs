@@ -20,7 +20,7 @@ use keylet_cli::device::{self, Licence, Secrets};
 use keylet_host::Provided;
 use serde_json::Value;
 
-use host::{Broken, Fault, Instance, Killed, OUTBOUND, World};
+use host::{Broken, DOUBLED, Fault, Instance, Killed, OUTBOUND, World};
 use model::{Model, explains};
 use requests::{LEASE, LEEWAY, Ours, PERIOD, STATES, STREAMS, Wish};
 
@@ -308,7 +308,7 @@ impl Run {
         if told || secret && task.wish != Wish::Read {
             return Err("a key is told".to_owned());
         }
-        if code == "store_unavailable" {
+        if code == "store_unavailable" || task.wrong & DOUBLED != 0 {
             self.model.cut_off(&task.wish);
         }
         if status >= 400 && !(status == 503 && task.wish == Wish::Health) {

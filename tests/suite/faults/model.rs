@@ -25,7 +25,7 @@ pub struct Model {
     /// By token.
     uses: BTreeMap<u64, Vec<Given>>,
     abusive: Vec<Given>,
-    /// Devices whose request ended between the operations that count it.
+    /// Devices that may have passed uncounted.
     uncounted: BTreeSet<u8>,
     matched: BTreeSet<[u8; 8]>,
     /// Hand-overs that a viewer may have.
@@ -114,8 +114,8 @@ impl Model {
         }
     }
 
-    /// A request was not answered, or the store failed while it was counted: its device may pass uncounted, as
-    /// docs/deploy/rate-limits.md says.
+    /// A request was not answered, or the store failed while it was counted, or did an operation twice: its device may
+    /// pass uncounted, as docs/deploy/rate-limits.md says.
     pub fn cut_off(&mut self, wish: &Wish) {
         if let Wish::Abusive(device) = wish {
             self.uncounted.insert(*device);
