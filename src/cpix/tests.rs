@@ -210,6 +210,11 @@ fn what_is_no_document_with_keys_is_refused() {
             Error::At("ContentKey@kid", "it is not a GUID"),
         ),
         (good.replace("kid=", "kid='1' kid="), Error::Xml),
+        (good.replace("kid=", "x='1'kid="), Error::Xml),
+        (good.replace("kid=", "x=\"'\":y='1' kid="), Error::Xml),
+        (good.replace("kid=", ":x='1' kid="), Error::Xml),
+        (good.replace("kid=", "a:x:y='1' kid="), Error::Xml),
+        (good.replace("kid=", "\u{d7}='1' kid="), Error::Xml),
         (with_key(&kid, ""), Error::NoValue),
         (
             with_key(&kid, "<b:PlainValue/>"),

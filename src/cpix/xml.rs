@@ -88,6 +88,9 @@ impl Element {
         start_tag: Range<usize>,
     ) -> Result<Self, Error> {
         let mut attributes = Vec::new();
+        if !are_apart(start.attributes_raw()) {
+            return Err(Error::Xml);
+        }
         for attribute in start.attributes() {
             let attribute = attribute.map_err(|_| Error::Xml)?;
             if !is_name(attribute.key.0) || attribute.value.contains('<') {
@@ -208,11 +211,46 @@ impl Element {
     }
 }
 
-/// Whether it is a name (XML 1.0 section 2.3).
+/// Whether it is a name with a prefix or without (Namespaces in XML 1.0 section 4).
 fn is_name(text: &str) -> bool {
-    let begins = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':') || !c.is_ascii();
-    let goes_on = |c: char| begins(c) || c.is_ascii_digit() || matches!(c, '-' | '.');
-    text.starts_with(begins) && text.chars().all(goes_on)
+    let mut parts = text.split(':');
+    let is_part = |part: &str| part.starts_with(begins_name) && part.chars().all(is_in_name);
+    parts.by_ref().take(2).all(is_part) && parts.next().is_none()
+}
+
+/// Whether a name may begin with it (XML 1.0 section 2.3, without the colon).
+fn begins_name(c: char) -> bool {
+    matches!(c,
+        'A'..='Z' | '_' | 'a'..='z' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'
+        | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}' | '\u{200c}' | '\u{200d}' | '\u{2070}'..='\u{218f}'
+        | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}'
+        | '\u{10000}'..='\u{effff}')
+}
+
+/// Whether a name may have it (XML 1.0 section 2.3, without the colon).
+fn is_in_name(c: char) -> bool {
+    let goes_on = matches!(c,
+        '-' | '.' | '0'..='9' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}' | '\u{2040}');
+    goes_on || begins_name(c)
+}
+
+/// Whether white space stands before each attribute of a start tag (XML 1.0 section 3.1). The library does not look.
+fn are_apart(attributes: &str) -> bool {
+    let mut open = None;
+    let mut has_ended = false;
+    attributes.chars().all(|c| {
+        match open {
+            Some(quote) => has_ended = c == quote,
+            None if has_ended && !matches!(c, ' ' | '\t' | '\n' | '\r') => return false,
+            None => has_ended = false,
+        }
+        open = match open {
+            Some(_) if has_ended => None,
+            None if matches!(c, '"' | '\'') => Some(c),
+            open => open,
+        };
+        true
+    })
 }
 
 /// Whether a document may have it (XML 1.0 section 2.2).
