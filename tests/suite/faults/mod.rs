@@ -556,8 +556,8 @@ impl Run {
                 let device = 50 + u8::try_from(viewer).unwrap() + u8::try_from(number).unwrap();
                 let opened = self.have(0, Wish::Open(viewer, device));
                 if opened.is_err() && self.world.has_wild_clocks {
-                    // What a clock that was ahead has claimed is taken when that time comes.
-                    self.world.pass(2 * PERIOD * 1_000);
+                    // What a clock that was ahead has claimed is taken when that time comes, and as long as any slot.
+                    self.world.pass(3 * PERIOD * 1_000);
                     self.have(0, Wish::Open(viewer, device))?;
                 } else {
                     opened?;
