@@ -166,9 +166,8 @@ impl World {
         let fault = FAULTS[self.pick(FAULTS.len())];
         *self.counts.borrow_mut().entry((call, fault)).or_default() += 1;
         let kind = match fault {
-            Fault::Late => 0,
             Fault::Twice if kind == STORE => DOUBLED,
-            Fault::Twice => 0,
+            Fault::Twice | Fault::Late => 0,
             _ => kind,
         };
         self.wrong.set(self.wrong.get() | kind);
