@@ -495,7 +495,12 @@ impl Run {
             self.world.pass(PERIOD * 1_000);
         }
         let shown = format!("{wish:?}");
-        let answer = self.ask(machine, wish)?;
+        let mut answer = self.ask(machine, wish.clone())?;
+        if self.has_abuse && self.world.has_wild_clocks && answer.status() == 429 {
+            // What a clock that was ahead has counted is counted when that minute comes.
+            self.world.pass(PERIOD * 1_000);
+            answer = self.ask(machine, wish)?;
+        }
         match answer.status().is_success() {
             true => Ok(()),
             false => Err(format!(
