@@ -24,9 +24,8 @@ fn is_record(line: &[u8]) -> bool {
         return false;
     };
     let text = |name: &str| record.get(name).is_some_and(Value::is_string);
-    // What else a report reads is there as its type, or not at all.
-    let is_plain = record.len() == 4;
-    is_plain
+    // Other members that a report reads may be of a wrong type.
+    record.len() == 4
         && record.get("audit") == Some(&VERSION.into())
         && record.get("time").is_some_and(Value::is_u64)
         && text("drm")

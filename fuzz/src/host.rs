@@ -43,6 +43,14 @@ pub fn fixture_variables() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The variables of the fixtures, with changes.
+pub fn variables_with(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let mut variables = fixture_variables();
+    let changes = changes.iter();
+    variables.extend(changes.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    variables
+}
+
 /// Runs a future that never waits, as those on [`Host`] do.
 pub fn run<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {

@@ -5,7 +5,7 @@ use keylet::error::Code;
 use keylet::service::{CODE_HEADER, MAX_BODY, Service};
 use serde_json::Value;
 
-use crate::host::{Host, fixture_variables, run};
+use crate::host::{Host, run, variables_with};
 
 /// A line with method and path, headers, an empty line, and a body, as HTTP/1.1 has them. Every answer is well-formed.
 pub fn requests(data: &[u8]) {
@@ -30,8 +30,7 @@ pub fn requests(data: &[u8]) {
     if request.body().len() > MAX_BODY || request.method() == http::Method::CONNECT {
         return;
     }
-    let mut variables = fixture_variables();
-    for (name, value) in [
+    let variables = variables_with(&[
         ("policies", POLICIES),
         (
             "server_secret",
@@ -51,9 +50,7 @@ pub fn requests(data: &[u8]) {
             "key_seed",
             r#"{"id":"a","seed":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}"#,
         ),
-    ] {
-        variables.insert(name.to_owned(), value.to_owned());
-    }
+    ]);
     let is_head = request.method() == http::Method::HEAD;
     let reply = run(Service::new(Host::new(variables)).handle(request));
     let status = reply.status().as_u16();

@@ -87,10 +87,10 @@ impl Element {
         start: &BytesStart<'_>,
         start_tag: Range<usize>,
     ) -> Result<Self, Error> {
-        let mut attributes = Vec::new();
         if !are_apart(start.attributes_raw()) {
             return Err(Error::Xml);
         }
+        let mut attributes = Vec::new();
         for attribute in start.attributes() {
             let attribute = attribute.map_err(|_| Error::Xml)?;
             if !is_name(attribute.key.0) || attribute.value.contains('<') {
@@ -236,21 +236,22 @@ fn is_in_name(c: char) -> bool {
 
 /// Whether white space stands before each attribute of a start tag (XML 1.0 section 3.1). The library does not look.
 fn are_apart(attributes: &str) -> bool {
-    let mut open = None;
-    let mut has_ended = false;
-    attributes.chars().all(|c| {
-        match open {
-            Some(quote) => has_ended = c == quote,
-            None if has_ended && !matches!(c, ' ' | '\t' | '\n' | '\r') => return false,
-            None => has_ended = false,
-        }
-        open = match open {
-            Some(_) if has_ended => None,
-            None if matches!(c, '"' | '\'') => Some(c),
-            open => open,
+    let is_space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r');
+    let mut rest = attributes;
+    while let Some(begin) = rest.find(['"', '\'']) {
+        let mut value = rest.split_at(begin).1.chars();
+        let Some((_, behind)) = value
+            .next()
+            .and_then(|quote| value.as_str().split_once(quote))
+        else {
+            return false;
         };
-        true
-    })
+        if !behind.is_empty() && !behind.starts_with(is_space) {
+            return false;
+        }
+        rest = behind;
+    }
+    true
 }
 
 /// Whether a document may have it (XML 1.0 section 2.2).

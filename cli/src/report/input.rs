@@ -12,7 +12,7 @@ use zstd::Decoder;
 use crate::file::STANDARD;
 
 /// How much is handed over at a time, in bytes.
-const BUFFER: u64 = 1 << 20;
+const BUFFER: usize = 1 << 20;
 
 /// How many of these may wait.
 const PIECES: usize = 4;
@@ -59,8 +59,9 @@ fn read(from: impl Read + Send, take: impl FnMut(Option<&[u8]>)) -> io::Result<(
 fn fill(from: impl Read, full: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {
     let mut from = decompressed(from)?;
     loop {
-        let mut piece = Vec::new();
-        from.by_ref().take(BUFFER).read_to_end(&mut piece)?;
+        let mut piece = Vec::with_capacity(BUFFER);
+        let mut most = from.by_ref().take(BUFFER as u64);
+        most.read_to_end(&mut piece)?;
         if piece.is_empty() || full.send(Ok(piece)).is_err() {
             return Ok(());
         }
@@ -75,7 +76,7 @@ fn decompressed<'a>(mut from: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> 
     let all = io::Cursor::new(first).chain(from);
     Ok(if is_gzip {
         // Files that were written one behind the other are one file.
-        Box::new(MultiGzDecoder::new(BufReader::new(all)))
+        Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, all)))
     } else if is_zstd {
         Box::new(Decoder::new(all)?)
     } else {
